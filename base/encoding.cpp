@@ -1,0 +1,96 @@
+#include "base/encoding.h"
+
+#include <algorithm>
+
+#include <botan/base64.h>
+#include <botan/exceptn.h>
+#include <botan/hex.h>
+
+namespace base {
+namespace {
+
+constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+// Bytes that canonical `text` decodes to; empty when its shape is not canonical. Botan's decoder
+// alone would accept stray bits and missing padding.
+std::optional<std::size_t> decoded_size(std::string_view text) {
+    if (text.size() % 4 != 0) return std::nullopt;
+    if (text.empty()) return 0;
+    std::size_t padding = 0;
+    if (text.back() == '=') padding = text[text.size() - 2] == '=' ? 2 : 1;
+    const std::string_view symbols = text.substr(0, text.size() - padding);
+    if (symbols.find_first_not_of(alphabet) != std::string_view::npos) return std::nullopt;
+    const std::size_t last = alphabet.find(symbols.back());
+    if (padding == 1 && (last & 0x03U) != 0) return std::nullopt;
+    if (padding == 2 && (last & 0x0FU) != 0) return std::nullopt;
+    return text.size() / 4 * 3 - padding;
+}
+
+template <typename Buffer>
+std::optional<Buffer> decode(std::string_view text) {
+    const auto size = decoded_size(text);
+    if (!size) return std::nullopt;
+    SecretBytes room(text.size() / 4 * 3);  // Botan writes whole groups
+    std::size_t written = 0;
+    try {
+        written = Botan::base64_decode(room.expose_mutable().data(), text.data(), text.size(), false);
+    } catch (const Botan::Exception&) {
+        return std::nullopt;
+    }
+    if (written != *size) return std::nullopt;
+    return Buffer(room.expose().begin(), room.expose().begin() + static_cast<std::ptrdiff_t>(written));
+}
+
+}  // namespace
+
+std::string to_base64(ByteView bytes) { return Botan::base64_encode(bytes.data(), bytes.size()); }
+
+void append_base64(WipedString& out, ByteView bytes) {
+    const std::size_t old_size = out.size();
+    out.resize(old_size + (bytes.size() + 2) / 3 * 4);
+    std::size_t consumed = 0;
+    Botan::base64_encode(out.data() + old_size, bytes.data(), bytes.size(), consumed, true);
+}
+
+std::optional<Bytes> parse_base64(std::string_view text) { return decode<Bytes>(text); }
+
+std::optional<SecretBytes> parse_base64_secret(std::string_view text) {
+    const auto bytes = decode<Botan::secure_vector<std::uint8_t>>(text);
+    if (!bytes) return std::nullopt;
+    return SecretBytes(ByteView(bytes->data(), bytes->size()));
+}
+
+std::string to_hex(ByteView bytes) { return Botan::hex_encode(bytes.data(), bytes.size(), false); }
+
+std::optional<Bytes> parse_hex(std::string_view text) {
+    if (text.size() % 2 != 0) return std::nullopt;
+    if (text.find_first_not_of("0123456789abcdef") != std::string_view::npos) return std::nullopt;
+    Bytes bytes(text.size() / 2);
+    if (!text.empty()) Botan::hex_decode(bytes.data(), text.data(), text.size(), false);
+    return bytes;
+}
+
+bool is_utf8(std::string_view text) noexcept {
+    std::size_t i = 0;
+    const auto byte_at = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
+    while (i < text.size()) {
+        const unsigned char lead = byte_at(i);
+        if (lead < 0x80) {
+            ++i;
+            continue;
+        }
+        const std::size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+        if (lead < 0xC2 || lead > 0xF4 || i + length > text.size()) return false;
+        const unsigned char second = byte_at(i + 1);
+        const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+        const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+        if (second < low || second > high) return false;
+        for (std::size_t k = 2; k < length; ++k) {
+            if ((byte_at(i + k) & 0xC0U) != 0x80U) return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
+}  // namespace base

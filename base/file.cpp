@@ -1,0 +1,133 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace base {
+namespace {
+
+constexpr std::size_t max_secret_bytes = 4096;
+
+class Descriptor {
+public:
+    explicit Descriptor(int value) : value_(value) {}
+    ~Descriptor() {
+        if (value_ >= 0) ::close(value_);
+    }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return value_; }
+
+private:
+    int value_;
+};
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
+    throw Error(ErrorCode::invalid_argument, path.string() + ": " + why);
+}
+
+[[noreturn]] void refuse_errno(const std::filesystem::path& path, const char* doing) {
+    const int error = errno;
+    refuse(path, std::string(doing) + ": " + std::strerror(error));
+}
+
+struct stat regular_file_status(const Descriptor& file, const std::filesystem::path& path) {
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0) refuse_errno(path, "can't read its status");
+    if (!S_ISREG(status.st_mode)) refuse(path, "is not a regular file");
+    return status;
+}
+
+void require_private(const struct stat& status, const std::filesystem::path& path) {
+    if ((status.st_mode & 0077U) != 0) {
+        refuse(path, "other users may access it; run: chmod 0600 " + path.string());
+    }
+    if (status.st_uid != ::geteuid() && status.st_uid != 0) {
+        refuse(path, "belongs to another user than the one that runs this program");
+    }
+}
+
+// Reads up to `room.size()` bytes; the number read.
+std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room, const std::filesystem::path& path) {
+    std::size_t total = 0;
+    while (total < room.size()) {
+        const ssize_t got = ::read(file.get(), room.data() + total, room.size() - total);
+        if (got < 0) {
+            if (errno == EINTR) continue;
+            refuse_errno(path, "can't be read");
+        }
+        if (got == 0) break;
+        total += static_cast<std::size_t>(got);
+    }
+    return total;
+}
+
+[[noreturn]] void write_failed(const std::filesystem::path& path) {
+    throw Error(ErrorCode::unavailable, "a file can't be written", path.string() + ": " + std::strerror(errno));
+}
+
+void sync_folder(const std::filesystem::path& path) {
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
+    const Descriptor descriptor(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) write_failed(folder);
+}
+
+}  // namespace
+
+std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) refuse_errno(path, "can't be opened");
+    regular_file_status(file, path);
+    std::string content(max_bytes + 1, '\0');
+    content.resize(read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
+    if (content.size() > max_bytes) refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
+    return content;
+}
+
+SecretBytes read_secret_file(const std::filesystem::path& path) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) refuse_errno(path, "can't be opened");
+    require_private(regular_file_status(file, path), path);
+    SecretBytes content(max_secret_bytes + 1);
+    const std::size_t size = read_all(file, content.expose_mutable(), path);
+    if (size > max_secret_bytes) refuse(path, "is larger than 4096 bytes");
+    content.shrink(size);
+    const auto view = content.expose();
+    const auto line_end = std::find_if(view.begin(), view.end(), [](auto c) { return c == '\n' || c == '\r'; });
+    content.shrink(static_cast<std::size_t>(line_end - view.begin()));
+    if (content.empty()) refuse(path, "is empty");
+    return content;
+}
+
+void require_private_file(const std::filesystem::path& path) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) refuse_errno(path, "can't be opened");
+    require_private(regular_file_status(file, path), path);
+}
+
+void write_file_durably(const std::filesystem::path& path, std::string_view content, unsigned mode) {
+    std::filesystem::path temporary = path;
+    temporary += ".new";
+    {
+        const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+        if (file.get() < 0 || ::fchmod(file.get(), mode) != 0) write_failed(temporary);
+        while (!content.empty()) {
+            const ssize_t written = ::write(file.get(), content.data(), content.size());
+            if (written < 0 && errno == EINTR) continue;
+            if (written < 0) write_failed(temporary);
+            content.remove_prefix(static_cast<std::size_t>(written));
+        }
+        if (::fsync(file.get()) != 0) write_failed(temporary);
+    }
+    if (::rename(temporary.c_str(), path.c_str()) != 0) write_failed(path);
+    sync_folder(path);
+}
+
+}  // namespace base

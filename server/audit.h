@@ -1,0 +1,67 @@
+// The audit log: one JSON line for every operation, durable before its answer leaves. It records what
+// happened; deciding what may happen is server/policy. A record is made from an Operation, whose
+// fields can't hold a secret, and from nothing else.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/operation.h"
+
+namespace server {
+
+struct AuditConfig {
+    std::filesystem::path directory;  // created when missing, mode 0700; one writer at a time (locked)
+    std::string daemon;               // "kmsd", "vaultd"
+    std::string node;                 // host name or configured name
+    std::chrono::milliseconds bound{200};  // longest wait for durability
+};
+
+// How an operation ended, as the record says it.
+struct Outcome {
+    std::string word;     // "ok", "denied", "failed", "withheld", "intent"
+    std::string error;    // an error code's word; empty when ok
+    unsigned status = 0;  // HTTP status; 0 for events that have none
+};
+
+// Thread-safe. The destructor writes what is queued and stops the writer.
+class AuditLog {
+public:
+    // Opens or creates the log, cuts a torn last line (and says so in `log`), goes on with the next
+    // sequence number. Throws failed_precondition naming the file when it can't be used.
+    AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log);
+    ~AuditLog();
+    AuditLog(const AuditLog&) = delete;
+    AuditLog& operator=(const AuditLog&) = delete;
+
+    // Called once: with true when the record is on stable storage, with false when it could not be
+    // made so within the bound. Runs on the writer's thread (or the bound's timer): it must not block.
+    using Done = std::function<void(bool durable)>;
+
+    // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.
+    void append(const Operation& operation, const Outcome& outcome, Done done);
+
+    // Queues and waits, for records that must stand before the work goes on (intents). Throws
+    // unavailable when it could not be made durable within the bound.
+    void append_and_wait(const Operation& operation, const Outcome& outcome);
+
+    // An event of the daemon's own: start, stop, reload. Waits like append_and_wait.
+    void event(std::string_view action, const std::map<std::string, std::string>& facts);
+
+    // Throws unavailable while the log can't be written.
+    void check() const;
+
+    std::uint64_t records_written() const;
+
+private:
+    struct Writer;
+    std::unique_ptr<Writer> writer_;
+};
+
+}  // namespace server

@@ -1,0 +1,32 @@
+// Configuration that both daemons share: strict JSON with comments, unknown keys refused, no secret
+// in it, only where to read one. Relative paths are taken from the configuration file's folder.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/secret_bytes.h"
+#include "server/audit.h"
+#include "server/edge.h"
+#include "server/gate.h"
+
+namespace server {
+
+// The parsed file. Throws invalid_argument naming the file.
+base::JsonValue read_config_file(const std::filesystem::path& file);
+
+// A path field, made absolute against `folder`.
+std::filesystem::path required_path(base::JsonReader& reader, std::string_view name, const std::filesystem::path& folder);
+
+// "listen" and "tls" of a daemon's file; see deploy/examples/kmsd.json.
+EdgeConfig read_edge_config(base::JsonReader& top, const std::filesystem::path& folder);
+AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path& folder, std::string daemon);
+GateConfig read_gate_config(base::JsonReader& top);
+
+// Where a secret is to be read: {"file": path} | {"credential": name} (systemd) | {"prompt": true}.
+// Reads it. Throws invalid_argument naming the field or the file.
+base::SecretBytes read_secret(base::JsonReader& top, std::string_view name, const std::filesystem::path& folder);
+
+}  // namespace server

@@ -1,0 +1,92 @@
+// One request on its way through the house: who asks, what was decided, what came of it. The audit
+// record is made from this, so what it can hold is what an audit record can hold: never a secret.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "server/caller.h"
+
+namespace server {
+
+// An action's wire word, e.g. "unwrap_data_key". Daemons declare theirs as constants in one header;
+// policies and audit records use the same word.
+struct Action {
+    std::string_view word;
+    auto operator<=>(const Action&) const = default;
+};
+
+// What is acted on. `kind` is "key", "credential", "audit"…; attributes are for policy conditions.
+struct Resource {
+    std::string kind;
+    std::string id;      // "*" where the action is on all of the kind (create, list)
+    std::string owner;   // of a credential; empty where there is none
+    std::vector<std::string> aliases;
+    std::map<std::string, std::string> tags;
+};
+
+// What a policy said, and by which rule.
+struct Decision {
+    bool allowed = false;
+    std::string rule;         // the deciding rule's id, "default-deny" when none matched
+    std::string policy_hash;  // SHA-256 of the policy in force, hex
+};
+
+// One decision as the record names it.
+struct DecidedAccess {
+    std::string action;
+    Resource resource;
+    std::map<std::string, std::string> context;
+    Decision decision;
+};
+
+// One item of a call on many, as the record names it: no payload.
+struct ItemOutcome {
+    std::string resource;        // e.g. a key id with version
+    std::string outcome;         // "ok" or an error word
+};
+
+// Not thread-safe: one worker at a time works on an operation.
+class Operation {
+public:
+    Operation(base::Uuid request_id, base::Time started, Caller caller)
+        : request_id_(request_id), started_(started), caller_(std::move(caller)) {}
+
+    const base::Uuid& request_id() const { return request_id_; }
+    base::Time started() const { return started_; }
+    const Caller& caller() const { return caller_; }
+
+    // W3C Trace Context: the parent that came with the request, passed on to services called.
+    const std::string& traceparent() const { return traceparent_; }
+    void set_traceparent(std::string value) { traceparent_ = std::move(value); }
+
+    // The route's action; what is recorded when nothing was decided (malformed, unknown caller).
+    void set_action(Action action) { action_ = action; }
+    std::string_view action() const { return action_.word; }
+
+    const std::vector<DecidedAccess>& decided() const { return decided_; }
+    const std::vector<ItemOutcome>& items() const { return items_; }
+    void add_item(ItemOutcome item) { items_.push_back(std::move(item)); }
+    // Facts worth a field of their own in the record, e.g. {"key_version","3"}. Never a secret.
+    const std::map<std::string, std::string>& facts() const { return facts_; }
+    void set_fact(std::string name, std::string value) { facts_[std::move(name)] = std::move(value); }
+
+private:
+    friend class Authorizer;
+    base::Uuid request_id_;
+    base::Time started_;
+    Caller caller_;
+    std::string traceparent_;
+    Action action_{};
+    std::vector<DecidedAccess> decided_;
+    std::vector<ItemOutcome> items_;
+    std::map<std::string, std::string> facts_;
+};
+
+}  // namespace server

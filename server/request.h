@@ -1,0 +1,54 @@
+// One HTTP request and its answer, complete and bounded, as everything above the edge sees them.
+// No socket, no TLS and no HTTP library type may appear here.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/secret_bytes.h"
+
+namespace server {
+
+// The enumerators are the words on the wire.
+enum class Method { GET, POST, PUT, PATCH, DELETE };
+std::string_view to_string(Method method) noexcept;
+std::optional<Method> parse_method(std::string_view text) noexcept;
+
+// What TLS proved about the peer. Identity makes a caller of it.
+struct PeerCertificate {
+    std::string subject;                  // RFC 2253
+    std::vector<std::string> uri_names;   // subject alternative names of type URI, as they stand
+    std::string fingerprint;              // SHA-256, hex
+};
+
+// Header names are lower case; a repeated header keeps its first value and is marked.
+struct Request {
+    Method method = Method::GET;
+    std::string path;   // as sent, without query; undecoded, starts with '/'
+    std::string query;  // undecoded, without '?'
+    std::map<std::string, std::string, std::less<>> headers;
+    base::WipedString body;
+    std::string peer_address;  // numeric; empty for UNIX sockets
+    std::optional<PeerCertificate> certificate;
+    std::map<std::string, std::string, std::less<>> path_parameters;  // filled by routing, decoded
+    std::chrono::steady_clock::time_point received{};
+
+    // The header's value, or empty.
+    std::string_view header(std::string_view lower_case_name) const;
+    const std::string& path_parameter(std::string_view name) const;
+    // The parameters of the query, percent-decoded; throws invalid_argument when malformed or repeated.
+    std::map<std::string, std::string> query_parameters() const;
+};
+
+struct Response {
+    unsigned status = 200;
+    std::string content_type = "application/json";
+    base::WipedString body;
+    std::vector<std::pair<std::string, std::string>> headers;
+};
+
+}  // namespace server

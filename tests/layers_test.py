@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Fails when a file includes something its floor may not see. Run by ctest."""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+
+# folder -> folders of ours it may include (a folder may always include itself). The longest
+# matching folder decides, so kms/client has rules of its own.
+MAY_INCLUDE = {
+    "base": set(),
+    "hsm": {"base"},
+    "server": {"base"},
+    "kms": {"base", "hsm", "server", "kms/client"},
+    "kms/client": {"base"},
+    "vault": {"base", "server", "kms/client"},
+    "tests": {"base", "hsm", "server", "kms", "kms/client", "vault"},
+}
+# heavy or foreign headers -> the only files that may include them
+ONLY_IN = {
+    r"httplib\.h": r"kms/client/.*\.cpp|tests/.*\.cpp",
+    r"nlohmann/.*": r"base/json\.cpp",
+    r"boost/(asio|beast).*": r"server/edge.*\.cpp|tests/.*\.cpp",
+    r"p11-kit/.*|pkcs11\.h": r"hsm/pkcs11_.*|hsm/.*\.cpp|tests/.*",
+    r"soci.*": r"server/database\.(h|cpp)|kms/.*store.*\.cpp|vault/.*store.*\.cpp|tests/.*\.cpp",
+    r"server/database\.h": r"server/.*\.cpp|kms/.*\.cpp|kms/.*sqlite.*\.h|vault/.*\.cpp|vault/.*sqlite.*\.h|tests/.*",
+    r"spdlog/.*": r"base/log\.cpp",
+    r"prometheus/.*": r"server/metrics\.cpp",
+    r"CLI/.*": r"kms/.*\.cpp|vault/.*\.cpp|hsm/.*\.cpp|tests/.*\.cpp",
+    r"regex": r"nothing",
+}
+
+
+def floor_of(path):
+    """The longest folder of MAY_INCLUDE that holds `path`, or None."""
+    best = None
+    for folder in MAY_INCLUDE:
+        if path.startswith(folder + "/") and (best is None or len(folder) > len(best)):
+            best = folder
+    return best
+
+
+bad = []
+files = 0
+for folder in {name.split("/")[0] for name in MAY_INCLUDE}:
+    for path in sorted((ROOT / folder).rglob("*")):
+        if path.suffix not in {".h", ".cpp"}:
+            continue
+        files += 1
+        name = path.relative_to(ROOT).as_posix()
+        here = floor_of(name)
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            match = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+            if not match:
+                continue
+            header = match.group(1)
+            there = floor_of(header)
+            if there is not None and there != here and there not in MAY_INCLUDE[here]:
+                bad.append(f"{name}:{number}: {here}/ may not include {there}/")
+            for pattern, allowed in ONLY_IN.items():
+                if re.fullmatch(pattern, header) and not re.fullmatch(allowed, name):
+                    bad.append(f"{name}:{number}: <{header}> is only for {allowed}")
+print("\n".join(bad) or f"layers ok, {files} files")
+sys.exit(bool(bad) or files == 0)
