@@ -71,10 +71,11 @@ std::string to_rfc3339(Time time) {
     const std::chrono::year_month_day ymd(date);
     const std::chrono::hh_mm_ss clock(time - date);
     char text[40];
-    std::snprintf(text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(ymd.year()),
-                  static_cast<unsigned>(ymd.month()), static_cast<unsigned>(ymd.day()),
-                  static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-                  static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
+    std::snprintf(
+        text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(ymd.year()),
+        static_cast<unsigned>(ymd.month()), static_cast<unsigned>(ymd.day()),
+        static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+        static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
     return text;
 }
 
@@ -97,7 +98,8 @@ std::optional<Time> parse_rfc3339(std::string_view text) {
     if (!fraction) return std::nullopt;
     const auto offset = take_offset(text);
     if (!offset || !text.empty()) return std::nullopt;
-    return Time(sys_days(date)) + hours(hour) + minutes(minute) + seconds(second) + *fraction - *offset;
+    return Time(sys_days(date)) + hours(hour) + minutes(minute) + seconds(second) + *fraction -
+           *offset;
 }
 
 }  // namespace base

@@ -9,7 +9,8 @@
 namespace base {
 namespace {
 
-constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+constexpr std::string_view alphabet =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 // Bytes that canonical `text` decodes to; empty when its shape is not canonical. Botan's decoder
 // alone would accept stray bits and missing padding.
@@ -33,12 +34,14 @@ std::optional<Buffer> decode(std::string_view text) {
     SecretBytes room(text.size() / 4 * 3);  // Botan writes whole groups
     std::size_t written = 0;
     try {
-        written = Botan::base64_decode(room.expose_mutable().data(), text.data(), text.size(), false);
+        written =
+            Botan::base64_decode(room.expose_mutable().data(), text.data(), text.size(), false);
     } catch (const Botan::Exception&) {
         return std::nullopt;
     }
     if (written != *size) return std::nullopt;
-    return Buffer(room.expose().begin(), room.expose().begin() + static_cast<std::ptrdiff_t>(written));
+    return Buffer(room.expose().begin(),
+                  room.expose().begin() + static_cast<std::ptrdiff_t>(written));
 }
 
 }  // namespace

@@ -6,21 +6,36 @@ namespace base {
 
 std::string_view to_string(ErrorCode code) noexcept {
     switch (code) {
-        case ErrorCode::invalid_argument: return "invalid_argument";
-        case ErrorCode::unauthenticated: return "unauthenticated";
-        case ErrorCode::permission_denied: return "permission_denied";
-        case ErrorCode::not_found: return "not_found";
-        case ErrorCode::already_exists: return "already_exists";
-        case ErrorCode::failed_precondition: return "failed_precondition";
-        case ErrorCode::integrity_failure: return "integrity_failure";
-        case ErrorCode::resource_exhausted: return "resource_exhausted";
-        case ErrorCode::unavailable: return "unavailable";
-        case ErrorCode::internal: return "internal";
-        case ErrorCode::method_not_allowed: return "method_not_allowed";
-        case ErrorCode::request_timeout: return "request_timeout";
-        case ErrorCode::payload_too_large: return "payload_too_large";
-        case ErrorCode::unsupported_media_type: return "unsupported_media_type";
-        case ErrorCode::header_fields_too_large: return "header_fields_too_large";
+        case ErrorCode::invalid_argument:
+            return "invalid_argument";
+        case ErrorCode::unauthenticated:
+            return "unauthenticated";
+        case ErrorCode::permission_denied:
+            return "permission_denied";
+        case ErrorCode::not_found:
+            return "not_found";
+        case ErrorCode::already_exists:
+            return "already_exists";
+        case ErrorCode::failed_precondition:
+            return "failed_precondition";
+        case ErrorCode::integrity_failure:
+            return "integrity_failure";
+        case ErrorCode::resource_exhausted:
+            return "resource_exhausted";
+        case ErrorCode::unavailable:
+            return "unavailable";
+        case ErrorCode::internal:
+            return "internal";
+        case ErrorCode::method_not_allowed:
+            return "method_not_allowed";
+        case ErrorCode::request_timeout:
+            return "request_timeout";
+        case ErrorCode::payload_too_large:
+            return "payload_too_large";
+        case ErrorCode::unsupported_media_type:
+            return "unsupported_media_type";
+        case ErrorCode::header_fields_too_large:
+            return "header_fields_too_large";
     }
     return "internal";
 }

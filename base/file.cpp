@@ -55,7 +55,8 @@ void require_private(const struct stat& status, const std::filesystem::path& pat
 }
 
 // Reads up to `room.size()` bytes; the number read.
-std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room, const std::filesystem::path& path) {
+std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room,
+                     const std::filesystem::path& path) {
     std::size_t total = 0;
     while (total < room.size()) {
         const ssize_t got = ::read(file.get(), room.data() + total, room.size() - total);
@@ -70,7 +71,8 @@ std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room, const
 }
 
 [[noreturn]] void write_failed(const std::filesystem::path& path) {
-    throw Error(ErrorCode::unavailable, "a file can't be written", path.string() + ": " + std::strerror(errno));
+    throw Error(ErrorCode::unavailable, "a file can't be written",
+                path.string() + ": " + std::strerror(errno));
 }
 
 void sync_folder(const std::filesystem::path& path) {
@@ -86,8 +88,10 @@ std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) 
     if (file.get() < 0) refuse_errno(path, "can't be opened");
     regular_file_status(file, path);
     std::string content(max_bytes + 1, '\0');
-    content.resize(read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
-    if (content.size() > max_bytes) refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
+    content.resize(
+        read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
+    if (content.size() > max_bytes)
+        refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
     return content;
 }
 
@@ -100,7 +104,8 @@ SecretBytes read_secret_file(const std::filesystem::path& path) {
     if (size > max_secret_bytes) refuse(path, "is larger than 4096 bytes");
     content.shrink(size);
     const auto view = content.expose();
-    const auto line_end = std::find_if(view.begin(), view.end(), [](auto c) { return c == '\n' || c == '\r'; });
+    const auto line_end =
+        std::find_if(view.begin(), view.end(), [](auto c) { return c == '\n' || c == '\r'; });
     content.shrink(static_cast<std::size_t>(line_end - view.begin()));
     if (content.empty()) refuse(path, "is empty");
     return content;
@@ -112,11 +117,13 @@ void require_private_file(const std::filesystem::path& path) {
     require_private(regular_file_status(file, path), path);
 }
 
-void write_file_durably(const std::filesystem::path& path, std::string_view content, unsigned mode) {
+void write_file_durably(const std::filesystem::path& path, std::string_view content,
+                        unsigned mode) {
     std::filesystem::path temporary = path;
     temporary += ".new";
     {
-        const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+        const Descriptor file(
+            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
         if (file.get() < 0 || ::fchmod(file.get(), mode) != 0) write_failed(temporary);
         while (!content.empty()) {
             const ssize_t written = ::write(file.get(), content.data(), content.size());

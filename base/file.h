@@ -13,9 +13,9 @@ namespace base {
 // with it (missing, unreadable, a folder, too large): these are start-up errors for an operator.
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes);
 
-// A secret (PIN, shared secret): the first line of a regular file that belongs to this user or root and that
-// nobody else can read or write (no bits of 0077). Trailing line end removed, at most 4,096 bytes,
-// not empty. Throws invalid_argument naming the file and the mode it should have.
+// A secret (PIN, shared secret): the first line of a regular file that belongs to this user or root
+// and that nobody else can read or write (no bits of 0077). Trailing line end removed, at most
+// 4,096 bytes, not empty. Throws invalid_argument naming the file and the mode it should have.
 SecretBytes read_secret_file(const std::filesystem::path& path);
 
 // Throws invalid_argument when a private file (a TLS key) can be read by others than its owner.

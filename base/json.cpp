@@ -12,10 +12,12 @@ namespace base {
 namespace {
 
 // The library with wiped strings, so that the lexer's token buffer leaves nothing behind.
-using WipingJson = nlohmann::basic_json<std::map, std::vector, WipedString, bool, std::int64_t, std::uint64_t, double,
-                                        WipingAllocator>;
+using WipingJson = nlohmann::basic_json<std::map, std::vector, WipedString, bool, std::int64_t,
+                                        std::uint64_t, double, WipingAllocator>;
 
-[[noreturn]] void refuse(const std::string& message) { throw Error(ErrorCode::invalid_argument, message); }
+[[noreturn]] void refuse(const std::string& message) {
+    throw Error(ErrorCode::invalid_argument, message);
+}
 
 class TreeBuilder {
 public:
@@ -117,14 +119,15 @@ JsonValue::JsonValue(Object value) : value_(std::move(value)) {}
 std::optional<std::int64_t> JsonValue::integer() const {
     if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;
     if (const auto* value = std::get_if<std::uint64_t>(&value_)) {
-        if (*value <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(*value);
+        if (*value <= static_cast<std::uint64_t>(INT64_MAX))
+            return static_cast<std::int64_t>(*value);
     }
     return std::nullopt;
 }
 
 bool JsonValue::is_number() const {
-    return std::holds_alternative<std::int64_t>(value_) || std::holds_alternative<std::uint64_t>(value_) ||
-           std::holds_alternative<Number>(value_);
+    return std::holds_alternative<std::int64_t>(value_) ||
+           std::holds_alternative<std::uint64_t>(value_) || std::holds_alternative<Number>(value_);
 }
 
 const JsonValue* JsonValue::find(std::string_view name) const {
@@ -143,8 +146,8 @@ JsonValue parse_json(std::string_view text, const JsonLimits& limits) {
     if (text.starts_with("\xEF\xBB\xBF")) refuse("the JSON starts with a byte order mark");
     TreeBuilder builder(limits);
     try {
-        if (!WipingJson::sax_parse(text.begin(), text.end(), &builder, WipingJson::input_format_t::json, true,
-                                   limits.comments)) {
+        if (!WipingJson::sax_parse(text.begin(), text.end(), &builder,
+                                   WipingJson::input_format_t::json, true, limits.comments)) {
             refuse("the JSON is malformed");
         }
     } catch (const nlohmann::detail::exception&) {

@@ -1,6 +1,6 @@
-// The one gate through which JSON comes in, and the one way it goes out. The gate is strict: bounded
-// size and depth, duplicate names refused, exact types, unknown fields refused, no comments unless
-// asked for. No JSON library type is visible outside base/json.cpp.
+// The one gate through which JSON comes in, and the one way it goes out. The gate is strict:
+// bounded size and depth, duplicate names refused, exact types, unknown fields refused, no comments
+// unless asked for. No JSON library type is visible outside base/json.cpp.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,9 @@ public:
 
 private:
     friend class JsonWriter;
-    std::variant<std::monostate, bool, std::int64_t, std::uint64_t, Number, WipedString, Array, Object> value_;
+    std::variant<std::monostate, bool, std::int64_t, std::uint64_t, Number, WipedString, Array,
+                 Object>
+        value_;
 };
 
 struct JsonMember {
@@ -83,31 +85,38 @@ public:
 
     bool has(std::string_view name) const;  // also marks it as known
 
-    std::string_view required_string(std::string_view name, std::size_t max_bytes, std::size_t min_bytes = 1);
+    std::string_view required_string(std::string_view name, std::size_t max_bytes,
+                                     std::size_t min_bytes = 1);
     std::optional<std::string_view> optional_string(std::string_view name, std::size_t max_bytes,
                                                     std::size_t min_bytes = 1);
     std::int64_t required_integer(std::string_view name, std::int64_t min, std::int64_t max);
-    std::optional<std::int64_t> optional_integer(std::string_view name, std::int64_t min, std::int64_t max);
+    std::optional<std::int64_t> optional_integer(std::string_view name, std::int64_t min,
+                                                 std::int64_t max);
     std::optional<bool> optional_boolean(std::string_view name);
     Uuid required_uuid(std::string_view name);
     // Canonical base64 of min_bytes to max_bytes.
     Bytes required_base64(std::string_view name, std::size_t max_bytes, std::size_t min_bytes = 1);
-    std::optional<Bytes> optional_base64(std::string_view name, std::size_t max_bytes, std::size_t min_bytes = 1);
+    std::optional<Bytes> optional_base64(std::string_view name, std::size_t max_bytes,
+                                         std::size_t min_bytes = 1);
     // Any value, as it is.
     const JsonValue& required_value(std::string_view name);
     const JsonValue* optional_value(std::string_view name);
     JsonReader required_object(std::string_view name);
     std::optional<JsonReader> optional_object(std::string_view name);
     // The items and, by item_path(), a name for each in messages.
-    const JsonValue::Array& required_array(std::string_view name, std::size_t max_items, std::size_t min_items = 1);
-    const JsonValue::Array* optional_array(std::string_view name, std::size_t max_items, std::size_t min_items = 0);
+    const JsonValue::Array& required_array(std::string_view name, std::size_t max_items,
+                                           std::size_t min_items = 1);
+    const JsonValue::Array* optional_array(std::string_view name, std::size_t max_items,
+                                           std::size_t min_items = 0);
     std::vector<std::string> optional_string_array(std::string_view name, std::size_t max_items,
                                                    std::size_t max_bytes);
     // An object whose values are all strings. Absent and empty are the same.
-    std::map<std::string, std::string> optional_string_map(std::string_view name, std::size_t max_entries,
+    std::map<std::string, std::string> optional_string_map(std::string_view name,
+                                                           std::size_t max_entries,
                                                            std::size_t max_total_bytes);
 
-    // The full path of a field, or of an item of an array field: for messages of the caller's own checks.
+    // The full path of a field, or of an item of an array field: for messages of the caller's own
+    // checks.
     std::string path_of(std::string_view name) const;
     std::string item_path(std::string_view name, std::size_t index) const;
     // Throws invalid_argument: `"<path>" <complaint>`.
@@ -129,7 +138,8 @@ private:
 };
 
 // Writes JSON into wiped memory, without a tree in between. Well-formed nesting is the caller's
-// duty (asserted in debug builds). Text that is no UTF-8 comes out with U+FFFD in place. Not thread-safe.
+// duty (asserted in debug builds). Text that is no UTF-8 comes out with U+FFFD in place. Not
+// thread-safe.
 class JsonWriter {
 public:
     enum class Style { compact, indented };
@@ -153,17 +163,26 @@ public:
     JsonWriter& raw(std::string_view json);
 
     // A named value, in one call.
-    JsonWriter& field(std::string_view field_name, std::string_view value) { return name(field_name).string(value); }
-    JsonWriter& field(std::string_view field_name, const char* value) { return name(field_name).string(value); }
-    JsonWriter& field(std::string_view field_name, bool value) { return name(field_name).boolean(value); }
-    JsonWriter& field(std::string_view field_name, std::int64_t value) { return name(field_name).integer(value); }
+    JsonWriter& field(std::string_view field_name, std::string_view value) {
+        return name(field_name).string(value);
+    }
+    JsonWriter& field(std::string_view field_name, const char* value) {
+        return name(field_name).string(value);
+    }
+    JsonWriter& field(std::string_view field_name, bool value) {
+        return name(field_name).boolean(value);
+    }
+    JsonWriter& field(std::string_view field_name, std::int64_t value) {
+        return name(field_name).integer(value);
+    }
     JsonWriter& field(std::string_view field_name, std::uint32_t value) {
         return name(field_name).unsigned_integer(value);
     }
     JsonWriter& field(std::string_view field_name, std::uint64_t value) {
         return name(field_name).unsigned_integer(value);
     }
-    JsonWriter& field(std::string_view field_name, const std::map<std::string, std::string>& values);
+    JsonWriter& field(std::string_view field_name,
+                      const std::map<std::string, std::string>& values);
 
     const WipedString& text() const { return out_; }
     WipedString take() { return std::move(out_); }

@@ -17,7 +17,8 @@ std::string size_rule(std::size_t min, std::size_t max, std::string_view unit) {
 
 }  // namespace
 
-JsonReader::JsonReader(const JsonValue& value, std::string path) : object_(value.object()), path_(std::move(path)) {
+JsonReader::JsonReader(const JsonValue& value, std::string path)
+    : object_(value.object()), path_(std::move(path)) {
     if (object_ == nullptr) {
         if (path_.empty()) throw Error(ErrorCode::invalid_argument, "the JSON must be an object");
         refuse_path(path_, "must be an object");
@@ -38,14 +39,15 @@ void JsonReader::refuse(std::string_view name, std::string_view complaint) const
 
 const JsonValue* JsonReader::take(std::string_view name) {
     known_.emplace(name);
-    const auto found =
-        std::find_if(object_->begin(), object_->end(), [&](const auto& member) { return member.name == name; });
+    const auto found = std::find_if(object_->begin(), object_->end(),
+                                    [&](const auto& member) { return member.name == name; });
     return found == object_->end() ? nullptr : &found->value;
 }
 
 bool JsonReader::has(std::string_view name) const {
     known_.emplace(name);
-    return std::any_of(object_->begin(), object_->end(), [&](const auto& member) { return member.name == name; });
+    return std::any_of(object_->begin(), object_->end(),
+                       [&](const auto& member) { return member.name == name; });
 }
 
 const JsonValue& JsonReader::take_required(std::string_view name) {
@@ -54,7 +56,8 @@ const JsonValue& JsonReader::take_required(std::string_view name) {
     return *value;
 }
 
-std::optional<std::string_view> JsonReader::optional_string(std::string_view name, std::size_t max_bytes,
+std::optional<std::string_view> JsonReader::optional_string(std::string_view name,
+                                                            std::size_t max_bytes,
                                                             std::size_t min_bytes) {
     const JsonValue* value = take(name);
     if (value == nullptr) return std::nullopt;
@@ -66,22 +69,26 @@ std::optional<std::string_view> JsonReader::optional_string(std::string_view nam
     return *text;
 }
 
-std::string_view JsonReader::required_string(std::string_view name, std::size_t max_bytes, std::size_t min_bytes) {
+std::string_view JsonReader::required_string(std::string_view name, std::size_t max_bytes,
+                                             std::size_t min_bytes) {
     take_required(name);
     return *optional_string(name, max_bytes, min_bytes);
 }
 
-std::optional<std::int64_t> JsonReader::optional_integer(std::string_view name, std::int64_t min, std::int64_t max) {
+std::optional<std::int64_t> JsonReader::optional_integer(std::string_view name, std::int64_t min,
+                                                         std::int64_t max) {
     const JsonValue* value = take(name);
     if (value == nullptr) return std::nullopt;
     const auto number = value->integer();
     if (!number || *number < min || *number > max) {
-        refuse(name, "must be an integer from " + std::to_string(min) + " to " + std::to_string(max));
+        refuse(name,
+               "must be an integer from " + std::to_string(min) + " to " + std::to_string(max));
     }
     return number;
 }
 
-std::int64_t JsonReader::required_integer(std::string_view name, std::int64_t min, std::int64_t max) {
+std::int64_t JsonReader::required_integer(std::string_view name, std::int64_t min,
+                                          std::int64_t max) {
     take_required(name);
     return *optional_integer(name, min, max);
 }
@@ -99,7 +106,8 @@ Uuid JsonReader::required_uuid(std::string_view name) {
     return *id;
 }
 
-std::optional<Bytes> JsonReader::optional_base64(std::string_view name, std::size_t max_bytes, std::size_t min_bytes) {
+std::optional<Bytes> JsonReader::optional_base64(std::string_view name, std::size_t max_bytes,
+                                                 std::size_t min_bytes) {
     const JsonValue* value = take(name);
     if (value == nullptr) return std::nullopt;
     const WipedString* text = value->string();
@@ -112,7 +120,8 @@ std::optional<Bytes> JsonReader::optional_base64(std::string_view name, std::siz
     return bytes;
 }
 
-Bytes JsonReader::required_base64(std::string_view name, std::size_t max_bytes, std::size_t min_bytes) {
+Bytes JsonReader::required_base64(std::string_view name, std::size_t max_bytes,
+                                  std::size_t min_bytes) {
     take_required(name);
     return *optional_base64(name, max_bytes, min_bytes);
 }
@@ -149,7 +158,8 @@ const JsonValue::Array& JsonReader::required_array(std::string_view name, std::s
     return *optional_array(name, max_items, min_items);
 }
 
-std::vector<std::string> JsonReader::optional_string_array(std::string_view name, std::size_t max_items,
+std::vector<std::string> JsonReader::optional_string_array(std::string_view name,
+                                                           std::size_t max_items,
                                                            std::size_t max_bytes) {
     std::vector<std::string> texts;
     const auto* items = optional_array(name, max_items);
@@ -157,14 +167,16 @@ std::vector<std::string> JsonReader::optional_string_array(std::string_view name
     for (std::size_t i = 0; i < items->size(); ++i) {
         const WipedString* text = (*items)[i].string();
         if (text == nullptr || text->empty() || text->size() > max_bytes) {
-            refuse_path(item_path(name, i), "must be a string of " + size_rule(1, max_bytes, "bytes"));
+            refuse_path(item_path(name, i),
+                        "must be a string of " + size_rule(1, max_bytes, "bytes"));
         }
         texts.emplace_back(*text);
     }
     return texts;
 }
 
-std::map<std::string, std::string> JsonReader::optional_string_map(std::string_view name, std::size_t max_entries,
+std::map<std::string, std::string> JsonReader::optional_string_map(std::string_view name,
+                                                                   std::size_t max_entries,
                                                                    std::size_t max_total_bytes) {
     std::map<std::string, std::string> entries;
     const JsonValue* value = take(name);
@@ -177,17 +189,20 @@ std::map<std::string, std::string> JsonReader::optional_string_map(std::string_v
     std::size_t total = 0;
     for (const auto& member : *members) {
         const WipedString* text = member.value.string();
-        if (text == nullptr) refuse_path(path_of(name) + "." + std::string(member.name), "must be a string");
+        if (text == nullptr)
+            refuse_path(path_of(name) + "." + std::string(member.name), "must be a string");
         total += member.name.size() + text->size();
         entries.emplace(std::string(member.name), std::string(*text));
     }
-    if (total > max_total_bytes) refuse(name, "must have at most " + std::to_string(max_total_bytes) + " bytes in all");
+    if (total > max_total_bytes)
+        refuse(name, "must have at most " + std::to_string(max_total_bytes) + " bytes in all");
     return entries;
 }
 
 void JsonReader::refuse_unknown() const {
     for (const auto& member : *object_) {
-        if (known_.find(std::string_view(member.name)) == known_.end()) refuse(member.name, "is not a known field");
+        if (known_.find(std::string_view(member.name)) == known_.end())
+            refuse(member.name, "is not a known field");
     }
 }
 

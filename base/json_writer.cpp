@@ -16,12 +16,23 @@ bool needs_escape(char c) { return c == '"' || c == '\\' || static_cast<unsigned
 
 void append_escaped(WipedString& out, char c) {
     switch (c) {
-        case '"': out += "\\\""; return;
-        case '\\': out += "\\\\"; return;
-        case '\n': out += "\\n"; return;
-        case '\r': out += "\\r"; return;
-        case '\t': out += "\\t"; return;
-        default: break;
+        case '"':
+            out += "\\\"";
+            return;
+        case '\\':
+            out += "\\\\";
+            return;
+        case '\n':
+            out += "\\n";
+            return;
+        case '\r':
+            out += "\\r";
+            return;
+        case '\t':
+            out += "\\t";
+            return;
+        default:
+            break;
     }
     const auto code = static_cast<unsigned char>(c);
     out += "\\u00";
@@ -49,7 +60,8 @@ void JsonWriter::append_string(std::string_view value) {
     out_ += '"';
     while (!value.empty()) {
         std::size_t plain = 0;
-        while (plain < value.size() && !needs_escape(value[plain]) && static_cast<unsigned char>(value[plain]) < 0x80) {
+        while (plain < value.size() && !needs_escape(value[plain]) &&
+               static_cast<unsigned char>(value[plain]) < 0x80) {
             ++plain;
         }
         out_.append(value.substr(0, plain));
@@ -165,7 +177,8 @@ JsonWriter& JsonWriter::raw(std::string_view json) {
     return *this;
 }
 
-JsonWriter& JsonWriter::field(std::string_view field_name, const std::map<std::string, std::string>& values) {
+JsonWriter& JsonWriter::field(std::string_view field_name,
+                              const std::map<std::string, std::string>& values) {
     name(field_name).begin_object();
     for (const auto& [key, text] : values) field(key, text);
     return end_object();
@@ -177,8 +190,10 @@ JsonWriter& JsonWriter::value(const JsonValue& value) {
     if (const auto* flag = value.boolean()) return boolean(*flag);
     if (const auto* text = value.string()) return string(*text);
     if (const auto* number = std::get_if<std::int64_t>(&value.value_)) return integer(*number);
-    if (const auto* number = std::get_if<std::uint64_t>(&value.value_)) return unsigned_integer(*number);
-    if (const auto* number = std::get_if<JsonValue::Number>(&value.value_)) return raw(number->spelling);
+    if (const auto* number = std::get_if<std::uint64_t>(&value.value_))
+        return unsigned_integer(*number);
+    if (const auto* number = std::get_if<JsonValue::Number>(&value.value_))
+        return raw(number->spelling);
     if (const auto* items = value.array()) {
         begin_array();
         for (const auto& item : *items) this->value(item);

@@ -11,20 +11,28 @@ namespace {
 
 std::string_view word(LogLevel level) {
     switch (level) {
-        case LogLevel::debug: return "debug";
-        case LogLevel::info: return "info";
-        case LogLevel::warning: return "warning";
-        case LogLevel::error: return "error";
+        case LogLevel::debug:
+            return "debug";
+        case LogLevel::info:
+            return "info";
+        case LogLevel::warning:
+            return "warning";
+        case LogLevel::error:
+            return "error";
     }
     return "error";
 }
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
     switch (level) {
-        case LogLevel::debug: return spdlog::level::debug;
-        case LogLevel::info: return spdlog::level::info;
-        case LogLevel::warning: return spdlog::level::warn;
-        case LogLevel::error: return spdlog::level::err;
+        case LogLevel::debug:
+            return spdlog::level::debug;
+        case LogLevel::info:
+            return spdlog::level::info;
+        case LogLevel::warning:
+            return spdlog::level::warn;
+        case LogLevel::error:
+            return spdlog::level::err;
     }
     return spdlog::level::err;
 }
@@ -47,7 +55,8 @@ struct Log::Sink {
 };
 
 Log::Log(std::string program, LogLevel level)
-    : sink_(new Sink{program, spdlog::logger(program, std::make_shared<spdlog::sinks::stderr_sink_mt>())}) {
+    : sink_(new Sink{program,
+                     spdlog::logger(program, std::make_shared<spdlog::sinks::stderr_sink_mt>())}) {
     sink_->logger.set_pattern("%v");
     sink_->logger.set_level(to_spdlog(level));
     sink_->logger.flush_on(spdlog::level::debug);
@@ -55,7 +64,8 @@ Log::Log(std::string program, LogLevel level)
 
 Log::~Log() = default;
 
-void Log::write(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) noexcept {
+void Log::write(LogLevel level, std::string_view message,
+                std::initializer_list<LogField> fields) noexcept {
     try {
         if (!sink_->logger.should_log(to_spdlog(level))) return;
         JsonWriter line;

@@ -29,7 +29,8 @@ public:
     Log& operator=(const Log&) = delete;
 
     // Never throws: a log that can't be written must not end a request.
-    void write(LogLevel level, std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;
+    void write(LogLevel level, std::string_view message,
+               std::initializer_list<LogField> fields = {}) noexcept;
     void debug(std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;
     void info(std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;
     void warning(std::string_view message, std::initializer_list<LogField> fields = {}) noexcept;

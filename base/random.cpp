@@ -14,7 +14,8 @@ void random_bytes(std::span<std::uint8_t> out) {
         const ssize_t got = ::getrandom(out.data(), out.size(), 0);
         if (got < 0) {
             if (errno == EINTR) continue;
-            throw Error(ErrorCode::unavailable, "the system gives no randomness", std::strerror(errno));
+            throw Error(ErrorCode::unavailable, "the system gives no randomness",
+                        std::strerror(errno));
         }
         out = out.subspan(static_cast<std::size_t>(got));
     }

@@ -1,4 +1,5 @@
-// Randomness from the operating system. Keys and IVs of the token come from the token, not from here.
+// Randomness from the operating system. Keys and IVs of the token come from the token, not from
+// here.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,9 @@ void SecretBytes::shrink(std::size_t size) noexcept {
     bytes_.resize(size);
 }
 
-bool SecretBytes::equals(ByteView other) const noexcept { return equal_constant_time(expose(), other); }
+bool SecretBytes::equals(ByteView other) const noexcept {
+    return equal_constant_time(expose(), other);
+}
 
 bool equal_constant_time(ByteView left, ByteView right) noexcept {
     return left.size() == right.size() &&

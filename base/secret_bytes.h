@@ -60,7 +60,8 @@ public:
     using value_type = T;
     WipingAllocator() noexcept = default;
     template <typename U>
-    WipingAllocator(const WipingAllocator<U>& /*other*/) noexcept {}  // NOLINT: conversion is the allocator contract
+    WipingAllocator(const WipingAllocator<U>& /*other*/) noexcept {
+    }  // NOLINT: conversion is the allocator contract
     T* allocate(std::size_t count) { return std::allocator<T>().allocate(count); }
     void deallocate(T* data, std::size_t count) noexcept {
         wipe(data, count * sizeof(T));

@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::size_t text_length = 36;
 
-bool is_dash_position(std::size_t index) { return index == 8 || index == 13 || index == 18 || index == 23; }
+bool is_dash_position(std::size_t index) {
+    return index == 8 || index == 13 || index == 18 || index == 23;
+}
 
 }  // namespace
 
