@@ -71,12 +71,12 @@ std::string to_rfc3339(Time time) {
     const std::chrono::year_month_day ymd(date);
     const std::chrono::hh_mm_ss clock(time - date);
     char text[40];
-    std::snprintf(
+    const int length = std::snprintf(
         text, sizeof text, "%04d-%02u-%02uT%02d:%02d:%02d.%03dZ", static_cast<int>(ymd.year()),
         static_cast<unsigned>(ymd.month()), static_cast<unsigned>(ymd.day()),
         static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
         static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
-    return text;
+    return std::string(text, static_cast<std::size_t>(length));
 }
 
 std::optional<Time> parse_rfc3339(std::string_view text) {

@@ -114,7 +114,27 @@ private:
 
 }  // namespace
 
+JsonValue::JsonValue() = default;
+JsonValue::JsonValue(bool value) : value_(value) {}
+JsonValue::JsonValue(std::int64_t value) : value_(value) {}
+JsonValue::JsonValue(std::uint64_t value) : value_(value) {}
+JsonValue::JsonValue(Number value) : value_(std::move(value)) {}
+JsonValue::JsonValue(WipedString value) : value_(std::move(value)) {}
+JsonValue::JsonValue(Array value) : value_(std::move(value)) {}
 JsonValue::JsonValue(Object value) : value_(std::move(value)) {}
+JsonValue::JsonValue(const JsonValue& other) = default;
+JsonValue::JsonValue(JsonValue&& other) noexcept = default;
+JsonValue& JsonValue::operator=(const JsonValue& other) = default;
+JsonValue& JsonValue::operator=(JsonValue&& other) noexcept = default;
+JsonValue::~JsonValue() = default;
+
+bool JsonValue::is_null() const { return std::holds_alternative<std::monostate>(value_); }
+const bool* JsonValue::boolean() const { return std::get_if<bool>(&value_); }
+const WipedString* JsonValue::string() const { return std::get_if<WipedString>(&value_); }
+const JsonValue::Array* JsonValue::array() const { return std::get_if<Array>(&value_); }
+const JsonValue::Object* JsonValue::object() const { return std::get_if<Object>(&value_); }
+JsonValue::Array* JsonValue::array() { return std::get_if<Array>(&value_); }
+JsonValue::Object* JsonValue::object() { return std::get_if<Object>(&value_); }
 
 std::optional<std::int64_t> JsonValue::integer() const {
     if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;

@@ -36,23 +36,29 @@ public:
         std::string spelling;
     };
 
-    JsonValue() = default;  // null
-    explicit JsonValue(bool value) : value_(value) {}
-    explicit JsonValue(std::int64_t value) : value_(value) {}
-    explicit JsonValue(std::uint64_t value) : value_(value) {}
-    explicit JsonValue(Number value) : value_(std::move(value)) {}
-    explicit JsonValue(WipedString value) : value_(std::move(value)) {}
-    explicit JsonValue(Array value) : value_(std::move(value)) {}
+    // Defined in json.cpp, where JsonMember is complete.
+    JsonValue();  // null
+    explicit JsonValue(bool value);
+    explicit JsonValue(std::int64_t value);
+    explicit JsonValue(std::uint64_t value);
+    explicit JsonValue(Number value);
+    explicit JsonValue(WipedString value);
+    explicit JsonValue(Array value);
     explicit JsonValue(Object value);
+    JsonValue(const JsonValue& other);
+    JsonValue(JsonValue&& other) noexcept;
+    JsonValue& operator=(const JsonValue& other);
+    JsonValue& operator=(JsonValue&& other) noexcept;
+    ~JsonValue();
 
-    bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
+    bool is_null() const;
     // Each is null when the value is of another type.
-    const bool* boolean() const { return std::get_if<bool>(&value_); }
-    const WipedString* string() const { return std::get_if<WipedString>(&value_); }
-    const Array* array() const { return std::get_if<Array>(&value_); }
-    const Object* object() const { return std::get_if<Object>(&value_); }
-    Array* array() { return std::get_if<Array>(&value_); }
-    Object* object() { return std::get_if<Object>(&value_); }
+    const bool* boolean() const;
+    const WipedString* string() const;
+    const Array* array() const;
+    const Object* object() const;
+    Array* array();
+    Object* object();
     // Empty unless the value is an integer in the range of int64.
     std::optional<std::int64_t> integer() const;
     bool is_number() const;

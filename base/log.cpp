@@ -54,7 +54,7 @@ struct Log::Sink {
     spdlog::logger logger;
 };
 
-Log::Log(std::string program, LogLevel level)
+Log::Log(const std::string& program, LogLevel level)
     : sink_(new Sink{program,
                      spdlog::logger(program, std::make_shared<spdlog::sinks::stderr_sink_mt>())}) {
     sink_->logger.set_pattern("%v");

@@ -23,7 +23,7 @@ struct LogField {
 class Log {
 public:
     // `program` stands in every line. Lines below `level` are dropped. Level words: to_level().
-    Log(std::string program, LogLevel level);
+    Log(const std::string& program, LogLevel level);
     ~Log();
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;

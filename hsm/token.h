@@ -14,8 +14,8 @@
 
 namespace hsm {
 
-inline constexpr std::size_t iv_bytes = 12;      // NIST SP 800-38D 5.2.1.1: 96 bits
-inline constexpr std::size_t tag_bytes = 16;     // 128 bits
+inline constexpr std::size_t iv_bytes = 12;   // NIST SP 800-38D 5.2.1.1: 96 bits
+inline constexpr std::size_t tag_bytes = 16;  // 128 bits
 inline constexpr std::size_t aes_key_bytes = 32;
 
 using Iv = std::array<std::uint8_t, iv_bytes>;
@@ -31,16 +31,18 @@ enum class KeyProfile {
 std::string_view to_string(KeyProfile profile) noexcept;
 std::optional<KeyProfile> parse_key_profile(std::string_view text) noexcept;
 
-// What was read back from the token, one attribute at a time. An attribute that the module does not know is empty.
+// What was read back from the token, one attribute at a time. An attribute that the module does not
+// know is empty.
 struct KeyAttributes {
     std::string label;
-    std::optional<bool> token, private_object, sensitive, extractable, always_sensitive, never_extractable, local;
+    std::optional<bool> token, private_object, sensitive, extractable, always_sensitive,
+        never_extractable, local;
     std::optional<bool> encrypt, decrypt, sign, verify, wrap, unwrap, derive;
     std::optional<bool> modifiable, copyable, destroyable, wrap_with_trusted;
     std::optional<std::uint64_t> value_bytes;
-    std::string key_type;       // "AES"
-    std::string mechanism;      // what generated it, "CKM_AES_KEY_GEN"; empty when unknown
-    base::Bytes check_value;    // CKA_CHECK_VALUE: display only, not an identity; may be empty
+    std::string key_type;     // "AES"
+    std::string mechanism;    // what generated it, "CKM_AES_KEY_GEN"; empty when unknown
+    base::Bytes check_value;  // CKA_CHECK_VALUE: display only, not an identity; may be empty
 };
 
 struct Encrypted {
@@ -74,15 +76,16 @@ public:
 
     virtual TokenInfo info() const = 0;
 
-    // Makes an AES-256 master key named `id`, reads every attribute back and refuses (internal) a key that differs
-    // from the profile; durable when it returns. `label` is for people, at most 64 bytes.
-    // Throws already_exists when a key of that id is there. Never retried inside.
-    virtual KeyAttributes generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) = 0;
+    // Makes an AES-256 master key named `id`, reads every attribute back and refuses (internal) a
+    // key that differs from the profile; durable when it returns. `label` is for people, at most 64
+    // bytes. Throws already_exists when a key of that id is there. Never retried inside.
+    virtual KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
+                                           KeyProfile profile) = 0;
 
     // Empty when the token has no such key. More than one object under the id throws internal.
     virtual std::optional<KeyAttributes> find_key(const KeyId& id) = 0;
-    // The ids of all secret keys in the token, in no order. Objects without a 16-byte id are left out and counted by
-    // `unnamed_objects`, when given.
+    // The ids of all secret keys in the token, in no order. Objects without a 16-byte id are left
+    // out and counted by `unnamed_objects`, when given.
     virtual std::vector<KeyId> list_keys(std::size_t* unnamed_objects = nullptr) = 0;
     // Destroys the key and proves its absence by a find. Throws not_found.
     virtual void destroy_key(const KeyId& id) = 0;
@@ -91,15 +94,18 @@ public:
     // or, for modules that want it, makes it itself. The caller counts encryptions per key (8.3).
     virtual Encrypted encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) = 0;
     // The plaintext; throws integrity_failure for anything that does not verify.
-    virtual base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad, base::ByteView ciphertext) = 0;
+    virtual base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
+                                      base::ByteView ciphertext) = 0;
     // The same for many, in one pass over one session; an item that does not open, or whose key is
     // not there, is empty. Token trouble throws as above, for the whole call.
-    virtual std::vector<std::optional<base::SecretBytes>> decrypt_many(std::span<const DecryptItem> items) = 0;
+    virtual std::vector<std::optional<base::SecretBytes>> decrypt_many(
+        std::span<const DecryptItem> items) = 0;
 
     // Random bytes from the token's generator.
     virtual void random(std::span<std::uint8_t> out) = 0;
 
-    // A cheap proof that the token answers and is logged in; throws unavailable or failed_precondition when not.
+    // A cheap proof that the token answers and is logged in; throws unavailable or
+    // failed_precondition when not.
     virtual void check() = 0;
 };
 

@@ -13,10 +13,10 @@
 namespace hsm {
 
 struct TokenConfig {
-    std::filesystem::path module;    // the PKCS#11 library, e.g. /usr/lib/softhsm/libsofthsm2.so
-    std::string uri;                 // RFC 7512: token=… and, better, serial=…; never a PIN in it
-    std::string init_string;         // C_Initialize pReserved, for modules that need one (NSS); else empty
-    std::size_t max_sessions = 16;   // our own cap; beyond it a caller waits, then unavailable
+    std::filesystem::path module;  // the PKCS#11 library, e.g. /usr/lib/softhsm/libsofthsm2.so
+    std::string uri;               // RFC 7512: token=… and, better, serial=…; never a PIN in it
+    std::string init_string;  // C_Initialize pReserved, for modules that need one (NSS); else empty
+    std::size_t max_sessions = 16;  // our own cap; beyond it a caller waits, then unavailable
     // SoftHSM only: its configuration file (SOFTHSM2_CONF); empty: what the process environment or
     // the system default says.
     std::filesystem::path softhsm_config;
@@ -25,11 +25,12 @@ struct TokenConfig {
     std::filesystem::path readback_program;
 };
 
-// Loads the module, finds the one token that the URI names, logs in once, runs the SoftHSM guards and a
-// known-answer round trip of each mechanism needed. Throws failed_precondition, with a message for
-// the operator that says which of these is wrong and what to do: module missing, token missing (it
-// is never initialised here), more than one token, PIN wrong (one attempt only) or locked, mechanism missing.
-// `log` must outlive the token.
-std::unique_ptr<Token> open_token(const TokenConfig& config, const base::SecretBytes& pin, base::Log& log);
+// Loads the module, finds the one token that the URI names, logs in once, runs the SoftHSM guards
+// and a known-answer round trip of each mechanism needed. Throws failed_precondition, with a
+// message for the operator that says which of these is wrong and what to do: module missing, token
+// missing (it is never initialised here), more than one token, PIN wrong (one attempt only) or
+// locked, mechanism missing. `log` must outlive the token.
+std::unique_ptr<Token> open_token(const TokenConfig& config, const base::SecretBytes& pin,
+                                  base::Log& log);
 
 }  // namespace hsm

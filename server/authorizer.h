@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "server/operation.h"
@@ -23,7 +24,10 @@ public:
 private:
     friend class Authorizer;
     Grant(const Caller& caller, Action action, Resource resource, Decision decision)
-        : caller_(&caller), action_(action), resource_(std::move(resource)), decision_(std::move(decision)) {}
+        : caller_(&caller),
+          action_(action),
+          resource_(std::move(resource)),
+          decision_(std::move(decision)) {}
 
     const Caller* caller_;  // owned by the operation, which outlives its grants
     Action action_;
@@ -59,7 +63,10 @@ private:
     Decision decide(Operation& operation, Action action, const Resource& resource,
                     std::map<std::string, std::string> context) const;
 
-    std::shared_ptr<const Policy> policy_;  // swapped and read atomically
+    std::shared_ptr<const Policy> policy() const;
+
+    mutable std::mutex mutex_;  // held for the copy of a pointer only
+    std::shared_ptr<const Policy> policy_;
 };
 
 }  // namespace server

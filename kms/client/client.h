@@ -1,13 +1,15 @@
 // The key service's C++ client: connections that are reused, deadlines, retry of what may be
-// retried. For programs that seal data under Strongroom's master keys; it holds no policy and no key.
+// retried. For programs that seal data under Strongroom's master keys; it holds no policy and no
+// key.
 #pragma once
 
 #include <chrono>
 #include <filesystem>
 #include <map>
 #include <memory>
-#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -28,7 +30,8 @@ struct ClientConfig {
     std::filesystem::path key;          // PEM; refused when others can read it
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds deadline{5000};  // of one call, retries included
-    std::size_t max_connections = 32;          // beyond it a call waits for a connection, within its deadline
+    std::size_t max_connections =
+        32;  // beyond it a call waits for a connection, within its deadline
 };
 
 struct DataKey {
@@ -53,8 +56,8 @@ struct CallOptions {
 
 // Thread-safe. Every function throws base::Error with the code that the service answered;
 // unavailable also for network trouble and a passed deadline. Retried inside, within the deadline:
-// connection refused, and unwrap and reads after a lost answer or 503; creating is retried only when the
-// request surely did not arrive.
+// connection refused, and unwrap and reads after a lost answer or 503; creating is retried only
+// when the request surely did not arrive.
 class Client {
 public:
     explicit Client(ClientConfig config);
@@ -62,29 +65,33 @@ public:
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    // `count` fresh data keys (1 to 100) of `bytes` (16 to 64) under the primary version of `key` (a UUID or
-    // "alias/<name>"), bound to `context`.
-    std::vector<DataKey> create_data_keys(std::string_view key, const EncryptionContext& context, std::size_t bytes = 32,
-                                          std::size_t count = 1, bool with_plaintext = true,
+    // `count` fresh data keys (1 to 100) of `bytes` (16 to 64) under the primary version of `key`
+    // (a UUID or "alias/<name>"), bound to `context`.
+    std::vector<DataKey> create_data_keys(std::string_view key, const EncryptionContext& context,
+                                          std::size_t bytes = 32, std::size_t count = 1,
+                                          bool with_plaintext = true,
                                           const CallOptions& options = {});
 
     // One. Throws integrity_failure when it does not open.
     base::SecretBytes unwrap(const UnwrapItem& item, const CallOptions& options = {});
     // Up to 100 in one call, each with its own result, in order.
-    std::vector<UnwrapResult> unwrap_many(std::span<const UnwrapItem> items, const CallOptions& options = {});
+    std::vector<UnwrapResult> unwrap_many(std::span<const UnwrapItem> items,
+                                          const CallOptions& options = {});
 
     // Any other call: the parsed answer of a 2xx, for tools. `body` is JSON or empty.
     base::JsonValue call(std::string_view method, std::string_view path, std::string_view body,
                          const CallOptions& options = {});
     // The same without parsing: /metrics, /openapi.json.
     std::string get_text(std::string_view path);
+    // Any call and any status, once: no retry after a lost answer, no exception for a refusal.
+    Answer send(std::string_view method, std::string_view path, std::string_view body = {},
+                const CallOptions& options = {});
 
-    // Throws unavailable when the service is not ready.
+    // Throws unavailable, naming the checks that fail, when the service is not ready.
     void check_ready();
 
 private:
-    struct Connections;
-    std::unique_ptr<Connections> connections_;
+    std::unique_ptr<Transport> transport_;
 };
 
 }  // namespace kms
