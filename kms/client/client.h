@@ -30,8 +30,8 @@ struct ClientConfig {
     std::filesystem::path key;          // PEM; refused when others can read it
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds deadline{5000};  // of one call, retries included
-    std::size_t max_connections =
-        32;  // beyond it a call waits for a connection, within its deadline
+    std::size_t max_connections = 32;          // beyond it a call waits, within its deadline
+    std::string service = "the key service";   // what messages call the other side
 };
 
 struct DataKey {
@@ -54,12 +54,26 @@ struct CallOptions {
     std::string idempotency_key;  // for mutations
 };
 
+// What came back, whatever its status. The body may carry secrets.
+struct Answer {
+    int status = 0;
+    base::WipedString body;
+};
+
+class Transport;
+
+// `text` as one segment of a path: everything but unreserved characters as %XX (RFC 3986 2.1).
+std::string path_segment(std::string_view text);
+
 // Thread-safe. Every function throws base::Error with the code that the service answered;
-// unavailable also for network trouble and a passed deadline. Retried inside, within the deadline:
-// connection refused, and unwrap and reads after a lost answer or 503; creating is retried only
-// when the request surely did not arrive.
+// unavailable also for network trouble and a passed deadline; internal for an answer that makes no
+// sense; invalid_argument for what can't be sent. No message or detail holds a body.
+// Retried inside, within the deadline: connection refused, and unwrap and reads after a lost answer
+// or 503; creating is retried only when the request surely did not arrive.
 class Client {
 public:
+    // Reads the files; connects with the first call. Throws invalid_argument naming the field or
+    // the file that is wrong.
     explicit Client(ClientConfig config);
     ~Client();
     Client(const Client&) = delete;

@@ -1,0 +1,184 @@
+#include "kms/client/answer.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/encoding.h"
+
+namespace kms {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonReader;
+using base::JsonValue;
+
+constexpr std::size_t max_message_bytes = 1000;
+constexpr std::size_t max_wrapped_bytes = 512;
+constexpr std::size_t max_plaintext_text_bytes = 128;
+constexpr std::int64_t max_key_version = 0xFFFFFFFF;
+
+ErrorCode code_of_status(int status) {
+    switch (status) {
+        case 400:
+            return ErrorCode::invalid_argument;
+        case 401:
+            return ErrorCode::unauthenticated;
+        case 403:
+            return ErrorCode::permission_denied;
+        case 404:
+            return ErrorCode::not_found;
+        case 405:
+            return ErrorCode::method_not_allowed;
+        case 408:
+            return ErrorCode::request_timeout;
+        case 409:
+            return ErrorCode::failed_precondition;
+        case 413:
+            return ErrorCode::payload_too_large;
+        case 415:
+            return ErrorCode::unsupported_media_type;
+        case 422:
+            return ErrorCode::integrity_failure;
+        case 429:
+            return ErrorCode::resource_exhausted;
+        case 431:
+            return ErrorCode::header_fields_too_large;
+        case 502:
+        case 503:
+        case 504:
+            return ErrorCode::unavailable;
+        default:
+            return ErrorCode::internal;
+    }
+}
+
+std::optional<ErrorCode> code_of_word(std::string_view word) {
+    for (int value = 0; value <= static_cast<int>(ErrorCode::header_fields_too_large); ++value) {
+        const auto code = static_cast<ErrorCode>(value);
+        if (to_string(code) == word) return code;
+    }
+    return std::nullopt;
+}
+
+std::string_view text_of(const JsonValue* value) {
+    const auto* text = value == nullptr ? nullptr : value->string();
+    return text == nullptr ? std::string_view() : std::string_view(*text);
+}
+
+// A message goes to logs and terminals: one line of bounded length.
+std::string printable(std::string_view text) {
+    std::string out(text.substr(0, max_message_bytes));
+    std::replace_if(
+        out.begin(), out.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, ' ');
+    return out;
+}
+
+// `error` is {"code","message"}; null or anything else leaves the status to tell.
+Error read_error(const JsonValue* error, int status, const std::string& service,
+                 const std::string& detail) {
+    const JsonValue nothing;
+    const JsonValue& from = error == nullptr ? nothing : *error;
+    const ErrorCode code =
+        code_of_word(text_of(from.find("code"))).value_or(code_of_status(status));
+    std::string message = printable(text_of(from.find("message")));
+    if (message.empty()) message = service + " answered with status " + std::to_string(status);
+    return {code, std::move(message), detail};
+}
+
+// Runs `read`; what it complains about is the answer's fault, not the caller's.
+template <typename Read>
+auto understand(const std::string& service, Read read) {
+    try {
+        return read();
+    } catch (const Error& error) {
+        throw Error(ErrorCode::internal, service + " sent an answer that can't be understood",
+                    error.message());
+    }
+}
+
+base::SecretBytes required_secret(JsonReader& reader, std::string_view name) {
+    auto secret = base::parse_base64_secret(reader.required_string(name, max_plaintext_text_bytes));
+    if (!secret) reader.refuse(name, "must be base64");
+    return std::move(*secret);
+}
+
+UnwrapResult read_result(const JsonValue& item, const std::string& path,
+                         const std::string& service) {
+    JsonReader reader(item, path);
+    if (const JsonValue* error = reader.optional_value("error")) {
+        constexpr int no_status = 0;
+        return read_error(error, no_status, service, {});
+    }
+    return required_secret(reader, "plaintext");
+}
+
+}  // namespace
+
+Error to_error(const Answer& answer, const std::string& service) {
+    JsonValue body;
+    try {
+        body = base::parse_json(answer.body);
+    } catch (const Error&) {
+        // Not from the service itself, but something before it: the status has to do.
+    }
+    const JsonValue* error = body.find("error");
+    std::string detail = "status " + std::to_string(answer.status);
+    if (error != nullptr) {
+        const std::string request_id = printable(text_of(error->find("request_id")));
+        if (!request_id.empty()) detail += ", request " + request_id;
+    }
+    return read_error(error, answer.status, service, detail);
+}
+
+JsonValue parse_answer(const Answer& answer, const std::string& service) {
+    if (answer.status < 200 || answer.status > 299) throw to_error(answer, service);
+    if (answer.body.empty()) return {};
+    base::JsonLimits limits;
+    limits.bytes = answer.body.size();
+    return understand(service, [&] { return base::parse_json(answer.body, limits); });
+}
+
+std::vector<DataKey> read_data_keys(const JsonValue& answer, std::size_t count, bool with_plaintext,
+                                    const std::string& service) {
+    return understand(service, [&] {
+        JsonReader reader(answer);
+        const base::Uuid key_id = reader.required_uuid("key_id");
+        const auto version =
+            static_cast<std::uint32_t>(reader.required_integer("key_version", 1, max_key_version));
+        const auto& items = reader.required_array("data_keys", count, count);
+        std::vector<DataKey> keys;
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            JsonReader item(items[i], reader.item_path("data_keys", i));
+            DataKey key;
+            key.wrapped = item.required_base64("wrapped", max_wrapped_bytes);
+            if (with_plaintext) key.plaintext = required_secret(item, "plaintext");
+            key.key_id = key_id;
+            key.key_version = version;
+            keys.push_back(std::move(key));
+        }
+        return keys;
+    });
+}
+
+base::SecretBytes read_plaintext(const JsonValue& answer, const std::string& service) {
+    return understand(service, [&] {
+        JsonReader reader(answer);
+        return required_secret(reader, "plaintext");
+    });
+}
+
+std::vector<UnwrapResult> read_unwrap_results(const JsonValue& answer, std::size_t count,
+                                              const std::string& service) {
+    return understand(service, [&] {
+        JsonReader reader(answer);
+        const auto& items = reader.required_array("results", count, count);
+        std::vector<UnwrapResult> results;
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            results.push_back(read_result(items[i], reader.item_path("results", i), service));
+        }
+        return results;
+    });
+}
+
+}  // namespace kms

@@ -1,0 +1,94 @@
+#include "kms/client/tls.h"
+
+#include <arpa/inet.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace kms {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::size_t max_pem_bytes = 1024UL * 1024;
+
+// The newest complaint of OpenSSL, and an empty queue.
+std::string openssl_reason() {
+    std::array<char, 256> text{};
+    const unsigned long code = ERR_peek_last_error();
+    ERR_clear_error();
+    if (code == 0) return "no reason given";
+    ERR_error_string_n(code, text.data(), text.size());
+    return text.data();
+}
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
+    throw Error(ErrorCode::invalid_argument, path.string() + ": " + why, openssl_reason());
+}
+
+void require(bool fine, const char* what) {
+    if (!fine) {
+        throw Error(ErrorCode::internal, "TLS could not be set up",
+                    std::string(what) + ": " + openssl_reason());
+    }
+}
+
+bool is_ip_address(const std::string& host) {
+    in6_addr address{};
+    return inet_pton(AF_INET, host.c_str(), &address) == 1 ||
+           inet_pton(AF_INET6, host.c_str(), &address) == 1;
+}
+
+}  // namespace
+
+ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::path& certificate,
+                     const std::filesystem::path& key, std::string host)
+    : ca_(ca), host_(std::move(host)), identity_(SSL_CTX_new(TLS_client_method())) {
+    require(identity_ != nullptr, "SSL_CTX_new");
+    // The plain reads come first: their messages say "missing" or "can't open" in words.
+    base::read_file(ca, max_pem_bytes);
+    if (SSL_CTX_load_verify_file(identity_.get(), ca.c_str()) != 1) {
+        refuse(ca, "holds no certificate authority in PEM form");
+    }
+    base::read_file(certificate, max_pem_bytes);
+    if (SSL_CTX_use_certificate_chain_file(identity_.get(), certificate.c_str()) != 1) {
+        refuse(certificate, "holds no certificate in PEM form");
+    }
+    base::require_private_file(key);
+    // A key under a passphrase would make OpenSSL ask on the terminal, in the middle of a service.
+    SSL_CTX_set_default_passwd_cb(identity_.get(), [](char*, int, int, void*) { return 0; });
+    if (SSL_CTX_use_PrivateKey_file(identity_.get(), key.c_str(), SSL_FILETYPE_PEM) != 1) {
+        refuse(key, "holds no private key in PEM form that belongs to " + certificate.string() +
+                        " and has no passphrase");
+    }
+    if (SSL_CTX_check_private_key(identity_.get()) != 1) {
+        refuse(key, "does not belong to the certificate " + certificate.string());
+    }
+}
+
+void ClientTls::apply_to(SSL_CTX* context) const {
+    require(context != nullptr, "SSL_CTX_new");
+    require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1, "minimum version");
+    require(SSL_CTX_use_certificate(context, SSL_CTX_get0_certificate(identity_.get())) == 1,
+            "certificate");
+    STACK_OF(X509)* chain = nullptr;
+    require(SSL_CTX_get0_chain_certs(identity_.get(), &chain) == 1, "chain");
+    require(chain == nullptr || SSL_CTX_set1_chain(context, chain) == 1, "chain");
+    require(SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(identity_.get())) == 1,
+            "private key");
+
+    X509_VERIFY_PARAM* rules = SSL_CTX_get0_param(context);
+    X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (is_ip_address(host_)) {
+        require(X509_VERIFY_PARAM_set1_ip_asc(rules, host_.c_str()) == 1, "IP address");
+    } else {
+        require(X509_VERIFY_PARAM_set1_host(rules, host_.data(), host_.size()) == 1, "host name");
+    }
+}
+
+}  // namespace kms

@@ -1,0 +1,197 @@
+#include "kms/client/transport.h"
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+#include "base/random.h"
+
+namespace kms {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds first_pause{20};
+constexpr milliseconds longest_pause{1000};
+constexpr int service_unavailable = 503;
+
+[[noreturn]] void refuse_url(const char* why) {
+    throw Error(ErrorCode::invalid_argument,
+                std::string("\"url\" must be like https://127.0.0.1:7443: ") + why);
+}
+
+int parse_port(std::string_view text) {
+    int port = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc() || end != text.data() + text.size() || port < 1 || port > 65535) {
+        refuse_url("the port is a number from 1 to 65535");
+    }
+    return port;
+}
+
+bool is_host_character(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '-' || c == ':';
+}
+
+// What ends a line or a field must not get into a request's head.
+void require_visible(std::string_view text, const char* what) {
+    const auto is_visible = [](char c) { return c > ' ' && c < '\x7f'; };
+    if (!std::all_of(text.begin(), text.end(), is_visible)) {
+        throw Error(ErrorCode::invalid_argument,
+                    std::string(what) + " may hold visible ASCII characters only");
+    }
+}
+
+void require_sendable(const HttpRequest& request) {
+    if (request.path.empty() || request.path.front() != '/') {
+        throw Error(ErrorCode::invalid_argument, "the path must begin with '/'");
+    }
+    require_visible(request.method, "the method");
+    require_visible(request.path, "the path");
+    for (const auto& [name, value] : request.headers) require_visible(value, name.c_str());
+}
+
+// Half of `pause` and a random part of the other half, so that callers that failed together don't
+// come back together.
+milliseconds with_jitter(milliseconds pause) {
+    std::uint8_t random = 0;
+    base::random_bytes({&random, 1});
+    return pause / 2 + pause * random / 512;
+}
+
+// False when the deadline comes first.
+bool pause_before_retry(milliseconds& pause, Deadline deadline) {
+    const auto length = with_jitter(pause);
+    if (steady_clock::now() + length >= deadline) return false;
+    std::this_thread::sleep_for(length);
+    pause = std::min(pause * 2, longest_pause);
+    return true;
+}
+
+}  // namespace
+
+Endpoint parse_url(std::string_view url) {
+    constexpr std::string_view scheme = "https://";
+    constexpr int default_port = 443;
+    if (!url.starts_with(scheme)) refuse_url("it begins with https://");
+    url.remove_prefix(scheme.size());
+    Endpoint endpoint{"", default_port};
+    if (url.starts_with('[')) {
+        const auto end = url.find(']');
+        if (end == std::string_view::npos) refuse_url("the bracket does not end");
+        endpoint.host = url.substr(1, end - 1);
+        url.remove_prefix(end + 1);
+    } else {
+        endpoint.host = url.substr(0, url.find(':'));
+        url.remove_prefix(endpoint.host.size());
+    }
+    const std::string& host = endpoint.host;
+    if (host.empty() || !std::all_of(host.begin(), host.end(), is_host_character)) {
+        refuse_url("only a host name or an IP address, and a port");
+    }
+    if (!url.empty()) {
+        if (url.front() != ':') refuse_url("nothing may follow the host but a port");
+        endpoint.port = parse_port(url.substr(1));
+    }
+    return endpoint;
+}
+
+class Transport::Lease {
+public:
+    Lease(Transport& transport, Deadline deadline)
+        : transport_(transport), connection_(transport.take(deadline)) {}
+    ~Lease() {
+        if (connection_) transport_.give_back(std::move(connection_));
+    }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+    HttpConnection* get() const { return connection_.get(); }
+
+private:
+    Transport& transport_;
+    std::unique_ptr<HttpConnection> connection_;
+};
+
+Transport::Transport(ClientConfig config)
+    : config_(std::move(config)),
+      endpoint_(parse_url(config_.url)),
+      tls_(config_.ca, config_.certificate, config_.key, endpoint_.host),
+      watch_(config_.deadline) {
+    idle_.reserve(config_.max_connections);
+}
+
+// Null when none came free in time.
+std::unique_ptr<HttpConnection> Transport::take(Deadline deadline) {
+    std::unique_lock lock(mutex_);
+    const auto is_free = [this] { return !idle_.empty() || in_use_ < config_.max_connections; };
+    if (!freed_.wait_until(lock, deadline, is_free)) return nullptr;
+    std::unique_ptr<HttpConnection> connection;
+    if (idle_.empty()) {
+        connection = std::make_unique<HttpConnection>(endpoint_, tls_, config_.connect_timeout);
+    } else {
+        connection = std::move(idle_.back());
+        idle_.pop_back();
+    }
+    ++in_use_;
+    return connection;
+}
+
+void Transport::give_back(std::unique_ptr<HttpConnection> connection) noexcept {
+    {
+        const std::lock_guard lock(mutex_);
+        idle_.push_back(std::move(connection));  // room was reserved
+        --in_use_;
+    }
+    freed_.notify_one();
+}
+
+std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, Deadline deadline) {
+    const Lease lease(*this, deadline);
+    if (lease.get() == nullptr) return NoAnswer{NoAnswer::Kind::not_sent, "all connections busy"};
+    const DeadlineWatch::Entry entry(watch_, *lease.get(), deadline);
+    return lease.get()->exchange(request, deadline);
+}
+
+Answer Transport::call(const HttpRequest& request) {
+    require_sendable(request);
+    const Deadline deadline = steady_clock::now() + config_.deadline;
+    milliseconds pause = first_pause;
+    for (;;) {
+        auto outcome = attempt(request, deadline);
+        auto* answer = std::get_if<Answer>(&outcome);
+        const bool done =
+            answer != nullptr && (answer->status != service_unavailable || !request.repeatable);
+        if (done) return std::move(*answer);
+        const auto* failure = std::get_if<NoAnswer>(&outcome);
+        const bool again = failure == nullptr || failure->kind == NoAnswer::Kind::not_sent ||
+                           (failure->kind == NoAnswer::Kind::lost && request.repeatable);
+        if (again && pause_before_retry(pause, deadline)) continue;
+        if (answer != nullptr) return std::move(*answer);
+        throw to_error(*failure, steady_clock::now() >= deadline);
+    }
+}
+
+Error Transport::to_error(const NoAnswer& failure, bool late) const {
+    const std::string detail = config_.url + ": " + failure.reason;
+    switch (failure.kind) {
+        case NoAnswer::Kind::not_sent:
+            return {ErrorCode::unavailable, config_.service + " can't be reached", detail};
+        case NoAnswer::Kind::lost:
+            return {
+                ErrorCode::unavailable,
+                config_.service + (late ? " did not answer in time" : " broke the connection off"),
+                detail};
+        case NoAnswer::Kind::untrusted:
+            return {ErrorCode::unavailable,
+                    config_.service + " does not show a certificate that can be trusted", detail};
+        case NoAnswer::Kind::too_large:
+            break;
+    }
+    return {ErrorCode::unavailable, config_.service + " sent an answer that is too large", detail};
+}
+
+}  // namespace kms

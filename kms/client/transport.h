@@ -1,0 +1,53 @@
+// Calls over a pool of connections: deadline, retry, and errors in words. Knows HTTP, not what the
+// bodies mean.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kms/client/client.h"
+#include "kms/client/deadline_watch.h"
+#include "kms/client/http_connection.h"
+#include "kms/client/tls.h"
+
+namespace kms {
+
+// Throws invalid_argument unless `url` is https://host, https://host:port or with a bracketed IPv6
+// address.
+Endpoint parse_url(std::string_view url);
+
+// Thread-safe.
+class Transport {
+public:
+    // Throws as Client's constructor.
+    explicit Transport(ClientConfig config);
+
+    // The answer, whatever its status. A repeatable request is sent again after a lost answer or a
+    // 503, any other only when it surely did not arrive; all within the deadline of the
+    // configuration. Throws unavailable when no answer came, invalid_argument when the request
+    // can't be sent.
+    Answer call(const HttpRequest& request);
+
+    const std::string& service() const noexcept { return config_.service; }
+
+private:
+    // Gives its connection back when it ends.
+    class Lease;
+    std::unique_ptr<HttpConnection> take(Deadline deadline);
+    void give_back(std::unique_ptr<HttpConnection> connection) noexcept;
+    std::variant<Answer, NoAnswer> attempt(const HttpRequest& request, Deadline deadline);
+    base::Error to_error(const NoAnswer& failure, bool late) const;
+
+    const ClientConfig config_;
+    const Endpoint endpoint_;
+    const ClientTls tls_;
+    std::mutex mutex_;
+    std::condition_variable freed_;
+    std::vector<std::unique_ptr<HttpConnection>> idle_;  // the most recently used last
+    std::size_t in_use_ = 0;
+    DeadlineWatch watch_;
+};
+
+}  // namespace kms
