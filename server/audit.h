@@ -1,11 +1,11 @@
-// The audit log: one JSON line for every operation, durable before its answer leaves. It records what
-// happened; deciding what may happen is server/policy. A record is made from an Operation, whose
-// fields can't hold a secret, and from nothing else.
+// The audit log: one JSON line for every operation, durable before its answer leaves. It records
+// what happened; deciding what may happen is server/policy. A record is made from an Operation,
+// whose fields can't hold a secret, and from nothing else.
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,9 +17,10 @@
 namespace server {
 
 struct AuditConfig {
-    std::filesystem::path directory;  // created when missing, mode 0700; one writer at a time (locked)
-    std::string daemon;               // "kmsd", "vaultd"
-    std::string node;                 // host name or configured name
+    std::filesystem::path
+        directory;       // created when missing, mode 0700; one writer at a time (locked)
+    std::string daemon;  // "kmsd", "vaultd"
+    std::string node;    // host name or configured name
     std::chrono::milliseconds bound{200};  // longest wait for durability
 };
 
@@ -41,7 +42,8 @@ public:
     AuditLog& operator=(const AuditLog&) = delete;
 
     // Called once: with true when the record is on stable storage, with false when it could not be
-    // made so within the bound. Runs on the writer's thread (or the bound's timer): it must not block.
+    // made so within the bound. Runs on the writer's thread (or the bound's timer): it must not
+    // block.
     using Done = std::function<void(bool durable)>;
 
     // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.

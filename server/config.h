@@ -18,15 +18,23 @@ namespace server {
 base::JsonValue read_config_file(const std::filesystem::path& file);
 
 // A path field, made absolute against `folder`.
-std::filesystem::path required_path(base::JsonReader& reader, std::string_view name, const std::filesystem::path& folder);
+std::filesystem::path required_path(base::JsonReader& reader, std::string_view name,
+                                    const std::filesystem::path& folder);
 
 // "listen" and "tls" of a daemon's file; see deploy/examples/kmsd.json.
 EdgeConfig read_edge_config(base::JsonReader& top, const std::filesystem::path& folder);
-AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path& folder, std::string daemon);
+AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path& folder,
+                              std::string daemon);
+// "workers" {"count", "max_queued"}, which may be absent.
 GateConfig read_gate_config(base::JsonReader& top);
+// "policy" {"file"}.
+std::filesystem::path read_policy_path(base::JsonReader& top, const std::filesystem::path& folder);
+// "log" {"level"}: debug, info (when absent), warning or error.
+base::LogLevel read_log_level(base::JsonReader& top);
 
 // Where a secret is to be read: {"file": path} | {"credential": name} (systemd) | {"prompt": true}.
 // Reads it. Throws invalid_argument naming the field or the file.
-base::SecretBytes read_secret(base::JsonReader& top, std::string_view name, const std::filesystem::path& folder);
+base::SecretBytes read_secret(base::JsonReader& top, std::string_view name,
+                              const std::filesystem::path& folder);
 
 }  // namespace server

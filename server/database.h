@@ -21,15 +21,16 @@ struct Migration {
 // locked exclusively so that a second process is refused. Thread-safe: calls queue.
 class Database {
 public:
-    // Creates the file when missing, brings it to the newest version. Throws failed_precondition, with a message for
-    // the operator: unreadable, not a database, locked by another process, newer than this program.
+    // Creates the file when missing, brings it to the newest version. Throws failed_precondition,
+    // with a message for the operator: unreadable, not a database, locked by another process, newer
+    // than this program.
     Database(const std::filesystem::path& file, std::span<const Migration> migrations);
     ~Database();
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
 
-    // Runs `work` in one transaction: committed when it returns, rolled back when it throws. Database
-    // trouble throws unavailable; a violated constraint throws already_exists.
+    // Runs `work` in one transaction: committed when it returns, rolled back when it throws.
+    // Database trouble throws unavailable; a violated constraint throws already_exists.
     void write(const std::function<void(soci::session&)>& work);
     // The same without writing.
     void read(const std::function<void(soci::session&)>& work);

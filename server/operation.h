@@ -25,8 +25,8 @@ struct Action {
 // What is acted on. `kind` is "key", "credential", "audit"…; attributes are for policy conditions.
 struct Resource {
     std::string kind;
-    std::string id;      // "*" where the action is on all of the kind (create, list)
-    std::string owner;   // of a credential; empty where there is none
+    std::string id;     // "*" where the action is on all of the kind (create, list)
+    std::string owner;  // of a credential; empty where there is none
     std::vector<std::string> aliases;
     std::map<std::string, std::string> tags;
 };
@@ -48,8 +48,8 @@ struct DecidedAccess {
 
 // One item of a call on many, as the record names it: no payload.
 struct ItemOutcome {
-    std::string resource;        // e.g. a key id with version
-    std::string outcome;         // "ok" or an error word
+    std::string resource;  // e.g. a key id with version
+    std::string outcome;   // "ok" or an error word
 };
 
 // Not thread-safe: one worker at a time works on an operation.
@@ -75,7 +75,9 @@ public:
     void add_item(ItemOutcome item) { items_.push_back(std::move(item)); }
     // Facts worth a field of their own in the record, e.g. {"key_version","3"}. Never a secret.
     const std::map<std::string, std::string>& facts() const { return facts_; }
-    void set_fact(std::string name, std::string value) { facts_[std::move(name)] = std::move(value); }
+    void set_fact(std::string name, std::string value) {
+        facts_[std::move(name)] = std::move(value);
+    }
 
 private:
     friend class Authorizer;

@@ -31,6 +31,7 @@ public:
 // one is an error, as is every unknown field. Throws invalid_argument naming file and field.
 std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
                                           const std::vector<std::string_view>& known_actions);
-std::shared_ptr<const Policy> parse_policy(std::string_view text, const std::vector<std::string_view>& known_actions);
+std::shared_ptr<const Policy> parse_policy(std::string_view text,
+                                           const std::vector<std::string_view>& known_actions);
 
 }  // namespace server

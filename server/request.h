@@ -20,9 +20,9 @@ std::optional<Method> parse_method(std::string_view text) noexcept;
 
 // What TLS proved about the peer. Identity makes a caller of it.
 struct PeerCertificate {
-    std::string subject;                  // RFC 2253
-    std::vector<std::string> uri_names;   // subject alternative names of type URI, as they stand
-    std::string fingerprint;              // SHA-256, hex
+    std::string subject;                 // RFC 2253
+    std::vector<std::string> uri_names;  // subject alternative names of type URI, as they stand
+    std::string fingerprint;             // SHA-256, hex
 };
 
 // Header names are lower case; a repeated header keeps its first value and is marked.
@@ -40,7 +40,8 @@ struct Request {
     // The header's value, or empty.
     std::string_view header(std::string_view lower_case_name) const;
     const std::string& path_parameter(std::string_view name) const;
-    // The parameters of the query, percent-decoded; throws invalid_argument when malformed or repeated.
+    // The parameters of the query, percent-decoded; throws invalid_argument when malformed or
+    // repeated.
     std::map<std::string, std::string> query_parameters() const;
 };
 

@@ -1,8 +1,10 @@
-// The routes of a daemon as data: one row says everything the gate needs to know of an endpoint. The
-// OpenAPI document and the tests are made from the same rows.
+// The routes of a daemon as data: one row says everything the gate needs to know of an endpoint.
+// The OpenAPI document and the tests are made from the same rows.
 #pragma once
 
 #include <functional>
+#include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -42,16 +44,38 @@ struct RouteMatch {
 // Immutable after construction; thread-safe.
 class RouteTable {
 public:
-    // Throws internal when two rows are ambiguous or a pattern is malformed.
+    // Throws internal when a pattern is malformed, when two rows take the same method and path, or
+    // when rows of one path name its parameters differently.
     explicit RouteTable(std::vector<Route> routes);
 
     // Throws not_found when no pattern matches the path, method_not_allowed when only the method
-    // differs, invalid_argument for a segment with %2F, %00 or bad escapes. Segments are decoded after splitting.
+    // differs, invalid_argument for a segment with %2F, %00 or bad escapes. Segments are decoded
+    // after splitting.
     RouteMatch match(Method method, std::string_view path) const;
+
+    // The methods that `path` takes, e.g. "GET, POST": the Allow header of a 405 (RFC 9110 15.5.6).
+    // Empty when no pattern matches. Throws invalid_argument like match.
+    std::string allowed_methods(std::string_view path) const;
 
     const std::vector<Route>& routes() const { return routes_; }
 
 private:
+    struct Segment {
+        bool parameter;
+        std::string_view text;  // the literal, or the parameter's name
+    };
+    // One path with the rows that serve it, one for each method.
+    struct Shape {
+        std::vector<Segment> segments;
+        std::vector<std::size_t> rows;
+    };
+    static Shape parse_pattern(std::string_view pattern);
+    static bool same_path(const Shape& left, const Shape& right);
+    static bool goes_before(const Shape& left, const Shape& right);
+    static bool fits(const Shape& shape, std::span<const std::string_view> segments);
+    const Shape* find_shape(std::span<const std::string_view> segments) const;
+
+    std::vector<Shape> shapes_;
     std::vector<Route> routes_;
 };
 

@@ -1,0 +1,64 @@
+#include "server/answer.h"
+
+namespace server {
+
+unsigned http_status(base::ErrorCode code) noexcept {
+    using base::ErrorCode;
+    switch (code) {
+        case ErrorCode::invalid_argument:
+            return 400;
+        case ErrorCode::unauthenticated:
+            return 401;
+        case ErrorCode::permission_denied:
+            return 403;
+        case ErrorCode::not_found:
+            return 404;
+        case ErrorCode::already_exists:
+            return 409;
+        case ErrorCode::failed_precondition:
+            return 409;
+        case ErrorCode::integrity_failure:
+            return 422;
+        case ErrorCode::resource_exhausted:
+            return 429;
+        case ErrorCode::unavailable:
+            return 503;
+        case ErrorCode::internal:
+            return 500;
+        case ErrorCode::method_not_allowed:
+            return 405;
+        case ErrorCode::request_timeout:
+            return 408;
+        case ErrorCode::payload_too_large:
+            return 413;
+        case ErrorCode::unsupported_media_type:
+            return 415;
+        case ErrorCode::header_fields_too_large:
+            return 431;
+    }
+    return 500;
+}
+
+Response json_answer(base::JsonWriter body, unsigned status) {
+    Response response;
+    response.status = status;
+    response.body = body.take();
+    return response;
+}
+
+Response error_answer(const base::Error& error, const base::Uuid& request_id) {
+    base::JsonWriter body;
+    body.begin_object().name("error").begin_object();
+    body.field("code", base::to_string(error.code()));
+    body.field("message", error.message());
+    body.field("request_id", request_id.to_string());
+    body.end_object().end_object();
+    Response response = json_answer(std::move(body), http_status(error.code()));
+    if (error.code() == base::ErrorCode::resource_exhausted ||
+        error.code() == base::ErrorCode::unavailable) {
+        response.headers.emplace_back("Retry-After", "1");
+    }
+    return response;
+}
+
+}  // namespace server

@@ -1,0 +1,164 @@
+#include "server/config.h"
+
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "server/secret_source.h"
+
+namespace server {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonReader;
+
+constexpr std::size_t max_config_bytes = 64UL * 1024;
+constexpr std::size_t max_path_bytes = 4096;
+
+void require_numeric_address(const JsonReader& listen, const std::string& address) {
+    std::array<unsigned char, sizeof(in6_addr)> binary{};
+    if (::inet_pton(AF_INET, address.c_str(), binary.data()) != 1 &&
+        ::inet_pton(AF_INET6, address.c_str(), binary.data()) != 1) {
+        listen.refuse("address", "must be a numeric IPv4 or IPv6 address");
+    }
+}
+
+void read_listen(JsonReader listen, EdgeConfig& config) {
+    config.address = listen.required_string("address", 64);
+    require_numeric_address(listen, config.address);
+    config.port = static_cast<std::uint16_t>(listen.required_integer("port", 0, 65535));
+    const auto size = [&listen](std::string_view name, std::size_t& value, std::int64_t max) {
+        if (const auto given = listen.optional_integer(name, 1, max))
+            value = static_cast<std::size_t>(*given);
+    };
+    size("max_connections", config.max_connections, 65536);
+    size("max_connections_per_peer", config.max_connections_per_peer, 65536);
+    size("threads", config.threads, 64);
+    if (const auto seconds = listen.optional_integer("idle_seconds", 1, 3600)) {
+        config.idle_deadline = std::chrono::seconds(*seconds);
+    }
+    listen.refuse_unknown();
+}
+
+void read_tls(JsonReader tls, const std::filesystem::path& folder, EdgeConfig& config) {
+    config.certificate = required_path(tls, "certificate", folder);
+    config.key = required_path(tls, "key", folder);
+    config.client_ca = required_path(tls, "client_ca", folder);
+    const auto version = tls.optional_string("minimum_version", 8).value_or("1.3");
+    if (version != "1.2" && version != "1.3")
+        tls.refuse("minimum_version", "must be \"1.2\" or \"1.3\"");
+    config.minimum_version = version == "1.2" ? TlsVersion::tls_1_2 : TlsVersion::tls_1_3;
+    const auto certificates = tls.optional_string("client_certificates", 16).value_or("optional");
+    if (certificates != "optional" && certificates != "required") {
+        tls.refuse("client_certificates", "must be \"optional\" or \"required\"");
+    }
+    config.require_client_certificate = certificates == "required";
+    tls.refuse_unknown();
+}
+
+std::string host_name() {
+    std::array<char, HOST_NAME_MAX + 1> name{};
+    if (::gethostname(name.data(), name.size() - 1) != 0 || name.front() == '\0')
+        return "localhost";
+    return name.data();
+}
+
+}  // namespace
+
+base::JsonValue read_config_file(const std::filesystem::path& file) {
+    const std::string text = base::read_file(file, max_config_bytes);
+    base::JsonLimits limits;
+    limits.bytes = max_config_bytes;
+    limits.comments = true;
+    try {
+        return base::parse_json(text, limits);
+    } catch (const Error& error) {
+        throw Error(ErrorCode::invalid_argument, file.string() + ": " + error.message());
+    }
+}
+
+std::filesystem::path required_path(JsonReader& reader, std::string_view name,
+                                    const std::filesystem::path& folder) {
+    const auto text = reader.required_string(name, max_path_bytes);
+    if (text.find('\0') != std::string_view::npos) reader.refuse(name, "must be a path");
+    return (std::filesystem::absolute(folder) / std::filesystem::path(text)).lexically_normal();
+}
+
+EdgeConfig read_edge_config(JsonReader& top, const std::filesystem::path& folder) {
+    EdgeConfig config;
+    read_listen(top.required_object("listen"), config);
+    read_tls(top.required_object("tls"), folder, config);
+    return config;
+}
+
+AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& folder,
+                              std::string daemon) {
+    JsonReader audit = top.required_object("audit");
+    AuditConfig config;
+    config.directory = required_path(audit, "directory", folder);
+    config.daemon = std::move(daemon);
+    const auto node = audit.optional_string("node", 255);
+    config.node = node ? std::string(*node) : host_name();
+    audit.refuse_unknown();
+    return config;
+}
+
+GateConfig read_gate_config(JsonReader& top) {
+    GateConfig config;
+    auto workers = top.optional_object("workers");
+    if (!workers) return config;
+    if (const auto count = workers->optional_integer("count", 1, 1024))
+        config.workers = static_cast<std::size_t>(*count);
+    if (const auto queued = workers->optional_integer("max_queued", 1, 65536)) {
+        config.max_queued = static_cast<std::size_t>(*queued);
+    }
+    workers->refuse_unknown();
+    return config;
+}
+
+std::filesystem::path read_policy_path(JsonReader& top, const std::filesystem::path& folder) {
+    JsonReader policy = top.required_object("policy");
+    auto file = required_path(policy, "file", folder);
+    policy.refuse_unknown();
+    return file;
+}
+
+base::LogLevel read_log_level(JsonReader& top) {
+    auto log = top.optional_object("log");
+    if (!log) return base::LogLevel::info;
+    const auto word = log->optional_string("level", 16).value_or("info");
+    log->refuse_unknown();
+    if (word == "debug") return base::LogLevel::debug;
+    if (word == "info") return base::LogLevel::info;
+    if (word == "warning") return base::LogLevel::warning;
+    if (word == "error") return base::LogLevel::error;
+    log->refuse("level", "must be debug, info, warning or error");
+}
+
+base::SecretBytes read_secret(JsonReader& top, std::string_view name,
+                              const std::filesystem::path& folder) {
+    JsonReader source = top.required_object(name);
+    const bool file = source.has("file");
+    const bool credential = source.has("credential");
+    const bool prompt = source.has("prompt");
+    source.refuse_unknown();
+    if (static_cast<int>(file) + static_cast<int>(credential) + static_cast<int>(prompt) != 1) {
+        top.refuse(name, R"(must be one of {"file": …}, {"credential": …} and {"prompt": true})");
+    }
+    if (file) return base::read_secret_file(required_path(source, "file", folder));
+    if (credential) {
+        const auto plain_name = source.required_string("credential", 255);
+        if (!is_plain_file_name(plain_name))
+            source.refuse("credential", "must be a plain file name");
+        return read_credential(plain_name);
+    }
+    if (!source.optional_boolean("prompt").value_or(false)) source.refuse("prompt", "must be true");
+    return prompt_for_secret(std::string(name));
+}
+
+}  // namespace server

@@ -1,0 +1,174 @@
+#include "server/database.h"
+
+#include <fcntl.h>
+#include <soci/sqlite3/soci-sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <string>
+
+#include "base/error.h"
+
+namespace server {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+// SQLite's primary result codes (sqlite.org/rescode.html), which SOCI passes on.
+enum class SqliteCode { busy = 5, locked = 6, constraint = 19, not_a_database = 26, corrupt = 11 };
+
+bool is(const soci::soci_error& error, SqliteCode code) {
+    const auto* sqlite = dynamic_cast<const soci::sqlite3_soci_error*>(&error);
+    return sqlite != nullptr && (sqlite->result() & 0xFF) == static_cast<int>(code);
+}
+
+[[noreturn]] void translate(const soci::soci_error& error) {
+    if (is(error, SqliteCode::constraint))
+        throw Error(ErrorCode::already_exists, "it exists already", error.what());
+    throw Error(ErrorCode::unavailable, "the store is not available", error.what());
+}
+
+[[noreturn]] void refuse_file(const std::filesystem::path& file, const std::string& why,
+                              std::string detail = {}) {
+    throw Error(ErrorCode::failed_precondition, "the database " + file.string() + " " + why,
+                std::move(detail));
+}
+
+[[noreturn]] void refuse_opening(const std::filesystem::path& file, const soci::soci_error& error) {
+    if (is(error, SqliteCode::busy) || is(error, SqliteCode::locked)) {
+        refuse_file(file, "is in use by another process; stop that one first", error.what());
+    }
+    if (is(error, SqliteCode::not_a_database) || is(error, SqliteCode::corrupt)) {
+        refuse_file(file, "is damaged or no SQLite database; restore it from a backup",
+                    error.what());
+    }
+    refuse_file(file, "can't be opened", error.what());
+}
+
+// Creates the file with its final mode before SQLite sees it; SQLite gives its journals the same
+// mode.
+void prepare_file(const std::filesystem::path& file) {
+    const int descriptor = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (descriptor < 0) refuse_file(file, std::string("can't be opened: ") + std::strerror(errno));
+    struct stat status {};
+    const bool known = ::fstat(descriptor, &status) == 0;
+    ::close(descriptor);
+    if (!known || !S_ISREG(status.st_mode)) refuse_file(file, "is not a regular file");
+    if ((status.st_mode & 0077U) != 0) {
+        refuse_file(file, "can be read by other users; run: chmod 0600 " + file.string());
+    }
+}
+
+std::string connect_string(const std::filesystem::path& file) {
+    return "dbname=\"" + file.string() + "\"";
+}
+
+// All statements of `sql`; SOCI itself would run the first and forget the rest.
+void execute_all(soci::session& session, std::string_view sql) {
+    auto* backend = dynamic_cast<soci::sqlite3_session_backend*>(session.get_backend());
+    if (backend == nullptr)
+        throw Error(ErrorCode::internal, "internal error", "the session is not SQLite's");
+    char* message = nullptr;
+    const int result = sqlite_api::sqlite3_exec(backend->conn_, std::string(sql).c_str(), nullptr,
+                                                nullptr, &message);
+    if (result == 0) return;
+    const std::string text = message == nullptr ? "SQLite error" : message;
+    sqlite_api::sqlite3_free(message);
+    throw soci::sqlite3_soci_error(text, result);
+}
+
+std::string text_pragma(soci::session& session, const std::string& pragma) {
+    std::string value;
+    session << "PRAGMA " + pragma, soci::into(value);
+    return value;
+}
+
+int integer_pragma(soci::session& session, const std::string& pragma) {
+    int value = 0;
+    session << "PRAGMA " + pragma, soci::into(value);
+    return value;
+}
+
+// EXTRA also syncs the folder when a journal is deleted: without it a power loss can bring a
+// committed transaction's journal back (sqlite.org/pragma.html#pragma_synchronous). No WAL: SQLite
+// before 3.51.3 can lose it when it is reset.
+void set_up(soci::session& session) {
+    execute_all(
+        session,
+        "PRAGMA locking_mode=EXCLUSIVE; PRAGMA trusted_schema=OFF; PRAGMA synchronous=EXTRA;"
+        "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON; PRAGMA journal_mode=DELETE;"
+        "BEGIN EXCLUSIVE; COMMIT;");  // takes the lock, which stays
+}
+
+void require_sound(soci::session& session, const std::filesystem::path& file) {
+    const std::string verdict = text_pragma(session, "quick_check(1)");
+    if (verdict != "ok") refuse_file(file, "is damaged; restore it from a backup", verdict);
+}
+
+void migrate(soci::session& session, std::span<const Migration> migrations,
+             const std::filesystem::path& file) {
+    const int newest = migrations.empty() ? 0 : migrations.back().version;
+    const int current = integer_pragma(session, "user_version");
+    if (current > newest)
+        refuse_file(file, "was written by a newer version of this program; install that one");
+    for (const Migration& migration : migrations) {
+        if (migration.version <= current) continue;
+        soci::transaction transaction(session);
+        execute_all(session, migration.sql);
+        execute_all(session, "PRAGMA user_version=" + std::to_string(migration.version));
+        transaction.commit();
+    }
+}
+
+}  // namespace
+
+struct Database::Connection {
+    explicit Connection(const std::filesystem::path& file)
+        : session(soci::sqlite3, connect_string(file)) {}
+    std::mutex mutex;
+    soci::session session;
+};
+
+Database::Database(const std::filesystem::path& file, std::span<const Migration> migrations) {
+    prepare_file(file);
+    try {
+        connection_ = std::make_unique<Connection>(file);
+        set_up(connection_->session);
+        require_sound(connection_->session, file);
+        migrate(connection_->session, migrations, file);
+    } catch (const soci::soci_error& error) {
+        refuse_opening(file, error);
+    }
+}
+
+Database::~Database() = default;
+
+void Database::write(const std::function<void(soci::session&)>& work) {
+    const std::lock_guard lock(connection_->mutex);
+    try {
+        soci::transaction transaction(connection_->session);
+        work(connection_->session);
+        transaction.commit();
+    } catch (const soci::soci_error& error) {
+        translate(error);
+    }
+}
+
+void Database::read(const std::function<void(soci::session&)>& work) {
+    const std::lock_guard lock(connection_->mutex);
+    try {
+        work(connection_->session);
+    } catch (const soci::soci_error& error) {
+        translate(error);
+    }
+}
+
+void Database::check() {
+    read([](soci::session& session) { integer_pragma(session, "user_version"); });
+}
+
+}  // namespace server
