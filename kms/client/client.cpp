@@ -155,8 +155,8 @@ Answer Client::send(std::string_view method, std::string_view path, std::string_
 void Client::check_ready() {
     const Answer answer = send("GET", "/readyz");
     if (answer.status == service_unavailable) {
-        throw Error(ErrorCode::unavailable, transport_->service() + " is not ready",
-                    failing_checks(answer, transport_->service()));
+        throw Error(ErrorCode::unavailable, transport_->service() + " is not ready: " +
+                                                failing_checks(answer, transport_->service()));
     }
     if (answer.status != ok) throw to_error(answer, transport_->service());
 }
