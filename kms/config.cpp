@@ -1,0 +1,65 @@
+#include "kms/config.h"
+
+#include "base/json.h"
+#include "server/config.h"
+
+namespace kms {
+namespace {
+
+constexpr std::size_t max_path_bytes = 4096;
+constexpr std::string_view readback_program = "strongroom-key-readback";
+
+std::filesystem::path optional_path(base::JsonReader& reader, std::string_view name,
+                                    const std::filesystem::path& folder) {
+    return reader.has(name) ? server::required_path(reader, name, folder) : std::filesystem::path();
+}
+
+hsm::TokenConfig read_token(base::JsonReader& token, const std::filesystem::path& folder,
+                            const std::filesystem::path& program) {
+    hsm::TokenConfig config;
+    config.module = server::required_path(token, "module", folder);
+    config.uri = token.required_string("uri", max_path_bytes);
+    if (config.uri.find("pin-value") != std::string::npos ||
+        config.uri.find("pin-source") != std::string::npos) {
+        token.refuse("uri", "must not carry a PIN; say where to read it in \"pin\"");
+    }
+    config.init_string = token.optional_string("init_string", max_path_bytes, 0).value_or("");
+    config.max_sessions =
+        static_cast<std::size_t>(token.optional_integer("max_sessions", 1, 1024)
+                                     .value_or(static_cast<std::int64_t>(config.max_sessions)));
+    config.softhsm_config = optional_path(token, "softhsm_config", folder);
+    config.readback_program = optional_path(token, "readback_program", folder);
+    if (config.readback_program.empty()) {
+        config.readback_program = program.parent_path() / readback_program;
+    }
+    return config;
+}
+
+}  // namespace
+
+Config read_config(const std::filesystem::path& file, const std::filesystem::path& program) {
+    const base::JsonValue value = server::read_config_file(file);
+    const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+    base::JsonReader top(value);
+    Config config;
+    config.edge = server::read_edge_config(top, folder);
+    config.gate = server::read_gate_config(top);
+    config.audit = server::read_audit_config(top, folder, "kmsd");
+    config.policy = server::read_policy_path(top, folder);
+    config.log_level = server::read_log_level(top);
+
+    base::JsonReader store = top.required_object("store");
+    config.store = server::required_path(store, "sqlite", folder);
+    store.refuse_unknown();
+
+    base::JsonReader token = top.required_object("token");
+    config.token = read_token(token, folder, program);
+    // Everything else is checked before the secret is read.
+    static_cast<void>(token.has("pin"));
+    token.refuse_unknown();
+    top.refuse_unknown();
+    config.pin = server::read_secret(token, "pin", folder);
+    return config;
+}
+
+}  // namespace kms

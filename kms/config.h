@@ -1,0 +1,33 @@
+// kmsd's configuration file: deploy/examples/kmsd.json explains every field,
+// deploy/examples/kmsd.schema.json is its JSON Schema. No secret is in the file, only where to read
+// one.
+#pragma once
+
+#include <filesystem>
+
+#include "base/log.h"
+#include "base/secret_bytes.h"
+#include "hsm/token_config.h"
+#include "server/audit.h"
+#include "server/edge.h"
+#include "server/gate.h"
+
+namespace kms {
+
+struct Config {
+    server::EdgeConfig edge;
+    server::GateConfig gate;
+    server::AuditConfig audit;
+    hsm::TokenConfig token;
+    base::SecretBytes pin;
+    std::filesystem::path store;  // the SQLite file
+    std::filesystem::path policy;
+    base::LogLevel log_level = base::LogLevel::info;
+};
+
+// Reads the file and the PIN that it points to. Unless it says otherwise, the program that reads
+// new keys back is strongroom-key-readback beside `program`. Throws invalid_argument naming the
+// field, or the file and what is wrong with it.
+Config read_config(const std::filesystem::path& file, const std::filesystem::path& program);
+
+}  // namespace kms
