@@ -1,0 +1,163 @@
+// strongroom-token-init: makes a new token in a module that has a free slot (SoftHSM), PINs from
+// files. For development and tests; a real HSM's token is made with its vendor's tools in a
+// ceremony. Prints the token's PKCS#11 URI. It never touches a token that exists.
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <vector>
+
+#include "base/file.h"
+#include "hsm/pkcs11_error.h"
+#include "hsm/pkcs11_module.h"
+
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::SecretBytes;
+
+struct Arguments {
+    std::filesystem::path module, softhsm_config, so_pin_file, pin_file;
+    std::string label;
+};
+
+CK_TOKEN_INFO token_info(const hsm::Module& module, CK_SLOT_ID slot) {
+    CK_TOKEN_INFO info{};
+    hsm::check_call(module->C_GetTokenInfo(slot, &info), "C_GetTokenInfo");
+    return info;
+}
+
+std::vector<CK_SLOT_ID> slots_with_tokens(const hsm::Module& module) {
+    CK_ULONG count = 0;
+    hsm::check_call(module->C_GetSlotList(CK_TRUE, nullptr, &count), "C_GetSlotList");
+    std::vector<CK_SLOT_ID> slots(count);
+    hsm::check_call(module->C_GetSlotList(CK_TRUE, slots.data(), &count), "C_GetSlotList");
+    slots.resize(count);
+    return slots;
+}
+
+bool initialised(const CK_TOKEN_INFO& info) { return (info.flags & CKF_TOKEN_INITIALIZED) != 0; }
+
+// The slot of the initialised token that is named `label`, or of none.
+std::optional<CK_SLOT_ID> find_token(const hsm::Module& module, std::string_view label) {
+    for (const auto slot : slots_with_tokens(module)) {
+        const auto info = token_info(module, slot);
+        if (initialised(info) && hsm::trim_padding(info.label) == label) return slot;
+    }
+    return std::nullopt;
+}
+
+CK_SLOT_ID free_slot(const hsm::Module& module) {
+    for (const auto slot : slots_with_tokens(module)) {
+        if (!initialised(token_info(module, slot))) return slot;
+    }
+    throw Error(ErrorCode::failed_precondition,
+                "the module has no slot with a token that is not initialised yet; for SoftHSM, "
+                "check that the folder "
+                "'directories.tokendir' of its configuration exists and can be written");
+}
+
+// Logged in as security officer for as long as it lives.
+class OfficerSession {
+public:
+    OfficerSession(const hsm::Module& module, CK_SLOT_ID slot, base::ByteView so_pin)
+        : module_(module) {
+        hsm::check_call(module_->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
+                                               nullptr, &handle_),
+                        "C_OpenSession");
+        const CK_RV code = module_->C_Login(handle_, CKU_SO, hsm::to_ck_bytes(so_pin),
+                                            hsm::to_ck_ulong(so_pin.size()));
+        if (code == CKR_OK) return;
+        module_->C_CloseSession(handle_);
+        throw hsm::to_error(code, "C_Login");
+    }
+    ~OfficerSession() {
+        module_->C_Logout(handle_);
+        module_->C_CloseSession(handle_);
+    }
+    OfficerSession(const OfficerSession&) = delete;
+    OfficerSession& operator=(const OfficerSession&) = delete;
+
+    void set_user_pin(base::ByteView pin) {
+        hsm::check_call(
+            module_->C_InitPIN(handle_, hsm::to_ck_bytes(pin), hsm::to_ck_ulong(pin.size())),
+            "C_InitPIN");
+    }
+
+private:
+    const hsm::Module& module_;
+    CK_SESSION_HANDLE handle_ = CK_INVALID_HANDLE;
+};
+
+void init_token(const hsm::Module& module, const Arguments& arguments) {
+    const SecretBytes so_pin = base::read_secret_file(arguments.so_pin_file);
+    const SecretBytes user_pin = base::read_secret_file(arguments.pin_file);
+    if (find_token(module, arguments.label)) {
+        throw Error(ErrorCode::already_exists, "a token with the label '" + arguments.label +
+                                                   "' is there already and is left as it is");
+    }
+    std::array<CK_UTF8CHAR, sizeof(CK_TOKEN_INFO::label)> label{};
+    label.fill(' ');  // PKCS#11 2.40, 5.5 (C_InitToken): padded with blanks, not terminated
+    std::copy(arguments.label.begin(), arguments.label.end(), label.begin());
+    hsm::check_call(module->C_InitToken(free_slot(module), hsm::to_ck_bytes(so_pin.expose()),
+                                        hsm::to_ck_ulong(so_pin.size()), label.data()),
+                    "C_InitToken");
+    // SoftHSM moves a new token to another slot.
+    const auto slot = find_token(module, arguments.label);
+    if (!slot)
+        throw Error(ErrorCode::internal,
+                    "the module does not show the token that it has just made");
+    OfficerSession(module, *slot, so_pin.expose()).set_user_pin(user_pin.expose());
+    std::cout << "pkcs11:token=" << arguments.label
+              << ";serial=" << hsm::trim_padding(token_info(module, *slot).serialNumber) << '\n';
+}
+
+// The label goes into a URI unescaped and into 32 bytes.
+std::string check_label(const std::string& label) {
+    const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               c == '-' || c == '_';
+    };
+    if (!label.empty() && label.size() <= sizeof(CK_TOKEN_INFO::label) &&
+        std::all_of(label.begin(), label.end(), plain)) {
+        return {};
+    }
+    return "must be 1 to 32 letters, digits, '-' or '_'";
+}
+
+int run(int argc, const char* const* argv) {
+    Arguments arguments;
+    CLI::App app("Makes a new token, with PINs from files, and prints its PKCS#11 URI.",
+                 "strongroom-token-init");
+    app.add_option("--module", arguments.module, "PKCS#11 library")->required();
+    app.add_option("--label", arguments.label, "the token's name")->required()->check(check_label);
+    app.add_option("--so-pin-file", arguments.so_pin_file,
+                   "file of mode 0600 with the security officer's PIN")
+        ->required();
+    app.add_option("--pin-file", arguments.pin_file, "file of mode 0600 with the user's PIN")
+        ->required();
+    app.add_option("--softhsm-config", arguments.softhsm_config, "SoftHSM's configuration file");
+    CLI11_PARSE(app, argc, argv);
+    if (!arguments.softhsm_config.empty()) {
+        // Before any thread starts; SoftHSM reads no other setting of where its tokens are.
+        ::setenv("SOFTHSM2_CONF", arguments.softhsm_config.c_str(),
+                 1);  // NOLINT(concurrency-mt-unsafe)
+    }
+    init_token(*hsm::Module::load(arguments.module, {}), arguments);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::cerr << "strongroom-token-init: " << error.what() << '\n';
+        return 1;
+    }
+}
