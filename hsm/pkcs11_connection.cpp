@@ -1,0 +1,152 @@
+#include "hsm/pkcs11_connection.h"
+
+namespace hsm {
+namespace {
+
+[[noreturn]] void refuse(const std::string& message, const std::string& detail = {}) {
+    throw base::Error(base::ErrorCode::failed_precondition, message, detail);
+}
+
+std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
+    for (;;) {
+        CK_ULONG count = 0;
+        check_call(module->C_GetSlotList(CK_TRUE, nullptr, &count), "C_GetSlotList");
+        std::vector<CK_SLOT_ID> slots(count);
+        if (count == 0) return slots;
+        const CK_RV code = module->C_GetSlotList(CK_TRUE, slots.data(), &count);
+        if (code == CKR_BUFFER_TOO_SMALL) continue;  // a token was plugged in between
+        check_call(code, "C_GetSlotList");
+        slots.resize(count);
+        return slots;
+    }
+}
+
+std::string describe(const CK_TOKEN_INFO& token) {
+    return "token=" + std::string(trim_padding(token.label)) + ";serial=" +
+           std::string(trim_padding(token.serialNumber));
+}
+
+}  // namespace
+
+FoundToken find_token(const Module& module, const TokenUri& uri, const std::string& hint) {
+    std::vector<FoundToken> matching;
+    std::string present;
+    for (const CK_SLOT_ID slot : slots_with_tokens(module)) {
+        FoundToken found{slot, {}};
+        if (module->C_GetTokenInfo(slot, &found.info) != CKR_OK) continue;
+        if ((found.info.flags & CKF_TOKEN_INITIALIZED) == 0) continue;
+        present += (present.empty() ? "" : ", ") + describe(found.info);
+        if (uri.matches(found.info)) matching.push_back(found);
+    }
+    if (matching.size() == 1) return matching.front();
+    if (matching.empty()) {
+        refuse("there is no token that " + uri.text() + " names; present: " + (present.empty() ? "none" : present) +
+               ". A missing token is never initialised here: check the URI, the module and its configuration" +
+               (hint.empty() ? "" : ". " + hint));
+    }
+    refuse("more than one token is named by " + uri.text() + "; present: " + present + ". Add serial=… to the URI");
+}
+
+Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
+                       const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log)
+    : module_(std::move(module)), uri_(std::move(uri)), pin_(pin), max_sessions_(max_sessions), log_(log) {
+    if ((token.info.flags & CKF_USER_PIN_LOCKED) != 0) {
+        refuse("the token's user PIN is locked; the security officer must set a new one");
+    }
+    if ((token.info.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
+        refuse("one login attempt is left before the token locks; it is left to a person: log in once by hand");
+    }
+    connect(token.slot);
+}
+
+void Connection::connect(CK_SLOT_ID slot) {
+    Session anchor(module_, slot);
+    log_in(anchor);
+    anchor_.emplace(std::move(anchor));
+    pool_ = std::make_unique<SessionPool>(module_, slot, max_sessions_);
+}
+
+void Connection::log_in(const Session& anchor) {
+    if (pin_refused_) refuse("the token refused the PIN before; it is not tried again until a restart");
+    const CK_RV code = anchor.log_in(pin_.expose());
+    switch (code) {
+        case CKR_OK:
+        case CKR_USER_ALREADY_LOGGED_IN: break;
+        case CKR_PIN_INCORRECT:
+        case CKR_PIN_INVALID:
+        case CKR_PIN_LEN_RANGE:
+            pin_refused_ = true;
+            refuse("the token refused the user PIN; it was tried once. Check the PIN file before the next start",
+                   name_of(code));
+        case CKR_PIN_LOCKED:
+            pin_refused_ = true;
+            refuse("the token's user PIN is locked; the security officer must set a new one", name_of(code));
+        case CKR_PIN_EXPIRED:
+            pin_refused_ = true;
+            refuse("the token's user PIN has expired; set a new one", name_of(code));
+        case CKR_USER_PIN_NOT_INITIALIZED:
+            refuse("the token has no user PIN yet; finish its initialisation", name_of(code));
+        default: throw to_error(code, "C_Login");
+    }
+    if (anchor.info().state != CKS_RW_USER_FUNCTIONS) {
+        refuse("another user than the token's normal user is logged in in this process");
+    }
+}
+
+void Connection::check() {
+    repeatable([&](const Operation& operation) {
+        if (operation.session().info().state != CKS_RW_USER_FUNCTIONS) {
+            throw to_error(CKR_USER_NOT_LOGGED_IN, "C_GetSessionInfo");
+        }
+    });
+}
+
+bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
+    switch (error.error_class()) {
+        case ErrorClass::session_dead: {
+            const std::shared_lock lock(connection_);
+            if (pool_) pool_->drop_idle();
+            return true;
+        }
+        case ErrorClass::login_lost: log_in_again(); return true;
+        case ErrorClass::handles_stale: ++generation_; return true;
+        case ErrorClass::token_gone: reconnect(seen_epoch); return true;
+        case ErrorClass::caller_fault:
+        case ErrorClass::ambiguous:
+        case ErrorClass::back_pressure:
+        case ErrorClass::operator_latch:
+        case ErrorClass::against_contract: return false;
+    }
+    return false;
+}
+
+void Connection::log_in_again() {
+    const std::shared_lock connected(connection_);
+    const std::lock_guard one_at_a_time(login_);
+    if (!pool_) return;  // the next attempt finds that out
+    try {
+        if (anchor_->info().state == CKS_RW_USER_FUNCTIONS) return;  // another thread was quicker
+    } catch (const Pkcs11Error& error) {
+        if (error.error_class() != ErrorClass::session_dead) throw;
+        anchor_.emplace(pool_->open_extra());
+    }
+    log_in(*anchor_);
+    log_.warning("logged in at the token again");
+}
+
+void Connection::reconnect(std::uint64_t seen_epoch) {
+    const std::unique_lock alone(connection_);
+    if (module_->epoch() != seen_epoch && pool_) return;  // another thread was quicker
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_reconnect_) throw to_error(CKR_TOKEN_NOT_PRESENT, "waiting before the next attempt to reconnect");
+    next_reconnect_ = now + reconnect_pause;
+    pool_.reset();
+    anchor_.reset();
+    ++generation_;
+    log_.warning("the token is gone; initialising its module again");
+    module_->reinitialise();
+    connect(find_token(*module_, uri_).slot);
+    log_.warning("the token is back");
+}
+
+}  // namespace hsm

@@ -1,0 +1,148 @@
+#include "hsm/pkcs11_profile.h"
+
+#include <cstring>
+
+#include "hsm/pkcs11_error.h"
+
+namespace hsm {
+namespace {
+
+std::optional<bool> read_flag(const Session& session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE type) {
+    const auto value = session.read_attribute(key, type);
+    if (!value || value->size() != sizeof(CK_BBOOL)) return std::nullopt;
+    return value->front() != CK_FALSE;
+}
+
+std::optional<CK_ULONG> read_number(const Session& session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE type) {
+    const auto value = session.read_attribute(key, type);
+    CK_ULONG number = 0;
+    if (!value || value->size() != sizeof number) return std::nullopt;
+    std::memcpy(&number, value->data(), sizeof number);
+    if (number == unavailable_information) return std::nullopt;
+    return number;
+}
+
+enum class Knowledge { required, when_known };
+
+class Comparison {
+public:
+    void flag(std::string_view name, const std::optional<bool>& is, bool should_be,
+              Knowledge knowledge = Knowledge::required) {
+        if (is == should_be || (!is && knowledge == Knowledge::when_known)) return;
+        complain(name, !is ? "unknown" : (*is ? "true" : "false"));
+    }
+    void complain(std::string_view name, std::string_view value) {
+        complaints_.push_back(std::string(name) + " is " + std::string(value));
+    }
+    std::vector<std::string> take() { return std::move(complaints_); }
+
+private:
+    std::vector<std::string> complaints_;
+};
+
+}  // namespace
+
+AttributeTemplate generation_template(const KeyId& id, std::string_view label, KeyProfile profile) {
+    const bool restorable = profile == KeyProfile::restorable;
+    AttributeTemplate attributes;
+    attributes.number(CKA_CLASS, CKO_SECRET_KEY)
+        .number(CKA_KEY_TYPE, CKK_AES)
+        .number(CKA_VALUE_LEN, aes_key_bytes)
+        .bytes(CKA_ID, id.bytes())
+        .text(CKA_LABEL, label)
+        .flag(CKA_TOKEN, true)
+        .flag(CKA_PRIVATE, true)
+        .flag(CKA_SENSITIVE, true)
+        .flag(CKA_EXTRACTABLE, restorable)
+        .flag(CKA_ENCRYPT, true)
+        .flag(CKA_DECRYPT, true)
+        .flag(CKA_WRAP, false)
+        .flag(CKA_UNWRAP, false)
+        .flag(CKA_DERIVE, false)
+        .flag(CKA_SIGN, false)
+        .flag(CKA_VERIFY, false)
+        .flag(CKA_WRAP_WITH_TRUSTED, restorable)
+        .flag(CKA_DESTROYABLE, true)
+        .flag(CKA_COPYABLE, false)
+        .flag(CKA_MODIFIABLE, false);  // last: SoftHSM holds what follows against it
+    return attributes;
+}
+
+AttributeTemplate search_template(const KeyId& id) {
+    AttributeTemplate attributes = search_template();
+    attributes.bytes(CKA_ID, id.bytes());
+    return attributes;
+}
+
+AttributeTemplate search_template() {
+    AttributeTemplate attributes;
+    attributes.number(CKA_CLASS, CKO_SECRET_KEY).flag(CKA_TOKEN, true);
+    return attributes;
+}
+
+KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key) {
+    const auto flag = [&](CK_ATTRIBUTE_TYPE type) { return read_flag(session, key, type); };
+    KeyAttributes read;
+    read.label = base::as_text(session.read_attribute(key, CKA_LABEL).value_or(base::Bytes()));
+    read.token = flag(CKA_TOKEN);
+    read.private_object = flag(CKA_PRIVATE);
+    read.sensitive = flag(CKA_SENSITIVE);
+    read.extractable = flag(CKA_EXTRACTABLE);
+    read.always_sensitive = flag(CKA_ALWAYS_SENSITIVE);
+    read.never_extractable = flag(CKA_NEVER_EXTRACTABLE);
+    read.local = flag(CKA_LOCAL);
+    read.encrypt = flag(CKA_ENCRYPT);
+    read.decrypt = flag(CKA_DECRYPT);
+    read.sign = flag(CKA_SIGN);
+    read.verify = flag(CKA_VERIFY);
+    read.wrap = flag(CKA_WRAP);
+    read.unwrap = flag(CKA_UNWRAP);
+    read.derive = flag(CKA_DERIVE);
+    read.modifiable = flag(CKA_MODIFIABLE);
+    read.copyable = flag(CKA_COPYABLE);
+    read.destroyable = flag(CKA_DESTROYABLE);
+    read.wrap_with_trusted = flag(CKA_WRAP_WITH_TRUSTED);
+    if (const auto size = read_number(session, key, CKA_VALUE_LEN)) read.value_bytes = *size;
+    if (const auto type = read_number(session, key, CKA_KEY_TYPE)) {
+        read.key_type = *type == CKK_AES ? "AES" : "CKK " + std::to_string(*type);
+    }
+    if (const auto mechanism = read_number(session, key, CKA_KEY_GEN_MECHANISM)) {
+        read.mechanism = *mechanism == CKM_AES_KEY_GEN ? "CKM_AES_KEY_GEN" : "CKM " + std::to_string(*mechanism);
+    }
+    read.check_value = session.read_attribute(key, CKA_CHECK_VALUE).value_or(base::Bytes());
+    return read;
+}
+
+std::vector<std::string> differences(const KeyAttributes& attributes, KeyProfile profile) {
+    const bool restorable = profile == KeyProfile::restorable;
+    Comparison comparison;
+    comparison.flag("token", attributes.token, true);
+    comparison.flag("private", attributes.private_object, true);
+    comparison.flag("sensitive", attributes.sensitive, true);
+    comparison.flag("always_sensitive", attributes.always_sensitive, true);
+    comparison.flag("extractable", attributes.extractable, restorable);
+    comparison.flag("never_extractable", attributes.never_extractable, !restorable);
+    comparison.flag("local", attributes.local, true);
+    comparison.flag("encrypt", attributes.encrypt, true);
+    comparison.flag("decrypt", attributes.decrypt, true);
+    comparison.flag("wrap", attributes.wrap, false);
+    comparison.flag("unwrap", attributes.unwrap, false);
+    comparison.flag("derive", attributes.derive, false);
+    comparison.flag("sign", attributes.sign, false);
+    comparison.flag("verify", attributes.verify, false);
+    comparison.flag("modifiable", attributes.modifiable, false);
+    comparison.flag("copyable", attributes.copyable, false, Knowledge::when_known);
+    comparison.flag("destroyable", attributes.destroyable, true, Knowledge::when_known);
+    comparison.flag("wrap_with_trusted", attributes.wrap_with_trusted, restorable,
+                    restorable ? Knowledge::required : Knowledge::when_known);
+    if (attributes.key_type != "AES") comparison.complain("key_type", attributes.key_type);
+    if (attributes.value_bytes != aes_key_bytes) {
+        comparison.complain("value_bytes", attributes.value_bytes ? std::to_string(*attributes.value_bytes) : "unknown");
+    }
+    if (!attributes.mechanism.empty() && attributes.mechanism != "CKM_AES_KEY_GEN") {
+        comparison.complain("mechanism", attributes.mechanism);
+    }
+    return comparison.take();
+}
+
+}  // namespace hsm

@@ -1,0 +1,209 @@
+#include "hsm/pkcs11_token.h"
+
+#include "hsm/pkcs11_profile.h"
+#include "hsm/pkcs11_self_test.h"
+
+namespace hsm {
+namespace {
+
+constexpr std::size_t max_label_bytes = 64;
+constexpr std::size_t max_listed_objects = 100'000;
+constexpr std::size_t readback_challenge_bytes = 32;
+
+[[noreturn]] void fail(base::ErrorCode code, const std::string& message, const std::string& detail = {}) {
+    throw base::Error(code, message, detail);
+}
+
+[[noreturn]] void no_such_key(const KeyId& id) {
+    fail(base::ErrorCode::not_found, "the token has no such key", "CKA_ID " + id.to_string());
+}
+
+TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_softhsm) {
+    TokenInfo info;
+    info.label = trim_padding(token.label);
+    info.serial = trim_padding(token.serialNumber);
+    info.manufacturer = trim_padding(token.manufacturerID);
+    info.model = trim_padding(token.model);
+    info.library = module.description();
+    info.is_softhsm = is_softhsm;
+    return info;
+}
+
+}  // namespace
+
+Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config, const base::SecretBytes& pin,
+                         std::unique_ptr<SoftHsmGuard> guard, base::Log& log)
+    : pin_(pin.clone()),
+      log_(log),
+      module_(std::move(module)),
+      guard_(std::move(guard)),
+      keys_(ivs_, guard_ != nullptr) {
+    TokenUri uri(config.uri);
+    const FoundToken found = find_token(*module_, uri, guard_ ? guard_->hint() : std::string());
+    info_ = describe(*module_, found.info, guard_ != nullptr);
+    if (guard_) guard_->before_login(info_.label, info_.serial);
+    try {
+        connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_, config.max_sessions, log_);
+    } catch (const base::Error& error) {
+        const std::string hint = guard_ ? guard_->refused_pin_hint() : std::string();
+        if (hint.empty() || error.code() != base::ErrorCode::failed_precondition) throw;
+        fail(error.code(), error.message() + ". " + hint, error.detail());
+    }
+    if (guard_) guard_->after_login();
+    self_test(*module_, found.slot, *connection_);
+}
+
+KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) {
+    if (label.size() > max_label_bytes) fail(base::ErrorCode::invalid_argument, "a key's label has at most 64 bytes");
+    const auto one_at_a_time = guard_ ? std::unique_lock(generation_) : std::unique_lock<std::mutex>();
+    // Also the moment in which a broken connection heals: the making itself has one attempt only.
+    if (connection_->repeatable([&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+        fail(base::ErrorCode::already_exists, "the token has a key of that id", "CKA_ID " + id.to_string());
+    }
+    connection_->once([&](const Operation& operation) {
+        const auto lock = keys_.objects_lock();
+        operation.session().generate_aes_key(generation_template(id, label, profile));
+    });
+    KeyAttributes attributes = connection_->repeatable([&](const Operation& operation) {
+        const auto key = keys_.look_up(operation, id);
+        if (!key) fail(base::ErrorCode::internal, "the token lost the key that it just made", "CKA_ID " + id.to_string());
+        KeyAttributes read = read_attributes(operation.session(), *key);
+        if (operation.session().read_attribute(*key, CKA_VALUE)) read.sensitive = false;
+        return read;
+    });
+    refuse_unless_as_ordered(id, attributes, profile);
+    make_durable(id);
+    return attributes;
+}
+
+void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes, KeyProfile profile) {
+    const auto wrong = differences(attributes, profile);
+    if (wrong.empty()) return;
+    std::string list;
+    for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
+    log_.error("the token made a key that is not as ordered; it is destroyed, since nothing was encrypted under it",
+               {{"key", id.to_string()}, {"wrong", list}});
+    try {
+        destroy_key(id);
+    } catch (const base::Error& error) {
+        log_.error("the key could not be destroyed", {{"key", id.to_string()}, {"error", error.what()}});
+    }
+    fail(base::ErrorCode::internal, "the token made a key that is not as ordered", list);
+}
+
+void Pkcs11Token::make_durable(const KeyId& id) {
+    if (!guard_) return;
+    base::SecretBytes challenge(readback_challenge_bytes);
+    random(challenge.expose_mutable());
+    const Encrypted encrypted = encrypt(id, {}, challenge.expose());
+    // Two processes that use token objects at once disturb each other too.
+    const auto lock = keys_.objects_lock();
+    guard_->make_durable(pin_, {id, encrypted, challenge.expose()});
+}
+
+std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {
+    return connection_->repeatable([&](const Operation& operation) -> std::optional<KeyAttributes> {
+        const auto key = keys_.look_up(operation, id);
+        if (!key) return std::nullopt;
+        return read_attributes(operation.session(), *key);
+    });
+}
+
+std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
+    return connection_->repeatable([&](const Operation& operation) {
+        std::size_t unnamed = 0;
+        std::vector<KeyId> ids;
+        const auto lock = keys_.objects_lock();
+        for (const CK_OBJECT_HANDLE key : operation.session().find(search_template(), max_listed_objects)) {
+            const auto id = operation.session().read_attribute(key, CKA_ID);
+            if (id && id->size() == KeyId::size) {
+                ids.push_back(KeyId::from_bytes(*id));
+            } else {
+                ++unnamed;
+            }
+        }
+        if (unnamed_objects != nullptr) *unnamed_objects = unnamed;
+        return ids;
+    });
+}
+
+void Pkcs11Token::destroy_key(const KeyId& id) {
+    connection_->repeatable([&](const Operation& operation) {
+        const auto key = keys_.look_up(operation, id);
+        if (!key) no_such_key(id);
+        const auto lock = keys_.objects_lock();
+        operation.session().destroy_object(*key);
+    });
+    keys_.forget(id);
+    if (connection_->repeatable([&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+        fail(base::ErrorCode::internal, "the token still has the key that it destroyed", "CKA_ID " + id.to_string());
+    }
+    if (guard_) guard_->sync();
+}
+
+CK_OBJECT_HANDLE Pkcs11Token::require_key(const Operation& operation, const KeyId& id) {
+    const auto key = keys_.find(operation, id);
+    if (!key) no_such_key(id);
+    return *key;
+}
+
+Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) {
+    return connection_->repeatable([&](const Operation& operation) {
+        const CK_OBJECT_HANDLE key = require_key(operation, id);
+        Encrypted encrypted;
+        encrypted.iv = ivs_.draw(operation.session());
+        encrypted.ciphertext = operation.session().encrypt(key, encrypted.iv, aad, plaintext);
+        return encrypted;
+    });
+}
+
+std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE key,
+                                                   const DecryptItem& item) {
+    base::SecretBytes plaintext;
+    const CK_RV code = operation.session().decrypt(key, item.iv, item.aad, item.ciphertext, plaintext);
+    if (code == CKR_OK) return plaintext;
+    switch (classify(code)) {
+        case ErrorClass::caller_fault: operation.lease.renew(); return std::nullopt;
+        case ErrorClass::ambiguous:
+            // SoftHSM says CKR_GENERAL_ERROR for a wrong tag. A known answer tells that from a broken token.
+            operation.lease.renew();
+            if (keys_.answers(operation, id)) return std::nullopt;
+            throw to_error(code, "C_Decrypt, and a known answer failed too");
+        case ErrorClass::session_dead:
+        case ErrorClass::login_lost:
+        case ErrorClass::handles_stale:
+        case ErrorClass::token_gone:
+        case ErrorClass::back_pressure:
+        case ErrorClass::operator_latch:
+        case ErrorClass::against_contract: break;
+    }
+    throw to_error(code, "C_Decrypt");
+}
+
+base::SecretBytes Pkcs11Token::decrypt(const KeyId& id, const Iv& iv, base::ByteView aad, base::ByteView ciphertext) {
+    auto plaintext = connection_->repeatable([&](const Operation& operation) -> std::optional<base::SecretBytes> {
+        const CK_OBJECT_HANDLE key = require_key(operation, id);
+        if (ciphertext.size() < tag_bytes) return std::nullopt;
+        return open(operation, id, key, {id, iv, aad, ciphertext});
+    });
+    if (!plaintext) throw base::decryption_failed();
+    return std::move(*plaintext);
+}
+
+std::vector<std::optional<base::SecretBytes>> Pkcs11Token::decrypt_many(std::span<const DecryptItem> items) {
+    return connection_->repeatable([&](const Operation& operation) {
+        std::vector<std::optional<base::SecretBytes>> opened;
+        opened.reserve(items.size());
+        for (const DecryptItem& item : items) {
+            const auto key = item.ciphertext.size() < tag_bytes ? std::nullopt : keys_.find(operation, item.key);
+            opened.push_back(key ? open(operation, item.key, *key, item) : std::nullopt);
+        }
+        return opened;
+    });
+}
+
+void Pkcs11Token::random(std::span<std::uint8_t> out) {
+    connection_->repeatable([&](const Operation& operation) { operation.session().random(out); });
+}
+
+}  // namespace hsm

@@ -1,0 +1,112 @@
+// strongroom-key-readback: proves to kmsd, from a process of its own, that a new key is really in the token's
+// files. Reads one question from standard input, writes one answer, ends. Takes no arguments and reads no
+// environment; see hsm/readback_client.h.
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "base/encoding.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "hsm/token_config.h"
+
+namespace {
+
+constexpr std::size_t max_question_bytes = 64UL * 1024;
+
+struct Question {
+    hsm::TokenConfig config;
+    base::SecretBytes pin;
+    hsm::KeyId key;
+    hsm::Iv iv{};
+    base::Bytes ciphertext;
+};
+
+// This process holds a PIN: no core dump, no debugger.
+void harden() {
+    const rlimit none{0, 0};
+    ::setrlimit(RLIMIT_CORE, &none);
+    ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+base::WipedString read_all() {
+    base::WipedString text(max_question_bytes, '\0');
+    std::size_t size = 0;
+    while (size < text.size()) {
+        const ssize_t got = ::read(STDIN_FILENO, text.data() + size, text.size() - size);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        size += static_cast<std::size_t>(got);
+    }
+    text.resize(size);
+    return text;
+}
+
+Question parse_question(std::string_view text) {
+    constexpr std::size_t max_path_bytes = 4096;
+    const base::JsonValue document = base::parse_json(text);
+    base::JsonReader reader(document);
+    Question question;
+    question.config.module = reader.required_string("module", max_path_bytes);
+    question.config.uri = reader.required_string("uri", max_path_bytes);
+    question.config.init_string = reader.required_value("init_string").string()->c_str();
+    question.config.softhsm_config = reader.required_string("softhsm_config", max_path_bytes);
+    question.config.max_sessions = 1;
+    question.config.is_readback = true;
+    auto pin = base::parse_base64_secret(reader.required_string("pin", max_path_bytes));
+    if (!pin) reader.refuse("pin", "must be base64");
+    question.pin = std::move(*pin);
+    question.key = reader.required_uuid("key");
+    const base::Bytes iv = reader.required_base64("iv", hsm::iv_bytes, hsm::iv_bytes);
+    std::copy(iv.begin(), iv.end(), question.iv.begin());
+    question.ciphertext = reader.required_base64("ciphertext", max_path_bytes);
+    reader.refuse_unknown();
+    return question;
+}
+
+base::WipedString answer(const Question& question) {
+    base::Log log("strongroom-key-readback", base::LogLevel::error);
+    auto token = hsm::open_token(question.config, question.pin, log);
+    const auto attributes = token->find_key(question.key);
+    if (!attributes) throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
+    const base::SecretBytes plaintext = token->decrypt(question.key, question.iv, {}, question.ciphertext);
+    token.reset();  // finalised before the answer: who asked may then end this process at any moment
+    base::JsonWriter writer;
+    writer.begin_object().name("plaintext").base64(plaintext.expose()).end_object();
+    return writer.take();
+}
+
+base::WipedString refusal(const std::string& why) {
+    base::JsonWriter writer;
+    writer.begin_object().field("error", why).end_object();
+    return writer.take();
+}
+
+void write_all(std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t written = ::write(STDOUT_FILENO, text.data(), text.size());
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return;
+        text.remove_prefix(static_cast<std::size_t>(written));
+    }
+}
+
+}  // namespace
+
+int main() {
+    harden();
+    int status = EXIT_SUCCESS;
+    base::WipedString text;
+    try {
+        text = answer(parse_question(read_all()));
+    } catch (const std::exception& error) {
+        text = refusal(error.what());
+        status = EXIT_FAILURE;
+    }
+    write_all(text);
+    std::_Exit(status);  // modules crash in exit handlers
+}

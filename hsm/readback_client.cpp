@@ -1,0 +1,179 @@
+#include "hsm/readback_client.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX names
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <string>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/json.h"
+
+namespace hsm {
+namespace {
+
+constexpr std::size_t max_answer_bytes = 16UL * 1024;
+
+[[noreturn]] void fail(const std::string& detail) {
+    throw base::Error(base::ErrorCode::unavailable, "the new key could not be read back", detail);
+}
+
+[[noreturn]] void fail_errno(const char* what, int error) { fail(std::string(what) + ": " + std::strerror(error)); }
+
+class Descriptor {
+public:
+    explicit Descriptor(int value) : value_(value) {}
+    ~Descriptor() { close(); }
+    Descriptor(const Descriptor&) = delete;
+    Descriptor& operator=(const Descriptor&) = delete;
+    int get() const { return value_; }
+    void close() {
+        if (value_ >= 0) ::close(value_);
+        value_ = -1;
+    }
+
+private:
+    int value_;
+};
+
+class SpawnSettings {
+public:
+    // The child has `end` as its standard input and output, standard error as we have, nothing else open, and
+    // no signal blocked.
+    explicit SpawnSettings(int end) {
+        sigset_t none;
+        sigset_t pipe;
+        ::sigemptyset(&none);
+        ::sigemptyset(&pipe);
+        ::sigaddset(&pipe, SIGPIPE);
+        ::posix_spawn_file_actions_init(&actions_);
+        ::posix_spawn_file_actions_adddup2(&actions_, end, STDIN_FILENO);
+        ::posix_spawn_file_actions_adddup2(&actions_, end, STDOUT_FILENO);
+        ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1);
+        ::posix_spawnattr_init(&attributes_);
+        ::posix_spawnattr_setsigmask(&attributes_, &none);
+        ::posix_spawnattr_setsigdefault(&attributes_, &pipe);
+        ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    }
+    ~SpawnSettings() {
+        ::posix_spawn_file_actions_destroy(&actions_);
+        ::posix_spawnattr_destroy(&attributes_);
+    }
+    SpawnSettings(const SpawnSettings&) = delete;
+    SpawnSettings& operator=(const SpawnSettings&) = delete;
+
+    posix_spawn_file_actions_t actions_{};
+    posix_spawnattr_t attributes_{};
+};
+
+// A child that ends when this ends, at the latest: its answer is all that we want, and it gives it as its last act.
+class Child {
+public:
+    Child(const std::filesystem::path& program, int end) {
+        const SpawnSettings settings(end);
+        std::string name = program.string();
+        std::array<char*, 2> arguments{name.data(), nullptr};
+        std::array<char*, 1> environment{nullptr};  // what it must know, the question says
+        const int error = ::posix_spawn(&pid_, name.c_str(), &settings.actions_, &settings.attributes_,
+                                        arguments.data(), environment.data());
+        if (error != 0) fail_errno(program.c_str(), error);
+    }
+    ~Child() {
+        ::kill(pid_, SIGKILL);
+        while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+        }
+    }
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
+
+private:
+    pid_t pid_ = -1;
+};
+
+base::WipedString to_document(const TokenConfig& config, const base::SecretBytes& pin,
+                              const ReadbackQuestion& question) {
+    base::JsonWriter writer;
+    writer.begin_object()
+        .field("module", config.module.string())
+        .field("uri", config.uri)
+        .field("init_string", config.init_string)
+        .field("softhsm_config", config.softhsm_config.string());
+    writer.name("pin").base64(pin.expose());
+    writer.field("key", question.key.to_string());
+    writer.name("iv").base64(question.encrypted.iv);
+    writer.name("ciphertext").base64(question.encrypted.ciphertext);
+    writer.end_object();
+    return writer.take();
+}
+
+// Small enough for the socket's buffer, so that it never blocks.
+void send(const Descriptor& socket, std::string_view text) {
+    while (!text.empty()) {
+        const ssize_t sent = ::send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR) continue;
+        if (sent < 0) fail_errno("send", errno);
+        text.remove_prefix(static_cast<std::size_t>(sent));
+    }
+    ::shutdown(socket.get(), SHUT_WR);
+}
+
+// Everything up to the end of the child's output.
+base::WipedString receive(const Descriptor& socket, std::chrono::milliseconds patience) {
+    const auto deadline = std::chrono::steady_clock::now() + patience;
+    base::WipedString answer(max_answer_bytes, '\0');
+    std::size_t size = 0;
+    for (;;) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline -
+                                                                                std::chrono::steady_clock::now());
+        if (left.count() <= 0) fail("the read-back program did not answer in time and was killed");
+        pollfd ready{socket.get(), POLLIN, 0};
+        const int count = ::poll(&ready, 1, static_cast<int>(left.count()));
+        if (count == 0 || (count < 0 && errno == EINTR)) continue;
+        if (count < 0) fail_errno("poll", errno);
+        const ssize_t got = ::recv(socket.get(), answer.data() + size, answer.size() - size, 0);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) fail_errno("recv", errno);
+        if (got == 0) break;
+        size += static_cast<std::size_t>(got);
+        if (size == answer.size()) fail("the read-back program's answer is too long");
+    }
+    answer.resize(size);
+    return answer;
+}
+
+void judge(const base::WipedString& answer, base::ByteView expected) {
+    try {
+        const base::JsonValue document = base::parse_json(answer);
+        base::JsonReader reader(document);
+        if (const auto error = reader.optional_string("error", max_answer_bytes)) fail(std::string(*error));
+        const base::Bytes plaintext = reader.required_base64("plaintext", max_answer_bytes);
+        if (!base::equal_constant_time(plaintext, expected)) fail("a second process decrypted something else");
+    } catch (const base::Error& error) {
+        if (error.code() == base::ErrorCode::unavailable) throw;
+        fail(std::string("the read-back program's answer: ") + error.what());
+    }
+}
+
+}  // namespace
+
+void read_back(const TokenConfig& config, const base::SecretBytes& pin, const ReadbackQuestion& question,
+               std::chrono::milliseconds patience) {
+    std::array<int, 2> ends{};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) fail_errno("socketpair", errno);
+    const Descriptor ours(ends[0]);
+    Descriptor theirs(ends[1]);
+    const Child child(config.readback_program, theirs.get());
+    theirs.close();
+    send(ours, to_document(config, pin, question));
+    judge(receive(ours, patience), question.expected);
+}
+
+}  // namespace hsm
