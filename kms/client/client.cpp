@@ -32,15 +32,6 @@ HttpRequest make_request(std::string_view method, std::string_view path, std::st
     return request;
 }
 
-// A key's name in a path: a UUID, or "alias/<name>" as two segments.
-std::string key_path(std::string_view key) {
-    constexpr std::string_view alias = "alias/";
-    if (key.starts_with(alias)) {
-        return "/v1/keys/alias/" + path_segment(key.substr(alias.size()));
-    }
-    return "/v1/keys/" + path_segment(key);
-}
-
 void write_item(JsonWriter& writer, const UnwrapItem& item) {
     writer.name("wrapped").base64(item.wrapped);
     if (!item.context.empty()) writer.field("context", item.context);
@@ -80,6 +71,14 @@ std::string path_segment(std::string_view text) {
         }
     }
     return out;
+}
+
+std::string key_path(std::string_view key) {
+    constexpr std::string_view alias = "alias/";
+    if (key.starts_with(alias)) {
+        return "/v1/keys/alias/" + path_segment(key.substr(alias.size()));
+    }
+    return "/v1/keys/" + path_segment(key);
 }
 
 Client::Client(ClientConfig config) : transport_(std::make_unique<Transport>(std::move(config))) {}

@@ -64,6 +64,8 @@ class Transport;
 
 // `text` as one segment of a path: everything but unreserved characters as %XX (RFC 3986 2.1).
 std::string path_segment(std::string_view text);
+// The path of a key that is named by its UUID or as "alias/<name>": "/v1/keys/alias/credentials".
+std::string key_path(std::string_view key);
 
 // Thread-safe. Every function throws base::Error with the code that the service answered;
 // unavailable also for network trouble and a passed deadline; internal for an answer that makes no

@@ -1,0 +1,103 @@
+#include "kms/client/connection.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/file.h"
+#include "base/json.h"
+
+namespace kms {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::size_t max_config_bytes = 64UL * 1024;
+constexpr std::size_t max_value_bytes = 4096;
+
+std::string path_in_file(base::JsonReader& reader, std::string_view name,
+                         const std::filesystem::path& folder) {
+    const auto text = reader.optional_string(name, max_value_bytes);
+    return text ? (folder / *text).string() : std::string();
+}
+
+ConnectionOptions read_file(const std::filesystem::path& file) {
+    const std::string text = base::read_file(file, max_config_bytes);
+    try {
+        base::JsonLimits limits;
+        limits.comments = true;
+        const base::JsonValue value = base::parse_json(text, limits);
+        base::JsonReader reader(value);
+        const auto folder = file.parent_path();
+        ConnectionOptions out;
+        out.url = reader.optional_string("url", max_value_bytes).value_or("");
+        out.ca = path_in_file(reader, "ca", folder);
+        out.certificate = path_in_file(reader, "certificate", folder);
+        out.key_file = path_in_file(reader, "key", folder);
+        reader.refuse_unknown();
+        return out;
+    } catch (const Error& error) {
+        throw Error(error.code(), file.string() + ": " + error.message());
+    }
+}
+
+void require(const std::string& value, const char* option, const std::filesystem::path& file) {
+    if (!value.empty()) return;
+    std::string message = std::string(option) + " is missing: give it, or write it into ";
+    message += file.empty() ? "a file named by --config" : file.string();
+    throw Error(ErrorCode::invalid_argument, message);
+}
+
+void fill(std::string& value, std::string& from_file) {
+    if (value.empty()) value = std::move(from_file);
+}
+
+}  // namespace
+
+ClientConfig read_connection(const ConnectionOptions& options,
+                             const std::filesystem::path& default_file) {
+    const std::filesystem::path file = options.config.empty() ? default_file : options.config;
+    ConnectionOptions all = options;
+    std::error_code ignored;
+    if (!options.config.empty() || (!file.empty() && std::filesystem::exists(file, ignored))) {
+        ConnectionOptions from_file = read_file(file);
+        fill(all.url, from_file.url);
+        fill(all.ca, from_file.ca);
+        fill(all.certificate, from_file.certificate);
+        fill(all.key_file, from_file.key_file);
+    }
+    require(all.url, "--url", file);
+    require(all.ca, "--ca", file);
+    require(all.certificate, "--certificate", file);
+    require(all.key_file, "--key-file", file);
+    ClientConfig config;
+    config.url = all.url;
+    config.ca = all.ca;
+    config.certificate = all.certificate;
+    config.key = all.key_file;
+    return config;
+}
+
+std::filesystem::path default_connection_file(const char* home, std::string_view tool) {
+    if (home == nullptr || *home == '\0') return {};
+    return std::filesystem::path(home) / ".config" / "strongroom" / (std::string(tool) + ".json");
+}
+
+std::vector<const char*> own_environment(const char* const* environment) {
+    constexpr std::array<std::string_view, 5> prefixes = {"STRONGROOM_", "KMS_", "VAULT_",
+                                                          "KMSCTL_", "VAULTCTL_"};
+    std::vector<const char*> own;
+    for (; environment != nullptr && *environment != nullptr; ++environment) {
+        const std::string_view entry = *environment;
+        const auto begins = [entry](std::string_view prefix) { return entry.starts_with(prefix); };
+        if (std::any_of(prefixes.begin(), prefixes.end(), begins)) own.push_back(*environment);
+    }
+    own.push_back(nullptr);
+    return own;
+}
+
+int exit_code(const Error& error) noexcept {
+    return error.code() == ErrorCode::unavailable ? exit_unavailable : exit_failed;
+}
+
+}  // namespace kms

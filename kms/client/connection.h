@@ -1,0 +1,46 @@
+// How a command line tool says where its service is and who asks: options, or a small file. For
+// kmsctl and vaultctl. No command line library in here.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+#include "kms/client/client.h"
+
+namespace kms {
+
+// As given on the command line; what was not given is empty.
+struct ConnectionOptions {
+    std::string url;
+    std::string ca;
+    std::string certificate;
+    std::string key_file;
+    std::string config;
+};
+
+// Options first, and for what they leave open the configuration file:
+//     {"url": "https://127.0.0.1:7443", "ca": …, "certificate": …, "key": …}     ("//" comments
+//     allowed)
+// which is options.config, or else `default_file` when it exists. Relative paths in the file are
+// taken from the file's folder. Throws invalid_argument saying what is missing or wrong.
+ClientConfig read_connection(const ConnectionOptions& options,
+                             const std::filesystem::path& default_file);
+
+// $HOME/.config/strongroom/<tool>.json; empty when `home` is null or empty.
+std::filesystem::path default_connection_file(const char* home, std::string_view tool);
+
+// The variables of `environment` that are ours by their name (STRONGROOM_, KMS_, VAULT_, KMSCTL_,
+// VAULTCTL_), with a null at the end: what a tool may rightly complain about. Views into
+// `environment`.
+std::vector<const char*> own_environment(const char* const* environment);
+
+// What a tool ends with: 0 done, and these.
+inline constexpr int exit_failed = 1;  // refused or failed
+inline constexpr int exit_usage = 2;
+inline constexpr int exit_unavailable = 3;
+int exit_code(const base::Error& error) noexcept;
+
+}  // namespace kms
