@@ -1,0 +1,28 @@
+// The words of what callers do to credentials: in policies, audit records and metrics alike.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "server/operation.h"
+
+namespace vault {
+
+inline constexpr server::Action store_credential{"store_credential"};
+inline constexpr server::Action describe_credential{"describe_credential"};
+inline constexpr server::Action list_credentials{"list_credentials"};
+inline constexpr server::Action reveal_credential{"reveal_credential"};
+inline constexpr server::Action delete_credential{"delete_credential"};
+inline constexpr server::Action observe{"observe"};
+
+// Every word that a policy for vaultd may use.
+inline std::vector<std::string_view> known_actions() {
+    return {store_credential.word,  describe_credential.word, list_credentials.word,
+            reveal_credential.word, delete_credential.word,   observe.word};
+}
+
+// The kinds of resource that vaultd asks about.
+inline constexpr std::string_view credential_kind = "credential";
+inline constexpr std::string_view service_kind = "service";
+
+}  // namespace vault

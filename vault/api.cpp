@@ -1,0 +1,301 @@
+#include "vault/api.h"
+
+#include <charconv>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "server/answer.h"
+#include "server/operational_routes.h"
+#include "vault/actions.h"
+#include "vault/sealed.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonReader;
+using base::JsonWriter;
+
+// A secret and its metadata at their largest, with room for white space and escapes.
+constexpr std::size_t max_store_body_bytes = 128UL * 1024;
+constexpr std::size_t max_reveal_body_bytes = 1024;
+constexpr std::size_t max_page = 100;
+constexpr std::size_t default_page = 50;
+
+std::string safe_parameter(const server::Request& request, std::string_view name) {
+    const std::string& value = request.path_parameter(name);
+    if (!is_safe_name(value)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "\"" + std::string(name) + "\" in the path must have 1 to " +
+                        std::to_string(max_name_bytes) +
+                        " letters, digits and characters of ._-:@+=,~ and not be dots alone");
+    }
+    return value;
+}
+
+base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes) {
+    const std::string_view type = request.header("content-type");
+    const std::string_view media_type = type.substr(0, type.find_first_of("; \t"));
+    if (!type.empty() && media_type != "application/json") {
+        throw Error(ErrorCode::unsupported_media_type, "the body must be application/json");
+    }
+    return base::parse_json(request.body, {.bytes = max_bytes, .depth = 16, .comments = false});
+}
+
+[[noreturn]] void refuse_parameter(std::string_view name, std::string_view complaint) {
+    throw Error(ErrorCode::invalid_argument,
+                "\"" + std::string(name) + "\" in the query " + std::string(complaint));
+}
+
+void refuse_query(const server::Request& request) {
+    const auto parameters = request.query_parameters();
+    if (!parameters.empty()) {
+        refuse_parameter(parameters.begin()->first, "is not a known parameter");
+    }
+}
+
+// The compact text of an object field. Throws when it is no object or too large.
+base::WipedString compact_object(const JsonReader& reader, std::string_view name,
+                                 const base::JsonValue& value, std::size_t max_bytes) {
+    if (value.object() == nullptr) reader.refuse(name, "must be an object");
+    base::WipedString text = base::to_json(value);
+    if (text.size() > max_bytes) {
+        reader.refuse(name,
+                      "must have at most " + std::to_string(max_bytes) + " bytes as compact JSON");
+    }
+    return text;
+}
+
+base::Time read_time(const JsonReader& reader, std::string_view name, std::string_view text) {
+    const auto time = base::parse_rfc3339(text);
+    if (!time) reader.refuse(name, "must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
+    return *time;
+}
+
+StoreRequest read_store_request(const base::JsonValue& body) {
+    JsonReader reader(body);
+    StoreRequest wanted;
+    const base::JsonValue& secret = reader.required_value("secret");
+    const auto text = compact_object(reader, "secret", secret, max_secret_bytes);
+    if (is_sealed(secret)) reader.refuse("secret", "is sealed already: it has a field \"__enc\"");
+    wanted.secret = base::SecretBytes(base::as_bytes(text));
+    if (const auto* metadata = reader.optional_value("metadata")) {
+        wanted.metadata = compact_object(reader, "metadata", *metadata, max_metadata_bytes);
+    }
+    if (const auto expires_at = reader.optional_string("expires_at", 64)) {
+        wanted.expires_at = read_time(reader, "expires_at", *expires_at);
+    }
+    if (const auto version = reader.optional_integer("if_version", 0, max_version)) {
+        wanted.if_version = static_cast<std::uint64_t>(*version);
+    }
+    reader.refuse_unknown();
+    return wanted;
+}
+
+std::optional<std::uint64_t> read_reveal_request(const server::Request& request) {
+    if (request.body.empty()) return std::nullopt;
+    const base::JsonValue body = parse_body(request, max_reveal_body_bytes);
+    JsonReader reader(body);
+    const auto version = reader.optional_integer("version", 1, max_version);
+    reader.refuse_unknown();
+    if (!version) return std::nullopt;
+    return static_cast<std::uint64_t>(*version);
+}
+
+struct PageRequest {
+    std::size_t limit = default_page;
+    std::string after;
+};
+
+std::size_t parse_limit(const std::string& text) {
+    std::size_t limit = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, limit);
+    if (error != std::errc() || stop != end || limit < 1 || limit > max_page) {
+        refuse_parameter("limit", "must be an integer from 1 to " + std::to_string(max_page));
+    }
+    return limit;
+}
+
+// A cursor is the last name of the page before, in hexadecimal.
+std::string parse_cursor(const std::string& text) {
+    const auto name = base::parse_hex(text);
+    if (!name || !is_safe_name(base::as_text(*name))) {
+        refuse_parameter("cursor", "is not one that this service gave");
+    }
+    return std::string(base::as_text(*name));
+}
+
+PageRequest read_page(const server::Request& request) {
+    PageRequest page;
+    for (const auto& [name, value] : request.query_parameters()) {
+        if (name == "limit") {
+            page.limit = parse_limit(value);
+        } else if (name == "cursor") {
+            page.after = parse_cursor(value);
+        } else {
+            refuse_parameter(name, "is not a known parameter");
+        }
+    }
+    return page;
+}
+
+void write_expiry(JsonWriter& out, const VersionInfo& version) {
+    if (version.expires_at) out.field("expires_at", base::to_rfc3339(*version.expires_at));
+}
+
+// The fields of a credential, as seen from `shown`: the current version, or the one revealed.
+void write_fields(JsonWriter& out, const CredentialInfo& info, const VersionInfo& shown,
+                  base::Time now) {
+    out.field("owner", info.id.owner).field("name", info.id.name).field("version", shown.version);
+    out.field("created_at", base::to_rfc3339(info.created_at));
+    out.field("updated_at", base::to_rfc3339(info.updated_at));
+    write_expiry(out, shown);
+    out.field("expired", is_expired(shown, now));
+    out.name("metadata").raw(info.metadata);
+    out.name("versions").begin_array();
+    for (const auto& version : info.versions) {
+        out.begin_object().field("version", version.version);
+        out.field("created_at", base::to_rfc3339(version.created_at));
+        write_expiry(out, version);
+        out.end_object();
+    }
+    out.end_array();
+    out.field("key_id", shown.key_id.to_string()).field("key_version", shown.key_version);
+}
+
+server::Response credential_answer(const CredentialInfo& info, base::Time now, unsigned status) {
+    JsonWriter body;
+    body.begin_object();
+    write_fields(body, info, info.current(), now);
+    body.end_object();
+    return server::json_answer(std::move(body), status);
+}
+
+void note_version(server::Operation& operation, const VersionInfo& version) {
+    operation.set_fact("version", std::to_string(version.version));
+    operation.set_fact("key_id", version.key_id.to_string());
+    operation.set_fact("key_version", std::to_string(version.key_version));
+}
+
+}  // namespace
+
+Api::Api(const ApiParts& parts) : parts_(parts) {}
+
+std::vector<server::Route> Api::routes() {
+    using server::Access;
+    using server::Method;
+    using server::Operation;
+    using server::Request;
+    constexpr std::string_view all = "/v1/owners/{owner}/credentials";
+    constexpr std::string_view one = "/v1/owners/{owner}/credentials/{name}";
+    std::vector<server::Route> rows = {
+        {Method::PUT, one, store_credential, Access::authenticated, max_store_body_bytes,
+         "Store a secret as a new version of a credential",
+         [this](Operation& operation, const Request& request) {
+             return store(operation, request);
+         }},
+        {Method::GET, one, describe_credential, Access::authenticated, 0,
+         "Metadata, versions and expiry of a credential, never its secret",
+         [this](Operation& operation, const Request& request) {
+             return describe(operation, request);
+         }},
+        {Method::GET, all, list_credentials, Access::authenticated, 0,
+         "The credentials of an owner, a page at a time",
+         [this](Operation& operation, const Request& request) { return list(operation, request); }},
+        {Method::POST, "/v1/owners/{owner}/credentials/{name}/reveal", reveal_credential,
+         Access::authenticated, max_reveal_body_bytes, "The secret of a credential",
+         [this](Operation& operation, const Request& request) {
+             return reveal(operation, request);
+         }},
+        {Method::DELETE, one, delete_credential, Access::authenticated, 0,
+         "Destroy the wrapped data keys of all versions of a credential",
+         [this](Operation& operation, const Request& request) {
+             return destroy(operation, request);
+         }},
+    };
+    return server::with_operational_routes(std::move(rows),
+                                           {.authorizer = parts_.authorizer,
+                                            .metrics = parts_.metrics,
+                                            .observe = observe,
+                                            .daemon = "vaultd",
+                                            .title = "Strongroom credential vault",
+                                            .version = STRONGROOM_VERSION,
+                                            .checks = {{"store", [this] { parts_.store.check(); }},
+                                                       {"audit", [this] { parts_.audit.check(); }},
+                                                       {"kms", [this] { parts_.keys.check(); }}}});
+}
+
+server::Grant Api::authorize(server::Operation& operation, server::Action action,
+                             const server::Request& request) const {
+    CredentialId id{safe_parameter(request, "owner"), safe_parameter(request, "name")};
+    return parts_.authorizer.authorize(operation, action, credential_resource(id));
+}
+
+server::Response Api::store(server::Operation& operation, const server::Request& request) {
+    const auto grant = authorize(operation, store_credential, request);
+    refuse_query(request);
+    const StoreRequest wanted = read_store_request(parse_body(request, max_store_body_bytes));
+    const auto result = parts_.service.store(grant, wanted, operation.traceparent());
+    note_version(operation, result.info.current());
+    return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
+}
+
+server::Response Api::describe(server::Operation& operation, const server::Request& request) {
+    const auto grant = authorize(operation, describe_credential, request);
+    refuse_query(request);
+    return credential_answer(parts_.service.describe(grant), parts_.service.now(), 200);
+}
+
+server::Response Api::list(server::Operation& operation, const server::Request& request) {
+    const auto grant = parts_.authorizer.authorize(
+        operation, list_credentials, credentials_resource(safe_parameter(request, "owner")));
+    const PageRequest wanted = read_page(request);
+    const CredentialPage page = parts_.service.list(grant, wanted.after, wanted.limit);
+    const base::Time now = parts_.service.now();
+    JsonWriter body;
+    body.begin_object().name("credentials").begin_array();
+    for (const auto& info : page.credentials) {
+        body.begin_object();
+        write_fields(body, info, info.current(), now);
+        body.end_object();
+    }
+    body.end_array();
+    if (page.more) {
+        const std::string& last = page.credentials.back().id.name;
+        body.field("next_cursor", base::to_hex(base::as_bytes(last)));
+    }
+    body.end_object();
+    return server::json_answer(std::move(body));
+}
+
+server::Response Api::reveal(server::Operation& operation, const server::Request& request) {
+    const auto grant = authorize(operation, reveal_credential, request);
+    refuse_query(request);
+    const auto wanted = read_reveal_request(request);
+    if (wanted) operation.set_fact("version", std::to_string(*wanted));
+    const Revealed revealed = parts_.service.reveal(grant, wanted, operation.traceparent());
+    note_version(operation, revealed.version);
+    JsonWriter body;
+    body.begin_object();
+    write_fields(body, revealed.info, revealed.version, parts_.service.now());
+    body.name("secret").raw(revealed.secret.expose_text()).end_object();
+    return server::json_answer(std::move(body));
+}
+
+server::Response Api::destroy(server::Operation& operation, const server::Request& request) {
+    const auto grant = authorize(operation, delete_credential, request);
+    refuse_query(request);
+    const Destruction record = parts_.service.destroy(grant);
+    operation.set_fact("versions", std::to_string(record.versions));
+    JsonWriter body;
+    body.begin_object().name("destroyed").begin_object();
+    body.field("owner", record.id.owner).field("name", record.id.name);
+    body.field("versions", record.versions).field("at", base::to_rfc3339(record.destroyed_at));
+    body.end_object().end_object();
+    return server::json_answer(std::move(body));
+}
+
+}  // namespace vault

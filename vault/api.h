@@ -1,0 +1,52 @@
+// The vault's API: JSON over HTTP. Shapes of requests and answers, and the question to the
+// authorizer; what is done is vault/service. Fields are checked here, one by one, by name.
+#pragma once
+
+#include <vector>
+
+#include "server/audit.h"
+#include "server/authorizer.h"
+#include "server/metrics.h"
+#include "server/route.h"
+#include "vault/data_keys.h"
+#include "vault/service.h"
+#include "vault/store.h"
+
+namespace vault {
+
+// What the handlers work with; everything must outlive them.
+struct ApiParts {
+    CredentialService& service;
+    const server::Authorizer& authorizer;
+    Store& store;  // for /readyz, as are keys and audit
+    DataKeys& keys;
+    const server::AuditLog& audit;
+    const server::Metrics& metrics;
+};
+
+// Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
+class Api {
+public:
+    explicit Api(const ApiParts& parts);
+    Api(const Api&) = delete;
+    Api& operator=(const Api&) = delete;
+
+    // Every row of the service, operational ones included.
+    std::vector<server::Route> routes();
+
+private:
+    server::Response store(server::Operation& operation, const server::Request& request);
+    server::Response describe(server::Operation& operation, const server::Request& request);
+    server::Response list(server::Operation& operation, const server::Request& request);
+    server::Response reveal(server::Operation& operation, const server::Request& request);
+    server::Response destroy(server::Operation& operation, const server::Request& request);
+
+    // Asks for `action` on the credential in the path. An unknown and a forbidden one look alike,
+    // since the question comes before the search. Throws invalid_argument naming the parameter.
+    server::Grant authorize(server::Operation& operation, server::Action action,
+                            const server::Request& request) const;
+
+    ApiParts parts_;
+};
+
+}  // namespace vault

@@ -1,0 +1,22 @@
+#include "vault/record.h"
+
+#include <algorithm>
+
+namespace vault {
+namespace {
+
+bool is_safe(char c) {
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    const bool digit = c >= '0' && c <= '9';
+    return letter || digit || std::string_view("._-:@+=,~").find(c) != std::string_view::npos;
+}
+
+}  // namespace
+
+bool is_safe_name(std::string_view text) noexcept {
+    return !text.empty() && text.size() <= max_name_bytes &&
+           std::all_of(text.begin(), text.end(), is_safe) &&
+           text.find_first_not_of('.') != std::string_view::npos;
+}
+
+}  // namespace vault

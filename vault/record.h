@@ -1,0 +1,88 @@
+// What the vault keeps: credentials and their versions, as plain values. A secret is in here only
+// as ciphertext (vault/sealed.h). No SQL, no JSON type and no HTTP may appear here.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/uuid.h"
+
+namespace vault {
+
+inline constexpr std::size_t max_name_bytes = 128;             // of an owner, and of a name
+inline constexpr std::size_t max_secret_bytes = 64UL * 1024;   // as compact JSON
+inline constexpr std::size_t max_metadata_bytes = 8UL * 1024;  // as compact JSON
+inline constexpr std::size_t max_versions_shown = 20;          // in one CredentialInfo
+inline constexpr std::uint64_t max_version = 1ULL << 53U;      // exact in any JSON reader
+
+// Owner and name together name a credential. See is_safe_name().
+struct CredentialId {
+    std::string owner;
+    std::string name;
+    auto operator<=>(const CredentialId&) const = default;
+};
+
+// True for 1 to 128 bytes of ASCII letters, digits and ". _ - : @ + = , ~" that are not dots alone:
+// what goes through URLs, shells, policies and logs unchanged. No '/' and no '*': policies write
+// <owner>/<name> with wildcards.
+bool is_safe_name(std::string_view text) noexcept;
+
+struct VersionInfo {
+    std::uint64_t version =
+        0;  // from 1, never used twice, also when the credential is destroyed and stored anew
+    base::Uuid key_id;  // the master key that wraps its data key
+    std::uint32_t key_version = 0;
+    std::optional<base::Time> expires_at;
+    base::Time created_at;
+};
+
+struct CredentialInfo {
+    CredentialId id;
+    base::Time created_at;  // of the first version since the last destruction
+    base::Time updated_at;
+    std::string metadata;  // a compact JSON object, for everybody who may describe; never secret
+    std::vector<VersionInfo> versions;  // newest first, at most max_versions_shown; never empty
+
+    const VersionInfo& current() const { return versions.front(); }
+};
+
+struct NewVersion {
+    CredentialId id;
+    VersionInfo version;
+    std::string sealed;                   // vault/sealed.h
+    std::optional<std::string> metadata;  // empty: stays as it is
+};
+
+// Where the numbering of a credential stands.
+struct Head {
+    std::uint64_t current = 0;  // 0: there is none, or it was destroyed
+    std::uint64_t last = 0;     // the highest number ever used; 0: never stored
+    bool operator==(const Head&) const = default;
+};
+
+// One version with what is needed to open it.
+struct StoredVersion {
+    CredentialInfo info;
+    VersionInfo version;
+    std::string sealed;
+};
+
+struct CredentialPage {
+    std::vector<CredentialInfo> credentials;  // by name, bytewise
+    bool more = false;                        // there are further ones after the last
+};
+
+// The evidence of a crypto-erasure.
+struct Destruction {
+    CredentialId id;
+    std::uint64_t versions = 0;  // how many wrapped data keys were destroyed
+    std::string destroyed_by;    // a caller's id
+    base::Time destroyed_at;
+};
+
+}  // namespace vault

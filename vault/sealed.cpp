@@ -1,0 +1,216 @@
+#include "vault/sealed.h"
+
+#include <botan/aead.h>
+#include <botan/exceptn.h>
+#include <botan/kdf.h>
+#include <botan/version.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/random.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::string_view hkdf_salt = "strongroom sealed credential 2";
+constexpr std::string_view record_key_info = "record key";
+constexpr std::string_view commitment_info = "key commitment";
+constexpr std::string_view aad_magic = "SRsc";
+constexpr std::uint8_t format_version = 2;
+constexpr std::string_view mark = "__enc";
+
+// The head of a wrapped data key, as the key service documents it.
+constexpr std::string_view wrapped_magic = "SRdk";
+constexpr std::uint8_t wrapped_format_version = 1;
+constexpr std::size_t wrapped_key_id_at = 6;
+constexpr std::size_t wrapped_key_version_at = 22;
+constexpr std::size_t wrapped_head_bytes = 26;
+constexpr std::size_t min_wrapped_bytes = wrapped_head_bytes + 12 + 16 + 16;
+constexpr std::size_t max_wrapped_bytes = wrapped_head_bytes + 12 + 64 + 16;
+
+#if BOTAN_VERSION_MAJOR >= 3
+constexpr auto encryption = Botan::Cipher_Dir::Encryption;
+constexpr auto decryption = Botan::Cipher_Dir::Decryption;
+#else
+constexpr auto encryption = Botan::ENCRYPTION;
+constexpr auto decryption = Botan::DECRYPTION;
+#endif
+
+void append_big_endian(base::Bytes& out, std::uint64_t value, unsigned bytes) {
+    for (unsigned i = bytes; i-- > 0;) out.push_back(static_cast<std::uint8_t>(value >> (8U * i)));
+}
+
+void append_text(base::Bytes& out, std::string_view text) {
+    if (text.empty() || text.size() > 0xFFFF)
+        throw Error(ErrorCode::internal, "a seal is bound to an improper name");
+    append_big_endian(out, text.size(), 2);
+    const auto bytes = base::as_bytes(text);
+    out.insert(out.end(), bytes.begin(), bytes.end());
+}
+
+base::Bytes associated_data(const SealBinding& binding) {
+    base::Bytes aad = base::to_bytes(base::as_bytes(aad_magic));
+    aad.push_back(format_version);
+    append_text(aad, binding.owner);
+    append_text(aad, binding.name);
+    append_big_endian(aad, binding.version, 8);
+    return aad;
+}
+
+Botan::secure_vector<std::uint8_t> derive(const base::SecretBytes& data_key,
+                                          std::string_view info) {
+    const auto kdf = Botan::KDF::create_or_throw("HKDF(SHA-512)");
+    const auto key = data_key.expose();
+    const auto salt = base::as_bytes(hkdf_salt);
+    const auto label = base::as_bytes(info);
+    return kdf->derive_key(32, key.data(), key.size(), salt.data(), salt.size(), label.data(),
+                           label.size());
+}
+
+// A GCM operation ready for finish(): keyed, bound and started.
+std::unique_ptr<Botan::AEAD_Mode> start_gcm(Botan::Cipher_Dir direction,
+                                            const base::SecretBytes& data_key,
+                                            const SealBinding& binding, base::ByteView iv) {
+    auto gcm = Botan::AEAD_Mode::create_or_throw("AES-256/GCM", direction);
+    const auto record_key = derive(data_key, record_key_info);
+    gcm->set_key(record_key.data(), record_key.size());
+    const auto aad = associated_data(binding);
+    gcm->set_associated_data(aad.data(), aad.size());
+    gcm->start(iv.data(), iv.size());
+    return gcm;
+}
+
+bool names_master_key(base::ByteView wrapped, const base::Uuid& key_id, std::uint32_t key_version) {
+    if (wrapped.size() < wrapped_head_bytes) return false;
+    base::Bytes head = base::to_bytes(base::as_bytes(wrapped_magic));
+    head.push_back(wrapped_format_version);
+    if (!std::equal(head.begin(), head.end(), wrapped.begin())) return false;
+    base::Bytes name = base::to_bytes(key_id.bytes());
+    append_big_endian(name, key_version, 4);
+    static_assert(wrapped_key_id_at + base::Uuid::size == wrapped_key_version_at);
+    return std::equal(name.begin(), name.end(), wrapped.begin() + wrapped_key_id_at);
+}
+
+std::string to_key_name(const SealedCredential& sealed) {
+    return sealed.key_id.to_string() + "/" + std::to_string(sealed.key_version);
+}
+
+// Fills key id and version from "<uuid>/<decimal>"; false when it is anything else.
+bool parse_key_name(std::string_view text, SealedCredential& sealed) {
+    const auto slash = text.find('/');
+    if (slash == std::string_view::npos) return false;
+    const auto id = base::Uuid::parse(text.substr(0, slash));
+    if (!id) return false;
+    sealed.key_id = *id;
+    const auto digits = text.substr(slash + 1);
+    const auto* end = digits.data() + digits.size();
+    const auto parsed = std::from_chars(digits.data(), end, sealed.key_version);
+    // One text for one value: leading zeros and signs don't survive the way back.
+    return parsed.ec == std::errc() && parsed.ptr == end && sealed.key_version != 0 &&
+           text == to_key_name(sealed);
+}
+
+template <std::size_t size>
+void copy_exactly(std::array<std::uint8_t, size>& out, const base::Bytes& bytes) {
+    std::copy_n(bytes.begin(), size, out.begin());
+}
+
+}  // namespace
+
+SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext) {
+    if (plaintext.size() > max_plaintext_bytes) {
+        throw Error(ErrorCode::invalid_argument,
+                    "a secret must have at most " + std::to_string(max_plaintext_bytes) + " bytes");
+    }
+    if (key.plaintext.size() != data_key_bytes ||
+        !names_master_key(key.wrapped, key.key_id, key.key_version)) {
+        throw Error(ErrorCode::internal, "the key service made an improper data key");
+    }
+    SealedCredential sealed;
+    sealed.key_id = key.key_id;
+    sealed.key_version = key.key_version;
+    sealed.wrapped_data_key = key.wrapped;
+    base::random_bytes(sealed.iv);
+    try {
+        const auto commitment = derive(key.plaintext, commitment_info);
+        std::copy(commitment.begin(), commitment.end(), sealed.commitment.begin());
+        const auto gcm = start_gcm(encryption, key.plaintext, binding, sealed.iv);
+        Botan::secure_vector<std::uint8_t> buffer(plaintext.begin(), plaintext.end());
+        gcm->finish(buffer);
+        sealed.ciphertext.assign(buffer.begin(), buffer.end());
+    } catch (const Botan::Exception& error) {
+        throw Error(ErrorCode::internal, "sealing failed", error.what());
+    }
+    return sealed;
+}
+
+base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
+                       const base::SecretBytes& data_key) {
+    if (data_key.size() != data_key_bytes)
+        throw base::decryption_failed("the data key has another length");
+    if (!names_master_key(sealed.wrapped_data_key, sealed.key_id, sealed.key_version)) {
+        throw base::decryption_failed("kid and dek name different master keys");
+    }
+    if (sealed.ciphertext.size() < sealed_tag_bytes)
+        throw base::decryption_failed("ct is shorter than a tag");
+    try {
+        const auto commitment = derive(data_key, commitment_info);
+        if (!base::equal_constant_time({commitment.data(), commitment.size()}, sealed.commitment)) {
+            throw base::decryption_failed("the data key is not the one that was committed to");
+        }
+        const auto gcm = start_gcm(decryption, data_key, binding, sealed.iv);
+        Botan::secure_vector<std::uint8_t> buffer(sealed.ciphertext.begin(),
+                                                  sealed.ciphertext.end());
+        gcm->finish(buffer);
+        return base::SecretBytes(base::ByteView(buffer.data(), buffer.size()));
+    } catch (const Botan::Exception& error) {
+        throw base::decryption_failed(error.what());
+    }
+}
+
+std::string to_text(const SealedCredential& sealed) {
+    base::JsonWriter writer;
+    writer.begin_object().name(mark).integer(format_version).field("kid", to_key_name(sealed));
+    writer.name("dek").base64(sealed.wrapped_data_key).name("kc").base64(sealed.commitment);
+    writer.name("iv").base64(sealed.iv).name("ct").base64(sealed.ciphertext).end_object();
+    return std::string(writer.text());
+}
+
+SealedCredential parse_sealed(const base::JsonValue& value) {
+    base::JsonReader reader(value);
+    SealedCredential sealed;
+    reader.required_integer(mark, format_version, format_version);
+    if (!parse_key_name(reader.required_string("kid", 64), sealed)) {
+        reader.refuse("kid", "must be a master key id and version, like <uuid>/1");
+    }
+    sealed.wrapped_data_key = reader.required_base64("dek", max_wrapped_bytes, min_wrapped_bytes);
+    if (!names_master_key(sealed.wrapped_data_key, sealed.key_id, sealed.key_version)) {
+        reader.refuse("dek",
+                      "must be a wrapped data key of the master key version that \"kid\" names");
+    }
+    copy_exactly(sealed.commitment,
+                 reader.required_base64("kc", commitment_bytes, commitment_bytes));
+    copy_exactly(sealed.iv, reader.required_base64("iv", sealed_iv_bytes, sealed_iv_bytes));
+    sealed.ciphertext =
+        reader.required_base64("ct", max_plaintext_bytes + sealed_tag_bytes, sealed_tag_bytes);
+    reader.refuse_unknown();
+    return sealed;
+}
+
+SealedCredential parse_stored(std::string_view text) {
+    try {
+        return parse_sealed(base::parse_json(text, {.bytes = max_sealed_bytes, .depth = 1}));
+    } catch (const Error& error) {
+        throw base::decryption_failed("stored value: " + error.message());
+    }
+}
+
+bool is_sealed(const base::JsonValue& value) { return value.find(mark) != nullptr; }
+
+}  // namespace vault

@@ -1,0 +1,94 @@
+// A sealed credential, format version 2: what a database row holds instead of a secret. It is JSON
+// that describes itself; all byte fields are base64 (standard alphabet, padded, canonical):
+//
+//   {"__enc":2,
+//    "kid":"<master key id>/<master key version>",   as in bytes 6 to 25 of "dek"
+//    "dek":"<wrapped data key>",                     the key service's format version 1
+//    "kc":"<32-byte key commitment>",
+//    "iv":"<12 bytes>",
+//    "ct":"<ciphertext, then 16-byte tag>"}
+//
+// Each seal takes a data key of its own, 32 bytes, never used again. From it, by HKDF-SHA-512 (RFC
+// 5869) with salt "strongroom sealed credential 2" (ASCII):
+//
+//   info "record key"      → 32 bytes: AES-256-GCM key (NIST SP 800-38D), random 96-bit IV
+//   info "key commitment"  → 32 bytes: "kc", compared in constant time before decryption, since GCM
+//   alone
+//                            would let one ciphertext open under two keys
+//
+//   AAD   0   4  magic "SRsc"
+//         4   1  format version, 2
+//         5   2  length of the owner in bytes, big endian, and the owner
+//         +   2  length of the credential's name, big endian, and the name
+//         +   8  version of the credential, big endian
+//
+// So a row that is moved to another owner or name, or an older version put back under a newer
+// number, does not open. "kid" and "dek" stay outside the AAD: a data key can be wrapped anew under
+// the next master key version without touching the ciphertext. Both are authenticated all the same:
+// "dek" by the key service, "kid" by its match with "dek".
+//
+// This file knows cryptography and the format; it knows no store and no service.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/json.h"
+#include "base/secret_bytes.h"
+#include "base/uuid.h"
+#include "vault/data_keys.h"
+
+namespace vault {
+
+inline constexpr std::size_t data_key_bytes = 32;
+inline constexpr std::size_t commitment_bytes = 32;
+inline constexpr std::size_t sealed_iv_bytes = 12;
+inline constexpr std::size_t sealed_tag_bytes = 16;
+inline constexpr std::size_t max_plaintext_bytes = 64UL * 1024;
+inline constexpr std::size_t max_sealed_bytes = 96UL * 1024;  // of the JSON text
+
+// What a sealed credential belongs to. Owner and name have 1 to 65,535 bytes.
+struct SealBinding {
+    std::string owner;
+    std::string name;
+    std::uint64_t version = 0;
+};
+
+struct SealedCredential {
+    base::Uuid key_id;
+    std::uint32_t key_version = 0;
+    base::Bytes wrapped_data_key;
+    std::array<std::uint8_t, commitment_bytes> commitment{};
+    std::array<std::uint8_t, sealed_iv_bytes> iv{};
+    base::Bytes ciphertext;  // followed by the tag
+};
+
+// Seals at most max_plaintext_bytes under `key`, which must be fresh: the caller's duty. Throws
+// internal when the key has another length or its wrapped form names another master key;
+// invalid_argument for a plaintext that is too long; unavailable without randomness.
+SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext);
+
+// The plaintext. Throws integrity_failure when anything at all does not match: data key, binding,
+// any byte.
+base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
+                       const base::SecretBytes& data_key);
+
+// The compact JSON text, fields in the order drawn above.
+std::string to_text(const SealedCredential& sealed);
+
+// Reads a sealed value that a caller sent. Throws invalid_argument naming the field that is
+// unknown, missing, mistyped or malformed.
+SealedCredential parse_sealed(const base::JsonValue& value);
+
+// Reads what a store held. Whatever is wrong with it is an integrity_failure: nobody but this vault
+// writes there.
+SealedCredential parse_stored(std::string_view text);
+
+// True for a value that is marked as sealed, of whatever format version and however malformed the
+// rest is. Such a value is never sealed again: sealing is idempotent.
+bool is_sealed(const base::JsonValue& value);
+
+}  // namespace vault

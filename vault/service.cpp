@@ -1,0 +1,138 @@
+#include "vault/service.h"
+
+#include "base/error.h"
+#include "vault/actions.h"
+#include "vault/sealed.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+// How often a store without if_version starts anew because another one came first.
+constexpr int max_lost_races = 16;
+
+void require_action(const server::Grant& grant, server::Action action) {
+    if (grant.action() != action || grant.resource().kind != credential_kind) {
+        throw Error(ErrorCode::internal, "an operation was called with the grant of another");
+    }
+}
+
+CredentialId credential_of(const server::Grant& grant, server::Action action) {
+    require_action(grant, action);
+    return {grant.resource().owner, grant.resource().id};
+}
+
+Error no_such_credential() { return {ErrorCode::not_found, "there is no such credential"}; }
+
+// What the key service binds the data key to, beside what the seal itself binds.
+KeyContext key_context(const CredentialId& id, std::uint64_t version) {
+    return {{"owner", id.owner}, {"credential", id.name}, {"version", std::to_string(version)}};
+}
+
+void require_version(const Head& head, const std::optional<std::uint64_t>& wanted) {
+    if (!wanted || *wanted == head.current) return;
+    throw Error(ErrorCode::failed_precondition,
+                head.current == 0 ? "\"if_version\" does not hold: there is no such credential"
+                                  : "\"if_version\" does not hold: the current version is " +
+                                        std::to_string(head.current));
+}
+
+}  // namespace
+
+server::Resource credential_resource(const CredentialId& id) {
+    return {.kind = std::string(credential_kind),
+            .id = id.name,
+            .owner = id.owner,
+            .aliases = {},
+            .tags = {}};
+}
+
+server::Resource credentials_resource(const std::string& owner) {
+    return credential_resource({owner, "*"});
+}
+
+bool is_expired(const VersionInfo& version, base::Time now) {
+    return version.expires_at && *version.expires_at <= now;
+}
+
+CredentialService::CredentialService(Store& store, DataKeys& keys, const base::Clock& clock)
+    : store_(store), keys_(keys), clock_(clock) {}
+
+StoreResult CredentialService::store(const server::Grant& grant, const StoreRequest& request,
+                                     const std::string& traceparent) {
+    const CredentialId id = credential_of(grant, store_credential);
+    for (int attempt = 0; attempt < max_lost_races; ++attempt) {
+        const Head head = store_.head(id);
+        require_version(head, request.if_version);
+        NewVersion added{.id = id, .version = {}, .sealed = {}, .metadata = request.metadata};
+        added.version.version = head.last + 1;
+        added.version.expires_at = request.expires_at;
+        added.version.created_at = clock_.now();
+        seal_into(added, request.secret, traceparent);
+        auto info = store_.put(added, head);
+        if (info) return {*std::move(info), head.current == 0};
+    }
+    throw Error(ErrorCode::unavailable, "too many calls store this credential at once");
+}
+
+// A sealed value must open before it may replace a secret that somebody relies on, and by the way
+// that a reveal takes: text, unwrap, open.
+void CredentialService::seal_into(NewVersion& added, const base::SecretBytes& secret,
+                                  const std::string& traceparent) {
+    const SealBinding binding{added.id.owner, added.id.name, added.version.version};
+    const KeyContext context = key_context(added.id, added.version.version);
+    {
+        const DataKey key = keys_.create(context, traceparent);
+        const SealedCredential sealed = seal(binding, key, secret.expose());
+        added.sealed = to_text(sealed);
+        added.version.key_id = sealed.key_id;
+        added.version.key_version = sealed.key_version;
+    }
+    try {
+        const SealedCredential sealed = parse_stored(added.sealed);
+        const auto data_key = keys_.unwrap(sealed.wrapped_data_key, context, traceparent);
+        if (open(sealed, binding, data_key).equals(secret.expose())) return;
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+    }
+    throw Error(ErrorCode::internal, "the sealed credential does not open; nothing was stored");
+}
+
+CredentialInfo CredentialService::describe(const server::Grant& grant) {
+    auto info = store_.find(credential_of(grant, describe_credential));
+    if (!info) throw no_such_credential();
+    return *std::move(info);
+}
+
+CredentialPage CredentialService::list(const server::Grant& grant, const std::string& after,
+                                       std::size_t limit) {
+    return store_.list(credential_of(grant, list_credentials).owner, after, limit);
+}
+
+Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
+                                   const std::string& traceparent) {
+    const CredentialId id = credential_of(grant, reveal_credential);
+    auto stored = store_.find_version(id, version);
+    if (!stored) throw no_such_credential();
+    const SealedCredential sealed = parse_stored(stored->sealed);
+    if (sealed.key_id != stored->version.key_id ||
+        sealed.key_version != stored->version.key_version) {
+        throw base::decryption_failed("the row's master key columns differ from its kid");
+    }
+    const std::uint64_t number = stored->version.version;
+    const auto data_key =
+        keys_.unwrap(sealed.wrapped_data_key, key_context(id, number), traceparent);
+    auto secret = open(sealed, {id.owner, id.name, number}, data_key);
+    return {std::move(stored->info), stored->version, std::move(secret)};
+}
+
+Destruction CredentialService::destroy(const server::Grant& grant) {
+    auto record =
+        store_.destroy(credential_of(grant, delete_credential), grant.caller().id, clock_.now());
+    if (!record) throw no_such_credential();
+    return *std::move(record);
+}
+
+}  // namespace vault

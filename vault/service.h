@@ -1,0 +1,90 @@
+// What the vault does: stores, shows, reveals and destroys credentials. Every method takes the
+// Grant of its action and works on the credential that the grant names, so nothing else than what
+// was authorised can be touched. No HTTP in here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/secret_bytes.h"
+#include "server/authorizer.h"
+#include "vault/data_keys.h"
+#include "vault/record.h"
+#include "vault/store.h"
+
+namespace vault {
+
+// The resource of one credential, for the Authorizer.
+server::Resource credential_resource(const CredentialId& id);
+// Of all credentials of an owner: listing.
+server::Resource credentials_resource(const std::string& owner);
+
+struct StoreRequest {
+    base::SecretBytes secret;  // compact JSON, at most max_secret_bytes
+    std::optional<std::string>
+        metadata;  // compact JSON object, at most max_metadata_bytes; empty: stays as it is
+    std::optional<base::Time> expires_at;
+    std::optional<std::uint64_t>
+        if_version;  // store only if this is the current version; 0: only if there is none
+};
+
+struct StoreResult {
+    CredentialInfo info;
+    bool created = false;  // there was none before
+};
+
+struct Revealed {
+    CredentialInfo info;
+    VersionInfo version;       // of the secret
+    base::SecretBytes secret;  // the JSON that was stored
+};
+
+// Whether a version is past its expiry at `now`. An expired credential is revealed all the same,
+// and marked.
+bool is_expired(const VersionInfo& version, base::Time now);
+
+// Thread-safe. `store`, `keys` and `clock` must outlive it. It keeps no secret and no key between
+// calls: each store and each reveal asks the key service. Every method may throw unavailable (store
+// or key service) and throws internal for a grant of another action.
+class CredentialService {
+public:
+    CredentialService(Store& store, DataKeys& keys, const base::Clock& clock);
+
+    // Seals the secret under a fresh data key, opens it again by way of the key service, and stores
+    // it as the next version. Throws failed_precondition when `if_version` does not hold;
+    // invalid_argument when the secret is too large. `traceparent`, here and below, is passed on to
+    // the key service.
+    StoreResult store(const server::Grant& grant, const StoreRequest& request,
+                      const std::string& traceparent);
+
+    // Metadata, versions and expiry; never touches the key service. Throws not_found;
+    // integrity_failure when the rows contradict each other.
+    CredentialInfo describe(const server::Grant& grant);
+
+    // A page of the owner's credentials: up to `limit` whose names come after `after`.
+    CredentialPage list(const server::Grant& grant, const std::string& after, std::size_t limit);
+
+    // The secret of the current version, or of the one given. Throws not_found; integrity_failure
+    // when what is stored is not what was stored for this owner, name and version.
+    Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
+                    const std::string& traceparent);
+
+    // Crypto-erasure: destroys the wrapped data keys of all versions and keeps a record of it.
+    // Throws not_found.
+    Destruction destroy(const server::Grant& grant);
+
+    base::Time now() const { return clock_.now(); }
+
+private:
+    // Fills `sealed` and the master key of `added`.
+    void seal_into(NewVersion& added, const base::SecretBytes& secret,
+                   const std::string& traceparent);
+
+    Store& store_;
+    DataKeys& keys_;
+    const base::Clock& clock_;
+};
+
+}  // namespace vault

@@ -1,0 +1,371 @@
+#include "vault/sqlite_store.h"
+
+#include <array>
+
+#include "base/error.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::array migrations{server::Migration{1, R"sql(
+CREATE TABLE credentials (
+    id              INTEGER PRIMARY KEY,
+    owner           TEXT    NOT NULL,
+    name            TEXT    NOT NULL,
+    current_version INTEGER NOT NULL,   -- 0: destroyed
+    last_version    INTEGER NOT NULL,   -- never goes back
+    metadata        TEXT    NOT NULL,
+    created_at      INTEGER NOT NULL,   -- times in milliseconds since 1970
+    updated_at      INTEGER NOT NULL,
+    UNIQUE (owner, name)
+);
+CREATE TABLE versions (
+    credential  INTEGER NOT NULL REFERENCES credentials (id),
+    version     INTEGER NOT NULL,
+    sealed      TEXT    NOT NULL,       -- vault/sealed.h; empty when erased
+    key_id      TEXT    NOT NULL,
+    key_version INTEGER NOT NULL,
+    expires_at  INTEGER,
+    created_at  INTEGER NOT NULL,
+    erased_at   INTEGER,
+    PRIMARY KEY (credential, version)
+);
+CREATE TABLE destructions (
+    id           INTEGER PRIMARY KEY,
+    owner        TEXT    NOT NULL,
+    name         TEXT    NOT NULL,
+    versions     INTEGER NOT NULL,
+    destroyed_by TEXT    NOT NULL,
+    destroyed_at INTEGER NOT NULL
+);
+CREATE INDEX destructions_of ON destructions (owner, name);
+)sql"}};
+
+[[noreturn]] void contradiction(const CredentialId& id, std::string_view what) {
+    throw base::decryption_failed("the rows of " + id.owner + "/" + id.name +
+                                  " contradict each other: " + std::string(what));
+}
+
+std::uint64_t to_number(long long value) {
+    return value < 0 ? 0 : static_cast<std::uint64_t>(value);
+}
+long long to_column(std::uint64_t value) { return static_cast<long long>(value); }
+long long to_column(base::Time time) { return base::to_milliseconds(time); }
+
+struct CredentialRow {
+    long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
+    std::string name, metadata;
+};
+
+struct VersionRow {
+    long long version = 0, key_version = 0, expires_at = 0, created_at = 0;
+    soci::indicator expires = soci::i_null;
+    std::string key_id, sealed;
+};
+
+VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
+    const auto key_id = base::Uuid::parse(row.key_id);
+    if (!key_id || row.key_version <= 0 || row.key_version > UINT32_MAX)
+        contradiction(id, "master key");
+    VersionInfo info{.version = to_number(row.version),
+                     .key_id = *key_id,
+                     .key_version = static_cast<std::uint32_t>(row.key_version),
+                     .expires_at = std::nullopt,
+                     .created_at = base::from_milliseconds(row.created_at)};
+    if (row.expires == soci::i_ok) info.expires_at = base::from_milliseconds(row.expires_at);
+    return info;
+}
+
+CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
+    return {.id = std::move(id),
+            .created_at = base::from_milliseconds(row.created_at),
+            .updated_at = base::from_milliseconds(row.updated_at),
+            .metadata = std::move(row.metadata),
+            .versions = {}};
+}
+
+}  // namespace
+
+// The statements of the reading paths, prepared once for a session. Each reads its bound inputs and
+// fills its bound row. Every run is fetched to its end, so that no statement stays open.
+struct SqliteStore::Queries {
+    explicit Queries(soci::session& sql)
+        : session(&sql),
+          select_credential(
+              (sql.prepare
+                   << "SELECT id, current_version, last_version, metadata, created_at, updated_at "
+                      "FROM credentials WHERE owner = :owner AND name = :name",
+               soci::into(credential.id), soci::into(credential.current),
+               soci::into(credential.last), soci::into(credential.metadata),
+               soci::into(credential.created_at), soci::into(credential.updated_at),
+               soci::use(owner), soci::use(name))),
+          select_versions(
+              (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at "
+                              "FROM versions WHERE credential = :credential AND erased_at IS NULL "
+                              "ORDER BY version DESC LIMIT :limit",
+               soci::into(version.version), soci::into(version.key_id),
+               soci::into(version.key_version), soci::into(version.expires_at, version.expires),
+               soci::into(version.created_at), soci::use(credential_id), soci::use(limit))),
+          select_sealed(
+              (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at, sealed "
+                              "FROM versions WHERE credential = :credential AND version = :version "
+                              "AND erased_at IS NULL",
+               soci::into(version.version), soci::into(version.key_id),
+               soci::into(version.key_version), soci::into(version.expires_at, version.expires),
+               soci::into(version.created_at), soci::into(version.sealed), soci::use(credential_id),
+               soci::use(wanted))),
+          select_page((sql.prepare << "SELECT id, current_version, last_version, metadata, "
+                                      "created_at, updated_at, name "
+                                      "FROM credentials WHERE owner = :owner AND name > :name AND "
+                                      "current_version > 0 "
+                                      "ORDER BY name LIMIT :limit",
+                       soci::into(credential.id), soci::into(credential.current),
+                       soci::into(credential.last), soci::into(credential.metadata),
+                       soci::into(credential.created_at), soci::into(credential.updated_at),
+                       soci::into(credential.name), soci::use(owner), soci::use(name),
+                       soci::use(limit))) {}
+
+    // Fills `credential`; false when there is no row.
+    bool load_credential(const CredentialId& id) {
+        owner = id.owner;
+        name = id.name;
+        return run_once(select_credential);
+    }
+
+    // Fills `credential` and returns what it says; empty when there is none or it was destroyed.
+    std::optional<CredentialInfo> load_info(const CredentialId& id) {
+        if (!load_credential(id) || credential.current == 0) return std::nullopt;
+        CredentialInfo info = to_credential(id, credential);
+        load_versions(info);
+        return info;
+    }
+
+    // The current version is the newest row and the highest number ever given: a pointer that was
+    // set back, or a row that was taken away, shows.
+    void load_versions(CredentialInfo& info) {
+        credential_id = credential.id;
+        limit = max_versions_shown;
+        select_versions.execute();
+        while (select_versions.fetch()) info.versions.push_back(to_version(info.id, version));
+        if (credential.current != credential.last)
+            contradiction(info.id, "current and last version");
+        if (info.versions.empty() || info.current().version != to_number(credential.current)) {
+            contradiction(info.id, "newest version");
+        }
+    }
+
+    static bool run_once(soci::statement& statement) {
+        if (!statement.execute(true)) return false;
+        while (statement.fetch()) continue;
+        return true;
+    }
+
+    soci::session* session;
+    std::string owner, name;
+    long long credential_id = 0, wanted = 0, limit = 0;
+    CredentialRow credential;
+    VersionRow version;
+    soci::statement select_credential, select_versions, select_sealed, select_page;
+};
+
+SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, migrations) {}
+
+SqliteStore::~SqliteStore() = default;
+
+void SqliteStore::with_queries(soci::session& sql, const std::function<void(Queries&)>& work) {
+    if (!queries_ || queries_->session != &sql) queries_ = std::make_unique<Queries>(sql);
+    try {
+        work(*queries_);
+    } catch (...) {
+        queries_.reset();  // a statement that failed half way is not used again
+        throw;
+    }
+}
+
+void SqliteStore::read(const std::function<void(Queries&)>& work) {
+    database_.read([&](soci::session& sql) { with_queries(sql, work); });
+}
+
+Head SqliteStore::head(const CredentialId& id) {
+    Head head;
+    read([&](Queries& queries) {
+        if (!queries.load_credential(id)) return;
+        head = {.current = to_number(queries.credential.current),
+                .last = to_number(queries.credential.last)};
+    });
+    return head;
+}
+
+namespace {
+
+struct HeadRow {
+    long long id = 0;
+    Head head;
+};
+
+HeadRow select_head(soci::session& sql, const CredentialId& id) {
+    HeadRow row;
+    long long current = 0;
+    long long last = 0;
+    sql << "SELECT id, current_version, last_version FROM credentials WHERE owner = :owner AND "
+           "name = :name",
+        soci::into(row.id), soci::into(current), soci::into(last), soci::use(id.owner),
+        soci::use(id.name);
+    row.head = {.current = to_number(current), .last = to_number(last)};
+    return row;
+}
+
+// Inserts or renews the credential's row; its id.
+long long write_credential(soci::session& sql, const NewVersion& added, const HeadRow& old) {
+    const long long version = to_column(added.version.version);
+    const long long now = to_column(added.version.created_at);
+    const std::string metadata = added.metadata.value_or("{}");
+    if (old.head.last == 0) {
+        sql << "INSERT INTO credentials (owner, name, current_version, last_version, metadata, "
+               "created_at, updated_at) "
+               "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2)",
+            soci::use(added.id.owner), soci::use(added.id.name), soci::use(version),
+            soci::use(version), soci::use(metadata), soci::use(now), soci::use(now);
+        return select_head(sql, added.id).id;
+    }
+    sql << "UPDATE credentials SET current_version = :version, last_version = :version2, "
+           "updated_at = :now "
+           "WHERE id = :id",
+        soci::use(version), soci::use(version), soci::use(now), soci::use(old.id);
+    if (old.head.current == 0) {
+        sql << "UPDATE credentials SET created_at = :now WHERE id = :id", soci::use(now),
+            soci::use(old.id);
+    }
+    if (added.metadata || old.head.current == 0) {
+        sql << "UPDATE credentials SET metadata = :metadata WHERE id = :id", soci::use(metadata),
+            soci::use(old.id);
+    }
+    return old.id;
+}
+
+void insert_version(soci::session& sql, const NewVersion& added, long long credential) {
+    const long long version = to_column(added.version.version);
+    const std::string key_id = added.version.key_id.to_string();
+    const long long key_version = added.version.key_version;
+    const long long created_at = to_column(added.version.created_at);
+    const long long expires_at =
+        added.version.expires_at ? to_column(*added.version.expires_at) : 0;
+    soci::indicator expires = added.version.expires_at ? soci::i_ok : soci::i_null;
+    sql << "INSERT INTO versions (credential, version, sealed, key_id, key_version, expires_at, "
+           "created_at) "
+           "VALUES (:credential, :version, :sealed, :key_id, :key_version, :expires_at, "
+           ":created_at)",
+        soci::use(credential), soci::use(version), soci::use(added.sealed), soci::use(key_id),
+        soci::use(key_version), soci::use(expires_at, expires), soci::use(created_at);
+}
+
+}  // namespace
+
+std::optional<CredentialInfo> SqliteStore::put(const NewVersion& added, const Head& expected) {
+    if (added.version.version != expected.last + 1 || added.version.version > max_version) {
+        throw Error(ErrorCode::internal, "a version must follow the last one");
+    }
+    std::optional<CredentialInfo> info;
+    database_.write([&](soci::session& sql) {
+        const HeadRow old = select_head(sql, added.id);
+        if (old.head != expected) return;
+        insert_version(sql, added, write_credential(sql, added, old));
+        with_queries(sql, [&](Queries& queries) { info = queries.load_info(added.id); });
+    });
+    return info;
+}
+
+std::optional<CredentialInfo> SqliteStore::find(const CredentialId& id) {
+    std::optional<CredentialInfo> found;
+    read([&](Queries& queries) { found = queries.load_info(id); });
+    return found;
+}
+
+std::optional<StoredVersion> SqliteStore::find_version(const CredentialId& id,
+                                                       std::optional<std::uint64_t> version) {
+    std::optional<StoredVersion> found;
+    if (version && *version > max_version) return found;
+    read([&](Queries& queries) {
+        auto info = queries.load_info(id);
+        if (!info) return;
+        queries.wanted = version ? to_column(*version) : queries.credential.current;
+        if (!Queries::run_once(queries.select_sealed)) return;
+        found = StoredVersion{.info = *std::move(info),
+                              .version = to_version(id, queries.version),
+                              .sealed = std::move(queries.version.sealed)};
+    });
+    return found;
+}
+
+CredentialPage SqliteStore::list(const std::string& owner, const std::string& after,
+                                 std::size_t limit) {
+    CredentialPage page;
+    read([&](Queries& queries) {
+        queries.owner = owner;
+        queries.name = after;
+        queries.limit = to_column(limit + 1);
+        std::vector<CredentialRow> rows;
+        queries.select_page.execute();
+        while (queries.select_page.fetch()) rows.push_back(queries.credential);
+        page.more = rows.size() > limit;
+        if (page.more) rows.pop_back();
+        for (auto& row : rows) {
+            queries.credential = row;
+            page.credentials.push_back(to_credential({owner, row.name}, row));
+            queries.load_versions(page.credentials.back());
+        }
+    });
+    return page;
+}
+
+std::optional<Destruction> SqliteStore::destroy(const CredentialId& id,
+                                                const std::string& destroyed_by, base::Time now) {
+    std::optional<Destruction> record;
+    database_.write([&](soci::session& sql) {
+        const HeadRow old = select_head(sql, id);
+        if (old.head.current == 0) return;
+        const long long at = to_column(now);
+        // Overwritten in place: with secure_delete, SQLite zeroes what the shorter row no longer
+        // needs.
+        soci::statement erase =
+            (sql.prepare << "UPDATE versions SET sealed = '', erased_at = :now "
+                            "WHERE credential = :credential AND erased_at IS NULL",
+             soci::use(at), soci::use(old.id));
+        erase.execute(true);
+        const long long versions = erase.get_affected_rows();
+        sql << "UPDATE credentials SET current_version = 0, metadata = '{}', updated_at = :now "
+               "WHERE id = :id",
+            soci::use(at), soci::use(old.id);
+        sql << "INSERT INTO destructions (owner, name, versions, destroyed_by, destroyed_at) "
+               "VALUES (:owner, :name, :versions, :by, :at)",
+            soci::use(id.owner), soci::use(id.name), soci::use(versions), soci::use(destroyed_by),
+            soci::use(at);
+        record = Destruction{id, to_number(versions), destroyed_by, now};
+    });
+    return record;
+}
+
+std::vector<Destruction> SqliteStore::destructions(const CredentialId& id) {
+    std::vector<Destruction> records;
+    database_.read([&](soci::session& sql) {
+        long long versions = 0;
+        long long at = 0;
+        std::string by;
+        soci::statement select =
+            (sql.prepare << "SELECT versions, destroyed_by, destroyed_at FROM destructions "
+                            "WHERE owner = :owner AND name = :name ORDER BY id",
+             soci::into(versions), soci::into(by), soci::into(at), soci::use(id.owner),
+             soci::use(id.name));
+        select.execute();
+        while (select.fetch())
+            records.push_back({id, to_number(versions), by, base::from_milliseconds(at)});
+    });
+    return records;
+}
+
+void SqliteStore::check() { database_.check(); }
+
+}  // namespace vault
