@@ -56,7 +56,8 @@ void fill(std::string& value, std::string& from_file) {
 
 ClientConfig read_connection(const ConnectionOptions& options,
                              const std::filesystem::path& default_file) {
-    const std::filesystem::path file = options.config.empty() ? default_file : options.config;
+    std::filesystem::path file = default_file;
+    if (!options.config.empty()) file = options.config;
     ConnectionOptions all = options;
     std::error_code ignored;
     if (!options.config.empty() || (!file.empty() && std::filesystem::exists(file, ignored))) {
