@@ -18,7 +18,14 @@ std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenCon
         const auto matches = [&](std::string_view label, std::string_view serial) { return uri.matches(label, serial); };
         guard = std::make_unique<SoftHsmGuard>(config, matches, log);
     }
-    return std::make_unique<Pkcs11Token>(std::move(module), config, pin, std::move(guard), log);
+    return std::make_unique<Pkcs11Token>(std::move(module), config, pin, std::move(guard),
+                                         Pkcs11Token::Purpose::serve, log);
+}
+
+std::unique_ptr<Token> open_for_readback(const TokenConfig& config, const base::SecretBytes& pin, base::Log& log) {
+    if (!config.softhsm_config.empty()) set_softhsm_configuration(config.softhsm_config);
+    return std::make_unique<Pkcs11Token>(Module::load(config.module, config.init_string), config, pin, nullptr,
+                                         Pkcs11Token::Purpose::read_back, log);
 }
 
 std::unique_ptr<Token> open_token(const TokenConfig& config, const base::SecretBytes& pin, base::Log& log) {

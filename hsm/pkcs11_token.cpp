@@ -32,7 +32,7 @@ TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_sof
 }  // namespace
 
 Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config, const base::SecretBytes& pin,
-                         std::unique_ptr<SoftHsmGuard> guard, base::Log& log)
+                         std::unique_ptr<SoftHsmGuard> guard, Purpose purpose, base::Log& log)
     : pin_(pin.clone()),
       log_(log),
       module_(std::move(module)),
@@ -50,7 +50,7 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
         fail(error.code(), error.message() + ". " + hint, error.detail());
     }
     if (guard_) guard_->after_login();
-    self_test(*module_, found.slot, *connection_);
+    if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
 }
 
 KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) {

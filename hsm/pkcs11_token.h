@@ -11,9 +11,12 @@ namespace hsm {
 
 class Pkcs11Token final : public Token {
 public:
+    enum class Purpose { serve, read_back };
+
     // As open_token(), over a module that is initialised already. `guard` is null unless the module is SoftHSM.
+    // To read back, nothing is tested at start.
     Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config, const base::SecretBytes& pin,
-                std::unique_ptr<SoftHsmGuard> guard, base::Log& log);
+                std::unique_ptr<SoftHsmGuard> guard, Purpose purpose, base::Log& log);
 
     TokenInfo info() const override { return info_; }
     KeyAttributes generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) override;
@@ -46,8 +49,11 @@ private:
     std::unique_ptr<Connection> connection_;
 };
 
-// The TokenUri of `config`, then the same as open_token() over `module`: the seam for fault tests.
+// The same as open_token() over `module`, which may have faults built in: the seam for tests.
 std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenConfig& config,
                                   const base::SecretBytes& pin, base::Log& log);
+
+// For the read-back program: without guards, which belong to the process that serves, and without self-test.
+std::unique_ptr<Token> open_for_readback(const TokenConfig& config, const base::SecretBytes& pin, base::Log& log);
 
 }  // namespace hsm

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
@@ -12,7 +13,7 @@
 #include "base/encoding.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "hsm/token_config.h"
+#include "hsm/pkcs11_token.h"
 
 namespace {
 
@@ -53,10 +54,9 @@ Question parse_question(std::string_view text) {
     Question question;
     question.config.module = reader.required_string("module", max_path_bytes);
     question.config.uri = reader.required_string("uri", max_path_bytes);
-    question.config.init_string = reader.required_value("init_string").string()->c_str();
+    question.config.init_string = reader.optional_string("init_string", max_path_bytes, 0).value_or("");
     question.config.softhsm_config = reader.required_string("softhsm_config", max_path_bytes);
     question.config.max_sessions = 1;
-    question.config.is_readback = true;
     auto pin = base::parse_base64_secret(reader.required_string("pin", max_path_bytes));
     if (!pin) reader.refuse("pin", "must be base64");
     question.pin = std::move(*pin);
@@ -70,7 +70,7 @@ Question parse_question(std::string_view text) {
 
 base::WipedString answer(const Question& question) {
     base::Log log("strongroom-key-readback", base::LogLevel::error);
-    auto token = hsm::open_token(question.config, question.pin, log);
+    auto token = hsm::open_for_readback(question.config, question.pin, log);
     const auto attributes = token->find_key(question.key);
     if (!attributes) throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
     const base::SecretBytes plaintext = token->decrypt(question.key, question.iv, {}, question.ciphertext);
