@@ -21,8 +21,9 @@ MAY_INCLUDE = {
 ONLY_IN = {
     r"httplib\.h": r"kms/client/.*\.cpp|tests/.*\.cpp",
     r"nlohmann/.*": r"base/json\.cpp",
-    r"boost/(asio|beast).*": r"server/edge.*\.cpp|tests/.*\.cpp",
+    r"boost/(asio|beast).*": r"server/edge.*\.cpp|server/edge_.*\.h|tests/.*\.cpp",
     r"p11-kit/.*|pkcs11\.h": r"hsm/pkcs11_.*|hsm/.*\.cpp|tests/.*",
+    r"server/edge_.*\.h": r"server/edge.*\.(h|cpp)|tests/.*\.cpp",
     r"soci.*": r"server/database\.(h|cpp)|kms/.*store.*\.cpp|vault/.*store.*\.cpp|tests/.*\.cpp",
     r"server/database\.h": r"server/.*\.cpp|kms/.*\.cpp|kms/.*sqlite.*\.h|vault/.*\.cpp|vault/.*sqlite.*\.h|tests/.*",
     r"spdlog/.*": r"base/log\.cpp",

@@ -1,0 +1,363 @@
+#include "server/gate.h"
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
+#include <csignal>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/secret_bytes.h"
+#include "base/uuid.h"
+#include "server/answer.h"
+#include "server/gate_trace.h"
+#include "server/identity.h"
+#include "server/throttle.h"
+
+namespace server {
+
+namespace {
+
+using Done = std::function<void(Response)>;
+
+// Records and answers that strangers (peers without a verified certificate) can cause: above this
+// they are counted and only the count is recorded, with the next that is.
+constexpr double stranger_records_per_second = 50;
+constexpr double stranger_burst = 200;
+
+constexpr Action unknown_action{"unknown"};
+
+// A request that was worked on, waiting for its audit record and then sent.
+struct Finished {
+    Operation operation;
+    std::chrono::steady_clock::time_point received;
+    Done done;
+    Response response{};
+    Outcome outcome{};
+    Access access = Access::authenticated;
+    bool audited = true;
+};
+
+// What waits for a worker: a request, or a record that an answer was withheld.
+struct Job {
+    Request request;
+    Done done;
+    std::shared_ptr<Finished> withheld;
+};
+
+Outcome outcome_of(const base::Error& error) {
+    const bool denied = error.code() == base::ErrorCode::unauthenticated ||
+                        error.code() == base::ErrorCode::permission_denied;
+    return {denied ? "denied" : "failed", std::string(base::to_string(error.code())),
+            http_status(error.code())};
+}
+
+bool is_json(std::string_view content_type) {
+    constexpr std::string_view json = "application/json";
+    const std::string_view type = content_type.substr(0, content_type.find_first_of("; \t"));
+    return std::equal(type.begin(), type.end(), json.begin(), json.end(), [](char a, char b) {
+        return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b;
+    });
+}
+
+void check_content_type(const Request& request) {
+    if (request.body.empty() || is_json(request.header("content-type"))) return;
+    throw base::Error(base::ErrorCode::unsupported_media_type,
+                      "the body must have Content-Type: application/json");
+}
+
+void drop_body(Response& response) {
+    base::wipe(response.body.data(), response.body.size());
+    response.body.clear();
+}
+
+base::Error internal_error(const std::string& detail) {
+    return {base::ErrorCode::internal, "internal error", detail};
+}
+
+}  // namespace
+
+struct Gate::State {
+    State(GateConfig the_config, const RouteTable& the_routes, AuditLog& the_audit,
+          Metrics& the_metrics, const base::Clock& the_clock, base::Log& the_log)
+        : config(the_config),
+          routes(the_routes),
+          audit(the_audit),
+          metrics(the_metrics),
+          clock(the_clock),
+          log(the_log) {
+        for (std::size_t i = 0; i < std::max<std::size_t>(config.workers, 1); ++i) {
+            workers.emplace_back([this] { run_worker(); });
+        }
+    }
+
+    ~State() {
+        {
+            const std::scoped_lock lock(mutex);
+            draining = true;
+            stopping = true;
+        }
+        work.notify_all();
+        workers.clear();  // joins
+        std::unique_lock lock(mutex);
+        idle.wait(lock, [this] { return pending == 0; });
+    }
+
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+
+    // False when there is no place: the request is left as it was.
+    bool enqueue(Request& request, Done& done) {
+        {
+            const std::scoped_lock lock(mutex);
+            if (draining || queue.size() >= config.max_queued) return false;
+            ++pending;
+            queue.push_back({std::move(request), std::move(done), nullptr});
+        }
+        work.notify_one();
+        return true;
+    }
+
+    void run_worker() {
+        // Signals are for the program's main thread, and a write to a peer that is gone must not
+        // raise SIGPIPE here.
+        sigset_t all;
+        sigfillset(&all);
+        pthread_sigmask(SIG_BLOCK, &all, nullptr);
+        std::unique_lock lock(mutex);
+        for (;;) {
+            work.wait(lock, [this] { return stopping || !queue.empty(); });
+            if (queue.empty()) return;
+            Job job = std::move(queue.front());
+            queue.pop_front();
+            const bool refused = stopping;
+            lock.unlock();
+            work_on(job, refused);
+            lock.lock();
+        }
+    }
+
+    void work_on(Job& job, bool refused) {
+        try {
+            if (job.withheld != nullptr) {
+                audit.append(job.withheld->operation, job.withheld->outcome,
+                             [](bool /*durable*/) {});
+                leave();
+            } else if (refused) {
+                job.done(refusal(job.request, stopping_error()));
+                leave();
+            } else {
+                finish(process(job));
+            }
+        } catch (const std::exception& error) {
+            // Only what fails before there is an operation comes here: no randomness, no memory.
+            log.error("a request could not be begun", {{"reason", error.what()}});
+            if (job.done) job.done(error_answer(internal_error({}), base::Uuid()));
+            leave();
+        }
+    }
+
+    static base::Error stopping_error() {
+        return {base::ErrorCode::unavailable, "the service is stopping"};
+    }
+
+    Operation begin(const Request& request) {
+        Operation operation(base::Uuid::random(), clock.now(), identify(request));
+        operation.set_traceparent(traceparent_for(request.header("traceparent")));
+        operation.set_action(unknown_action);
+        return operation;
+    }
+
+    std::shared_ptr<Finished> process(Job& job) {
+        auto finished = std::make_shared<Finished>(
+            Finished{begin(job.request), job.request.received, job.done});
+        Operation& operation = finished->operation;
+        try {
+            RouteMatch match = routes.match(job.request.method, job.request.path);
+            const Route& route = *match.route;
+            operation.set_action(route.action);
+            finished->access = route.access;
+            job.request.path_parameters = std::move(match.parameters);
+            if (route.access != Access::open && operation.caller().is_nobody()) {
+                throw base::Error(base::ErrorCode::unauthenticated,
+                                  "a client certificate is required");
+            }
+            check_content_type(job.request);
+            finished->response = route.handler(operation, job.request);
+            finished->outcome = {
+                finished->response.status < 400 ? "ok" : "failed", {}, finished->response.status};
+            finished->audited = route.access == Access::authenticated;
+        } catch (const base::Error& error) {
+            fail(*finished, error);
+        } catch (const std::exception& error) {
+            fail(*finished, internal_error(error.what()));
+        }
+        return finished;
+    }
+
+    void fail(Finished& finished, const base::Error& error) {
+        drop_body(finished.response);
+        finished.audited = finished.access != Access::open;
+        finished.outcome = outcome_of(error);
+        finished.response = error_answer(error, finished.operation.request_id());
+        report(finished.operation, error);
+    }
+
+    // The answer is sent by whoever knows first that it may be: the audit log's writer, or this
+    // thread when there is nothing to record.
+    void finish(std::shared_ptr<Finished> finished) {
+        if (!finished->audited || !may_record(finished->operation)) return send(*finished);
+        try {
+            audit.append(finished->operation, finished->outcome, [this, finished](bool durable) {
+                if (!durable) withhold(finished);
+                send(*finished);
+            });
+        } catch (const std::exception& error) {
+            log.error("the audit log refused a record", {{"reason", error.what()}});
+            withhold(finished);
+            send(*finished);
+        }
+    }
+
+    // What strangers cause is recorded up to a rate; how many were left out stands in the next one.
+    bool may_record(Operation& operation) {
+        if (!operation.caller().is_nobody()) return true;
+        const auto held_back = strangers.pass(std::chrono::steady_clock::now());
+        if (!held_back) {
+            metrics.count("refusals_not_recorded");
+            return false;
+        }
+        if (*held_back > 0) operation.set_fact("not_recorded_before", std::to_string(*held_back));
+        return true;
+    }
+
+    // An answer without its record must not leave. The work is done all the same, so a second
+    // record says that its outcome was withheld, as soon as the log takes records again.
+    void withhold(const std::shared_ptr<Finished>& finished) {
+        drop_body(finished->response);
+        const base::Error error(base::ErrorCode::unavailable, "the audit log can't be written");
+        finished->response = error_answer(error, finished->operation.request_id());
+        finished->outcome = {"withheld", std::string(base::to_string(error.code())),
+                             finished->response.status};
+        metrics.count("answers_withheld");
+        {
+            const std::scoped_lock lock(mutex);
+            if (stopping) return;  // no worker is left to do it
+            ++pending;
+            queue.push_back({Request(), nullptr, finished});
+        }
+        work.notify_one();
+    }
+
+    void send(Finished& finished) {
+        const auto request_id = finished.operation.request_id().to_string();
+        finished.response.headers.emplace_back("X-Request-Id", request_id);
+        metrics.request(finished.operation.action(), finished.response.status,
+                        std::chrono::steady_clock::now() - finished.received);
+        finished.done(std::move(finished.response));
+        leave();
+    }
+
+    void leave() {
+        const std::scoped_lock lock(mutex);
+        if (--pending == 0) idle.notify_all();
+    }
+
+    // Operators need to see what is our trouble; what is the caller's stands in the audit log.
+    void report(const Operation& operation, const base::Error& error) {
+        if (error.code() != base::ErrorCode::internal &&
+            error.code() != base::ErrorCode::unavailable) {
+            return;
+        }
+        log.error("request failed", {{"request_id", operation.request_id().to_string()},
+                                     {"action", std::string(operation.action())},
+                                     {"error", std::string(base::to_string(error.code()))},
+                                     {"reason", error.what()}});
+    }
+
+    Action action_of(const Request& request) const {
+        try {
+            return routes.match(request.method, request.path).route->action;
+        } catch (const base::Error&) {
+            return unknown_action;
+        }
+    }
+
+    Response refusal(const Request& head, const base::Error& error) {
+        Operation operation = begin(head);
+        operation.set_action(action_of(head));
+        if (may_record(operation)) {
+            audit.append(operation, outcome_of(error), [](bool /*durable*/) {});
+        }
+        Response response = error_answer(error, operation.request_id());
+        response.headers.emplace_back("X-Request-Id", operation.request_id().to_string());
+        metrics.request(operation.action(), response.status,
+                        std::chrono::steady_clock::now() - head.received);
+        return response;
+    }
+
+    // refusal() for callers that can't bear an exception.
+    Response refuse(const Request& head, const base::Error& error) noexcept {
+        try {
+            return refusal(head, error);
+        } catch (const std::exception& trouble) {
+            log.error("a refusal could not be recorded", {{"reason", trouble.what()}});
+            return error_answer(error, base::Uuid());
+        }
+    }
+
+    const GateConfig config;
+    const RouteTable& routes;
+    AuditLog& audit;
+    Metrics& metrics;
+    const base::Clock& clock;
+    base::Log& log;
+    Throttle strangers{stranger_records_per_second, stranger_burst};
+
+    std::mutex mutex;
+    std::condition_variable work;
+    std::condition_variable idle;
+    std::deque<Job> queue;
+    std::size_t pending = 0;  // queued, worked on, or waiting for their record
+    bool draining = false;
+    bool stopping = false;
+    std::vector<std::jthread> workers;
+};
+
+Gate::Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics,
+           const base::Clock& clock, base::Log& log)
+    : state_(std::make_unique<State>(config, routes, audit, metrics, clock, log)) {}
+
+Gate::~Gate() = default;
+
+std::variant<std::size_t, Response> Gate::admit(const Request& head) {
+    try {
+        return state_->routes.match(head.method, head.path).route->max_body_bytes;
+    } catch (const base::Error& error) {
+        Response response = state_->refuse(head, error);
+        if (error.code() == base::ErrorCode::method_not_allowed) {
+            response.headers.emplace_back("Allow", state_->routes.allowed_methods(head.path));
+        }
+        return response;
+    }
+}
+
+void Gate::handle(Request request, std::function<void(Response)> done) {
+    if (state_->enqueue(request, done)) return;
+    done(state_->refuse(
+        request, {base::ErrorCode::unavailable, "the service is busy or stopping: try again"}));
+}
+
+Response Gate::refuse(const Request& head, const base::Error& error) {
+    return state_->refuse(head, error);
+}
+
+bool Gate::drain(std::chrono::milliseconds bound) {
+    std::unique_lock lock(state_->mutex);
+    state_->draining = true;
+    return state_->idle.wait_for(lock, bound, [this] { return state_->pending == 0; });
+}
+
+}  // namespace server
