@@ -1,12 +1,6 @@
 #include "hsm/pkcs11_token.h"
 
 namespace hsm {
-namespace {
-
-bool is_softhsm(const Module& module) { return module.manufacturer().find("SoftHSM") != std::string::npos; }
-
-}  // namespace
-
 std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenConfig& config,
                                   const base::SecretBytes& pin, base::Log& log) {
     if (config.max_sessions == 0) {
@@ -14,7 +8,7 @@ std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenCon
     }
     const TokenUri uri(config.uri);
     std::unique_ptr<SoftHsmGuard> guard;
-    if (is_softhsm(*module)) {
+    if (traits_of(*module).is_softhsm) {
         const auto matches = [&](std::string_view label, std::string_view serial) { return uri.matches(label, serial); };
         guard = std::make_unique<SoftHsmGuard>(config, matches, log);
     }

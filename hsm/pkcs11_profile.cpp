@@ -42,7 +42,8 @@ private:
 
 }  // namespace
 
-AttributeTemplate generation_template(const KeyId& id, std::string_view label, KeyProfile profile) {
+AttributeTemplate generation_template(const KeyId& id, std::string_view label, KeyProfile profile,
+                                      const ModuleTraits& traits) {
     const bool restorable = profile == KeyProfile::restorable;
     AttributeTemplate attributes;
     attributes.number(CKA_CLASS, CKO_SECRET_KEY)
@@ -61,10 +62,9 @@ AttributeTemplate generation_template(const KeyId& id, std::string_view label, K
         .flag(CKA_DERIVE, false)
         .flag(CKA_SIGN, false)
         .flag(CKA_VERIFY, false)
-        .flag(CKA_WRAP_WITH_TRUSTED, restorable)
-        .flag(CKA_DESTROYABLE, true)
-        .flag(CKA_COPYABLE, false)
-        .flag(CKA_MODIFIABLE, false);  // last: SoftHSM holds what follows against it
+        .flag(CKA_WRAP_WITH_TRUSTED, restorable);
+    if (traits.knows_copyable_and_destroyable) attributes.flag(CKA_DESTROYABLE, true).flag(CKA_COPYABLE, false);
+    attributes.flag(CKA_MODIFIABLE, false);  // last: SoftHSM holds what follows against it
     return attributes;
 }
 
@@ -80,7 +80,7 @@ AttributeTemplate search_template() {
     return attributes;
 }
 
-KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key) {
+KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key, const ModuleTraits& traits) {
     const auto flag = [&](CK_ATTRIBUTE_TYPE type) { return read_flag(session, key, type); };
     KeyAttributes read;
     read.label = base::as_text(session.read_attribute(key, CKA_LABEL).value_or(base::Bytes()));
@@ -90,7 +90,7 @@ KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key) {
     read.extractable = flag(CKA_EXTRACTABLE);
     read.always_sensitive = flag(CKA_ALWAYS_SENSITIVE);
     read.never_extractable = flag(CKA_NEVER_EXTRACTABLE);
-    read.local = flag(CKA_LOCAL);
+    if (traits.knows_local) read.local = flag(CKA_LOCAL);
     read.encrypt = flag(CKA_ENCRYPT);
     read.decrypt = flag(CKA_DECRYPT);
     read.sign = flag(CKA_SIGN);
@@ -122,7 +122,7 @@ std::vector<std::string> differences(const KeyAttributes& attributes, KeyProfile
     comparison.flag("always_sensitive", attributes.always_sensitive, true);
     comparison.flag("extractable", attributes.extractable, restorable);
     comparison.flag("never_extractable", attributes.never_extractable, !restorable);
-    comparison.flag("local", attributes.local, true);
+    comparison.flag("local", attributes.local, true, Knowledge::when_known);
     comparison.flag("encrypt", attributes.encrypt, true);
     comparison.flag("decrypt", attributes.decrypt, true);
     comparison.flag("wrap", attributes.wrap, false);

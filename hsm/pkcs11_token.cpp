@@ -36,11 +36,12 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     : pin_(pin.clone()),
       log_(log),
       module_(std::move(module)),
+      traits_(traits_of(*module_)),
       guard_(std::move(guard)),
-      keys_(ivs_, guard_ != nullptr) {
+      keys_(ivs_, traits_.is_softhsm) {
     TokenUri uri(config.uri);
     const FoundToken found = find_token(*module_, uri, guard_ ? guard_->hint() : std::string());
-    info_ = describe(*module_, found.info, guard_ != nullptr);
+    info_ = describe(*module_, found.info, traits_.is_softhsm);
     if (guard_) guard_->before_login(info_.label, info_.serial);
     try {
         connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_, config.max_sessions, log_);
@@ -62,12 +63,12 @@ KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view la
     }
     connection_->once([&](const Operation& operation) {
         const auto lock = keys_.objects_lock();
-        operation.session().generate_aes_key(generation_template(id, label, profile));
+        operation.session().generate_aes_key(generation_template(id, label, profile, traits_));
     });
     KeyAttributes attributes = connection_->repeatable([&](const Operation& operation) {
         const auto key = keys_.look_up(operation, id);
         if (!key) fail(base::ErrorCode::internal, "the token lost the key that it just made", "CKA_ID " + id.to_string());
-        KeyAttributes read = read_attributes(operation.session(), *key);
+        KeyAttributes read = read_attributes(operation.session(), *key, traits_);
         if (operation.session().read_attribute(*key, CKA_VALUE)) read.sensitive = false;
         return read;
     });
@@ -105,7 +106,7 @@ std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {
     return connection_->repeatable([&](const Operation& operation) -> std::optional<KeyAttributes> {
         const auto key = keys_.look_up(operation, id);
         if (!key) return std::nullopt;
-        return read_attributes(operation.session(), *key);
+        return read_attributes(operation.session(), *key, traits_);
     });
 }
 

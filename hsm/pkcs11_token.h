@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "hsm/pkcs11_keys.h"
+#include "hsm/pkcs11_traits.h"
 #include "hsm/softhsm_guard.h"
 #include "hsm/token_config.h"
 
@@ -41,6 +42,7 @@ private:
     base::SecretBytes pin_;
     base::Log& log_;
     std::shared_ptr<Module> module_;
+    ModuleTraits traits_;
     std::unique_ptr<SoftHsmGuard> guard_;
     TokenInfo info_;
     IvSource ivs_;
