@@ -16,8 +16,15 @@ std::size_t width_of(std::string_view text) {
 
 // The length in bytes of the well-formed sequence at the start of `text`; 0 when there is none.
 std::size_t sequence_length(std::string_view text) {
+    const auto first = static_cast<unsigned char>(text.front());
     std::size_t length = 1;
-    while (length < text.size() && length < 4 && is_continuation(text[length])) ++length;
+    if (first >= 0xF0) {
+        length = 4;
+    } else if (first >= 0xE0) {
+        length = 3;
+    } else if (first >= 0xC0) {
+        length = 2;
+    }
     return is_utf8(text.substr(0, length)) ? length : 0;
 }
 

@@ -1,0 +1,185 @@
+// kmsctl: makes and shows master keys, makes and opens data keys, asks how the service is.
+#include "kms/kmsctl.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/table.h"
+#include "kms/client/connection.h"
+#include "server/hardening.h"
+
+namespace kms {
+
+using base::Error;
+using base::ErrorCode;
+
+std::map<std::string, std::string> parse_pairs(const std::vector<std::string>& pairs,
+                                               std::string_view option) {
+    std::map<std::string, std::string> out;
+    for (const std::string& pair : pairs) {
+        const auto equals = pair.find('=');
+        if (equals == std::string::npos || equals == 0) {
+            throw UsageError(std::string(option) + " takes name=value, not \"" + pair + "\"");
+        }
+        if (!out.emplace(pair.substr(0, equals), pair.substr(equals + 1)).second) {
+            throw UsageError(std::string(option) + " names \"" + pair.substr(0, equals) +
+                             "\" twice");
+        }
+    }
+    return out;
+}
+
+void require_key_name(const std::string& key) {
+    constexpr std::string_view alias = "alias/";
+    const bool is_alias = key.starts_with(alias) && key.size() > alias.size();
+    if (is_alias || base::Uuid::parse(key)) return;
+    throw UsageError("KEY is a key id (a UUID) or alias/<name>, not \"" + key + "\"");
+}
+
+void print(std::string_view text) {
+    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+                         (text.ends_with('\n') || std::fputc('\n', stdout) != EOF) &&
+                         std::fflush(stdout) == 0;
+    if (!written) throw Error(ErrorCode::unavailable, "standard output can't be written");
+}
+
+std::string cell(const base::JsonValue& object, std::string_view member) {
+    const base::JsonValue* value = object.find(member);
+    if (value == nullptr || value->is_null()) return {};
+    if (const auto* text = value->string()) return std::string(*text);
+    if (const auto* yes = value->boolean()) return *yes ? "yes" : "no";
+    if (const auto* items = value->array()) {
+        std::string joined;
+        for (const base::JsonValue& item : *items) {
+            const auto* text = item.string();
+            if (!joined.empty()) joined += ", ";
+            joined += text != nullptr ? std::string_view(*text) : "?";
+        }
+        return joined;
+    }
+    if (const auto* members = value->object()) {
+        std::string joined;
+        for (const auto& [name, item] : *members) {
+            if (!joined.empty()) joined += ", ";
+            joined.append(name).append("=").append(cell(*value, name));
+        }
+        return joined;
+    }
+    return std::string(base::to_json(*value));
+}
+
+namespace {
+
+constexpr const char* description =
+    "The operator's tool of the key service (kmsd).\n\n"
+    "Where the service is and who asks comes from --url, --ca, --certificate and --key-file, or "
+    "from\n~/.config/strongroom/kmsctl.json:\n"
+    "  {\"url\": \"https://127.0.0.1:7443\", \"ca\": \"ca.crt\", \"certificate\": "
+    "\"operator.crt\", \"key\": \"operator.key\"}";
+
+constexpr const char* footer =
+    "Examples:\n"
+    "  kmsctl key create --alias credentials --tag team=payments\n"
+    "  kmsctl key list\n"
+    "  kmsctl key show alias/credentials\n"
+    "  kmsctl data-key create alias/credentials --context owner=acme --without-plaintext\n"
+    "  kmsctl status\n\n"
+    "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service can't be reached or is "
+    "not ready.";
+
+constexpr int default_timeout_seconds = 30;
+
+struct Settings {
+    ConnectionOptions connection;
+    int timeout_seconds = default_timeout_seconds;
+};
+
+void add_settings(CLI::App& app, Settings& settings, Tool& tool) {
+    auto& connection = settings.connection;
+    app.add_option("--config", connection.config, "File with the connection (JSON)")
+        ->type_name("FILE");
+    app.add_option("--url", connection.url, "The key service, e.g. https://127.0.0.1:7443")
+        ->type_name("URL");
+    app.add_option("--ca", connection.ca, "Who signed the service's certificate (PEM)")
+        ->type_name("FILE");
+    app.add_option("--certificate", connection.certificate, "Your certificate (PEM)")
+        ->type_name("FILE");
+    app.add_option("--key-file", connection.key_file, "Its private key (PEM, mode 0600)")
+        ->type_name("FILE");
+    app.add_option("--timeout", settings.timeout_seconds, "Longest wait for one answer, in seconds")
+        ->check(CLI::Range(1, 3600))
+        ->type_name("SECONDS")
+        ->capture_default_str();
+    app.add_flag("--json", tool.json, "Print JSON for scripts instead of tables");
+}
+
+// Arguments and environment are readable by others: a secret in either is refused, not used.
+void refuse_secrets(int count, char** arguments) {
+    server::refuse_secret_arguments({arguments + 1, arguments + count});
+    server::refuse_secret_environment(own_environment(environ).data());
+}
+
+void explain(const char* message) {
+    std::fprintf(stderr, "kmsctl: %s\n", base::printable(message).c_str());
+}
+
+int parse_and_run(int count, char** arguments) {
+    CLI::App app(description, "kmsctl");
+    app.footer(footer);
+    app.require_subcommand(1);
+    app.fallthrough();  // so that --json and the like may stand behind the command, too
+    Settings settings;
+    Tool tool;
+    add_settings(app, settings, tool);
+    add_key_commands(app, tool);
+    add_data_key_commands(app, tool);
+    add_service_commands(app, tool);
+    try {
+        app.parse(count, arguments);
+    } catch (const CLI::ParseError& error) {
+        return app.exit(error) == 0 ? 0 : exit_usage;
+    }
+
+    std::unique_ptr<Client> client;
+    tool.client = [&]() -> Client& {
+        if (client) return *client;
+        try {
+            auto config = read_connection(settings.connection,
+                                          default_connection_file(std::getenv("HOME"), "kmsctl"));
+            config.deadline = std::chrono::seconds(settings.timeout_seconds);
+            client = std::make_unique<Client>(std::move(config));
+        } catch (const Error& error) {
+            throw UsageError(error.what());
+        }
+        return *client;
+    };
+    return tool.command();
+}
+
+int run(int count, char** arguments) noexcept {
+    try {
+        refuse_secrets(count, arguments);
+        base::Log log("kmsctl", base::LogLevel::warning);
+        server::harden_process(log);  // data keys pass through here
+        return parse_and_run(count, arguments);
+    } catch (const UsageError& error) {
+        explain(error.what());
+        return exit_usage;
+    } catch (const Error& error) {
+        explain(error.what());
+        return exit_code(error);
+    } catch (const std::exception& error) {
+        explain(error.what());
+        return exit_failed;
+    }
+}
+
+}  // namespace
+}  // namespace kms
+
+int main(int count, char** arguments) { return kms::run(count, arguments); }
