@@ -21,8 +21,7 @@ inline std::vector<std::string_view> known_actions() {
             create_data_key.word, unwrap_data_key.word, observe.word};
 }
 
-// The kinds of resource that kmsd asks about.
+// The kind of resource that master keys are.
 inline constexpr std::string_view key_kind = "key";
-inline constexpr std::string_view service_kind = "service";
 
 }  // namespace kms

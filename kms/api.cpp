@@ -3,32 +3,13 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "kms/actions.h"
-#include "server/answer.h"
-#include "server/openapi.h"
+#include "server/operational_routes.h"
 
 namespace kms {
 namespace {
 
 using base::Error;
 using base::ErrorCode;
-
-// "ok", or what is wrong, in the words that callers may see.
-template <typename Check>
-std::string state_of(const Check& check) {
-    try {
-        check();
-        return "ok";
-    } catch (const Error& error) {
-        return error.message();
-    }
-}
-
-server::Response text_answer(std::string_view text, std::string content_type) {
-    server::Response response;
-    response.content_type = std::move(content_type);
-    response.body = text;
-    return response;
-}
 
 }  // namespace
 
@@ -37,58 +18,16 @@ Api::Api(const ApiParts& parts) : parts_(parts) {}
 std::vector<server::Route> Api::routes() {
     std::vector<server::Route> rows = key_routes();
     for (auto& row : data_key_routes()) rows.push_back(std::move(row));
-    for (auto& row : operational_routes()) rows.push_back(std::move(row));
-    openapi_ = server::openapi_document(server::RouteTable(rows), "Strongroom key service",
-                                        STRONGROOM_VERSION)
-                   .text();
-    return rows;
-}
-
-std::vector<server::Route> Api::operational_routes() {
-    using server::Access;
-    using server::Method;
-    return {
-        {Method::GET, "/healthz", observe, Access::open, 0, "Whether the process is alive",
-         [](server::Operation&, const server::Request&) {
-             base::JsonWriter body;
-             body.begin_object().field("status", "ok").end_object();
-             return server::json_answer(std::move(body));
-         }},
-        {Method::GET, "/readyz", observe, Access::observed, 0,
-         "Whether token, store and audit log are in order",
-         [this](server::Operation& operation, const server::Request&) { return ready(operation); }},
-        {Method::GET, "/metrics", observe, Access::observed, 0,
-         "Counters and histograms in the Prometheus text format",
-         [this](server::Operation& operation, const server::Request&) {
-             authorize_observe(operation);
-             return text_answer(parts_.metrics.text(), "text/plain; version=0.0.4; charset=utf-8");
-         }},
-        {Method::GET, "/openapi.json", observe, Access::observed, 0,
-         "This interface as an OpenAPI document",
-         [this](server::Operation&, const server::Request&) {
-             return text_answer(openapi_, "application/json");
-         }},
-    };
-}
-
-server::Response Api::ready(server::Operation& operation) {
-    authorize_observe(operation);
-    const std::string token = state_of([&] { parts_.service.check_token(); });
-    const std::string store = state_of([&] { parts_.store.check(); });
-    const std::string audit = state_of([&] { parts_.audit.check(); });
-    const bool is_ready = token == "ok" && store == "ok" && audit == "ok";
-    base::JsonWriter body;
-    body.begin_object().field("ready", is_ready).name("checks").begin_object();
-    body.field("token", token).field("store", store).field("audit", audit).end_object();
-    body.field("policy_hash", parts_.authorizer.policy_hash()).end_object();
-    return server::json_answer(std::move(body), is_ready ? 200 : 503);
-}
-
-void Api::authorize_observe(server::Operation& operation) const {
-    server::Resource resource;
-    resource.kind = service_kind;
-    resource.id = "kmsd";
-    static_cast<void>(parts_.authorizer.authorize(operation, observe, std::move(resource)));
+    return server::with_operational_routes(std::move(rows),
+                                           {parts_.authorizer,
+                                            parts_.metrics,
+                                            observe,
+                                            "kmsd",
+                                            "Strongroom key service",
+                                            STRONGROOM_VERSION,
+                                            {{"token", [this] { parts_.service.check_token(); }},
+                                             {"store", [this] { parts_.store.check(); }},
+                                             {"audit", [this] { parts_.audit.check(); }}}});
 }
 
 server::Resource key_resource(const Key& key) {

@@ -52,7 +52,6 @@ private:
 
     std::vector<server::Route> key_routes();
     std::vector<server::Route> data_key_routes();
-    std::vector<server::Route> operational_routes();
 
     server::Response create(server::Operation& operation, const server::Request& request);
     server::Response list(server::Operation& operation, const server::Request& request);
@@ -61,17 +60,14 @@ private:
     server::Response unwrap(server::Operation& operation, const server::Request& request);
     server::Response unwrap_one(server::Operation& operation, UnwrapRequest wanted);
     server::Response unwrap_many(server::Operation& operation, std::vector<UnwrapRequest> wanted);
-    server::Response ready(server::Operation& operation);
 
     // From the path's {key} or {alias}. Throws invalid_argument naming the parameter.
     NamedKey name_key(const server::Request& request) const;
     server::Grant authorize_unwrap(server::Operation& operation, const KeyPointer& key,
                                    const EncryptionContext& context) const;
-    void authorize_observe(server::Operation& operation) const;
     static UnwrapRequest read_unwrap(base::JsonReader& reader);
 
     ApiParts parts_;
-    std::string openapi_;
 };
 
 // What a policy is asked about when `key` is acted on.
