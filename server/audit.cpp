@@ -1,18 +1,75 @@
 #include "server/audit.h"
 
+#include <future>
+
+#include "base/error.h"
+#include "server/audit_file.h"
+#include "server/audit_record.h"
+#include "server/audit_writer.h"
+#include "server/digest.h"
+
 namespace server {
+namespace {
+
+AuditChain chain_after(const DiskAuditFile& file) {
+    if (file.last_line().empty()) return {0, first_previous()};
+    try {
+        return {sequence_of(file.last_line()), Sha256().hex(file.last_line())};
+    } catch (const base::Error& error) {
+        throw base::Error(
+            base::ErrorCode::failed_precondition,
+            "the last line of the audit log " + file.path().string() +
+                " is no record; keep the file for an investigation and start with an empty folder",
+            error.what());
+    }
+}
+
+}  // namespace
 
 struct AuditLog::Writer {
-    std::uint64_t count = 0;
+    Writer(AuditConfig the_config, std::unique_ptr<DiskAuditFile> file, AuditChain chain,
+           const base::Clock& the_clock, base::Log& log)
+        : config(std::move(the_config)),
+          clock(the_clock),
+          writer(config, std::move(file), std::move(chain), clock, log) {}
+
+    AuditConfig config;
+    const base::Clock& clock;
+    AuditWriter writer;
 };
 
-AuditLog::AuditLog(AuditConfig, const base::Clock&, base::Log&)
-    : writer_(std::make_unique<Writer>()) {}
+AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log) {
+    auto file = std::make_unique<DiskAuditFile>(config.directory, log);
+    AuditChain chain = chain_after(*file);
+    writer_ =
+        std::make_unique<Writer>(std::move(config), std::move(file), std::move(chain), clock, log);
+}
+
 AuditLog::~AuditLog() = default;
-void AuditLog::append(const Operation&, const Outcome&, Done done) { done(true); }
-void AuditLog::append_and_wait(const Operation&, const Outcome&) {}
-void AuditLog::event(std::string_view, const std::map<std::string, std::string>&) {}
-void AuditLog::check() const {}
-std::uint64_t AuditLog::records_written() const { return writer_->count; }
+
+void AuditLog::append(const Operation& operation, const Outcome& outcome, Done done) {
+    writer_->writer.append({audit_fields(writer_->config, operation, outcome, writer_->clock.now()),
+                            operation.request_id(), std::string(operation.action()),
+                            std::move(done)});
+}
+
+void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcome) {
+    const auto durable = std::make_shared<std::promise<bool>>();
+    auto answer = durable->get_future();
+    append(operation, outcome, [durable](bool value) { durable->set_value(value); });
+    if (!answer.get())
+        throw base::Error(base::ErrorCode::unavailable, "the audit log can't be written");
+}
+
+void AuditLog::event(std::string_view action, const std::map<std::string, std::string>& facts) {
+    Operation operation(base::Uuid::random(), writer_->clock.now(), Caller{});
+    operation.set_action({action});
+    for (const auto& [name, value] : facts) operation.set_fact(name, value);
+    append_and_wait(operation, {"ok", "", 0});
+}
+
+void AuditLog::check() const { writer_->writer.check(); }
+
+std::uint64_t AuditLog::records_written() const { return writer_->writer.records_written(); }
 
 }  // namespace server

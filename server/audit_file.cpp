@@ -1,0 +1,173 @@
+#include "server/audit_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace server {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::uint64_t first_tail_bytes = 64UL * 1024;
+
+[[noreturn]] void refuse(const std::filesystem::path& path, const std::string& why) {
+    throw Error(ErrorCode::failed_precondition, "the audit log " + path.string() + " " + why);
+}
+
+[[noreturn]] void refuse_errno(const std::filesystem::path& path, const std::string& what) {
+    const int error = errno;
+    refuse(path, what + ": " + std::strerror(error));
+}
+
+[[noreturn]] void unavailable(const char* what) {
+    const int error = errno;
+    throw Error(ErrorCode::unavailable, "the audit log can't be written",
+                std::string(what) + ": " + std::strerror(error));
+}
+
+void require_private(const std::filesystem::path& path, const struct stat& status,
+                     const char* mode) {
+    if ((status.st_mode & 0077U) != 0) {
+        refuse(path, std::string("can be accessed by other users; run: chmod ") + mode + " " +
+                         path.string());
+    }
+}
+
+// New names in a folder are durable only when the folder is.
+void sync_folder(const std::filesystem::path& folder) {
+    const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) refuse_errno(folder, "can't be opened");
+    const bool synced = ::fsync(descriptor) == 0;
+    ::close(descriptor);
+    if (!synced) refuse_errno(folder, "can't be synced");
+}
+
+void prepare_folder(const std::filesystem::path& folder) {
+    if (::mkdir(folder.c_str(), 0700) == 0) {
+        sync_folder(std::filesystem::absolute(folder).lexically_normal().parent_path());
+    } else if (errno != EEXIST) {
+        refuse_errno(folder, "can't be created");
+    }
+    struct stat status {};
+    if (::stat(folder.c_str(), &status) != 0) refuse_errno(folder, "can't be read");
+    if (!S_ISDIR(status.st_mode)) refuse(folder, "is no folder");
+    require_private(folder, status, "0700");
+}
+
+}  // namespace
+
+DiskAuditFile::Descriptor::~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+}
+
+void DiskAuditFile::Descriptor::open(const std::filesystem::path& path, int flags) {
+    value_ = ::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (value_ < 0) refuse_errno(path, "can't be opened");
+    struct stat status {};
+    if (::fstat(value_, &status) != 0) refuse_errno(path, "can't be read");
+    if (!S_ISREG(status.st_mode)) refuse(path, "is not a regular file");
+    require_private(path, status, "0600");
+}
+
+DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, base::Log& log)
+    : path_(directory / "audit.jsonl") {
+    prepare_folder(directory);
+    lock_.open(directory / "audit.lock", O_RDWR | O_CREAT);
+    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+        refuse(path_, "is in use by another process; stop that one first");
+    }
+    file_.open(path_, O_RDWR | O_CREAT);
+    sync_folder(directory);
+    read_tail(log);
+}
+
+DiskAuditFile::~DiskAuditFile() = default;
+
+std::string DiskAuditFile::read_range(std::uint64_t from, std::uint64_t to) const {
+    std::string text(to - from, '\0');
+    std::size_t done = 0;
+    while (done < text.size()) {
+        const ssize_t got = ::pread(file_.get(), text.data() + done, text.size() - done,
+                                    static_cast<off_t>(from + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) refuse_errno(path_, "can't be read");
+        if (got == 0) refuse(path_, "became shorter while it was read");
+        done += static_cast<std::size_t>(got);
+    }
+    return text;
+}
+
+// Reads from the end only: a log of years must not slow the start.
+void DiskAuditFile::read_tail(base::Log& log) {
+    struct stat status {};
+    if (::fstat(file_.get(), &status) != 0) refuse_errno(path_, "can't be read");
+    const auto size = static_cast<std::uint64_t>(status.st_size);
+    std::string tail;
+    for (std::uint64_t wanted = first_tail_bytes;; wanted *= 2) {
+        tail = read_range(size - std::min(wanted, size), size);
+        const auto line_end = tail.rfind('\n');
+        const bool whole_line = line_end != std::string::npos && line_end > 0 &&
+                                tail.rfind('\n', line_end - 1) != std::string::npos;
+        if (whole_line || wanted >= size) break;
+    }
+    const std::size_t lines = tail.rfind('\n') + 1;  // npos + 1 is 0: no whole line at all
+    const std::size_t torn = tail.size() - lines;
+    end_ = size - torn;
+    if (torn > 0) {
+        cut_to_end();
+        if (::fdatasync(file_.get()) != 0) refuse_errno(path_, "can't be synced");
+        log.warning("cut a torn last line off the audit log",
+                    {{"bytes", static_cast<std::int64_t>(torn)}});
+    }
+    if (lines == 0) return;
+    tail.resize(lines - 1);
+    last_line_ = tail.substr(tail.rfind('\n') + 1);
+}
+
+void DiskAuditFile::write_at_end(std::string_view lines) const {
+    std::uint64_t at = end_;
+    while (!lines.empty()) {
+        const ssize_t written =
+            ::pwrite(file_.get(), lines.data(), lines.size(), static_cast<off_t>(at));
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) unavailable("write");
+        lines.remove_prefix(static_cast<std::size_t>(written));
+        at += static_cast<std::uint64_t>(written);
+    }
+    // After a failed sync the kernel may forget the pages and call the next sync a success: only
+    // writing them again, as the next append does, makes them durable.
+    if (::fdatasync(file_.get()) != 0) unavailable("fdatasync");
+}
+
+void DiskAuditFile::cut_to_end() {
+    longer_than_end_ = ::ftruncate(file_.get(), static_cast<off_t>(end_)) != 0;
+    if (longer_than_end_) unavailable("truncate");
+}
+
+void DiskAuditFile::append(std::string_view lines) {
+    if (longer_than_end_) cut_to_end();
+    try {
+        write_at_end(lines);
+    } catch (const Error& failure) {
+        longer_than_end_ = true;
+        try {
+            cut_to_end();
+        } catch (const Error& also) {
+            throw Error(failure.code(), failure.message(),
+                        failure.detail() + ", then " + also.detail());
+        }
+        throw;
+    }
+    end_ += lines.size();
+}
+
+}  // namespace server

@@ -1,0 +1,111 @@
+#include "server/audit_record.h"
+
+#include <algorithm>
+
+#include "base/json.h"
+
+namespace server {
+namespace {
+
+using base::JsonWriter;
+
+constexpr std::size_t hash_hex_digits = 64;
+
+// The one place that decides how context values appear in a record.
+void write_context(JsonWriter& out, const std::map<std::string, std::string>& context) {
+    out.field("context", context);
+}
+
+void write_caller(JsonWriter& out, const Caller& caller) {
+    out.name("caller").begin_object();
+    out.field("id", caller.id);
+    out.field("method", to_string(caller.method));
+    out.field("address", caller.address);
+    out.end_object();
+}
+
+void write_decisions(JsonWriter& out, const std::vector<DecidedAccess>& decided) {
+    out.name("decisions").begin_array();
+    for (const DecidedAccess& access : decided) {
+        out.begin_object().field("action", access.action);
+        out.name("resource").begin_object();
+        out.field("kind", access.resource.kind);
+        out.field("id", access.resource.id);
+        out.field("owner", access.resource.owner);
+        out.end_object();
+        write_context(out, access.context);
+        out.field("allowed", access.decision.allowed);
+        out.field("rule", access.decision.rule);
+        out.field("policy", access.decision.policy_hash);
+        out.end_object();
+    }
+    out.end_array();
+}
+
+void write_items(JsonWriter& out, const std::vector<ItemOutcome>& items) {
+    out.name("items").begin_array();
+    for (const ItemOutcome& item : items) {
+        out.begin_object();
+        out.field("resource", item.resource).field("outcome", item.outcome);
+        out.end_object();
+    }
+    out.end_array();
+}
+
+// A clock that was set back makes no negative duration.
+std::int64_t duration_us(base::Time started, base::Time now) {
+    return std::max<std::int64_t>(
+        0, std::chrono::duration_cast<std::chrono::microseconds>(now - started).count());
+}
+
+}  // namespace
+
+std::string audit_fields(const AuditConfig& config, const Operation& operation,
+                         const Outcome& outcome, base::Time now) {
+    JsonWriter out;
+    out.begin_object();
+    out.field("time", base::to_rfc3339(now));
+    out.field("daemon", config.daemon);
+    out.field("node", config.node);
+    out.field("request_id", operation.request_id().to_string());
+    out.field("traceparent", operation.traceparent());
+    write_caller(out, operation.caller());
+    out.field("action", operation.action());
+    write_decisions(out, operation.decided());
+    write_items(out, operation.items());
+    out.field("facts", operation.facts());
+    out.field("outcome", outcome.word);
+    out.field("error", outcome.error);
+    out.field("status", std::uint32_t{outcome.status});
+    out.field("duration_us", duration_us(operation.started(), now));
+    out.end_object();
+    const std::string_view text = out.text();
+    return std::string(text.substr(1, text.size() - 2));
+}
+
+void append_audit_line(std::string& out, std::uint64_t sequence, std::string_view fields,
+                       std::string_view previous_hex) {
+    out += "{\"sequence\":";
+    out += std::to_string(sequence);
+    out += ',';
+    out += fields;
+    out += ",\"previous\":\"";
+    out += previous_hex;
+    out += "\"}";
+}
+
+std::uint64_t sequence_of(std::string_view line) {
+    base::JsonLimits limits;
+    limits.bytes = line.size();
+    const base::JsonValue record = base::parse_json(line, limits);
+    const base::JsonValue* sequence = record.find("sequence");
+    const auto value = sequence == nullptr ? std::nullopt : sequence->integer();
+    if (!value || *value < 1) {
+        throw base::Error(base::ErrorCode::invalid_argument, "the line is no audit record");
+    }
+    return static_cast<std::uint64_t>(*value);
+}
+
+std::string first_previous() { return std::string(hash_hex_digits, '0'); }
+
+}  // namespace server

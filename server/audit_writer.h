@@ -1,0 +1,65 @@
+// The one thread that writes the audit log: many waiting records, one write, one sync. It gives
+// records their place in the chain and promises an answer within a bound, whatever the disk does.
+//
+// Until the disk answers, a record is queued; when it does not in time, the caller is told false
+// and withholds its answer, but the operation took place: the record stays queued and is written
+// when the disk is back, followed by a record "withheld" that names it.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/audit.h"
+#include "server/audit_file.h"
+
+namespace server {
+
+// Where the chain stands.
+struct AuditChain {
+    std::uint64_t sequence = 0;  // of the last line
+    std::string previous;        // its SHA-256, hex
+};
+
+// One record on its way.
+struct AuditEntry {
+    std::string fields;  // of audit_fields()
+    base::Uuid request_id;
+    std::string action;
+    AuditLog::Done done;  // may be empty
+};
+
+// Thread-safe.
+class AuditWriter {
+public:
+    // `clock` and `log` must outlive it.
+    AuditWriter(AuditConfig config, std::unique_ptr<AuditFile> file, AuditChain chain,
+                const base::Clock& clock, base::Log& log);
+    // Writes what is queued. When the disk hangs it waits no longer than the bound, tells who waits
+    // false and leaves the thread behind.
+    ~AuditWriter();
+    AuditWriter(const AuditWriter&) = delete;
+    AuditWriter& operator=(const AuditWriter&) = delete;
+
+    // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full.
+    void append(AuditEntry entry);
+
+    // Throws unavailable while the disk fails or hangs.
+    void check() const;
+    std::uint64_t records_written() const;
+
+private:
+    struct State;
+    static void write_loop(const std::shared_ptr<State>& state);
+    static void bound_loop(const std::shared_ptr<State>& state);
+
+    std::shared_ptr<State> state_;  // shared with a thread that hangs in the disk
+    std::thread writer_;
+    std::thread bound_;
+};
+
+}  // namespace server
