@@ -69,9 +69,9 @@ std::string connect_string(const std::filesystem::path& file) {
 
 // All statements of `sql`; SOCI itself would run the first and forget the rest.
 void execute_all(soci::session& session, std::string_view sql) {
-    auto* backend = dynamic_cast<soci::sqlite3_session_backend*>(session.get_backend());
-    if (backend == nullptr)
-        throw Error(ErrorCode::internal, "internal error", "the session is not SQLite's");
+    // Always SQLite's: open() below says so. SOCI keeps the type information to itself, so no
+    // dynamic_cast.
+    auto* backend = static_cast<soci::sqlite3_session_backend*>(session.get_backend());
     char* message = nullptr;
     const int result = sqlite_api::sqlite3_exec(backend->conn_, std::string(sql).c_str(), nullptr,
                                                 nullptr, &message);
