@@ -94,11 +94,7 @@ void Connection::log_in(const Session& anchor) {
 }
 
 void Connection::check() {
-    repeatable([&](const Operation& operation) {
-        if (operation.session().info().state != CKS_RW_USER_FUNCTIONS) {
-            throw to_error(CKR_USER_NOT_LOGGED_IN, "C_GetSessionInfo");
-        }
-    });
+    repeatable([&](const Operation& operation) { operation.session().require_login(); });
 }
 
 bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {

@@ -30,7 +30,10 @@ std::optional<CK_OBJECT_HANDLE> KeyHandles::look_up(const Operation& operation, 
         const auto lock = objects_lock();
         return operation.session().find(search_template(id), 2);
     }();
-    if (found.empty()) return std::nullopt;
+    if (found.empty()) {
+        operation.session().require_login();
+        return std::nullopt;
+    }
     if (found.size() > 1) {
         throw base::Error(base::ErrorCode::internal, "the token holds more than one key of one id",
                           "CKA_ID " + id.to_string());

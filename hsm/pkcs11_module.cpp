@@ -37,7 +37,14 @@ std::shared_ptr<Module> Module::load(const std::filesystem::path& library, std::
 
 Module::Module(CK_FUNCTION_LIST_PTR functions, std::string init_string)
     : functions_(functions), init_string_(std::move(init_string)) {
-    initialise();
+    try {
+        initialise();
+    } catch (const Pkcs11Error& error) {
+        throw base::Error(base::ErrorCode::failed_precondition,
+                          "the PKCS#11 module does not start; check its own configuration and this user's rights to "
+                          "its files (SoftHSM: softhsm2.conf and directories.tokendir)",
+                          error.detail());
+    }
     CK_INFO info{};
     if (const CK_RV code = functions_->C_GetInfo(&info); code != CKR_OK) {
         functions_->C_Finalize(nullptr);

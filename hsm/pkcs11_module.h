@@ -16,7 +16,8 @@ namespace hsm {
 class Module {
 public:
     // Loads the library. `init_string` goes into C_Initialize's pReserved (NSS); empty means none.
-    // Throws failed_precondition: no such file, not a PKCS#11 library, already initialised by someone else.
+    // Throws failed_precondition: no such file, not a PKCS#11 library, already initialised by someone else, its own
+    // configuration wrong.
     static std::shared_ptr<Module> load(const std::filesystem::path& library, std::string init_string);
 
     // Over a given function table, which must outlive the module: the seam where tests put faults in.

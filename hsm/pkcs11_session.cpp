@@ -60,6 +60,10 @@ CK_SESSION_INFO Session::info() const {
     return info;
 }
 
+void Session::require_login() const {
+    if (info().state != CKS_RW_USER_FUNCTIONS) throw to_error(CKR_USER_NOT_LOGGED_IN, "C_GetSessionInfo");
+}
+
 CK_RV Session::log_in(base::ByteView pin) const {
     return (*module_)->C_Login(handle_, CKU_USER, to_ck_bytes(pin), to_ck_ulong(pin.size()));
 }

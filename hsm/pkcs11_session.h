@@ -27,6 +27,9 @@ public:
     Session& operator=(const Session&) = delete;
 
     CK_SESSION_INFO info() const;
+    // Throws CKR_USER_NOT_LOGGED_IN unless this session sees private objects. A find answers "nothing there" without a
+    // login, so an absence counts only together with this.
+    void require_login() const;
     // CKR_OK or the module's answer; the caller decides what it means.
     CK_RV log_in(base::ByteView pin) const;
 

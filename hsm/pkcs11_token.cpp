@@ -115,6 +115,7 @@ std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
         std::size_t unnamed = 0;
         std::vector<KeyId> ids;
         const auto lock = keys_.objects_lock();
+        operation.session().require_login();
         for (const CK_OBJECT_HANDLE key : operation.session().find(search_template(), max_listed_objects)) {
             const auto id = operation.session().read_attribute(key, CKA_ID);
             if (id && id->size() == KeyId::size) {

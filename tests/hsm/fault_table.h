@@ -1,0 +1,124 @@
+// SoftHSM's function table with faults in it. Entries of a PKCS#11 table are bare functions, so the faults are
+// kept in one place for the process; every test runs in a process of its own.
+#pragma once
+
+#include <atomic>
+#include <functional>
+
+#include "hsm/pkcs11_module.h"
+#include "hsm/pkcs11_token.h"
+#include "tests/hsm/raw_session.h"
+
+namespace tests {
+
+// A fault that strikes `left` times, then no more.
+struct Fault {
+    std::atomic<int> left{0};
+    std::atomic<CK_RV> code{CKR_OK};
+    std::atomic<int> calls{0};
+
+    void strike(CK_RV with, int times = 1) {
+        code = with;
+        left = times;
+    }
+    // CKR_OK: let the call through.
+    CK_RV next() {
+        ++calls;
+        if (left.load() <= 0) return CKR_OK;
+        --left;
+        return code;
+    }
+};
+
+// The real table, the faulty one, and a fault for each entry that tests break.
+struct FaultTable {
+    static inline CK_FUNCTION_LIST real{};
+    static inline CK_FUNCTION_LIST table{};
+    static inline Fault initialize, finalize, open_session, login, session_info, generate_key, find_init, encrypt_init,
+        encrypt, decrypt_init, decrypt, random, mechanism_info, attribute;
+    static inline bool random_gives_zeros = false;
+    static inline bool random_repeats = false;
+
+    static std::shared_ptr<hsm::Module> module() {
+        real = *raw_functions(std::string(softhsm_library));
+        table = real;
+        break_lifecycle();
+        break_operations();
+        return std::make_shared<hsm::Module>(&table, "");
+    }
+
+private:
+    static void break_lifecycle() {
+        table.C_Initialize = [](CK_VOID_PTR arguments) {
+            const CK_RV code = initialize.next();
+            return code != CKR_OK ? code : real.C_Initialize(arguments);
+        };
+        table.C_Finalize = [](CK_VOID_PTR reserved) {
+            const CK_RV code = finalize.next();
+            const CK_RV answer = real.C_Finalize(reserved);
+            return code != CKR_OK ? code : answer;
+        };
+        table.C_OpenSession = [](CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application, CK_NOTIFY notify,
+                                 CK_SESSION_HANDLE* session) {
+            const CK_RV code = open_session.next();
+            return code != CKR_OK ? code : real.C_OpenSession(slot, flags, application, notify, session);
+        };
+        table.C_Login = [](CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG size) {
+            const CK_RV code = login.next();
+            return code != CKR_OK ? code : real.C_Login(session, user, pin, size);
+        };
+        table.C_GetMechanismInfo = [](CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO* info) {
+            const CK_RV code = mechanism_info.next();
+            return code != CKR_OK ? code : real.C_GetMechanismInfo(slot, type, info);
+        };
+    }
+
+    static void break_operations() {
+        table.C_GenerateKey = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_ATTRIBUTE* attributes,
+                                 CK_ULONG count, CK_OBJECT_HANDLE* key) {
+            const CK_RV code = generate_key.next();
+            return code != CKR_OK ? code : real.C_GenerateKey(session, mechanism, attributes, count, key);
+        };
+        table.C_FindObjectsInit = [](CK_SESSION_HANDLE session, CK_ATTRIBUTE* attributes, CK_ULONG count) {
+            const CK_RV code = find_init.next();
+            return code != CKR_OK ? code : real.C_FindObjectsInit(session, attributes, count);
+        };
+        table.C_EncryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
+            const CK_RV code = encrypt_init.next();
+            return code != CKR_OK ? code : real.C_EncryptInit(session, mechanism, key);
+        };
+        // These two leave the operation active behind, as real modules do when a call fails before it reaches them.
+        table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+            const CK_RV code = encrypt.next();
+            return code != CKR_OK ? code : real.C_Encrypt(session, in, size, out, room);
+        };
+        table.C_Decrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+            const CK_RV code = decrypt.next();
+            return code != CKR_OK ? code : real.C_Decrypt(session, in, size, out, room);
+        };
+        table.C_DecryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
+            const CK_RV code = decrypt_init.next();
+            return code != CKR_OK ? code : real.C_DecryptInit(session, mechanism, key);
+        };
+        table.C_GenerateRandom = [](CK_SESSION_HANDLE session, CK_BYTE* out, CK_ULONG size) {
+            const CK_RV code = random.next();
+            if (code != CKR_OK) return code;
+            if (random_gives_zeros || random_repeats) {
+                std::fill_n(out, size, random_gives_zeros ? CK_BYTE{0} : CK_BYTE{7});
+                return CK_RV{CKR_OK};
+            }
+            return real.C_GenerateRandom(session, out, size);
+        };
+        // A module that says that every key may be exported.
+        table.C_GetAttributeValue = [](CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* attributes,
+                                       CK_ULONG count) {
+            const CK_RV answer = real.C_GetAttributeValue(session, object, attributes, count);
+            if (attributes->type == CKA_EXTRACTABLE && attributes->pValue != nullptr && attribute.next() != CKR_OK) {
+                *static_cast<CK_BYTE*>(attributes->pValue) = CK_TRUE;
+            }
+            return answer;
+        };
+    }
+};
+
+}  // namespace tests

@@ -1,0 +1,243 @@
+// What a Token does when the module fails: every class of error, through a broken function table over SoftHSM.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/hsm/fault_table.h"
+#include "tests/support/expect_error.h"
+
+namespace tests {
+namespace {
+
+using base::as_bytes;
+using hsm::KeyId;
+using hsm::KeyProfile;
+using Faults = FaultTable;
+
+class TokenFault : public testing::Test {
+protected:
+    TokenFault() {
+        key_ = KeyId::random();
+        token_->generate_aes_key(key_, "", KeyProfile::sealed);
+        sealed_ = token_->encrypt(key_, {}, as_bytes("secret"));
+    }
+    std::string open() { return std::string(token_->decrypt(key_, sealed_.iv, {}, sealed_.ciphertext).expose_text()); }
+
+    base::Log log_{"hsm_tests", base::LogLevel::error};
+    SoftHsmToken fixture_;
+    std::unique_ptr<hsm::Token> token_ = hsm::open_token(Faults::module(), fixture_.config(), fixture_.pin(), log_);
+    KeyId key_;
+    hsm::Encrypted sealed_;
+};
+
+TEST_F(TokenFault, ADeadSessionIsReplacedWithoutTheCallerSeeingIt) {
+    for (const CK_RV code : {CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_OPERATION_ACTIVE,
+                             CKR_OPERATION_NOT_INITIALIZED}) {
+        Faults::decrypt.strike(code);
+        EXPECT_EQ(open(), "secret");
+        Faults::encrypt_init.strike(code);
+        EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
+    }
+}
+
+TEST_F(TokenFault, ASessionThatStaysDeadIsUnavailableAfterOneRetry) {
+    Faults::decrypt.strike(CKR_SESSION_CLOSED, 1000);
+    Faults::decrypt.calls = 0;
+    EXPECT_ERROR(unavailable, open());
+    EXPECT_EQ(Faults::decrypt.calls, 2);
+}
+
+TEST_F(TokenFault, AllSessionsClosedMeansANewAnchorAndOneLogin) {
+    CK_SLOT_ID slots[8];
+    CK_ULONG count = 8;
+    ASSERT_EQ(Faults::real.C_GetSlotList(CK_TRUE, slots, &count), CKR_OK);
+    for (CK_ULONG i = 0; i < count; ++i) Faults::real.C_CloseAllSessions(slots[i]);
+    Faults::login.calls = 0;
+    EXPECT_EQ(open(), "secret");
+    EXPECT_EQ(Faults::login.calls, 1);
+    token_->check();
+}
+
+TEST_F(TokenFault, ALostLoginIsMadeOnceMoreByOneThread) {
+    {
+        const RawSession raw(fixture_);
+        CK_SESSION_HANDLE session = 0;
+        CK_SLOT_ID slots[8];
+        CK_ULONG count = 8;
+        Faults::real.C_GetSlotList(CK_TRUE, slots, &count);
+        ASSERT_EQ(Faults::real.C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session),
+                  CKR_OK);
+        ASSERT_EQ(Faults::real.C_Logout(session), CKR_OK);
+    }
+    Faults::login.calls = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) threads.emplace_back([&] { EXPECT_EQ(open(), "secret"); });
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(Faults::login.calls, 1);
+}
+
+TEST_F(TokenFault, APinThatIsRefusedLaterIsTriedOnceAndThenLatched) {
+    Faults::login.strike(CKR_PIN_INCORRECT, 1000);
+    Faults::login.calls = 0;
+    for (int i = 0; i < 5; ++i) {
+        Faults::decrypt.strike(CKR_USER_NOT_LOGGED_IN);
+        CK_SLOT_ID slots[8];
+        CK_ULONG count = 8;
+        Faults::real.C_GetSlotList(CK_TRUE, slots, &count);
+        Faults::real.C_CloseAllSessions(slots[0]);
+        EXPECT_ERROR(failed_precondition, open());
+        EXPECT_ERROR(failed_precondition, token_->check());
+    }
+    EXPECT_EQ(Faults::login.calls, 1);
+}
+
+TEST_F(TokenFault, AStaleHandleIsLookedUpAgain) {
+    for (const CK_RV code : {CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID}) {
+        Faults::decrypt_init.strike(code);
+        Faults::find_init.calls = 0;
+        EXPECT_EQ(open(), "secret");
+        EXPECT_EQ(Faults::find_init.calls, 1);
+    }
+}
+
+TEST_F(TokenFault, ATokenThatWentAwayIsTakenBack) {
+    for (const CK_RV code : {CKR_DEVICE_REMOVED, CKR_DEVICE_ERROR, CKR_TOKEN_NOT_PRESENT, CKR_CRYPTOKI_NOT_INITIALIZED}) {
+        Faults::initialize.calls = 0;
+        Faults::decrypt.strike(code);
+        const auto bound = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+        std::string opened;
+        while (opened.empty() && std::chrono::steady_clock::now() < bound) {
+            try {
+                opened = open();
+            } catch (const base::Error& error) {
+                ASSERT_EQ(error.code(), base::ErrorCode::unavailable);
+                Faults::decrypt.strike(code);  // still away until the next reconnect is permitted
+            }
+        }
+        EXPECT_EQ(opened, "secret");
+        EXPECT_EQ(Faults::initialize.calls, 1);
+    }
+}
+
+TEST_F(TokenFault, ATokenThatStaysAwayIsUnavailableAndIsNotHammered) {
+    Faults::decrypt.strike(CKR_DEVICE_REMOVED, 1'000'000);
+    Faults::initialize.strike(CKR_DEVICE_ERROR, 1'000'000);
+    Faults::initialize.calls = 0;
+    for (int i = 0; i < 1000; ++i) EXPECT_ERROR(unavailable, open());
+    EXPECT_LE(Faults::initialize.calls, 10);
+    Faults::decrypt.strike(CKR_OK, 0);
+    Faults::initialize.strike(CKR_OK, 0);
+    const auto bound = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    std::string opened;
+    while (opened.empty() && std::chrono::steady_clock::now() < bound) {
+        try {
+            opened = open();
+        } catch (const base::Error&) {
+            std::this_thread::yield();
+        }
+    }
+    EXPECT_EQ(opened, "secret");
+}
+
+TEST_F(TokenFault, AKeyThatIsAnotherOneAfterAReconnectIsNotUsed) {
+    {
+        // The same id, another value: what a permuted handle or a swapped token looks like.
+        const RawSession raw(fixture_);
+        raw.destroy(raw.find(key_));
+        raw.generate_key(base::as_text(key_.bytes()));
+    }
+    Faults::encrypt_init.strike(CKR_DEVICE_REMOVED);
+    EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x")));
+    EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x")));
+    EXPECT_ERROR(unavailable, open());
+}
+
+TEST_F(TokenFault, ABadCiphertextNeverReconnectsOrLogsIn) {
+    Faults::initialize.calls = 0;
+    Faults::login.calls = 0;
+    auto bad = sealed_.ciphertext;
+    bad.back() ^= 1U;
+    for (int i = 0; i < 300; ++i) EXPECT_ERROR(integrity_failure, token_->decrypt(key_, sealed_.iv, {}, bad));
+    EXPECT_EQ(Faults::initialize.calls, 0);
+    EXPECT_EQ(Faults::login.calls, 0);
+}
+
+TEST_F(TokenFault, ACatchAllCodeIsBadDataWhenAKnownAnswerStillWorks) {
+    for (const CK_RV code : {CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED}) {
+        Faults::decrypt.strike(code);
+        EXPECT_ERROR(integrity_failure, open());
+    }
+    for (const CK_RV code : {CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID}) {
+        Faults::decrypt.strike(code);
+        EXPECT_ERROR(integrity_failure, open());
+    }
+}
+
+TEST_F(TokenFault, ACatchAllCodeIsTokenTroubleWhenAKnownAnswerFailsToo) {
+    Faults::decrypt.strike(CKR_GENERAL_ERROR, 1000);
+    EXPECT_ERROR(unavailable, open());
+    const hsm::DecryptItem item{key_, sealed_.iv, {}, sealed_.ciphertext};
+    EXPECT_ERROR(unavailable, token_->decrypt_many({&item, 1}));
+}
+
+TEST_F(TokenFault, AnOperationLeftActiveNeverSticks) {
+    // Each failure leaves C_Encrypt's operation active in its session; a session that came back would fail for ever.
+    for (int i = 0; i < 50; ++i) {
+        Faults::encrypt.strike(CKR_FUNCTION_FAILED);
+        EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x")));
+        EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
+        Faults::decrypt.strike(CKR_GENERAL_ERROR);
+        EXPECT_ERROR(integrity_failure, open());
+        EXPECT_EQ(open(), "secret");
+    }
+}
+
+TEST_F(TokenFault, AFullTokenIsUnavailable) {
+    Faults::decrypt.strike(CKR_DEVICE_MEMORY);
+    EXPECT_ERROR(unavailable, open());
+    Faults::open_session.strike(CKR_SESSION_COUNT, 1000);
+    EXPECT_ERROR(unavailable, open());  // its session went with the failure before
+    Faults::open_session.strike(CKR_OK, 0);
+    EXPECT_EQ(open(), "secret");
+}
+
+TEST_F(TokenFault, AWriteProtectedTokenNeedsAnOperator) {
+    Faults::generate_key.strike(CKR_TOKEN_WRITE_PROTECTED);
+    EXPECT_ERROR(failed_precondition, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+}
+
+TEST_F(TokenFault, AKeyIsNeverMadeTwice) {
+    for (const CK_RV code : {CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN, CKR_GENERAL_ERROR, CKR_DEVICE_REMOVED}) {
+        Faults::generate_key.strike(code);
+        Faults::generate_key.calls = 0;
+        EXPECT_ERROR(unavailable, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+        EXPECT_EQ(Faults::generate_key.calls, 1);
+    }
+}
+
+TEST_F(TokenFault, AKeyThatIsNotAsOrderedIsRefusedAndDestroyed) {
+    const KeyId id = KeyId::random();
+    Faults::attribute.strike(CKR_CANCEL, 1);
+    EXPECT_ERROR(internal, token_->generate_aes_key(id, "", KeyProfile::sealed));
+    EXPECT_FALSE(token_->find_key(id).has_value());
+}
+
+TEST_F(TokenFault, ABrokenGeneratorStopsEncryption) {
+    Faults::random_gives_zeros = true;
+    EXPECT_ERROR(internal, token_->encrypt(key_, {}, as_bytes("x")));
+    Faults::random_gives_zeros = false;
+    Faults::random_repeats = true;
+    EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
+    EXPECT_ERROR(internal, token_->encrypt(key_, {}, as_bytes("x")));
+    Faults::random_repeats = false;
+    EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
+}
+
+TEST_F(TokenFault, AnAnswerAgainstTheStandardIsInternal) {
+    Faults::decrypt.strike(CKR_KEY_FUNCTION_NOT_PERMITTED);
+    EXPECT_ERROR(internal, open());
+}
+
+}  // namespace
+}  // namespace tests
