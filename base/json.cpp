@@ -25,7 +25,11 @@ public:
 
     bool null() { return add(JsonValue()); }
     bool boolean(bool value) { return add(JsonValue(value)); }
-    bool number_integer(std::int64_t value) { return add(JsonValue(value)); }
+    bool number_integer(std::int64_t value) {
+        // The lexer comes here with negative integers only, so a zero was spelled with its sign.
+        if (value == 0) return add(JsonValue(JsonValue::Number{"-0"}));
+        return add(JsonValue(value));
+    }
     bool number_unsigned(std::uint64_t value) { return add(JsonValue(value)); }
     template <typename Text>
     bool number_float(double /*value*/, const Text& spelling) {

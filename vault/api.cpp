@@ -146,6 +146,18 @@ void write_expiry(JsonWriter& out, const VersionInfo& version) {
     if (version.expires_at) out.field("expires_at", base::to_rfc3339(*version.expires_at));
 }
 
+// Metadata is stored in clear. It is read anew, so that nobody with a hand in the database can
+// write other fields into an answer.
+base::JsonValue stored_metadata(const CredentialInfo& info) {
+    try {
+        auto value = base::parse_json(info.metadata, {.bytes = max_metadata_bytes});
+        if (value.object() != nullptr) return value;
+    } catch (const Error& error) {
+        throw base::decryption_failed("stored metadata: " + error.message());
+    }
+    throw base::decryption_failed("stored metadata is no object");
+}
+
 // The fields of a credential, as seen from `shown`: the current version, or the one revealed.
 void write_fields(JsonWriter& out, const CredentialInfo& info, const VersionInfo& shown,
                   base::Time now) {
@@ -154,7 +166,7 @@ void write_fields(JsonWriter& out, const CredentialInfo& info, const VersionInfo
     out.field("updated_at", base::to_rfc3339(info.updated_at));
     write_expiry(out, shown);
     out.field("expired", is_expired(shown, now));
-    out.name("metadata").raw(info.metadata);
+    out.name("metadata").value(stored_metadata(info));
     out.name("versions").begin_array();
     for (const auto& version : info.versions) {
         out.begin_object().field("version", version.version);

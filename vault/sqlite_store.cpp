@@ -171,7 +171,14 @@ struct SqliteStore::Queries {
     soci::statement select_credential, select_versions, select_sealed, select_page;
 };
 
-SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, migrations) {}
+// With an exclusive lock SQLite keeps its rollback journal, old pages included, for the next
+// transaction. Erased is erased: the journal is cut to nothing after each one.
+SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, migrations) {
+    database_.read([](soci::session& sql) {
+        long long limit = -1;
+        sql << "PRAGMA journal_size_limit = 0", soci::into(limit);
+    });
+}
 
 SqliteStore::~SqliteStore() = default;
 

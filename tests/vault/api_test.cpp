@@ -1,0 +1,398 @@
+#include "vault/api.h"
+
+#include <gtest/gtest.h>
+
+#include "base/clock.h"
+#include "base/encoding.h"
+#include "base/log.h"
+#include "server/answer.h"
+#include "tests/support/expect_error.h"
+#include "tests/vault/world.h"
+
+namespace tests {
+namespace {
+
+using server::Method;
+
+struct Answer {
+    unsigned status = 0;
+    std::string body;
+    base::JsonValue json;
+
+    std::string error_code() const { return text({"error", "code"}); }
+    std::string message() const { return text({"error", "message"}); }
+    // The compact JSON of what stands at `path`; "(none)" when nothing does.
+    std::string at(std::initializer_list<std::string_view> path) const {
+        const base::JsonValue* value = find(path);
+        return value == nullptr ? "(none)" : std::string(base::to_json(*value));
+    }
+
+private:
+    const base::JsonValue* find(std::initializer_list<std::string_view> path) const {
+        const base::JsonValue* value = &json;
+        for (const auto name : path) value = value == nullptr ? nullptr : value->find(name);
+        return value;
+    }
+    std::string text(std::initializer_list<std::string_view> path) const {
+        const auto* value = find(path);
+        return value == nullptr || value->string() == nullptr ? "" : std::string(*value->string());
+    }
+};
+
+class VaultApiTest : public ::testing::Test {
+protected:
+    VaultApiTest() { build(); }
+
+    void build() {
+        api_ = std::make_unique<vault::Api>(vault::ApiParts{
+            *world_.service, world_.authorizer, *world_.store, world_.keys, audit_, metrics_});
+        routes_ = std::make_unique<server::RouteTable>(api_->routes());
+    }
+
+    // A hand in the database while the vault is stopped.
+    void edit(const std::string& sql) {
+        world_.edit(sql);
+        build();
+    }
+
+    // As the gate does it, without sockets: route, handler, and any Error as an answer.
+    Answer send(Method method, const std::string& target, const std::string& body = {},
+                const std::string& caller = "acme",
+                const std::string& content_type = "application/json") {
+        auto operation = world_.operation(caller);
+        operation.set_traceparent(traceparent);
+        server::Request request;
+        request.method = method;
+        const auto question = target.find('?');
+        request.path = target.substr(0, question);
+        if (question != std::string::npos) request.query = target.substr(question + 1);
+        request.body = body;
+        if (!content_type.empty()) request.headers["content-type"] = content_type;
+        server::Response response;
+        try {
+            const auto match = routes_->match(method, request.path);
+            request.path_parameters = match.parameters;
+            response = match.route->handler(operation, request);
+        } catch (const base::Error& error) {
+            response = server::error_answer(error, operation.request_id());
+        }
+        facts_ = operation.facts();
+        Answer answer{response.status, std::string(response.body), {}};
+        if (response.content_type == "application/json") {
+            answer.json = base::parse_json(response.body, {.bytes = 1UL << 20U});
+        }
+        return answer;
+    }
+    Answer put(const std::string& body, const std::string& caller = "acme") {
+        return send(Method::PUT, one, body, caller);
+    }
+    Answer reveal(const std::string& body = {}, const std::string& caller = "acme") {
+        return send(Method::POST, one + "/reveal", body, caller);
+    }
+
+    const std::string one = "/v1/owners/acme/credentials/instagram";
+    const std::string all = "/v1/owners/acme/credentials";
+    const std::string traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    World world_;
+    base::Log log_{"test", base::LogLevel::error};
+    server::AuditLog audit_{
+        {.directory = world_.directory / "audit", .daemon = "vaultd", .node = "test"},
+        world_.clock,
+        log_};
+    server::Metrics metrics_{"vaultd"};
+    std::unique_ptr<vault::Api> api_;
+    std::unique_ptr<server::RouteTable> routes_;
+    std::map<std::string, std::string> facts_;
+};
+
+TEST_F(VaultApiTest, StoresAndReveals) {
+    const auto stored = put(
+        R"({"secret":{"access_token":"t"},"metadata":{"account":1.50},"expires_at":"2030-01-31T12:00:00+02:00"})");
+    EXPECT_EQ(stored.status, 201U) << stored.body;
+    EXPECT_EQ(stored.at({"owner"}), "\"acme\"");
+    EXPECT_EQ(stored.at({"name"}), "\"instagram\"");
+    EXPECT_EQ(stored.at({"version"}), "1");
+    EXPECT_EQ(stored.at({"created_at"}), "\"" + base::to_rfc3339(world_.clock.now()) + "\"");
+    EXPECT_EQ(stored.at({"updated_at"}), stored.at({"created_at"}));
+    EXPECT_EQ(stored.at({"expires_at"}), "\"2030-01-31T10:00:00.000Z\"");
+    EXPECT_EQ(stored.at({"expired"}), "false");
+    EXPECT_EQ(stored.at({"metadata"}), R"({"account":1.50})");
+    EXPECT_EQ(stored.at({"versions"}),
+              "[{\"version\":1,\"created_at\":" + stored.at({"created_at"}) +
+                  ",\"expires_at\":\"2030-01-31T10:00:00.000Z\"}]");
+    EXPECT_EQ(stored.at({"key_id"}), "\"" + world_.keys.key_id().to_string() + "\"");
+    EXPECT_EQ(stored.at({"key_version"}), "3");
+    EXPECT_EQ(stored.at({"secret"}), "(none)");
+    EXPECT_EQ(facts_.at("version"), "1");
+    EXPECT_EQ(world_.keys.last_traceparent, traceparent);
+
+    EXPECT_EQ(put(R"({"secret":{"access_token":"u"}})").status, 200U);
+    const auto described = send(Method::GET, one);
+    EXPECT_EQ(described.status, 200U);
+    EXPECT_EQ(described.at({"version"}), "2");
+    EXPECT_EQ(described.at({"expires_at"}), "(none)") << "each version has its own expiry";
+    EXPECT_EQ(described.at({"metadata"}), R"({"account":1.50})") << "metadata stays";
+    EXPECT_EQ(described.at({"secret"}), "(none)");
+
+    const auto revealed = reveal();
+    EXPECT_EQ(revealed.status, 200U) << revealed.body;
+    EXPECT_EQ(revealed.at({"secret"}), R"({"access_token":"u"})");
+    EXPECT_EQ(revealed.at({"version"}), "2");
+    const auto older = reveal(R"({"version":1})");
+    EXPECT_EQ(older.at({"secret"}), R"({"access_token":"t"})");
+    EXPECT_EQ(older.at({"version"}), "1");
+    EXPECT_EQ(older.at({"expires_at"}), "\"2030-01-31T10:00:00.000Z\"");
+    EXPECT_EQ(facts_.at("version"), "1");
+}
+
+TEST_F(VaultApiTest, TheSecretComesBackAsItWasSpelled) {
+    const std::string secret =
+        R"({"z":1.0e2,"a":18446744073709551616,"minus":-0,"exact":0.10,"list":[null,true,"ü\u0000\"\\/"],"":{"":{}}})";
+    EXPECT_EQ(put("{ \"secret\" : " + secret + " }").status, 201U);
+    EXPECT_EQ(reveal().at({"secret"}), std::string(base::to_json(base::parse_json(secret))));
+    EXPECT_NE(reveal().body.find(R"("z":1.0e2,"a":18446744073709551616,"minus":-0,"exact":0.10)"),
+              std::string::npos)
+        << reveal().body;
+}
+
+TEST_F(VaultApiTest, EveryBadFieldIsNamed) {
+    const std::string deep = R"({"secret":)" + std::string(20, '[') + std::string(20, ']') + "}";
+    const std::string wide = std::string(vault::max_secret_bytes, 'x');
+    const std::string long_metadata = std::string(vault::max_metadata_bytes, 'x');
+    for (const auto& [body, part] : std::vector<std::pair<std::string, std::string>>{
+             {"", "malformed"},
+             {"{", "malformed"},
+             {"[]", "must be an object"},
+             {"{}", "\"secret\" is missing"},
+             {R"({"secret":null})", "\"secret\""},
+             {R"({"secret":"text"})", "\"secret\" must be an object"},
+             {R"({"secret":[1]})", "\"secret\" must be an object"},
+             {R"({"secret":{},"secret":{}})", "\"secret\" stands twice"},
+             {R"({"secret":{"a":1,"a":2}})", "\"a\" stands twice"},
+             {R"({"secret":{"__enc":2,"ct":""}})", "\"secret\" is sealed already"},
+             {R"({"secret":{"k":")" + wide + "\"}}", "\"secret\" must have at most 65536 bytes"},
+             {R"({"secret":{},"metadata":"text"})", "\"metadata\" must be an object"},
+             {R"({"secret":{},"metadata":null})", "\"metadata\" must be an object"},
+             {R"({"secret":{},"metadata":{"k":")" + long_metadata + "\"}}",
+              "\"metadata\" must have at most 8192 bytes"},
+             {R"({"secret":{},"expires_at":1})", "\"expires_at\""},
+             {R"({"secret":{},"expires_at":"tomorrow"})", "\"expires_at\" must be a time"},
+             {R"({"secret":{},"expires_at":"2030-02-30T00:00:00Z"})",
+              "\"expires_at\" must be a time"},
+             {R"({"secret":{},"if_version":"1"})", "\"if_version\""},
+             {R"({"secret":{},"if_version":-1})", "\"if_version\""},
+             {R"({"secret":{},"if_version":1.0})", "\"if_version\""},
+             {R"({"secret":{},"owner":"globex"})", "\"owner\" is not a known field"},
+             {deep, "nested deeper than 16"},
+         }) {
+        const auto answer = put(body);
+        EXPECT_EQ(answer.status, 400U) << body.substr(0, 80);
+        EXPECT_EQ(answer.error_code(), "invalid_argument");
+        EXPECT_NE(answer.message().find(part), std::string::npos)
+            << answer.message() << " for " << body.substr(0, 80);
+    }
+    EXPECT_EQ(world_.keys.calls, 0);
+    for (const auto& [body, part] : std::vector<std::pair<std::string, std::string>>{
+             {"{", "malformed"},
+             {R"({"version":0})", "\"version\""},
+             {R"({"version":"1"})", "\"version\""},
+             {R"({"versions":1})", "\"versions\" is not a known field"},
+         }) {
+        const auto answer = reveal(body);
+        EXPECT_EQ(answer.status, 400U) << body;
+        EXPECT_NE(answer.message().find(part), std::string::npos) << answer.message();
+    }
+}
+
+TEST_F(VaultApiTest, TheLargestSecretAndMetadataPass) {
+    const std::string secret = R"({"k":")" + std::string(vault::max_secret_bytes - 8, 'x') + "\"}";
+    const std::string metadata =
+        R"({"k":")" + std::string(vault::max_metadata_bytes - 8, 'x') + "\"}";
+    const auto stored = put("{\"secret\":" + secret + ",\"metadata\":" + metadata + "}");
+    EXPECT_EQ(stored.status, 201U) << stored.message();
+    EXPECT_EQ(reveal().at({"secret"}), secret);
+    EXPECT_EQ(send(Method::GET, one).at({"metadata"}), metadata);
+}
+
+TEST_F(VaultApiTest, BadNamesInThePathAreNamed) {
+    const std::string long_name(vault::max_name_bytes + 1, 'n');
+    for (const auto& name : {std::string("a%20b"), std::string("a*"), std::string("%C3%BC"),
+                             std::string("a%00"), std::string("..."), long_name}) {
+        const auto as_name = send(Method::GET, all + "/" + name);
+        EXPECT_EQ(as_name.status, 400U) << name;
+        const auto as_owner = send(Method::GET, "/v1/owners/" + name + "/credentials");
+        EXPECT_EQ(as_owner.status, 400U) << name;
+        if (name.find("%00") == std::string::npos) {
+            EXPECT_NE(as_name.message().find("\"name\""), std::string::npos) << as_name.message();
+            EXPECT_NE(as_owner.message().find("\"owner\""), std::string::npos)
+                << as_owner.message();
+        }
+    }
+    const std::string longest(vault::max_name_bytes, 'n');
+    EXPECT_EQ(send(Method::GET, all + "/" + longest).status, 404U);
+    EXPECT_EQ(send(Method::GET, all + "/a.b_c-d:e%40f+g=h,i~j").status, 404U)
+        << "safe, but unknown";
+}
+
+TEST_F(VaultApiTest, OtherMediaTypesAreRefused) {
+    EXPECT_EQ(send(Method::PUT, one, R"({"secret":{}})", "acme", "text/plain").status, 415U);
+    EXPECT_EQ(send(Method::PUT, one, R"({"secret":{}})", "acme", "").status, 201U);
+    EXPECT_EQ(send(Method::PUT, one, R"({"secret":{}})", "acme", "application/json; charset=utf-8")
+                  .status,
+              200U);
+}
+
+TEST_F(VaultApiTest, IfVersionGivesConflicts) {
+    EXPECT_EQ(put(R"({"secret":{},"if_version":1})").status, 409U);
+    EXPECT_EQ(put(R"({"secret":{},"if_version":0})").status, 201U);
+    const auto conflict = put(R"({"secret":{},"if_version":0})");
+    EXPECT_EQ(conflict.status, 409U);
+    EXPECT_NE(conflict.message().find("\"if_version\""), std::string::npos);
+    EXPECT_EQ(put(R"({"secret":{},"if_version":1})").status, 200U);
+}
+
+TEST_F(VaultApiTest, ExpiredIsSaidAndStillRevealed) {
+    const auto expiry = base::to_rfc3339(world_.clock.now() + std::chrono::seconds(5));
+    put(R"({"secret":{"k":1},"expires_at":")" + expiry + "\"}");
+    EXPECT_EQ(reveal().at({"expired"}), "false");
+    world_.clock.advance(std::chrono::seconds(5));
+    EXPECT_EQ(reveal().at({"expired"}), "true");
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":1})");
+    EXPECT_EQ(send(Method::GET, one).at({"expired"}), "true");
+    EXPECT_NE(send(Method::GET, all).body.find("\"expired\":true"), std::string::npos);
+}
+
+TEST_F(VaultApiTest, ListsPageByPage) {
+    for (const auto* name : {"a", "b", "c", "d", "e"}) {
+        EXPECT_EQ(send(Method::PUT, all + "/" + name, R"({"secret":{}})").status, 201U);
+    }
+    std::string names;
+    std::string target = all + "?limit=2";
+    for (int pages = 0; pages < 3; ++pages) {
+        const auto page = send(Method::GET, target);
+        ASSERT_EQ(page.status, 200U) << page.body;
+        for (const auto& item : *page.json.find("credentials")->array())
+            names += *item.find("name")->string();
+        const auto* cursor = page.json.find("next_cursor");
+        EXPECT_EQ(cursor == nullptr, pages == 2);
+        if (cursor != nullptr) target = all + "?limit=2&cursor=" + std::string(*cursor->string());
+    }
+    EXPECT_EQ(names, "abcde");
+    EXPECT_EQ(send(Method::GET, "/v1/owners/acme/credentials?limit=100").status, 200U);
+    for (const auto& [query, part] :
+         std::vector<std::pair<std::string, std::string>>{{"limit=0", "\"limit\""},
+                                                          {"limit=101", "\"limit\""},
+                                                          {"limit=x", "\"limit\""},
+                                                          {"limit=", "\"limit\""},
+                                                          {"cursor=zz", "\"cursor\""},
+                                                          {"cursor=", "\"cursor\""},
+                                                          {"cursor=2f", "\"cursor\""},
+                                                          {"sort=name", "\"sort\""}}) {
+        const auto answer = send(Method::GET, all + "?" + query);
+        EXPECT_EQ(answer.status, 400U) << query;
+        EXPECT_NE(answer.message().find(part), std::string::npos) << answer.message();
+    }
+    EXPECT_EQ(send(Method::GET, one + "?verbose=1").status, 400U);
+    EXPECT_EQ(send(Method::POST, one + "/reveal?version=1").status, 400U);
+}
+
+TEST_F(VaultApiTest, DeleteDestroysAndSaysSo) {
+    put(R"({"secret":{"k":1}})");
+    put(R"({"secret":{"k":2}})");
+    const auto destroyed = send(Method::DELETE, one);
+    EXPECT_EQ(destroyed.status, 200U) << destroyed.body;
+    EXPECT_EQ(destroyed.at({"destroyed"}),
+              R"({"owner":"acme","name":"instagram","versions":2,"at":")" +
+                  base::to_rfc3339(world_.clock.now()) + "\"}");
+    EXPECT_EQ(facts_.at("versions"), "2");
+    EXPECT_EQ(reveal().status, 404U);
+    EXPECT_EQ(reveal(R"({"version":1})").status, 404U);
+    EXPECT_EQ(send(Method::GET, one).status, 404U);
+    EXPECT_EQ(send(Method::DELETE, one).status, 404U);
+    EXPECT_EQ(put(R"({"secret":{"k":3}})").status, 201U);
+}
+
+TEST_F(VaultApiTest, OthersAreRefusedAndLearnNothing) {
+    put(R"({"secret":{"k":1}})");
+    const std::string unknown = "/v1/owners/acme/credentials/unknown";
+    for (const auto* caller : {"globex", "stranger"}) {
+        for (const auto& path : {one, unknown}) {
+            EXPECT_EQ(send(Method::GET, path, {}, caller).status, 403U);
+            EXPECT_EQ(send(Method::DELETE, path, {}, caller).status, 403U);
+            EXPECT_EQ(send(Method::PUT, path, R"({"secret":{}})", caller).status, 403U);
+            EXPECT_EQ(send(Method::PUT, path, "not JSON", caller).status, 403U)
+                << "no word on the body";
+            EXPECT_EQ(send(Method::POST, path + "/reveal", {}, caller).status, 403U);
+        }
+        EXPECT_EQ(send(Method::GET, all, {}, caller).status, 403U);
+        EXPECT_EQ(send(Method::GET, one, {}, caller).message(),
+                  send(Method::GET, unknown, {}, caller).message());
+    }
+    EXPECT_EQ(send(Method::GET, one, {}, "reader").status, 200U);
+    EXPECT_EQ(send(Method::GET, all, {}, "reader").status, 200U);
+    EXPECT_EQ(reveal({}, "reader").status, 403U);
+    EXPECT_EQ(put(R"({"secret":{}})", "reader").status, 403U);
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":1})");
+}
+
+TEST_F(VaultApiTest, WithoutTheKeyServiceARevealIsUnavailable) {
+    put(R"({"secret":{"k":1}})");
+    world_.keys.unavailable = true;
+    const auto answer = reveal();
+    EXPECT_EQ(answer.status, 503U);
+    EXPECT_EQ(answer.at({"secret"}), "(none)");
+    EXPECT_EQ(send(Method::GET, one).status, 200U);
+}
+
+TEST_F(VaultApiTest, ATamperedRowIsAnIntegrityFailureInOneWording) {
+    put(R"({"secret":{"k":1}})");
+    edit("UPDATE versions SET sealed = replace(sealed, '\"ct\":\"', '\"ct\":\"AAAA')");
+    const auto answer = send(Method::POST, one + "/reveal");
+    EXPECT_EQ(answer.status, 422U);
+    EXPECT_EQ(answer.error_code(), "integrity_failure");
+    EXPECT_EQ(answer.message(), base::decryption_failed().message());
+}
+
+TEST_F(VaultApiTest, EditedMetadataCantWriteOtherFieldsIntoAnAnswer) {
+    for (const auto* metadata : {"{},\"secret\":{\"k\":\"planted\"}", "[]", "", "{\"a\":1"}) {
+        put(R"({"secret":{"k":1}})");
+        edit("UPDATE credentials SET metadata = '" + std::string(metadata) + "'");
+        EXPECT_EQ(send(Method::GET, one).status, 422U) << metadata;
+        EXPECT_EQ(send(Method::POST, one + "/reveal").status, 422U) << metadata;
+        EXPECT_EQ(send(Method::GET, all).status, 422U) << metadata;
+        edit("DELETE FROM versions; DELETE FROM credentials");
+    }
+}
+
+TEST_F(VaultApiTest, ReadinessNamesEachPart) {
+    const auto ready = send(Method::GET, "/readyz", {}, "operator");
+    EXPECT_EQ(ready.status, 200U) << ready.body;
+    EXPECT_EQ(ready.at({"ready"}), "true");
+    EXPECT_EQ(ready.at({"checks"}), R"({"store":"ok","audit":"ok","kms":"ok"})");
+    EXPECT_EQ(ready.at({"policy_hash"}), "\"" + world_.authorizer.policy_hash() + "\"");
+    world_.keys.unavailable = true;
+    const auto not_ready = send(Method::GET, "/readyz", {}, "operator");
+    EXPECT_EQ(not_ready.status, 503U);
+    EXPECT_EQ(not_ready.at({"ready"}), "false");
+    EXPECT_EQ(not_ready.at({"checks", "store"}), "\"ok\"");
+    EXPECT_EQ(not_ready.at({"checks", "kms"}), "\"switched off\"");
+    EXPECT_EQ(send(Method::GET, "/readyz", {}, "acme").status, 403U);
+    EXPECT_EQ(send(Method::GET, "/metrics", {}, "acme").status, 403U);
+    EXPECT_EQ(send(Method::GET, "/metrics", {}, "operator").status, 200U);
+    EXPECT_EQ(send(Method::GET, "/healthz", {}, "stranger").at({"status"}), "\"ok\"");
+}
+
+TEST_F(VaultApiTest, TheOpenApiDocumentHasEveryRoute) {
+    const auto document = send(Method::GET, "/openapi.json");
+    for (const auto& route : routes_->routes()) {
+        std::string method(server::to_string(route.method));
+        for (char& c : method) c = static_cast<char>(c - 'A' + 'a');
+        EXPECT_NE(document.at({"paths", route.pattern, method}), "(none)")
+            << method << " " << route.pattern;
+    }
+    EXPECT_EQ(routes_->routes().size(), 9U);
+}
+
+}  // namespace
+}  // namespace tests

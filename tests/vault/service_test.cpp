@@ -1,0 +1,294 @@
+#include "vault/service.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "base/file.h"
+#include "tests/support/expect_error.h"
+#include "tests/vault/data_keys_contract.h"
+#include "tests/vault/world.h"
+
+namespace tests {
+namespace {
+
+using vault::CredentialId;
+
+// The steps of one caller: each authorises as the API does.
+class Steps {
+public:
+    Steps(World& world, std::string caller) : world_(world), caller_(std::move(caller)) {}
+
+    vault::StoreResult store(const CredentialId& id, std::string_view secret,
+                             std::optional<std::uint64_t> if_version = std::nullopt) {
+        vault::StoreRequest request;
+        request.secret = base::SecretBytes(base::as_bytes(secret));
+        request.if_version = if_version;
+        request.expires_at = expires_at;
+        auto operation = world_.operation(caller_);
+        return world_.service->store(grant(operation, vault::store_credential, id), request,
+                                     "00-trace-01");
+    }
+    std::string reveal(const CredentialId& id,
+                       std::optional<std::uint64_t> version = std::nullopt) {
+        auto operation = world_.operation(caller_);
+        const auto revealed = world_.service->reveal(grant(operation, vault::reveal_credential, id),
+                                                     version, "00-trace-02");
+        return std::string(revealed.secret.expose_text());
+    }
+    vault::CredentialInfo describe(const CredentialId& id) {
+        auto operation = world_.operation(caller_);
+        return world_.service->describe(grant(operation, vault::describe_credential, id));
+    }
+    vault::Destruction destroy(const CredentialId& id) {
+        auto operation = world_.operation(caller_);
+        return world_.service->destroy(grant(operation, vault::delete_credential, id));
+    }
+    server::Grant grant(server::Operation& operation, server::Action action,
+                        const CredentialId& id) {
+        return world_.authorizer.authorize(operation, action, vault::credential_resource(id));
+    }
+
+    std::optional<base::Time> expires_at;
+
+private:
+    World& world_;
+    std::string caller_;
+};
+
+class CredentialServiceTest : public ::testing::Test {
+protected:
+    World world_;
+    Steps acme_{world_, "acme"};
+    Steps globex_{world_, "globex"};
+    const CredentialId instagram_{"acme", "instagram"};
+    const CredentialId facebook_{"acme", "facebook"};
+};
+
+TEST_F(CredentialServiceTest, TheFakeKeyServiceKeepsTheContract) {
+    expect_data_keys_contract(world_.keys);
+}
+
+TEST_F(CredentialServiceTest, RevealsWhatWasStored) {
+    const auto stored = acme_.store(instagram_, R"({"token":"one"})");
+    EXPECT_TRUE(stored.created);
+    EXPECT_EQ(stored.info.current().version, 1U);
+    EXPECT_EQ(stored.info.current().key_id, world_.keys.key_id());
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"one"})");
+    const auto again = acme_.store(instagram_, R"({"token":"two"})");
+    EXPECT_FALSE(again.created);
+    EXPECT_EQ(again.info.current().version, 2U);
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"two"})");
+    EXPECT_EQ(acme_.reveal(instagram_, 1), R"({"token":"one"})");
+    EXPECT_ERROR(not_found, acme_.reveal(instagram_, 3));
+}
+
+TEST_F(CredentialServiceTest, TheSecretIsNowhereInTheDatabase) {
+    acme_.store(instagram_, R"({"token":"a-quite-unmistakable-secret"})");
+    const auto stored = world_.store->find_version(instagram_, std::nullopt);
+    EXPECT_EQ(stored->sealed.find("unmistakable"), std::string::npos);
+    const std::string bytes = base::read_file(world_.database_file(), 1UL << 24U);
+    EXPECT_NE(bytes.find("instagram"), std::string::npos);
+    EXPECT_EQ(bytes.find("unmistakable"), std::string::npos);
+}
+
+TEST_F(CredentialServiceTest, EachRevealAsksTheKeyServiceOnceAndPassesTheTrace) {
+    acme_.store(instagram_, "{}");
+    EXPECT_EQ(world_.keys.last_traceparent, "00-trace-01");
+    const int before = world_.keys.calls;
+    static_cast<void>(acme_.reveal(instagram_));
+    static_cast<void>(acme_.reveal(instagram_));
+    EXPECT_EQ(world_.keys.calls, before + 2) << "no key is kept between calls";
+    EXPECT_EQ(world_.keys.last_traceparent, "00-trace-02");
+}
+
+TEST_F(CredentialServiceTest, MetadataNeverTouchesTheKeyService) {
+    acme_.store(instagram_, "{}");
+    world_.keys.unavailable = true;
+    const int before = world_.keys.calls;
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 1U);
+    auto operation = world_.operation();
+    const auto grant = world_.authorizer.authorize(operation, vault::list_credentials,
+                                                   vault::credentials_resource("acme"));
+    EXPECT_EQ(world_.service->list(grant, "", 10).credentials.size(), 1U);
+    EXPECT_EQ(acme_.destroy(instagram_).versions, 1U);
+    EXPECT_EQ(world_.keys.calls, before);
+}
+
+TEST_F(CredentialServiceTest, WithoutTheKeyServiceNothingIsRevealedOrStored) {
+    acme_.store(instagram_, R"({"token":"one"})");
+    static_cast<void>(acme_.reveal(instagram_));
+    world_.keys.unavailable = true;
+    EXPECT_ERROR(unavailable, acme_.reveal(instagram_));
+    EXPECT_ERROR(unavailable, acme_.store(instagram_, R"({"token":"two"})"));
+    world_.keys.unavailable = false;
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"one"})");
+}
+
+TEST_F(CredentialServiceTest, WhatDoesNotOpenIsNotStored) {
+    acme_.store(instagram_, R"({"token":"one"})");
+    world_.keys.wraps_badly = true;
+    EXPECT_ERROR(internal, acme_.store(instagram_, R"({"token":"two"})"));
+    EXPECT_ERROR(internal, acme_.store(facebook_, R"({"token":"two"})"));
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"one"})");
+    EXPECT_ERROR(not_found, acme_.describe(facebook_));
+}
+
+TEST_F(CredentialServiceTest, IfVersionMustHold) {
+    EXPECT_ERROR_SAYING(failed_precondition, "if_version", acme_.store(instagram_, "{}", 1));
+    EXPECT_TRUE(acme_.store(instagram_, "{}", 0).created);
+    EXPECT_ERROR_SAYING(failed_precondition, "if_version", acme_.store(instagram_, "{}", 0));
+    EXPECT_EQ(acme_.store(instagram_, "{}", 1).info.current().version, 2U);
+    EXPECT_ERROR_SAYING(failed_precondition, "current version is 2",
+                        acme_.store(instagram_, "{}", 1));
+    acme_.destroy(instagram_);
+    EXPECT_ERROR(failed_precondition, acme_.store(instagram_, "{}", 2));
+    EXPECT_TRUE(acme_.store(instagram_, "{}", 0).created);
+}
+
+TEST_F(CredentialServiceTest, StoresAtOnceMakeAVersionEach) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            Steps steps(world_, "acme");
+            for (int round = 0; round < 5; ++round) steps.store(instagram_, R"({"n":1})");
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 20U);
+    for (std::uint64_t version = 1; version <= 20; ++version) {
+        EXPECT_EQ(acme_.reveal(instagram_, version), R"({"n":1})");
+    }
+}
+
+TEST_F(CredentialServiceTest, OfStoresAtOnceWithIfVersionOneWins) {
+    acme_.store(instagram_, "{}");
+    std::atomic<int> won = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 6; ++i) {
+        threads.emplace_back([&] {
+            Steps steps(world_, "acme");
+            try {
+                steps.store(instagram_, "{}", 1);
+                ++won;
+            } catch (const base::Error& error) {
+                EXPECT_EQ(error.code(), base::ErrorCode::failed_precondition) << error.what();
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(won, 1);
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 2U);
+}
+
+TEST_F(CredentialServiceTest, DestroyedIsGoneAndTheNameIsFree) {
+    acme_.store(instagram_, R"({"token":"one"})");
+    acme_.store(instagram_, R"({"token":"two"})");
+    const auto record = acme_.destroy(instagram_);
+    EXPECT_EQ(record.versions, 2U);
+    EXPECT_EQ(record.destroyed_by, "spiffe://strongroom/acme");
+    EXPECT_EQ(record.destroyed_at, world_.clock.now());
+    EXPECT_ERROR(not_found, acme_.reveal(instagram_));
+    EXPECT_ERROR(not_found, acme_.reveal(instagram_, 1));
+    EXPECT_ERROR(not_found, acme_.describe(instagram_));
+    EXPECT_ERROR(not_found, acme_.destroy(instagram_));
+    EXPECT_EQ(acme_.store(instagram_, R"({"token":"three"})").info.current().version, 3U);
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"three"})");
+    EXPECT_ERROR(not_found, acme_.reveal(instagram_, 1));
+}
+
+TEST_F(CredentialServiceTest, ExpiryIsAMatterOfTheClock) {
+    acme_.expires_at = world_.clock.now() + std::chrono::seconds(10);
+    acme_.store(instagram_, "{}");
+    const auto version = acme_.describe(instagram_).current();
+    EXPECT_FALSE(vault::is_expired(version, world_.clock.now()));
+    world_.clock.advance(std::chrono::milliseconds(9'999));
+    EXPECT_FALSE(vault::is_expired(version, world_.clock.now()));
+    world_.clock.advance(std::chrono::milliseconds(1));
+    EXPECT_TRUE(vault::is_expired(version, world_.clock.now()));
+    EXPECT_EQ(acme_.reveal(instagram_), "{}") << "expired, but still there";
+    EXPECT_FALSE(vault::is_expired({}, world_.clock.now())) << "no expiry";
+}
+
+TEST_F(CredentialServiceTest, AGrantOfAnotherActionOrKindDoesNotServe) {
+    acme_.store(instagram_, "{}");
+    auto operation = world_.operation();
+    const auto describe = acme_.grant(operation, vault::describe_credential, instagram_);
+    EXPECT_ERROR(internal, world_.service->reveal(describe, std::nullopt, ""));
+    EXPECT_ERROR(internal, world_.service->destroy(describe));
+    EXPECT_ERROR(internal, world_.service->list(describe, "", 1));
+    EXPECT_ERROR(internal, world_.service->store(describe, {}, ""));
+    auto observed = world_.operation("operator");
+    server::Resource service;
+    service.kind = "service";
+    EXPECT_ERROR(internal, world_.service->describe(
+                               world_.authorizer.authorize(observed, vault::observe, service)));
+}
+
+TEST_F(CredentialServiceTest, OwnersCantReachEachOther) {
+    acme_.store(instagram_, "{}");
+    EXPECT_ERROR(permission_denied, globex_.reveal(instagram_));
+    EXPECT_ERROR(permission_denied, globex_.store(instagram_, "{}"));
+    EXPECT_ERROR(permission_denied, globex_.describe(instagram_));
+    EXPECT_ERROR(permission_denied, globex_.destroy(instagram_));
+    SCOPED_TRACE("known or not, it looks alike");
+    EXPECT_ERROR(permission_denied, globex_.describe({"acme", "unknown"}));
+}
+
+// A thief who may write to the database, but holds no key: whatever is put where, nobody gets a
+// secret that is not theirs.
+TEST_F(CredentialServiceTest, TamperedRowsAreAnIntegrityFailure) {
+    const CredentialId db{"globex", "db"};
+    const std::string all =
+        "SELECT sealed FROM versions v JOIN credentials c ON c.id = v.credential WHERE ";
+    for (const std::string& change : {
+             "sealed = (" + all + "c.owner = 'globex')",   // of another owner
+             "sealed = (" + all + "c.name = 'facebook')",  // of another name
+             "sealed = (" + all +
+                 "c.name = 'instagram' AND v.version = 1)",  // an older one put back
+             std::string("sealed = substr(sealed, 1, length(sealed) - 9) || 'AAAAAA\"}'"),
+             std::string("sealed = replace(sealed, '\"__enc\":2', '\"__enc\":1')"),
+             std::string("sealed = ''"),
+             std::string("sealed = '{}'"),
+             std::string("sealed = '{\"token\":\"planted\"}'"),
+             std::string("key_version = 9"),
+             std::string("key_id = '0f0e0d0c-0b0a-4908-8706-050403020100'"),
+         }) {
+        World fresh;
+        Steps acme(fresh, "acme");
+        Steps(fresh, "globex").store(db, R"({"token":"of globex"})");
+        acme.store(facebook_, R"({"token":"facebook"})");
+        acme.store(instagram_, R"({"token":"old"})");
+        acme.store(instagram_, R"({"token":"new"})");
+        const int changed =
+            fresh.edit("UPDATE versions SET " + change +
+                       " WHERE version = 2 AND credential = (SELECT id FROM credentials "
+                       "WHERE owner = 'acme' AND name = 'instagram')");
+        EXPECT_EQ(changed, 1) << change;
+        SCOPED_TRACE(change);
+        EXPECT_ERROR(integrity_failure, acme.reveal(instagram_));
+        EXPECT_EQ(acme.reveal(facebook_), R"({"token":"facebook"})")
+            << "the others are not touched";
+        EXPECT_EQ(acme.reveal(instagram_, 1), R"({"token":"old"})");
+    }
+}
+
+TEST_F(CredentialServiceTest, ARowMovedToAnotherOwnerDoesNotOpen) {
+    acme_.store(instagram_, R"({"token":"of acme"})");
+    world_.edit("UPDATE credentials SET owner = 'globex'");
+    EXPECT_ERROR(integrity_failure, globex_.reveal({"globex", "instagram"}));
+}
+
+TEST_F(CredentialServiceTest, RevivedErasedRowsDoNotServeUnderTheirNewNumber) {
+    acme_.store(instagram_, R"({"token":"old"})");
+    const auto old = world_.store->find_version(instagram_, std::nullopt)->sealed;
+    acme_.destroy(instagram_);
+    acme_.store(instagram_, R"({"token":"new"})");
+    world_.edit("UPDATE versions SET sealed = '" + old + "' WHERE version = 2");
+    EXPECT_ERROR(integrity_failure, acme_.reveal(instagram_));
+}
+
+}  // namespace
+}  // namespace tests

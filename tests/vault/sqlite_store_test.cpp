@@ -1,0 +1,105 @@
+#include "vault/sqlite_store.h"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "tests/support/temporary_directory.h"
+#include "tests/vault/store_contract.h"
+
+namespace tests {
+namespace {
+
+struct SqliteBackend {
+    TemporaryDirectory directory;
+    std::unique_ptr<vault::Store> open() const {
+        return std::make_unique<vault::SqliteStore>(directory / "vault.db");
+    }
+};
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
+
+// What stands in all files of the folder.
+std::string all_bytes(const TemporaryDirectory& directory) {
+    std::string bytes;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+        std::ifstream file(entry.path(), std::ios::binary);
+        std::ostringstream content;
+        content << file.rdbuf();
+        bytes += content.str();
+    }
+    return bytes;
+}
+
+// A hand in the database while the vault is stopped.
+void edit(const TemporaryDirectory& directory, const std::string& sql) {
+    sqlite3* database = nullptr;
+    ASSERT_EQ(sqlite3_open((directory / "vault.db").c_str(), &database), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database);
+    sqlite3_close(database);
+}
+
+std::string long_secret(char fill) { return "sealed-" + std::string(6000, fill) + "-text"; }
+
+TEST(SqliteStore, AfterADestructionNoFileHoldsTheSealedText) {
+    const TemporaryDirectory directory;
+    vault::SqliteStore store(directory / "vault.db");
+    for (std::uint64_t number = 1; number <= 3; ++number) {
+        auto added =
+            new_version(instagram, number, number == 2 ? "short-marker" : long_secret('q'));
+        added.metadata = R"({"marker":"metadata-marker"})";
+        ASSERT_TRUE(store.put(added, {number - 1, number - 1}));
+    }
+    EXPECT_NE(all_bytes(directory).find("qqqqqqqq"), std::string::npos);
+    EXPECT_NE(all_bytes(directory).find("short-marker"), std::string::npos);
+    ASSERT_TRUE(store.destroy(instagram, "somebody", at(1)));
+    const std::string left = all_bytes(directory);
+    EXPECT_EQ(left.find("qqqqqqqq"), std::string::npos);
+    EXPECT_EQ(left.find("short-marker"), std::string::npos);
+    EXPECT_EQ(left.find("metadata-marker"), std::string::npos);
+}
+
+TEST(SqliteStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
+    for (const auto* sql : {
+             "UPDATE credentials SET current_version = 2",
+             "UPDATE credentials SET current_version = 2, last_version = 2",
+             "UPDATE credentials SET last_version = 9",
+             "DELETE FROM versions WHERE version = 3",
+             "DELETE FROM versions",
+             "UPDATE versions SET erased_at = 1 WHERE version = 3",
+             "UPDATE versions SET version = 7 WHERE version = 3",
+             "UPDATE versions SET key_id = 'x' WHERE version = 3",
+             "UPDATE versions SET key_version = 0 WHERE version = 3",
+         }) {
+        const SqliteBackend backend;
+        {
+            const auto store = backend.open();
+            for (std::uint64_t number = 1; number <= 3; ++number) {
+                ASSERT_TRUE(store->put(new_version(instagram, number), {number - 1, number - 1}));
+            }
+        }
+        edit(backend.directory, sql);
+        const auto store = backend.open();
+        SCOPED_TRACE(sql);
+        EXPECT_ERROR(integrity_failure, store->find(instagram));
+        EXPECT_ERROR(integrity_failure, store->find_version(instagram, std::nullopt));
+        EXPECT_ERROR(integrity_failure, store->list("acme", "", 10));
+        EXPECT_NO_THROW(store->head(instagram))
+            << "the store goes on after a failed query: " << sql;
+    }
+}
+
+TEST(SqliteStore, TheFileIsForTheDaemonAlone) {
+    const TemporaryDirectory directory;
+    const vault::SqliteStore store(directory / "vault.db");
+    struct stat status {};
+    ASSERT_EQ(::stat((directory / "vault.db").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0600U);
+    EXPECT_ERROR(failed_precondition, vault::SqliteStore(directory / "vault.db"));
+}
+
+}  // namespace
+}  // namespace tests

@@ -1,0 +1,235 @@
+// What every vault::Store keeps, as one suite for all databases. A database joins by
+//     INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
+// where the backend has open(): a Store on the same data each time, one at a time.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/expect_error.h"
+#include "vault/store.h"
+
+namespace tests {
+
+inline const vault::CredentialId instagram{"acme", "instagram"};
+
+inline base::Time at(std::int64_t seconds) {
+    return base::from_milliseconds(1'800'000'000'000 + seconds * 1000);
+}
+
+inline vault::NewVersion new_version(const vault::CredentialId& id, std::uint64_t number,
+                                     const std::string& sealed = "sealed") {
+    vault::NewVersion added;
+    added.id = id;
+    added.version.version = number;
+    added.version.key_id = *base::Uuid::parse("0f0e0d0c-0b0a-4908-8706-050403020100");
+    added.version.key_version = 4;
+    added.version.created_at = at(static_cast<std::int64_t>(number));
+    added.sealed = sealed;
+    return added;
+}
+
+template <typename Backend>
+class StoreContract : public ::testing::Test {
+protected:
+    Backend backend_;
+    std::unique_ptr<vault::Store> store_ = backend_.open();
+
+    // Stores version after version, as a caller without compare-and-set would.
+    vault::CredentialInfo add(const vault::CredentialId& id, const std::string& sealed = "sealed",
+                              std::optional<std::string> metadata = std::nullopt) {
+        const auto head = store_->head(id);
+        auto added = new_version(id, head.last + 1, sealed);
+        added.metadata = std::move(metadata);
+        auto info = store_->put(added, head);
+        EXPECT_TRUE(info.has_value());
+        return info.value_or(vault::CredentialInfo{});
+    }
+    void reopen() {
+        store_.reset();
+        store_ = backend_.open();
+    }
+};
+
+TYPED_TEST_SUITE_P(StoreContract);
+
+TYPED_TEST_P(StoreContract, AnUnknownCredentialIsNotThere) {
+    EXPECT_EQ(this->store_->head(instagram), vault::Head{});
+    EXPECT_FALSE(this->store_->find(instagram));
+    EXPECT_FALSE(this->store_->find_version(instagram, std::nullopt));
+    EXPECT_FALSE(this->store_->find_version(instagram, 1));
+    EXPECT_FALSE(this->store_->destroy(instagram, "somebody", at(1)));
+    EXPECT_TRUE(this->store_->destructions(instagram).empty());
+    EXPECT_TRUE(this->store_->list("acme", "", 10).credentials.empty());
+    EXPECT_NO_THROW(this->store_->check());
+}
+
+TYPED_TEST_P(StoreContract, WhatWasStoredIsThereAlsoAfterReopening) {
+    auto added = new_version(instagram, 1, "the sealed text");
+    added.version.expires_at = at(500);
+    added.metadata = R"({"account":"17841"})";
+    const auto stored = this->store_->put(added, {});
+    ASSERT_TRUE(stored);
+    for (int round = 0; round < 2; ++round) {
+        EXPECT_EQ(this->store_->head(instagram), (vault::Head{1, 1}));
+        const auto found = this->store_->find_version(instagram, std::nullopt);
+        ASSERT_TRUE(found);
+        EXPECT_EQ(found->sealed, "the sealed text");
+        EXPECT_EQ(found->info.id, instagram);
+        EXPECT_EQ(found->info.metadata, R"({"account":"17841"})");
+        EXPECT_EQ(found->info.created_at, at(1));
+        EXPECT_EQ(found->info.updated_at, at(1));
+        ASSERT_EQ(found->info.versions.size(), 1U);
+        for (const auto& version : {found->version, found->info.current()}) {
+            EXPECT_EQ(version.version, 1U);
+            EXPECT_EQ(version.key_id, added.version.key_id);
+            EXPECT_EQ(version.key_version, 4U);
+            EXPECT_EQ(version.expires_at, at(500));
+            EXPECT_EQ(version.created_at, at(1));
+        }
+        this->reopen();
+    }
+}
+
+TYPED_TEST_P(StoreContract, EveryVersionCanBeReadAndTheNewestIsCurrent) {
+    for (const auto* sealed : {"one", "two", "three"}) this->add(instagram, sealed);
+    EXPECT_EQ(this->store_->find_version(instagram, std::nullopt)->sealed, "three");
+    EXPECT_EQ(this->store_->find_version(instagram, 1)->sealed, "one");
+    EXPECT_EQ(this->store_->find_version(instagram, 2)->version.version, 2U);
+    EXPECT_EQ(this->store_->find_version(instagram, 2)->info.current().version, 3U);
+    EXPECT_FALSE(this->store_->find_version(instagram, 4));
+    EXPECT_FALSE(this->store_->find_version(instagram, 0));
+    EXPECT_FALSE(this->store_->find_version(instagram, UINT64_MAX));
+    const auto info = this->store_->find(instagram);
+    ASSERT_EQ(info->versions.size(), 3U);
+    EXPECT_EQ(info->versions.back().version, 1U);
+    EXPECT_EQ(info->created_at, at(1));
+    EXPECT_EQ(info->updated_at, at(3));
+}
+
+TYPED_TEST_P(StoreContract, MetadataStaysUntilItIsReplaced) {
+    EXPECT_EQ(this->add(instagram).metadata, "{}");
+    EXPECT_EQ(this->add(instagram, "x", R"({"a":1})").metadata, R"({"a":1})");
+    EXPECT_EQ(this->add(instagram).metadata, R"({"a":1})");
+    EXPECT_EQ(this->add(instagram, "x", "{}").metadata, "{}");
+}
+
+TYPED_TEST_P(StoreContract, APutOnAnotherHeadChangesNothing) {
+    this->add(instagram, "one");
+    this->add(instagram, "two");
+    EXPECT_FALSE(this->store_->put(new_version(instagram, 1), {}));
+    EXPECT_FALSE(this->store_->put(new_version(instagram, 2), {1, 1}));
+    EXPECT_FALSE(this->store_->put(new_version(instagram, 3), {0, 2}));
+    EXPECT_FALSE(this->store_->put(new_version(instagram, 4), {3, 3}));
+    EXPECT_EQ(this->store_->head(instagram), (vault::Head{2, 2}));
+    EXPECT_EQ(this->store_->find_version(instagram, std::nullopt)->sealed, "two");
+    EXPECT_ERROR(internal, this->store_->put(new_version(instagram, 2), {2, 2}));
+    EXPECT_ERROR(internal, this->store_->put(new_version(instagram, 4), {2, 2}));
+}
+
+TYPED_TEST_P(StoreContract, OfManyPutsAtOnceExactlyOneWins) {
+    std::atomic<int> won = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+        threads.emplace_back([&, i] {
+            if (this->store_->put(new_version(instagram, 1, std::to_string(i)), {})) ++won;
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(won, 1);
+    EXPECT_EQ(this->store_->head(instagram), (vault::Head{1, 1}));
+}
+
+TYPED_TEST_P(StoreContract, ListsOneOwnersCredentialsByNamePageByPage) {
+    for (const auto* name : {"d", "a", "c", "b", "B"}) this->add({"acme", name});
+    this->add({"acme2", "a"});
+    this->add({"acm", "z"});
+    this->add({"acme", "gone"});
+    this->store_->destroy({"acme", "gone"}, "somebody", at(9));
+    const auto names = [&](const std::string& after, std::size_t limit, bool more) {
+        const auto page = this->store_->list("acme", after, limit);
+        EXPECT_EQ(page.more, more) << after;
+        std::string joined;
+        for (const auto& info : page.credentials) {
+            EXPECT_EQ(info.id.owner, "acme");
+            EXPECT_EQ(info.versions.size(), 1U);
+            joined += info.id.name;
+        }
+        return joined;
+    };
+    EXPECT_EQ(names("", 100, false), "Babcd");
+    EXPECT_EQ(names("", 5, false), "Babcd");
+    EXPECT_EQ(names("", 2, true), "Ba");
+    EXPECT_EQ(names("a", 2, true), "bc");
+    EXPECT_EQ(names("c", 2, false), "d");
+    EXPECT_EQ(names("d", 2, false), "");
+}
+
+TYPED_TEST_P(StoreContract, ShowsTheNewestVersionsOnly) {
+    for (std::size_t i = 0; i < vault::max_versions_shown + 2; ++i) this->add(instagram);
+    const auto info = this->store_->find(instagram);
+    ASSERT_EQ(info->versions.size(), vault::max_versions_shown);
+    EXPECT_EQ(info->current().version, vault::max_versions_shown + 2);
+    EXPECT_TRUE(this->store_->find_version(instagram, 1)) << "older ones can still be read";
+}
+
+TYPED_TEST_P(StoreContract, DestructionTakesAllVersionsAndLeavesARecord) {
+    this->add(instagram, "one", R"({"a":1})");
+    this->add(instagram, "two");
+    this->add({"acme", "other"}, "stays");
+    const auto record = this->store_->destroy(instagram, "spiffe://strongroom/app", at(77));
+    ASSERT_TRUE(record);
+    EXPECT_EQ(record->versions, 2U);
+    EXPECT_FALSE(this->store_->destroy(instagram, "again", at(78))) << "it is gone";
+    this->reopen();
+    EXPECT_FALSE(this->store_->find(instagram));
+    EXPECT_FALSE(this->store_->find_version(instagram, std::nullopt));
+    EXPECT_FALSE(this->store_->find_version(instagram, 1));
+    const auto records = this->store_->destructions(instagram);
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(records[0].id, instagram);
+    EXPECT_EQ(records[0].versions, 2U);
+    EXPECT_EQ(records[0].destroyed_by, "spiffe://strongroom/app");
+    EXPECT_EQ(records[0].destroyed_at, at(77));
+    EXPECT_EQ(this->store_->find_version({"acme", "other"}, std::nullopt)->sealed, "stays");
+}
+
+TYPED_TEST_P(StoreContract, ADestroyedNameBeginsAnewWithHigherNumbers) {
+    this->add(instagram, "one", R"({"a":1})");
+    this->add(instagram, "two");
+    this->store_->destroy(instagram, "somebody", at(9));
+    EXPECT_EQ(this->store_->head(instagram), (vault::Head{0, 2}));
+    const auto info = this->add(instagram, "three");
+    EXPECT_EQ(info.current().version, 3U);
+    EXPECT_EQ(info.metadata, "{}");
+    EXPECT_EQ(info.created_at, at(3));
+    ASSERT_EQ(info.versions.size(), 1U) << "the erased versions are not shown";
+    EXPECT_FALSE(this->store_->find_version(instagram, 1));
+    EXPECT_EQ(this->store_->destroy(instagram, "somebody", at(10))->versions, 1U);
+    EXPECT_EQ(this->store_->destructions(instagram).size(), 2U);
+}
+
+TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
+    const vault::CredentialId odd{"o'; DROP TABLE versions; --", "n\"%_\\"};
+    const std::string sealed = std::string(90'000, 's') + "'\"\\\n ü";
+    this->add(odd, sealed, "{\"k\":\"ü'\"}");
+    EXPECT_EQ(this->store_->find_version(odd, std::nullopt)->sealed, sealed);
+    EXPECT_EQ(this->store_->find(odd)->metadata, "{\"k\":\"ü'\"}");
+}
+
+REGISTER_TYPED_TEST_SUITE_P(StoreContract, AnUnknownCredentialIsNotThere,
+                            WhatWasStoredIsThereAlsoAfterReopening,
+                            EveryVersionCanBeReadAndTheNewestIsCurrent,
+                            MetadataStaysUntilItIsReplaced, APutOnAnotherHeadChangesNothing,
+                            OfManyPutsAtOnceExactlyOneWins,
+                            ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
+                            DestructionTakesAllVersionsAndLeavesARecord,
+                            ADestroyedNameBeginsAnewWithHigherNumbers,
+                            TextOfAnyKindComesBackAsItWent);
+
+}  // namespace tests

@@ -1,0 +1,71 @@
+// Opens every vector of sealed_credential_v2.json with Node's own cryptography: an implementation
+// of the format that shares no code with vault/sealed.cpp. Written from the drawing in vault/sealed.h.
+// Run: node verify_sealed.mjs [vectors.json]
+import { createDecipheriv, hkdfSync, timingSafeEqual } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+
+const file = process.argv[2] ?? new URL('sealed_credential_v2.json', import.meta.url);
+const document = JSON.parse(readFileSync(file, 'utf8'));
+
+function requireFields(object, fields, what) {
+  const surplus = Object.keys(object).filter((name) => !fields.includes(name));
+  const missing = fields.filter((name) => !(name in object));
+  if (surplus.length || missing.length) throw new Error(`${what}: surplus [${surplus}], missing [${missing}]`);
+}
+
+function bytes(text) {
+  const decoded = Buffer.from(text, 'base64');
+  if (decoded.toString('base64') !== text) throw new Error('base64 is not canonical');
+  return decoded;
+}
+
+function lengthPrefixed(text) {
+  const utf8 = Buffer.from(text, 'utf8');
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(utf8.length);
+  return Buffer.concat([length, utf8]);
+}
+
+function associatedData({ owner, credential, version }) {
+  const number = Buffer.alloc(8);
+  number.writeBigUInt64BE(BigInt(version));
+  return Buffer.concat([Buffer.from('SRsc'), Buffer.from([2]), lengthPrefixed(owner), lengthPrefixed(credential), number]);
+}
+
+function open(binding, dataKey, sealed) {
+  requireFields(sealed, ['__enc', 'kid', 'dek', 'kc', 'iv', 'ct'], 'sealed');
+  if (sealed.__enc !== 2) throw new Error('not version 2');
+  const dek = bytes(sealed.dek);
+  const hex = dek.subarray(6, 22).toString('hex');
+  const id = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join('-');
+  if (dek.toString('latin1', 0, 4) !== 'SRdk' || dek[4] !== 1) throw new Error('dek is no wrapped data key');
+  if (sealed.kid !== `${id}/${dek.readUInt32BE(22)}`) throw new Error('kid and dek differ');
+  const derive = (info) => Buffer.from(hkdfSync('sha512', dataKey, 'strongroom sealed credential 2', info, 32));
+  const commitment = bytes(sealed.kc);
+  if (commitment.length !== 32 || !timingSafeEqual(commitment, derive('key commitment'))) throw new Error('kc differs');
+  const iv = bytes(sealed.iv);
+  if (iv.length !== 12) throw new Error('iv has another length');
+  const ct = bytes(sealed.ct);
+  const gcm = createDecipheriv('aes-256-gcm', derive('record key'), iv, { authTagLength: 16 });
+  gcm.setAAD(associatedData(binding));
+  gcm.setAuthTag(ct.subarray(ct.length - 16));
+  return Buffer.concat([gcm.update(ct.subarray(0, ct.length - 16)), gcm.final()]).toString('utf8');
+}
+
+let wrong = 0;
+for (const vector of document.vectors) {
+  requireFields(vector, ['name', 'expect', 'owner', 'credential', 'version', 'data_key', 'plaintext', 'sealed'], vector.name);
+  let outcome;
+  try {
+    const plaintext = open(vector, Buffer.from(vector.data_key, 'hex'), vector.sealed);
+    outcome = plaintext === vector.plaintext ? 'opens' : 'another plaintext';
+  } catch (error) {
+    outcome = 'integrity_failure';
+  }
+  if (outcome !== vector.expect) {
+    console.error(`${vector.name}: expected ${vector.expect}, got ${outcome}`);
+    ++wrong;
+  }
+}
+console.log(`${document.vectors.length} vectors, ${wrong} wrong`);
+process.exit(wrong === 0 && document.vectors.length > 0 ? 0 : 1);

@@ -1,0 +1,66 @@
+#include "vault/config.h"
+
+#include "base/json.h"
+#include "server/config.h"
+
+namespace vault {
+namespace {
+
+constexpr std::size_t max_url_bytes = 512;
+constexpr std::size_t max_master_key_bytes = 128;
+constexpr std::string_view alias_prefix = "alias/";
+
+std::chrono::milliseconds optional_milliseconds(base::JsonReader& reader, std::string_view name,
+                                                std::chrono::milliseconds standard) {
+    return std::chrono::milliseconds(
+        reader.optional_integer(name, 50, 60'000).value_or(standard.count()));
+}
+
+kms::ClientConfig read_client(base::JsonReader& reader, const std::filesystem::path& folder) {
+    kms::ClientConfig config;
+    config.url = reader.required_string("url", max_url_bytes);
+    if (!config.url.starts_with("https://")) reader.refuse("url", "must begin with https://");
+    config.ca = server::required_path(reader, "ca", folder);
+    config.certificate = server::required_path(reader, "certificate", folder);
+    config.key = server::required_path(reader, "key", folder);
+    config.connect_timeout =
+        optional_milliseconds(reader, "connect_timeout_ms", config.connect_timeout);
+    config.deadline = optional_milliseconds(reader, "deadline_ms", config.deadline);
+    return config;
+}
+
+std::string read_master_key(base::JsonReader& reader) {
+    const auto text = reader.required_string("master_key", max_master_key_bytes);
+    const bool alias = text.starts_with(alias_prefix) && text.size() > alias_prefix.size();
+    if (!alias && !base::Uuid::parse(text)) {
+        reader.refuse("master_key", "must be a key id or \"alias/<name>\"");
+    }
+    return std::string(text);
+}
+
+}  // namespace
+
+Config read_config(const std::filesystem::path& file) {
+    const base::JsonValue value = server::read_config_file(file);
+    const std::filesystem::path folder = std::filesystem::absolute(file).parent_path();
+    base::JsonReader top(value);
+    Config config;
+    config.edge = server::read_edge_config(top, folder);
+    config.gate = server::read_gate_config(top);
+    config.audit = server::read_audit_config(top, folder, "vaultd");
+    config.policy = server::read_policy_path(top, folder);
+    config.log_level = server::read_log_level(top);
+
+    base::JsonReader store = top.required_object("store");
+    config.store = server::required_path(store, "sqlite", folder);
+    store.refuse_unknown();
+
+    base::JsonReader kms = top.required_object("kms");
+    config.kms = read_client(kms, folder);
+    config.master_key = read_master_key(kms);
+    kms.refuse_unknown();
+    top.refuse_unknown();
+    return config;
+}
+
+}  // namespace vault

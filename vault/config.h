@@ -1,0 +1,30 @@
+// vaultd's configuration file: deploy/examples/vaultd.json explains every field,
+// deploy/examples/vaultd.schema.json is its JSON Schema. No secret is in the file.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/log.h"
+#include "kms/client/client.h"
+#include "server/audit.h"
+#include "server/edge.h"
+#include "server/gate.h"
+
+namespace vault {
+
+struct Config {
+    server::EdgeConfig edge;
+    server::GateConfig gate;
+    server::AuditConfig audit;
+    std::filesystem::path store;  // the SQLite file
+    std::filesystem::path policy;
+    kms::ClientConfig kms;
+    std::string master_key;  // a key id or "alias/<name>"
+    base::LogLevel log_level = base::LogLevel::info;
+};
+
+// Throws invalid_argument naming the field, or the file and what is wrong with it.
+Config read_config(const std::filesystem::path& file);
+
+}  // namespace vault
