@@ -1,0 +1,313 @@
+#include "server/policy.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/temporary_directory.h"
+
+namespace {
+
+const std::vector<std::string_view> actions = {"create_key", "unwrap_data_key",
+                                               "reveal_credential"};
+
+server::Caller caller(std::string id) {
+    server::Caller result;
+    result.id = std::move(id);
+    result.method = server::AuthenticationMethod::client_certificate;
+    return result;
+}
+
+server::Resource key(std::string id, std::vector<std::string> aliases = {}) {
+    server::Resource resource;
+    resource.kind = "key";
+    resource.id = std::move(id);
+    resource.aliases = std::move(aliases);
+    return resource;
+}
+
+server::Resource credential(std::string owner, std::string name) {
+    server::Resource resource;
+    resource.kind = "credential";
+    resource.owner = std::move(owner);
+    resource.id = std::move(name);
+    return resource;
+}
+
+std::string rule(std::string_view id, std::string_view effect, std::string_view resources,
+                 std::string_view words = R"("unwrap_data_key")") {
+    return R"({"id":")" + std::string(id) + R"(","effect":")" + std::string(effect) +
+           R"(","actions":[)" + std::string(words) + R"(],"resources":[)" + std::string(resources) +
+           "]}";
+}
+
+std::string policy_text(const std::string& rules, const std::string& bound = "app") {
+    return R"({"version":1,"roles":{"r":[)" + rules + R"(]},"bindings":[{"caller":")" + bound +
+           R"(","roles":["r"]}]})";
+}
+
+server::Decision ask(const std::string& text, const server::Caller& who,
+                     const server::Resource& what, std::string_view action = "unwrap_data_key") {
+    return server::parse_policy(text, actions)->decide(who, {action}, what, {});
+}
+
+bool pattern_matches(const std::string& pattern, const server::Resource& what,
+                     const std::string& who = "app") {
+    return ask(policy_text(rule("a", "allow", '"' + pattern + '"'), "*"), caller(who), what)
+        .allowed;
+}
+
+TEST(Policy, DefaultIsDeny) {
+    const auto decision = ask(R"({"version":1,"roles":{},"bindings":[]})", caller("app"), key("k"));
+    EXPECT_FALSE(decision.allowed);
+    EXPECT_EQ(decision.rule, "default-deny");
+    EXPECT_EQ(decision.policy_hash.size(), 64U);
+}
+
+TEST(Policy, AllowNamesItsRuleAndReachesNoOtherCallerActionOrResource) {
+    const auto text = policy_text(rule("a", "allow", R"("key:k1")"));
+    EXPECT_TRUE(ask(text, caller("app"), key("k1")).allowed);
+    EXPECT_EQ(ask(text, caller("app"), key("k1")).rule, "a");
+    EXPECT_FALSE(ask(text, caller("app2"), key("k1")).allowed);
+    EXPECT_FALSE(ask(text, caller("app"), key("k2")).allowed);
+    EXPECT_FALSE(ask(text, caller("app"), key("k1"), "create_key").allowed);
+    EXPECT_FALSE(ask(text, caller("app"), credential("", "k1")).allowed);
+}
+
+TEST(Policy, ExplicitDenyWinsInEveryOrder) {
+    const auto allow = rule("a", "allow", R"("*")", R"("*")");
+    const auto deny = rule("d", "deny", R"("key:k1")");
+    for (const auto& rules : {allow + "," + deny, deny + "," + allow}) {
+        const auto decision = ask(policy_text(rules), caller("app"), key("k1"));
+        EXPECT_FALSE(decision.allowed);
+        EXPECT_EQ(decision.rule, "d");
+        EXPECT_TRUE(ask(policy_text(rules), caller("app"), key("k2")).allowed);
+    }
+}
+
+TEST(Policy, DenyOfAnotherBindingWins) {
+    const std::string text = R"({"version":1,"roles":{
+        "a":[)" + rule("a", "allow", R"("*")") +
+                             R"(],"d":[)" + rule("d", "deny", R"("*")") + R"(]},
+        "bindings":[{"caller":"app","roles":["a"]},{"caller":"a*","roles":["d"]}]})";
+    EXPECT_EQ(ask(text, caller("app"), key("k")).rule, "d");
+}
+
+TEST(Policy, NobodyIsDeniedWhateverIsBound) {
+    const auto text = policy_text(rule("a", "allow", R"("*")"), "*");
+    EXPECT_FALSE(ask(text, server::Caller{}, key("k")).allowed);
+    EXPECT_FALSE(ask(text, caller(""), key("k")).allowed);
+    EXPECT_FALSE(
+        server::parse_policy(text, actions)->may_ever(server::Caller{}, {"unwrap_data_key"}));
+    EXPECT_TRUE(ask(text, caller("x"), key("k")).allowed);
+}
+
+TEST(Policy, WildcardsMatchRunsOfCharacters) {
+    EXPECT_TRUE(pattern_matches("*", key("k")));
+    EXPECT_TRUE(pattern_matches("key:*", key("k")));
+    EXPECT_FALSE(pattern_matches("credential:*", key("k")));
+    EXPECT_TRUE(pattern_matches("key:a*c", key("abc")));
+    EXPECT_TRUE(pattern_matches("key:a*c", key("ac")));
+    EXPECT_FALSE(pattern_matches("key:a*a", key("a")));
+    EXPECT_TRUE(pattern_matches("key:*b*b*", key("abba")));
+    EXPECT_FALSE(pattern_matches("key:*b*b*", key("aba")));
+    EXPECT_TRUE(pattern_matches("key:**", key("")));
+    EXPECT_FALSE(pattern_matches("key:ab", key("abc")));
+    EXPECT_FALSE(pattern_matches("key:bc", key("abc")));
+}
+
+TEST(Policy, AliasPatternsMatchAliasesOnly) {
+    EXPECT_TRUE(pattern_matches("key:alias/credentials", key("k", {"other", "credentials"})));
+    EXPECT_FALSE(pattern_matches("key:alias/credentials", key("k", {"credentials2"})));
+    EXPECT_FALSE(pattern_matches("key:alias/credentials", key("credentials")));
+    EXPECT_FALSE(pattern_matches("key:alias/credentials", key("alias/credentials")));
+    EXPECT_TRUE(pattern_matches("key:alias/team-*", key("k", {"team-a"})));
+    EXPECT_FALSE(pattern_matches("key:team-a", key("k", {"team-a"})));
+}
+
+TEST(Policy, OwnerAndNameAreMatchedApart) {
+    EXPECT_TRUE(pattern_matches("credential:app/*", credential("app", "meta")));
+    EXPECT_FALSE(pattern_matches("credential:app/*", credential("app2", "meta")));
+    EXPECT_TRUE(pattern_matches("credential:*/meta", credential("x", "meta")));
+    EXPECT_TRUE(pattern_matches("credential:*", credential("x", "y")));
+    EXPECT_FALSE(pattern_matches("credential:app", credential("app", "meta")));
+    // The pattern is cut at its last slash; a slash in an owner or a name changes nothing.
+    EXPECT_FALSE(pattern_matches("credential:app/*", credential("app/x", "meta")));
+    EXPECT_FALSE(pattern_matches("credential:a/b", credential("a/b", "")));
+    EXPECT_TRUE(pattern_matches("credential:spiffe://s/app/*", credential("spiffe://s/app", "x")));
+}
+
+TEST(Policy, CallerStandsForItselfAndItsWildcardsForNothing) {
+    EXPECT_TRUE(pattern_matches("credential:{caller}/*", credential("app", "meta"), "app"));
+    EXPECT_FALSE(pattern_matches("credential:{caller}/*", credential("app2", "meta"), "app"));
+    EXPECT_FALSE(pattern_matches("credential:{caller}/*", credential("app", "meta"), "*"));
+    EXPECT_TRUE(pattern_matches("credential:{caller}/*", credential("*", "meta"), "*"));
+    EXPECT_TRUE(pattern_matches("credential:{caller}/*", credential("spiffe://s/app", "m"),
+                                "spiffe://s/app"));
+    EXPECT_TRUE(
+        pattern_matches("credential:team-{caller}-*/x", credential("team-app-1", "x"), "app"));
+}
+
+TEST(Policy, CallerNameIsTheLastPartOfItsId) {
+    EXPECT_TRUE(pattern_matches("credential:{caller_name}/*", credential("app", "m"),
+                                "spiffe://s/team/app"));
+    EXPECT_FALSE(pattern_matches("credential:{caller_name}/*", credential("team", "m"),
+                                 "spiffe://s/team/app"));
+    EXPECT_FALSE(
+        pattern_matches("credential:{caller_name}*/*", credential("app", "m"), "spiffe://s/"));
+}
+
+TEST(Policy, MayEverSeesAllowRulesOnly) {
+    const auto policy =
+        server::parse_policy(policy_text(rule("a", "allow", R"("key:k1")") + "," +
+                                         rule("d", "deny", R"("*")", R"("create_key")")),
+                             actions);
+    EXPECT_TRUE(policy->may_ever(caller("app"), {"unwrap_data_key"}));
+    EXPECT_FALSE(policy->may_ever(caller("app"), {"create_key"}));
+    EXPECT_FALSE(policy->may_ever(caller("other"), {"unwrap_data_key"}));
+}
+
+TEST(Policy, HashIsOfTheTextAsItStands) {
+    EXPECT_EQ(server::parse_policy(R"({"version":1,"roles":{},"bindings":[]})", {})->hash(),
+              "a7cdab44245a1910e01c377c0293c4e6b8d06db2c8e82a4ab34609820a38a545");
+}
+
+TEST(Policy, EveryMistakeIsNamed) {
+    const auto good = rule("a", "allow", R"("*")");
+    const std::vector<std::pair<std::string, std::string>> cases = {
+        {"[]", "object"},
+        {"{", "JSON"},
+        {R"({"roles":{},"bindings":[]})", "version"},
+        {R"({"version":2,"roles":{},"bindings":[]})", "version"},
+        {R"({"version":1,"bindings":[]})", "roles"},
+        {R"({"version":1,"roles":{}})", "bindings"},
+        {R"({"version":1,"roles":{},"bindings":[],"rules":[]})", "rules"},
+        {R"({"version":1,"roles":{"A b":[]},"bindings":[]})", "role name"},
+        {policy_text(R"({"id":"a","effect":"allow","actions":["*"]})"), "roles.r[0].resources"},
+        {policy_text(R"({"id":"a","effect":"allow","resources":["*"]})"), "roles.r[0].actions"},
+        {policy_text(R"({"effect":"allow","actions":["*"],"resources":["*"]})"), "roles.r[0].id"},
+        {policy_text(rule("A", "allow", R"("*")")), "roles.r[0].id"},
+        {policy_text(rule("default-deny", "allow", R"("*")")), "roles.r[0].id"},
+        {policy_text(rule("a", "permit", R"("*")")), "roles.r[0].effect"},
+        {policy_text(good + "," + good), "roles.r[1].id"},
+        {policy_text(rule("a", "allow", R"("*")", R"("fly")")), "unknown action \"fly\""},
+        {policy_text(rule("a", "allow", R"("*")", "")), "roles.r[0].actions"},
+        {policy_text(rule("a", "allow", "")), "roles.r[0].resources"},
+        {policy_text(rule("a", "allow", R"("key")")), "roles.r[0].resources"},
+        {policy_text(rule("a", "allow", R"("key:")")), "roles.r[0].resources"},
+        {policy_text(rule("a", "allow", R"("Key:*")")), "roles.r[0].resources"},
+        {policy_text(rule("a", "allow", R"("key:{owner}")")), "{caller}"},
+        {policy_text(rule("a", "allow", R"("key:{caller")")), "roles.r[0].resources"},
+        {policy_text(rule("a", "allow", R"("key:a}")")), "roles.r[0].resources"},
+        {policy_text(R"({"id":"a","effect":"allow","actions":["*"],"resources":["*"],"when":{}})"),
+         "roles.r[0].when"},
+        {policy_text(good, "{caller}"), "bindings[0].caller"},
+        {R"({"version":1,"roles":{},"bindings":[{"caller":"a","roles":["ghost"]}]})",
+         "unknown role \"ghost\""},
+        {R"({"version":1,"roles":{},"bindings":[{"caller":"a","roles":[]}]})", "bindings[0].roles"},
+        {R"({"version":1,"roles":{},"bindings":[{"caller":"","roles":["r"]}]})",
+         "bindings[0].caller"},
+        {R"({"version":1,"roles":{"r":[]},"bindings":[{"caller":"a","roles":["r"]},{"caller":"a","roles":["r"]}]})",
+         "bindings[1].caller"},
+        {R"({"version":1,"roles":{"r":[]},"bindings":[{"caller":"a","roles":["r"],"x":1}]})",
+         "bindings[0].x"},
+    };
+    for (const auto& [text, part] : cases) {
+        SCOPED_TRACE(text);
+        EXPECT_ERROR_SAYING(invalid_argument, part, server::parse_policy(text, actions));
+    }
+}
+
+TEST(Policy, FileIsNamedInItsErrors) {
+    const tests::TemporaryDirectory folder;
+    const auto file =
+        folder.write("policy.json", R"({"version":1,"roles":{},"bindings":[],"x":1})");
+    EXPECT_ERROR_SAYING(invalid_argument, file.string(), server::load_policy(file, actions));
+    EXPECT_ERROR_SAYING(invalid_argument, "missing.json",
+                        server::load_policy(folder / "missing.json", actions));
+}
+
+TEST(Policy, TenThousandBindingsCostAQuestionNothing) {
+    const auto text_with = [](int count) {
+        std::string text = R"({"version":1,"roles":{"r":[)" + rule("a", "allow", R"("key:*")") +
+                           R"(]},"bindings":[)";
+        for (int i = 0; i < count; ++i) {
+            text += (i == 0 ? "" : ",") +
+                    (R"({"caller":"spiffe://strongroom/app/)" + std::to_string(i)) +
+                    R"(","roles":["r"]})";
+        }
+        return text + "]}";
+    };
+    const auto time_of = [](const server::Policy& policy, const std::string& id) {
+        const auto who = caller(id);
+        const auto what = key("k");
+        const auto start = std::chrono::steady_clock::now();
+        for (int i = 0; i < 20000; ++i) {
+            if (!policy.decide(who, {"unwrap_data_key"}, what, {}).allowed) ADD_FAILURE();
+        }
+        return std::chrono::steady_clock::now() - start;
+    };
+    const auto few = server::parse_policy(text_with(10), actions);
+    const auto many = server::parse_policy(text_with(10000), actions);
+    EXPECT_LT(time_of(*many, "spiffe://strongroom/app/9999"),
+              5 * time_of(*few, "spiffe://strongroom/app/9"));
+}
+
+// The shipped policies answer as policies/cases.json says; whoever changes a policy adds a case
+// there.
+class ShippedPolicies : public ::testing::Test {
+protected:
+    static std::filesystem::path folder() { return STRONGROOM_POLICIES; }
+
+    static std::vector<std::string_view> words_of(const base::JsonValue& list) {
+        std::vector<std::string_view> words;
+        for (const auto& word : *list.array()) words.emplace_back(*word.string());
+        return words;
+    }
+
+    static server::Resource resource_of(base::JsonReader reader) {
+        server::Resource resource;
+        resource.kind = reader.required_string("kind", 64);
+        resource.id = reader.required_string("id", 256);
+        resource.owner = reader.optional_string("owner", 256).value_or("");
+        resource.aliases = reader.optional_string_array("aliases", 10, 256);
+        reader.refuse_unknown();
+        return resource;
+    }
+};
+
+TEST_F(ShippedPolicies, AnswerTheirCases) {
+    base::JsonLimits limits;
+    limits.comments = true;
+    const auto document =
+        base::parse_json(base::read_file(folder() / "cases.json", limits.bytes), limits);
+    std::size_t count = 0;
+    for (const auto& member : *document.object()) {
+        base::JsonReader suite(member.value, std::string(member.name));
+        const std::string file(suite.required_string("policy", 100));
+        const auto policy =
+            server::load_policy(folder() / file, words_of(suite.required_value("actions")));
+        const auto& cases = suite.required_array("cases", 1000);
+        for (std::size_t i = 0; i < cases.size(); ++i) {
+            base::JsonReader item(cases[i], suite.item_path("cases", i));
+            const auto who = caller(std::string(item.required_string("caller", 256)));
+            const server::Action action{item.required_string("action", 64)};
+            const auto what = resource_of(item.required_object("resource"));
+            const auto context = item.optional_string_map("context", 64, 8192);
+            const auto expect = item.required_string("expect", 5);
+            const std::string rule_id(item.required_string("rule", 64));
+            item.refuse_unknown();
+            const auto decision = policy->decide(who, action, what, context);
+            EXPECT_EQ(decision.allowed ? "allow" : "deny", expect) << file << " case " << i;
+            EXPECT_EQ(decision.rule, rule_id) << file << " case " << i;
+            ++count;
+        }
+    }
+    EXPECT_GE(count, 20U);
+}
+
+}  // namespace
