@@ -10,7 +10,8 @@
 
 namespace hsm {
 
-// Keeps the order in which attributes were added (SoftHSM cares). Not for key bytes: it does not wipe.
+// Keeps the order in which attributes were added (SoftHSM cares). Not for key bytes: it does not
+// wipe.
 class AttributeTemplate {
 public:
     AttributeTemplate& flag(CK_ATTRIBUTE_TYPE type, bool value);

@@ -22,8 +22,8 @@ std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
 }
 
 std::string describe(const CK_TOKEN_INFO& token) {
-    return "token=" + std::string(trim_padding(token.label)) + ";serial=" +
-           std::string(trim_padding(token.serialNumber));
+    return "token=" + std::string(trim_padding(token.label)) +
+           ";serial=" + std::string(trim_padding(token.serialNumber));
 }
 
 }  // namespace
@@ -40,21 +40,30 @@ FoundToken find_token(const Module& module, const TokenUri& uri, const std::stri
     }
     if (matching.size() == 1) return matching.front();
     if (matching.empty()) {
-        refuse("there is no token that " + uri.text() + " names; present: " + (present.empty() ? "none" : present) +
-               ". A missing token is never initialised here: check the URI, the module and its configuration" +
+        refuse("there is no token that " + uri.text() +
+               " names; present: " + (present.empty() ? "none" : present) +
+               ". A missing token is never initialised here: check the URI, the module and its "
+               "configuration" +
                (hint.empty() ? "" : ". " + hint));
     }
-    refuse("more than one token is named by " + uri.text() + "; present: " + present + ". Add serial=… to the URI");
+    refuse("more than one token is named by " + uri.text() + "; present: " + present +
+           ". Add serial=… to the URI");
 }
 
 Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
                        const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log)
-    : module_(std::move(module)), uri_(std::move(uri)), pin_(pin), max_sessions_(max_sessions), log_(log) {
+    : module_(std::move(module)),
+      uri_(std::move(uri)),
+      pin_(pin),
+      max_sessions_(max_sessions),
+      log_(log) {
     if ((token.info.flags & CKF_USER_PIN_LOCKED) != 0) {
         refuse("the token's user PIN is locked; the security officer must set a new one");
     }
     if ((token.info.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
-        refuse("one login attempt is left before the token locks; it is left to a person: log in once by hand");
+        refuse(
+            "one login attempt is left before the token locks; it is left to a person: log in once "
+            "by hand");
     }
     connect(token.slot);
 }
@@ -67,26 +76,32 @@ void Connection::connect(CK_SLOT_ID slot) {
 }
 
 void Connection::log_in(const Session& anchor) {
-    if (pin_refused_) refuse("the token refused the PIN before; it is not tried again until a restart");
+    if (pin_refused_)
+        refuse("the token refused the PIN before; it is not tried again until a restart");
     const CK_RV code = anchor.log_in(pin_.expose());
     switch (code) {
         case CKR_OK:
-        case CKR_USER_ALREADY_LOGGED_IN: break;
+        case CKR_USER_ALREADY_LOGGED_IN:
+            break;
         case CKR_PIN_INCORRECT:
         case CKR_PIN_INVALID:
         case CKR_PIN_LEN_RANGE:
             pin_refused_ = true;
-            refuse("the token refused the user PIN; it was tried once. Check the PIN file before the next start",
-                   name_of(code));
+            refuse(
+                "the token refused the user PIN; it was tried once. Check the PIN file before the "
+                "next start",
+                name_of(code));
         case CKR_PIN_LOCKED:
             pin_refused_ = true;
-            refuse("the token's user PIN is locked; the security officer must set a new one", name_of(code));
+            refuse("the token's user PIN is locked; the security officer must set a new one",
+                   name_of(code));
         case CKR_PIN_EXPIRED:
             pin_refused_ = true;
             refuse("the token's user PIN has expired; set a new one", name_of(code));
         case CKR_USER_PIN_NOT_INITIALIZED:
             refuse("the token has no user PIN yet; finish its initialisation", name_of(code));
-        default: throw to_error(code, "C_Login");
+        default:
+            throw to_error(code, "C_Login");
     }
     if (anchor.info().state != CKS_RW_USER_FUNCTIONS) {
         refuse("another user than the token's normal user is logged in in this process");
@@ -104,14 +119,21 @@ bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
             if (pool_) pool_->drop_idle();
             return true;
         }
-        case ErrorClass::login_lost: log_in_again(); return true;
-        case ErrorClass::handles_stale: ++generation_; return true;
-        case ErrorClass::token_gone: reconnect(seen_epoch); return true;
+        case ErrorClass::login_lost:
+            log_in_again();
+            return true;
+        case ErrorClass::handles_stale:
+            ++generation_;
+            return true;
+        case ErrorClass::token_gone:
+            reconnect(seen_epoch);
+            return true;
         case ErrorClass::caller_fault:
         case ErrorClass::ambiguous:
         case ErrorClass::back_pressure:
         case ErrorClass::operator_latch:
-        case ErrorClass::against_contract: return false;
+        case ErrorClass::against_contract:
+            return false;
     }
     return false;
 }
@@ -134,7 +156,8 @@ void Connection::reconnect(std::uint64_t seen_epoch) {
     const std::unique_lock alone(connection_);
     if (module_->epoch() != seen_epoch && pool_) return;  // another thread was quicker
     const auto now = std::chrono::steady_clock::now();
-    if (now < next_reconnect_) throw to_error(CKR_TOKEN_NOT_PRESENT, "waiting before the next attempt to reconnect");
+    if (now < next_reconnect_)
+        throw to_error(CKR_TOKEN_NOT_PRESENT, "waiting before the next attempt to reconnect");
     next_reconnect_ = now + reconnect_pause;
     pool_.reset();
     anchor_.reset();

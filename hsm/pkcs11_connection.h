@@ -1,5 +1,5 @@
-// The connection with one token: which slot it is in, the one login, the sessions, and the ladder by which a
-// broken connection heals. Knows nothing of keys.
+// The connection with one token: which slot it is in, the one login, the sessions, and the ladder
+// by which a broken connection heals. Knows nothing of keys.
 #pragma once
 
 #include <atomic>
@@ -18,16 +18,16 @@
 
 namespace hsm {
 
-// The one token that `uri` names. Throws failed_precondition when there is none or more than one, listing
-// the tokens that are there; `hint` is added to the message then.
+// The one token that `uri` names. Throws failed_precondition when there is none or more than one,
+// listing the tokens that are there; `hint` is added to the message then.
 struct FoundToken {
     CK_SLOT_ID slot = 0;
     CK_TOKEN_INFO info{};
 };
 FoundToken find_token(const Module& module, const TokenUri& uri, const std::string& hint = {});
 
-// What an operation gets. `generation` says how long a key handle stays good: a handle that was looked up
-// under another generation must not be used.
+// What an operation gets. `generation` says how long a key handle stays good: a handle that was
+// looked up under another generation must not be used.
 struct Operation {
     Lease& lease;
     std::uint64_t generation;
@@ -40,14 +40,15 @@ struct Operation {
 //   session dead   the idle sessions are dropped
 //   login lost     one login on the anchor session, by one thread
 //   handles stale  a new generation
-//   token gone     C_Finalize, C_Initialize, the token found and logged in anew, by one thread, with no
+//   token gone     C_Finalize, C_Initialize, the token found and logged in anew, by one thread,
+//   with no
 //                  operation under way; at most once in `reconnect_pause`
 class Connection {
 public:
     // Opens the anchor session and logs in, once. `pin` and `log` must outlive the connection.
     // Throws failed_precondition: PIN refused, locked, not set, last attempt before a lock.
-    Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token, const base::SecretBytes& pin,
-               std::size_t max_sessions, base::Log& log);
+    Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
+               const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log);
 
     // One attempt, for what must not happen twice. Throws what `operation` throws.
     template <typename Work>
@@ -90,10 +91,12 @@ private:
     std::size_t max_sessions_;
     base::Log& log_;
 
-    std::shared_mutex connection_;  // shared: an operation is under way; exclusive: the connection is replaced
+    std::shared_mutex
+        connection_;  // shared: an operation is under way; exclusive: the connection is replaced
     std::atomic<std::uint64_t> generation_{1};
     std::chrono::steady_clock::time_point next_reconnect_;
-    // The anchor holds the login: it stays open as long as the connection. Null pool: not connected.
+    // The anchor holds the login: it stays open as long as the connection. Null pool: not
+    // connected.
     std::mutex login_;
     bool pin_refused_ = false;
     std::optional<Session> anchor_;

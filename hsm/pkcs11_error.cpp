@@ -14,11 +14,12 @@ struct Row {
 };
 
 // p11-kit's header stops at 2.40.
-constexpr CK_RV ckr_aead_decrypt_failed = 0x42;         // PKCS#11 3.0
-constexpr CK_RV ckr_operation_cancel_failed = 0x202;    // PKCS#11 3.0
+constexpr CK_RV ckr_aead_decrypt_failed = 0x42;       // PKCS#11 3.0
+constexpr CK_RV ckr_operation_cancel_failed = 0x202;  // PKCS#11 3.0
 
 // NOLINTNEXTLINE(bugprone-macro-parentheses): the name is made of the argument's own spelling
-#define ROW(code, error_class) Row{code, ErrorClass::error_class, #code}
+#define ROW(code, error_class) \
+    Row { code, ErrorClass::error_class, #code }
 constexpr std::array rows{
     ROW(CKR_ENCRYPTED_DATA_INVALID, caller_fault),
     ROW(CKR_ENCRYPTED_DATA_LEN_RANGE, caller_fault),
@@ -85,7 +86,8 @@ constexpr std::array rows{
 #undef ROW
 
 const Row* find_row(CK_RV code) noexcept {
-    const auto* row = std::find_if(rows.begin(), rows.end(), [&](const Row& each) { return each.code == code; });
+    const auto* row =
+        std::find_if(rows.begin(), rows.end(), [&](const Row& each) { return each.code == code; });
     return row == rows.end() ? nullptr : row;
 }
 
@@ -97,15 +99,23 @@ struct Meaning {
 Meaning meaning_of(ErrorClass error_class) noexcept {
     using base::ErrorCode;
     switch (error_class) {
-        case ErrorClass::caller_fault: return {ErrorCode::internal, "the token refused the data it was given"};
-        case ErrorClass::ambiguous: return {ErrorCode::unavailable, "the token could not do it"};
-        case ErrorClass::session_dead: return {ErrorCode::unavailable, "the session with the token ended"};
-        case ErrorClass::login_lost: return {ErrorCode::unavailable, "the login at the token was lost"};
-        case ErrorClass::handles_stale: return {ErrorCode::unavailable, "the token forgot the key for a moment"};
-        case ErrorClass::token_gone: return {ErrorCode::unavailable, "the token does not answer"};
-        case ErrorClass::back_pressure: return {ErrorCode::unavailable, "the token is busy"};
+        case ErrorClass::caller_fault:
+            return {ErrorCode::internal, "the token refused the data it was given"};
+        case ErrorClass::ambiguous:
+            return {ErrorCode::unavailable, "the token could not do it"};
+        case ErrorClass::session_dead:
+            return {ErrorCode::unavailable, "the session with the token ended"};
+        case ErrorClass::login_lost:
+            return {ErrorCode::unavailable, "the login at the token was lost"};
+        case ErrorClass::handles_stale:
+            return {ErrorCode::unavailable, "the token forgot the key for a moment"};
+        case ErrorClass::token_gone:
+            return {ErrorCode::unavailable, "the token does not answer"};
+        case ErrorClass::back_pressure:
+            return {ErrorCode::unavailable, "the token is busy"};
         case ErrorClass::operator_latch:
-            return {ErrorCode::failed_precondition, "the token needs an operator: its PIN, lock or write protection"};
+            return {ErrorCode::failed_precondition,
+                    "the token needs an operator: its PIN, lock or write protection"};
         case ErrorClass::against_contract:
             return {ErrorCode::internal, "the token and this program disagree about PKCS#11"};
     }

@@ -1,5 +1,5 @@
-// What a PKCS#11 return code means to us: its class decides both the recovery and the base::Error that a
-// caller sees. The table is in pkcs11_error.cpp; it is tested row by row.
+// What a PKCS#11 return code means to us: its class decides both the recovery and the base::Error
+// that a caller sees. The table is in pkcs11_error.cpp; it is tested row by row.
 #pragma once
 
 #include <string>
@@ -11,15 +11,15 @@
 namespace hsm {
 
 enum class ErrorClass {
-    caller_fault,       // the data was bad: nothing is wrong with session or token
-    ambiguous,          // a catch-all code; on a decrypt it is bad data unless a known answer fails too
-    session_dead,       // a new session helps
-    login_lost,         // one login on the anchor session helps
-    handles_stale,      // looking keys up again helps
-    token_gone,         // only a re-initialised module helps
-    back_pressure,      // the token is full or busy; waiting helps
-    operator_latch,     // a person must act; trying again may lock the token
-    against_contract,   // we or the module broke the standard; trying again can't help
+    caller_fault,   // the data was bad: nothing is wrong with session or token
+    ambiguous,      // a catch-all code; on a decrypt it is bad data unless a known answer fails too
+    session_dead,   // a new session helps
+    login_lost,     // one login on the anchor session helps
+    handles_stale,  // looking keys up again helps
+    token_gone,     // only a re-initialised module helps
+    back_pressure,  // the token is full or busy; waiting helps
+    operator_latch,    // a person must act; trying again may lock the token
+    against_contract,  // we or the module broke the standard; trying again can't help
 };
 
 // Codes that no row names are `ambiguous`: token trouble is never reported as bad input.
@@ -40,7 +40,8 @@ private:
     CK_RV rv_;
 };
 
-// The one translation of a return code: ErrorCode and message by class, code and call in the detail.
+// The one translation of a return code: ErrorCode and message by class, code and call in the
+// detail.
 Pkcs11Error to_error(CK_RV code, std::string_view call);
 
 // Throws to_error() unless `code` is CKR_OK.

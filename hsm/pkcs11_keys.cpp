@@ -25,7 +25,8 @@ std::unique_lock<std::mutex> KeyHandles::objects_lock() const {
     return serialise_ ? std::unique_lock(objects_) : std::unique_lock<std::mutex>();
 }
 
-std::optional<CK_OBJECT_HANDLE> KeyHandles::look_up(const Operation& operation, const KeyId& id) const {
+std::optional<CK_OBJECT_HANDLE> KeyHandles::look_up(const Operation& operation,
+                                                    const KeyId& id) const {
     const auto found = [&] {
         const auto lock = objects_lock();
         return operation.session().find(search_template(id), 2);
@@ -52,7 +53,8 @@ std::optional<CK_OBJECT_HANDLE> KeyHandles::find(const Operation& operation, con
     {
         const std::lock_guard lock(mutex_);
         const auto entry = entries_.find(id);
-        if (entry != entries_.end() && entry->second.generation == operation.generation) return entry->second.handle;
+        if (entry != entries_.end() && entry->second.generation == operation.generation)
+            return entry->second.handle;
     }
     const auto handle = look_up(operation, id);
     if (!handle) {
@@ -63,7 +65,8 @@ std::optional<CK_OBJECT_HANDLE> KeyHandles::find(const Operation& operation, con
     Entry entry{*handle, operation.generation, operation.epoch, {}};
     if (known) {
         if (!holds(operation, *handle, known->proof)) {
-            throw base::Error(base::ErrorCode::unavailable, "the token gave another key back under the same id",
+            throw base::Error(base::ErrorCode::unavailable,
+                              "the token gave another key back under the same id",
                               "CKA_ID " + id.to_string() + " does not open its known answer");
         }
         entry.proof = std::move(known->proof);
@@ -77,7 +80,8 @@ std::optional<CK_OBJECT_HANDLE> KeyHandles::find(const Operation& operation, con
 
 bool KeyHandles::answers(const Operation& operation, const KeyId& id) {
     const auto entry = cached(id);
-    return entry && entry->generation == operation.generation && holds(operation, entry->handle, entry->proof);
+    return entry && entry->generation == operation.generation &&
+           holds(operation, entry->handle, entry->proof);
 }
 
 void KeyHandles::forget(const KeyId& id) {

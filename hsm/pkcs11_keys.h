@@ -9,8 +9,8 @@
 
 namespace hsm {
 
-// A fresh IV from the token's generator. Throws internal when the generator gives zeros or the same twice in a row.
-// Safe to share between threads.
+// A fresh IV from the token's generator. Throws internal when the generator gives zeros or the same
+// twice in a row. Safe to share between threads.
 class IvSource {
 public:
     Iv draw(const Session& session);
@@ -22,20 +22,22 @@ private:
 
 // Safe to share between threads.
 //
-// After a re-initialisation a handle may point to another key. So each key, when first looked up, encrypts
-// a known answer (one encryption in a key's count), and a handle that is found in a later epoch of the module must
-// decrypt it before it is used.
+// After a re-initialisation a handle may point to another key. So each key, when first looked up,
+// encrypts a known answer (one encryption in a key's count), and a handle that is found in a later
+// epoch of the module must decrypt it before it is used.
 class KeyHandles {
 public:
-    // `serialise` is for SoftHSM, which fails when objects are made and searched for at the same time.
+    // `serialise` is for SoftHSM, which fails when objects are made and searched for at the same
+    // time.
     KeyHandles(IvSource& ivs, bool serialise) : ivs_(ivs), serialise_(serialise) {}
 
-    // The handle of the one key of that id; empty when there is none. Throws internal when there are several, and
-    // unavailable when the key does not prove to be the one that it was.
+    // The handle of the one key of that id; empty when there is none. Throws internal when there
+    // are several, and unavailable when the key does not prove to be the one that it was.
     std::optional<CK_OBJECT_HANDLE> find(const Operation& operation, const KeyId& id);
     // Looks in the token itself, past the cache.
     std::optional<CK_OBJECT_HANDLE> look_up(const Operation& operation, const KeyId& id) const;
-    // True when the key still answers as it did: the way to tell a bad ciphertext from a broken token.
+    // True when the key still answers as it did: the way to tell a bad ciphertext from a broken
+    // token.
     bool answers(const Operation& operation, const KeyId& id);
     void forget(const KeyId& id);
 

@@ -8,7 +8,8 @@ namespace hsm {
 namespace {
 
 [[noreturn]] void refuse(const std::filesystem::path& library, const std::string& why) {
-    throw base::Error(base::ErrorCode::failed_precondition, "PKCS#11 module " + library.string() + ": " + why);
+    throw base::Error(base::ErrorCode::failed_precondition,
+                      "PKCS#11 module " + library.string() + ": " + why);
 }
 
 // NSS declares one more member than the standard, behind pReserved: it must be there and null.
@@ -19,19 +20,25 @@ struct InitializeArguments {
 
 }  // namespace
 
-std::shared_ptr<Module> Module::load(const std::filesystem::path& library, std::string init_string) {
-    if (!std::filesystem::exists(library)) refuse(library, "there is no such file; install the token's driver");
-    // Never unloaded: modules leave threads and exit handlers behind that would then run in unmapped memory.
+std::shared_ptr<Module> Module::load(const std::filesystem::path& library,
+                                     std::string init_string) {
+    if (!std::filesystem::exists(library))
+        refuse(library, "there is no such file; install the token's driver");
+    // Never unloaded: modules leave threads and exit handlers behind that would then run in
+    // unmapped memory.
     void* handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) {
         const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): per thread in glibc
         refuse(library, std::string("can't be loaded: ") + (why == nullptr ? "unknown" : why));
     }
-    const auto get_function_list = reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
-    if (get_function_list == nullptr) refuse(library, "is not a PKCS#11 library (it has no C_GetFunctionList)");
+    const auto get_function_list =
+        reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
+    if (get_function_list == nullptr)
+        refuse(library, "is not a PKCS#11 library (it has no C_GetFunctionList)");
     CK_FUNCTION_LIST_PTR functions = nullptr;
     const CK_RV code = get_function_list(&functions);
-    if (code != CKR_OK || functions == nullptr) refuse(library, "C_GetFunctionList answers " + name_of(code));
+    if (code != CKR_OK || functions == nullptr)
+        refuse(library, "C_GetFunctionList answers " + name_of(code));
     return std::make_shared<Module>(functions, std::move(init_string));
 }
 
@@ -41,7 +48,8 @@ Module::Module(CK_FUNCTION_LIST_PTR functions, std::string init_string)
         initialise();
     } catch (const Pkcs11Error& error) {
         throw base::Error(base::ErrorCode::failed_precondition,
-                          "the PKCS#11 module does not start; check its own configuration and this user's rights to "
+                          "the PKCS#11 module does not start; check its own configuration and this "
+                          "user's rights to "
                           "its files (SoftHSM: softhsm2.conf and directories.tokendir)",
                           error.detail());
     }
@@ -52,7 +60,8 @@ Module::Module(CK_FUNCTION_LIST_PTR functions, std::string init_string)
     }
     manufacturer_ = trim_padding(info.manufacturerID);
     description_ = std::string(trim_padding(info.libraryDescription)) + " " +
-                   std::to_string(info.libraryVersion.major) + "." + std::to_string(info.libraryVersion.minor);
+                   std::to_string(info.libraryVersion.major) + "." +
+                   std::to_string(info.libraryVersion.minor);
 }
 
 Module::~Module() {
@@ -67,7 +76,8 @@ void Module::initialise() {
     const CK_RV code = functions_->C_Initialize(&arguments.standard);
     if (code == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
         throw base::Error(base::ErrorCode::failed_precondition,
-                          "the PKCS#11 module is in use by another part of this process", name_of(code));
+                          "the PKCS#11 module is in use by another part of this process",
+                          name_of(code));
     }
     check_call(code, "C_Initialize");
     initialised_ = true;

@@ -1,4 +1,5 @@
-// A PKCS#11 library in this process: loaded, initialised, finalised. Nothing here knows tokens or keys.
+// A PKCS#11 library in this process: loaded, initialised, finalised. Nothing here knows tokens or
+// keys.
 #pragma once
 
 #include <atomic>
@@ -12,15 +13,18 @@
 namespace hsm {
 
 // An initialised module. One per library and process; whoever uses it holds it by shared_ptr.
-// Thread rule: calls through functions() from any thread; reinitialise() with no other call under way.
+// Thread rule: calls through functions() from any thread; reinitialise() with no other call under
+// way.
 class Module {
 public:
     // Loads the library. `init_string` goes into C_Initialize's pReserved (NSS); empty means none.
-    // Throws failed_precondition: no such file, not a PKCS#11 library, already initialised by someone else, its own
-    // configuration wrong.
-    static std::shared_ptr<Module> load(const std::filesystem::path& library, std::string init_string);
+    // Throws failed_precondition: no such file, not a PKCS#11 library, already initialised by
+    // someone else, its own configuration wrong.
+    static std::shared_ptr<Module> load(const std::filesystem::path& library,
+                                        std::string init_string);
 
-    // Over a given function table, which must outlive the module: the seam where tests put faults in.
+    // Over a given function table, which must outlive the module: the seam where tests put faults
+    // in.
     Module(CK_FUNCTION_LIST_PTR functions, std::string init_string);
     ~Module();
     Module(const Module&) = delete;
@@ -32,8 +36,8 @@ public:
     // Counts initialisations. A handle is worth nothing in any epoch but its own.
     std::uint64_t epoch() const noexcept { return epoch_.load(); }
 
-    // C_Finalize and C_Initialize; a failing C_Finalize is passed over, since a dead module may well do so.
-    // Throws what C_Initialize answers; the next call tries again.
+    // C_Finalize and C_Initialize; a failing C_Finalize is passed over, since a dead module may
+    // well do so. Throws what C_Initialize answers; the next call tries again.
     void reinitialise();
 
     std::string manufacturer() const { return manufacturer_; }

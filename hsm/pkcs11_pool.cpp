@@ -39,7 +39,8 @@ Session SessionPool::take() {
     {
         std::unique_lock lock(mutex_);
         if (!freed_.wait_for(lock, patience_, [&] { return !idle_.empty() || open_ < max_; })) {
-            throw base::Error(base::ErrorCode::unavailable, "the token is busy", "every session stayed in use");
+            throw base::Error(base::ErrorCode::unavailable, "the token is busy",
+                              "every session stayed in use");
         }
         if (!idle_.empty()) {
             Session session = std::move(idle_.back());

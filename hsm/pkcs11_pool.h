@@ -1,5 +1,5 @@
-// A bounded pool of sessions. A session that saw a failure never comes back to it: some modules leave an
-// operation active behind an error, and such a session then fails for ever.
+// A bounded pool of sessions. A session that saw a failure never comes back to it: some modules
+// leave an operation active behind an error, and such a session then fails for ever.
 #pragma once
 
 #include <chrono>

@@ -7,13 +7,15 @@
 namespace hsm {
 namespace {
 
-std::optional<bool> read_flag(const Session& session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE type) {
+std::optional<bool> read_flag(const Session& session, CK_OBJECT_HANDLE key,
+                              CK_ATTRIBUTE_TYPE type) {
     const auto value = session.read_attribute(key, type);
     if (!value || value->size() != sizeof(CK_BBOOL)) return std::nullopt;
     return value->front() != CK_FALSE;
 }
 
-std::optional<CK_ULONG> read_number(const Session& session, CK_OBJECT_HANDLE key, CK_ATTRIBUTE_TYPE type) {
+std::optional<CK_ULONG> read_number(const Session& session, CK_OBJECT_HANDLE key,
+                                    CK_ATTRIBUTE_TYPE type) {
     const auto value = session.read_attribute(key, type);
     CK_ULONG number = 0;
     if (!value || value->size() != sizeof number) return std::nullopt;
@@ -63,7 +65,8 @@ AttributeTemplate generation_template(const KeyId& id, std::string_view label, K
         .flag(CKA_SIGN, false)
         .flag(CKA_VERIFY, false)
         .flag(CKA_WRAP_WITH_TRUSTED, restorable);
-    if (traits.knows_copyable_and_destroyable) attributes.flag(CKA_DESTROYABLE, true).flag(CKA_COPYABLE, false);
+    if (traits.knows_copyable_and_destroyable)
+        attributes.flag(CKA_DESTROYABLE, true).flag(CKA_COPYABLE, false);
     attributes.flag(CKA_MODIFIABLE, false);  // last: SoftHSM holds what follows against it
     return attributes;
 }
@@ -80,7 +83,8 @@ AttributeTemplate search_template() {
     return attributes;
 }
 
-KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key, const ModuleTraits& traits) {
+KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key,
+                              const ModuleTraits& traits) {
     const auto flag = [&](CK_ATTRIBUTE_TYPE type) { return read_flag(session, key, type); };
     KeyAttributes read;
     read.label = base::as_text(session.read_attribute(key, CKA_LABEL).value_or(base::Bytes()));
@@ -107,7 +111,8 @@ KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key, cons
         read.key_type = *type == CKK_AES ? "AES" : "CKK " + std::to_string(*type);
     }
     if (const auto mechanism = read_number(session, key, CKA_KEY_GEN_MECHANISM)) {
-        read.mechanism = *mechanism == CKM_AES_KEY_GEN ? "CKM_AES_KEY_GEN" : "CKM " + std::to_string(*mechanism);
+        read.mechanism =
+            *mechanism == CKM_AES_KEY_GEN ? "CKM_AES_KEY_GEN" : "CKM " + std::to_string(*mechanism);
     }
     read.check_value = session.read_attribute(key, CKA_CHECK_VALUE).value_or(base::Bytes());
     return read;
@@ -137,7 +142,9 @@ std::vector<std::string> differences(const KeyAttributes& attributes, KeyProfile
                     restorable ? Knowledge::required : Knowledge::when_known);
     if (attributes.key_type != "AES") comparison.complain("key_type", attributes.key_type);
     if (attributes.value_bytes != aes_key_bytes) {
-        comparison.complain("value_bytes", attributes.value_bytes ? std::to_string(*attributes.value_bytes) : "unknown");
+        comparison.complain("value_bytes", attributes.value_bytes
+                                               ? std::to_string(*attributes.value_bytes)
+                                               : "unknown");
     }
     if (!attributes.mechanism.empty() && attributes.mechanism != "CKM_AES_KEY_GEN") {
         comparison.complain("mechanism", attributes.mechanism);

@@ -9,11 +9,12 @@ namespace {
     throw base::Error(base::ErrorCode::failed_precondition, message, detail);
 }
 
-void require_mechanism(const Module& module, CK_SLOT_ID slot, CK_MECHANISM_TYPE mechanism, CK_FLAGS uses,
-                       const std::string& name) {
+void require_mechanism(const Module& module, CK_SLOT_ID slot, CK_MECHANISM_TYPE mechanism,
+                       CK_FLAGS uses, const std::string& name) {
     CK_MECHANISM_INFO info{};
     const CK_RV code = module->C_GetMechanismInfo(slot, mechanism, &info);
-    if (code == CKR_MECHANISM_INVALID) refuse("the token has no " + name + "; it can't hold master keys");
+    if (code == CKR_MECHANISM_INVALID)
+        refuse("the token has no " + name + "; it can't hold master keys");
     check_call(code, "C_GetMechanismInfo");
     if ((info.flags & uses) != uses) refuse("the token's " + name + " lacks a use that is needed");
 }
@@ -61,7 +62,9 @@ std::optional<CK_OBJECT_HANDLE> import_key(const Operation& operation, const bas
 
 CK_OBJECT_HANDLE generate_session_key(const Operation& operation) {
     AttributeTemplate attributes = session_key();
-    attributes.number(CKA_VALUE_LEN, aes_key_bytes).flag(CKA_SENSITIVE, true).flag(CKA_EXTRACTABLE, false);
+    attributes.number(CKA_VALUE_LEN, aes_key_bytes)
+        .flag(CKA_SENSITIVE, true)
+        .flag(CKA_EXTRACTABLE, false);
     return operation.session().generate_aes_key(attributes);
 }
 
@@ -70,10 +73,13 @@ void test_gcm(const Operation& operation) {
     const auto imported = import_key(operation, answer.key);
     const CK_OBJECT_HANDLE key = imported ? *imported : generate_session_key(operation);
     base::Bytes sealed = operation.session().encrypt(key, answer.iv, answer.aad, answer.plaintext);
-    if (imported && sealed != answer.ciphertext) refuse("the token's CKM_AES_GCM gives a wrong answer to a known question");
+    if (imported && sealed != answer.ciphertext)
+        refuse("the token's CKM_AES_GCM gives a wrong answer to a known question");
     base::SecretBytes opened;
-    check_call(operation.session().decrypt(key, answer.iv, answer.aad, sealed, opened), "C_Decrypt");
-    if (!opened.equals(answer.plaintext)) refuse("the token's CKM_AES_GCM does not decrypt what it encrypted");
+    check_call(operation.session().decrypt(key, answer.iv, answer.aad, sealed, opened),
+               "C_Decrypt");
+    if (!opened.equals(answer.plaintext))
+        refuse("the token's CKM_AES_GCM does not decrypt what it encrypted");
     operation.session().destroy_object(key);
 }
 

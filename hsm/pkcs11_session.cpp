@@ -27,7 +27,8 @@ CK_GCM_PARAMS gcm_parameters(const Iv& iv, base::ByteView aad) {
 Session::Session(std::shared_ptr<Module> module, CK_SLOT_ID slot)
     : module_(std::move(module)), epoch_(module_->epoch()) {
     // Always read-write: some modules have no read-only sessions at all.
-    check_call((*module_)->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &handle_),
+    check_call((*module_)->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
+                                         nullptr, &handle_),
                "C_OpenSession");
 }
 
@@ -50,7 +51,8 @@ Session& Session::operator=(Session&& other) noexcept {
 
 void Session::close() noexcept {
     // After a re-initialisation the same number may be somebody else's session.
-    if (handle_ != CK_INVALID_HANDLE && module_ && module_->epoch() == epoch_) (*module_)->C_CloseSession(handle_);
+    if (handle_ != CK_INVALID_HANDLE && module_ && module_->epoch() == epoch_)
+        (*module_)->C_CloseSession(handle_);
     handle_ = CK_INVALID_HANDLE;
 }
 
@@ -61,7 +63,8 @@ CK_SESSION_INFO Session::info() const {
 }
 
 void Session::require_login() const {
-    if (info().state != CKS_RW_USER_FUNCTIONS) throw to_error(CKR_USER_NOT_LOGGED_IN, "C_GetSessionInfo");
+    if (info().state != CKS_RW_USER_FUNCTIONS)
+        throw to_error(CKR_USER_NOT_LOGGED_IN, "C_GetSessionInfo");
 }
 
 CK_RV Session::log_in(base::ByteView pin) const {
@@ -69,7 +72,8 @@ CK_RV Session::log_in(base::ByteView pin) const {
 }
 
 std::vector<CK_OBJECT_HANDLE> Session::find(const AttributeTemplate& what, std::size_t max) const {
-    check_call((*module_)->C_FindObjectsInit(handle_, what.data(), what.size()), "C_FindObjectsInit");
+    check_call((*module_)->C_FindObjectsInit(handle_, what.data(), what.size()),
+               "C_FindObjectsInit");
     std::vector<CK_OBJECT_HANDLE> found;
     std::array<CK_OBJECT_HANDLE, find_batch> batch{};
     while (found.size() < max) {
@@ -77,8 +81,10 @@ std::vector<CK_OBJECT_HANDLE> Session::find(const AttributeTemplate& what, std::
         const CK_ULONG room = std::min(to_ck_ulong(max - found.size()), to_ck_ulong(batch.size()));
         check_call((*module_)->C_FindObjects(handle_, batch.data(), room, &count), "C_FindObjects");
         if (count == 0) break;
-        if (count > room) throw base::Error(base::ErrorCode::internal, "the token found more than was asked for");
-        found.insert(found.end(), batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(count));
+        if (count > room)
+            throw base::Error(base::ErrorCode::internal, "the token found more than was asked for");
+        found.insert(found.end(), batch.begin(),
+                     batch.begin() + static_cast<std::ptrdiff_t>(count));
     }
     check_call((*module_)->C_FindObjectsFinal(handle_), "C_FindObjectsFinal");
     return found;
@@ -87,14 +93,16 @@ std::vector<CK_OBJECT_HANDLE> Session::find(const AttributeTemplate& what, std::
 CK_OBJECT_HANDLE Session::generate_aes_key(const AttributeTemplate& attributes) const {
     CK_MECHANISM mechanism{CKM_AES_KEY_GEN, nullptr, 0};
     CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
-    check_call((*module_)->C_GenerateKey(handle_, &mechanism, attributes.data(), attributes.size(), &key),
-               "C_GenerateKey");
+    check_call(
+        (*module_)->C_GenerateKey(handle_, &mechanism, attributes.data(), attributes.size(), &key),
+        "C_GenerateKey");
     return key;
 }
 
 CK_OBJECT_HANDLE Session::create_object(const AttributeTemplate& attributes) const {
     CK_OBJECT_HANDLE object = CK_INVALID_HANDLE;
-    check_call((*module_)->C_CreateObject(handle_, attributes.data(), attributes.size(), &object), "C_CreateObject");
+    check_call((*module_)->C_CreateObject(handle_, attributes.data(), attributes.size(), &object),
+               "C_CreateObject");
     return object;
 }
 
@@ -102,7 +110,8 @@ void Session::destroy_object(CK_OBJECT_HANDLE object) const {
     check_call((*module_)->C_DestroyObject(handle_, object), "C_DestroyObject");
 }
 
-std::optional<base::Bytes> Session::read_attribute(CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type) const {
+std::optional<base::Bytes> Session::read_attribute(CK_OBJECT_HANDLE object,
+                                                   CK_ATTRIBUTE_TYPE type) const {
     const auto answer = [&](CK_ATTRIBUTE& attribute) -> bool {
         const CK_RV code = (*module_)->C_GetAttributeValue(handle_, object, &attribute, 1);
         if (code == CKR_ATTRIBUTE_TYPE_INVALID || code == CKR_ATTRIBUTE_SENSITIVE) return false;
@@ -114,17 +123,20 @@ std::optional<base::Bytes> Session::read_attribute(CK_OBJECT_HANDLE object, CK_A
     base::Bytes value(attribute.ulValueLen);
     attribute.pValue = to_ck_bytes(value);
     if (!answer(attribute)) return std::nullopt;
-    if (attribute.ulValueLen > value.size()) throw to_error(CKR_BUFFER_TOO_SMALL, "C_GetAttributeValue");
+    if (attribute.ulValueLen > value.size())
+        throw to_error(CKR_BUFFER_TOO_SMALL, "C_GetAttributeValue");
     value.resize(attribute.ulValueLen);
     return value;
 }
 
 void Session::random(std::span<std::uint8_t> out) const {
     if (out.empty()) return;
-    check_call((*module_)->C_GenerateRandom(handle_, out.data(), to_ck_ulong(out.size())), "C_GenerateRandom");
+    check_call((*module_)->C_GenerateRandom(handle_, out.data(), to_ck_ulong(out.size())),
+               "C_GenerateRandom");
 }
 
-base::Bytes Session::encrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad, base::ByteView plaintext) const {
+base::Bytes Session::encrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad,
+                             base::ByteView plaintext) const {
     CK_GCM_PARAMS parameters = gcm_parameters(iv, aad);
     CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
     check_call((*module_)->C_EncryptInit(handle_, &mechanism, key), "C_EncryptInit");
@@ -134,24 +146,28 @@ base::Bytes Session::encrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView 
                                      ciphertext.data(), &size),
                "C_Encrypt");
     if (size != ciphertext.size()) {
-        throw base::Error(base::ErrorCode::internal, "the token made a ciphertext of a wrong length");
+        throw base::Error(base::ErrorCode::internal,
+                          "the token made a ciphertext of a wrong length");
     }
     return ciphertext;
 }
 
-CK_RV Session::decrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad, base::ByteView ciphertext,
-                       base::SecretBytes& plaintext) const {
+CK_RV Session::decrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad,
+                       base::ByteView ciphertext, base::SecretBytes& plaintext) const {
     CK_GCM_PARAMS parameters = gcm_parameters(iv, aad);
     CK_MECHANISM mechanism{CKM_AES_GCM, &parameters, sizeof parameters};
-    if (const CK_RV code = (*module_)->C_DecryptInit(handle_, &mechanism, key); code != CKR_OK) return code;
+    if (const CK_RV code = (*module_)->C_DecryptInit(handle_, &mechanism, key); code != CKR_OK)
+        return code;
     // Modules want room for the tag too, although they do not write it.
     plaintext = base::SecretBytes(ciphertext.size());
     CK_ULONG size = to_ck_ulong(plaintext.size());
-    const CK_RV code = (*module_)->C_Decrypt(handle_, to_ck_bytes(ciphertext), to_ck_ulong(ciphertext.size()),
-                                             plaintext.expose_mutable().data(), &size);
+    const CK_RV code =
+        (*module_)->C_Decrypt(handle_, to_ck_bytes(ciphertext), to_ck_ulong(ciphertext.size()),
+                              plaintext.expose_mutable().data(), &size);
     if (code != CKR_OK) return code;
     if (size + tag_bytes != ciphertext.size()) {
-        throw base::Error(base::ErrorCode::internal, "the token made a plaintext of a wrong length");
+        throw base::Error(base::ErrorCode::internal,
+                          "the token made a plaintext of a wrong length");
     }
     plaintext.shrink(size);
     return CKR_OK;

@@ -1,5 +1,6 @@
-// One session with the token and the calls that we make on it, each checked. No policy and no recovery
-// here: every failure is thrown as Pkcs11Error, and whoever holds the session then throws it away.
+// One session with the token and the calls that we make on it, each checked. No policy and no
+// recovery here: every failure is thrown as Pkcs11Error, and whoever holds the session then throws
+// it away.
 #pragma once
 
 #include <memory>
@@ -15,8 +16,8 @@
 
 namespace hsm {
 
-// A read-write session. Never logs in or out in its destructor: login belongs to the token, not to a
-// session. Move-only, one thread at a time.
+// A read-write session. Never logs in or out in its destructor: login belongs to the token, not to
+// a session. Move-only, one thread at a time.
 class Session {
 public:
     Session(std::shared_ptr<Module> module, CK_SLOT_ID slot);
@@ -27,8 +28,8 @@ public:
     Session& operator=(const Session&) = delete;
 
     CK_SESSION_INFO info() const;
-    // Throws CKR_USER_NOT_LOGGED_IN unless this session sees private objects. A find answers "nothing there" without a
-    // login, so an absence counts only together with this.
+    // Throws CKR_USER_NOT_LOGGED_IN unless this session sees private objects. A find answers
+    // "nothing there" without a login, so an absence counts only together with this.
     void require_login() const;
     // CKR_OK or the module's answer; the caller decides what it means.
     CK_RV log_in(base::ByteView pin) const;
@@ -38,15 +39,18 @@ public:
     CK_OBJECT_HANDLE generate_aes_key(const AttributeTemplate& attributes) const;
     CK_OBJECT_HANDLE create_object(const AttributeTemplate& attributes) const;
     void destroy_object(CK_OBJECT_HANDLE object) const;
-    // One attribute by itself: one that the module does not know would spoil a batch. Empty when it is
-    // unknown, sensitive or has no value.
-    std::optional<base::Bytes> read_attribute(CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type) const;
+    // One attribute by itself: one that the module does not know would spoil a batch. Empty when it
+    // is unknown, sensitive or has no value.
+    std::optional<base::Bytes> read_attribute(CK_OBJECT_HANDLE object,
+                                              CK_ATTRIBUTE_TYPE type) const;
 
     void random(std::span<std::uint8_t> out) const;
 
     // AES-GCM with a 96-bit IV and a 128-bit tag, nothing else (NIST SP 800-38D 5.2.1.1).
-    base::Bytes encrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad, base::ByteView plaintext) const;
-    // CKR_OK and the plaintext, or the module's answer: what it means on a decrypt is not decided here.
+    base::Bytes encrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad,
+                        base::ByteView plaintext) const;
+    // CKR_OK and the plaintext, or the module's answer: what it means on a decrypt is not decided
+    // here.
     CK_RV decrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad, base::ByteView ciphertext,
                   base::SecretBytes& plaintext) const;
 

@@ -10,7 +10,8 @@ constexpr std::size_t max_label_bytes = 64;
 constexpr std::size_t max_listed_objects = 100'000;
 constexpr std::size_t readback_challenge_bytes = 32;
 
-[[noreturn]] void fail(base::ErrorCode code, const std::string& message, const std::string& detail = {}) {
+[[noreturn]] void fail(base::ErrorCode code, const std::string& message,
+                       const std::string& detail = {}) {
     throw base::Error(code, message, detail);
 }
 
@@ -31,8 +32,9 @@ TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_sof
 
 }  // namespace
 
-Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config, const base::SecretBytes& pin,
-                         std::unique_ptr<SoftHsmGuard> guard, Purpose purpose, base::Log& log)
+Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config,
+                         const base::SecretBytes& pin, std::unique_ptr<SoftHsmGuard> guard,
+                         Purpose purpose, base::Log& log)
     : pin_(pin.clone()),
       log_(log),
       module_(std::move(module)),
@@ -44,7 +46,8 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     info_ = describe(*module_, found.info, traits_.is_softhsm);
     if (guard_) guard_->before_login(info_.label, info_.serial);
     try {
-        connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_, config.max_sessions, log_);
+        connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_,
+                                                   config.max_sessions, log_);
     } catch (const base::Error& error) {
         const std::string hint = guard_ ? guard_->refused_pin_hint() : std::string();
         if (hint.empty() || error.code() != base::ErrorCode::failed_precondition) throw;
@@ -54,12 +57,17 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
 }
 
-KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) {
-    if (label.size() > max_label_bytes) fail(base::ErrorCode::invalid_argument, "a key's label has at most 64 bytes");
-    const auto one_at_a_time = guard_ ? std::unique_lock(generation_) : std::unique_lock<std::mutex>();
+KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view label,
+                                            KeyProfile profile) {
+    if (label.size() > max_label_bytes)
+        fail(base::ErrorCode::invalid_argument, "a key's label has at most 64 bytes");
+    const auto one_at_a_time =
+        guard_ ? std::unique_lock(generation_) : std::unique_lock<std::mutex>();
     // Also the moment in which a broken connection heals: the making itself has one attempt only.
-    if (connection_->repeatable([&](const Operation& operation) { return keys_.look_up(operation, id); })) {
-        fail(base::ErrorCode::already_exists, "the token has a key of that id", "CKA_ID " + id.to_string());
+    if (connection_->repeatable(
+            [&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+        fail(base::ErrorCode::already_exists, "the token has a key of that id",
+             "CKA_ID " + id.to_string());
     }
     connection_->once([&](const Operation& operation) {
         const auto lock = keys_.objects_lock();
@@ -67,7 +75,9 @@ KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view la
     });
     KeyAttributes attributes = connection_->repeatable([&](const Operation& operation) {
         const auto key = keys_.look_up(operation, id);
-        if (!key) fail(base::ErrorCode::internal, "the token lost the key that it just made", "CKA_ID " + id.to_string());
+        if (!key)
+            fail(base::ErrorCode::internal, "the token lost the key that it just made",
+                 "CKA_ID " + id.to_string());
         KeyAttributes read = read_attributes(operation.session(), *key, traits_);
         if (operation.session().read_attribute(*key, CKA_VALUE)) read.sensitive = false;
         return read;
@@ -77,17 +87,21 @@ KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view la
     return attributes;
 }
 
-void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes, KeyProfile profile) {
+void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
+                                           KeyProfile profile) {
     const auto wrong = differences(attributes, profile);
     if (wrong.empty()) return;
     std::string list;
     for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
-    log_.error("the token made a key that is not as ordered; it is destroyed, since nothing was encrypted under it",
-               {{"key", id.to_string()}, {"wrong", list}});
+    log_.error(
+        "the token made a key that is not as ordered; it is destroyed, since nothing was encrypted "
+        "under it",
+        {{"key", id.to_string()}, {"wrong", list}});
     try {
         destroy_key(id);
     } catch (const base::Error& error) {
-        log_.error("the key could not be destroyed", {{"key", id.to_string()}, {"error", error.what()}});
+        log_.error("the key could not be destroyed",
+                   {{"key", id.to_string()}, {"error", error.what()}});
     }
     fail(base::ErrorCode::internal, "the token made a key that is not as ordered", list);
 }
@@ -116,7 +130,8 @@ std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
         std::vector<KeyId> ids;
         const auto lock = keys_.objects_lock();
         operation.session().require_login();
-        for (const CK_OBJECT_HANDLE key : operation.session().find(search_template(), max_listed_objects)) {
+        for (const CK_OBJECT_HANDLE key :
+             operation.session().find(search_template(), max_listed_objects)) {
             const auto id = operation.session().read_attribute(key, CKA_ID);
             if (id && id->size() == KeyId::size) {
                 ids.push_back(KeyId::from_bytes(*id));
@@ -137,8 +152,10 @@ void Pkcs11Token::destroy_key(const KeyId& id) {
         operation.session().destroy_object(*key);
     });
     keys_.forget(id);
-    if (connection_->repeatable([&](const Operation& operation) { return keys_.look_up(operation, id); })) {
-        fail(base::ErrorCode::internal, "the token still has the key that it destroyed", "CKA_ID " + id.to_string());
+    if (connection_->repeatable(
+            [&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+        fail(base::ErrorCode::internal, "the token still has the key that it destroyed",
+             "CKA_ID " + id.to_string());
     }
     if (guard_) guard_->sync();
 }
@@ -159,15 +176,19 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
     });
 }
 
-std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE key,
-                                                   const DecryptItem& item) {
+std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, const KeyId& id,
+                                                   CK_OBJECT_HANDLE key, const DecryptItem& item) {
     base::SecretBytes plaintext;
-    const CK_RV code = operation.session().decrypt(key, item.iv, item.aad, item.ciphertext, plaintext);
+    const CK_RV code =
+        operation.session().decrypt(key, item.iv, item.aad, item.ciphertext, plaintext);
     if (code == CKR_OK) return plaintext;
     switch (classify(code)) {
-        case ErrorClass::caller_fault: operation.lease.renew(); return std::nullopt;
+        case ErrorClass::caller_fault:
+            operation.lease.renew();
+            return std::nullopt;
         case ErrorClass::ambiguous:
-            // SoftHSM says CKR_GENERAL_ERROR for a wrong tag. A known answer tells that from a broken token.
+            // SoftHSM says CKR_GENERAL_ERROR for a wrong tag. A known answer tells that from a
+            // broken token.
             operation.lease.renew();
             if (keys_.answers(operation, id)) return std::nullopt;
             throw to_error(code, "C_Decrypt, and a known answer failed too");
@@ -177,27 +198,32 @@ std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, c
         case ErrorClass::token_gone:
         case ErrorClass::back_pressure:
         case ErrorClass::operator_latch:
-        case ErrorClass::against_contract: break;
+        case ErrorClass::against_contract:
+            break;
     }
     throw to_error(code, "C_Decrypt");
 }
 
-base::SecretBytes Pkcs11Token::decrypt(const KeyId& id, const Iv& iv, base::ByteView aad, base::ByteView ciphertext) {
-    auto plaintext = connection_->repeatable([&](const Operation& operation) -> std::optional<base::SecretBytes> {
-        const CK_OBJECT_HANDLE key = require_key(operation, id);
-        if (ciphertext.size() < tag_bytes) return std::nullopt;
-        return open(operation, id, key, {id, iv, aad, ciphertext});
-    });
+base::SecretBytes Pkcs11Token::decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
+                                       base::ByteView ciphertext) {
+    auto plaintext = connection_->repeatable(
+        [&](const Operation& operation) -> std::optional<base::SecretBytes> {
+            const CK_OBJECT_HANDLE key = require_key(operation, id);
+            if (ciphertext.size() < tag_bytes) return std::nullopt;
+            return open(operation, id, key, {id, iv, aad, ciphertext});
+        });
     if (!plaintext) throw base::decryption_failed();
     return std::move(*plaintext);
 }
 
-std::vector<std::optional<base::SecretBytes>> Pkcs11Token::decrypt_many(std::span<const DecryptItem> items) {
+std::vector<std::optional<base::SecretBytes>> Pkcs11Token::decrypt_many(
+    std::span<const DecryptItem> items) {
     return connection_->repeatable([&](const Operation& operation) {
         std::vector<std::optional<base::SecretBytes>> opened;
         opened.reserve(items.size());
         for (const DecryptItem& item : items) {
-            const auto key = item.ciphertext.size() < tag_bytes ? std::nullopt : keys_.find(operation, item.key);
+            const auto key =
+                item.ciphertext.size() < tag_bytes ? std::nullopt : keys_.find(operation, item.key);
             opened.push_back(key ? open(operation, item.key, *key, item) : std::nullopt);
         }
         return opened;

@@ -14,29 +14,34 @@ class Pkcs11Token final : public Token {
 public:
     enum class Purpose { serve, read_back };
 
-    // As open_token(), over a module that is initialised already. `guard` is null unless the module is SoftHSM.
-    // To read back, nothing is tested at start.
-    Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config, const base::SecretBytes& pin,
-                std::unique_ptr<SoftHsmGuard> guard, Purpose purpose, base::Log& log);
+    // As open_token(), over a module that is initialised already. `guard` is null unless the module
+    // is SoftHSM. To read back, nothing is tested at start.
+    Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config,
+                const base::SecretBytes& pin, std::unique_ptr<SoftHsmGuard> guard, Purpose purpose,
+                base::Log& log);
 
     TokenInfo info() const override { return info_; }
-    KeyAttributes generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) override;
+    KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
+                                   KeyProfile profile) override;
     std::optional<KeyAttributes> find_key(const KeyId& id) override;
     std::vector<KeyId> list_keys(std::size_t* unnamed_objects) override;
     void destroy_key(const KeyId& id) override;
     Encrypted encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) override;
-    base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad, base::ByteView ciphertext) override;
-    std::vector<std::optional<base::SecretBytes>> decrypt_many(std::span<const DecryptItem> items) override;
+    base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
+                              base::ByteView ciphertext) override;
+    std::vector<std::optional<base::SecretBytes>> decrypt_many(
+        std::span<const DecryptItem> items) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override { connection_->check(); }
 
 private:
-    void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes, KeyProfile profile);
+    void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
+                                  KeyProfile profile);
     void make_durable(const KeyId& id);
     CK_OBJECT_HANDLE require_key(const Operation& operation, const KeyId& id);
     // Empty when the ciphertext does not open; throws for any other failure.
-    std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE key,
-                                          const DecryptItem& item);
+    std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,
+                                          CK_OBJECT_HANDLE key, const DecryptItem& item);
 
     // In the order of their building: what is below uses what is above.
     base::SecretBytes pin_;
@@ -55,7 +60,9 @@ private:
 std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenConfig& config,
                                   const base::SecretBytes& pin, base::Log& log);
 
-// For the read-back program: without guards, which belong to the process that serves, and without self-test.
-std::unique_ptr<Token> open_for_readback(const TokenConfig& config, const base::SecretBytes& pin, base::Log& log);
+// For the read-back program: without guards, which belong to the process that serves, and without
+// self-test.
+std::unique_ptr<Token> open_for_readback(const TokenConfig& config, const base::SecretBytes& pin,
+                                         base::Log& log);
 
 }  // namespace hsm

@@ -1,5 +1,5 @@
-// What is known of a module beyond the standard, by its maker. Each line is measured; a module that is not
-// named here gets the standard.
+// What is known of a module beyond the standard, by its maker. Each line is measured; a module that
+// is not named here gets the standard.
 #pragma once
 
 #include "hsm/pkcs11_module.h"
@@ -8,8 +8,8 @@ namespace hsm {
 
 struct ModuleTraits {
     bool is_softhsm = false;
-    // CKA_COPYABLE and CKA_DESTROYABLE may stand in a template. NSS can't store them in its database
-    // and answers CKR_GENERAL_ERROR.
+    // CKA_COPYABLE and CKA_DESTROYABLE may stand in a template. NSS can't store them in its
+    // database and answers CKR_GENERAL_ERROR.
     bool knows_copyable_and_destroyable = true;
     // CKA_LOCAL tells something. NSS's database answers false for keys that it generated itself.
     bool knows_local = true;

@@ -1,6 +1,6 @@
-// strongroom-key-readback: proves to kmsd, from a process of its own, that a new key is really in the token's
-// files. Reads one question from standard input, writes one answer, ends. Takes no arguments and reads no
-// environment; see hsm/readback_client.h.
+// strongroom-key-readback: proves to kmsd, from a process of its own, that a new key is really in
+// the token's files. Reads one question from standard input, writes one answer, ends. Takes no
+// arguments and reads no environment; see hsm/readback_client.h.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -54,7 +54,8 @@ Question parse_question(std::string_view text) {
     Question question;
     question.config.module = reader.required_string("module", max_path_bytes);
     question.config.uri = reader.required_string("uri", max_path_bytes);
-    question.config.init_string = reader.optional_string("init_string", max_path_bytes, 0).value_or("");
+    question.config.init_string =
+        reader.optional_string("init_string", max_path_bytes, 0).value_or("");
     question.config.softhsm_config = reader.required_string("softhsm_config", max_path_bytes);
     question.config.max_sessions = 1;
     auto pin = base::parse_base64_secret(reader.required_string("pin", max_path_bytes));
@@ -72,9 +73,12 @@ base::WipedString answer(const Question& question) {
     base::Log log("strongroom-key-readback", base::LogLevel::error);
     auto token = hsm::open_for_readback(question.config, question.pin, log);
     const auto attributes = token->find_key(question.key);
-    if (!attributes) throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
-    const base::SecretBytes plaintext = token->decrypt(question.key, question.iv, {}, question.ciphertext);
-    token.reset();  // finalised before the answer: who asked may then end this process at any moment
+    if (!attributes)
+        throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
+    const base::SecretBytes plaintext =
+        token->decrypt(question.key, question.iv, {}, question.ciphertext);
+    token
+        .reset();  // finalised before the answer: who asked may then end this process at any moment
     base::JsonWriter writer;
     writer.begin_object().name("plaintext").base64(plaintext.expose()).end_object();
     return writer.take();

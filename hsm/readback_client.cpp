@@ -26,7 +26,9 @@ constexpr std::size_t max_answer_bytes = 16UL * 1024;
     throw base::Error(base::ErrorCode::unavailable, "the new key could not be read back", detail);
 }
 
-[[noreturn]] void fail_errno(const char* what, int error) { fail(std::string(what) + ": " + std::strerror(error)); }
+[[noreturn]] void fail_errno(const char* what, int error) {
+    fail(std::string(what) + ": " + std::strerror(error));
+}
 
 class Descriptor {
 public:
@@ -46,8 +48,8 @@ private:
 
 class SpawnSettings {
 public:
-    // The child has `end` as its standard input and output, standard error as we have, nothing else open, and
-    // no signal blocked.
+    // The child has `end` as its standard input and output, standard error as we have, nothing else
+    // open, and no signal blocked.
     explicit SpawnSettings(int end) {
         sigset_t none;
         sigset_t pipe;
@@ -74,7 +76,8 @@ public:
     posix_spawnattr_t attributes_{};
 };
 
-// A child that ends when this ends, at the latest: its answer is all that we want, and it gives it as its last act.
+// A child that ends when this ends, at the latest: its answer is all that we want, and it gives it
+// as its last act.
 class Child {
 public:
     Child(const std::filesystem::path& program, int end) {
@@ -82,8 +85,9 @@ public:
         std::string name = program.string();
         std::array<char*, 2> arguments{name.data(), nullptr};
         std::array<char*, 1> environment{nullptr};  // what it must know, the question says
-        const int error = ::posix_spawn(&pid_, name.c_str(), &settings.actions_, &settings.attributes_,
-                                        arguments.data(), environment.data());
+        const int error =
+            ::posix_spawn(&pid_, name.c_str(), &settings.actions_, &settings.attributes_,
+                          arguments.data(), environment.data());
         if (error != 0) fail_errno(program.c_str(), error);
     }
     ~Child() {
@@ -131,8 +135,8 @@ base::WipedString receive(const Descriptor& socket, std::chrono::milliseconds pa
     base::WipedString answer(max_answer_bytes, '\0');
     std::size_t size = 0;
     for (;;) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline -
-                                                                                std::chrono::steady_clock::now());
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            deadline - std::chrono::steady_clock::now());
         if (left.count() <= 0) fail("the read-back program did not answer in time and was killed");
         pollfd ready{socket.get(), POLLIN, 0};
         const int count = ::poll(&ready, 1, static_cast<int>(left.count()));
@@ -153,9 +157,11 @@ void judge(const base::WipedString& answer, base::ByteView expected) {
     try {
         const base::JsonValue document = base::parse_json(answer);
         base::JsonReader reader(document);
-        if (const auto error = reader.optional_string("error", max_answer_bytes)) fail(std::string(*error));
+        if (const auto error = reader.optional_string("error", max_answer_bytes))
+            fail(std::string(*error));
         const base::Bytes plaintext = reader.required_base64("plaintext", max_answer_bytes);
-        if (!base::equal_constant_time(plaintext, expected)) fail("a second process decrypted something else");
+        if (!base::equal_constant_time(plaintext, expected))
+            fail("a second process decrypted something else");
     } catch (const base::Error& error) {
         if (error.code() == base::ErrorCode::unavailable) throw;
         fail(std::string("the read-back program's answer: ") + error.what());
@@ -164,10 +170,11 @@ void judge(const base::WipedString& answer, base::ByteView expected) {
 
 }  // namespace
 
-void read_back(const TokenConfig& config, const base::SecretBytes& pin, const ReadbackQuestion& question,
-               std::chrono::milliseconds patience) {
+void read_back(const TokenConfig& config, const base::SecretBytes& pin,
+               const ReadbackQuestion& question, std::chrono::milliseconds patience) {
     std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) fail_errno("socketpair", errno);
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+        fail_errno("socketpair", errno);
     const Descriptor ours(ends[0]);
     Descriptor theirs(ends[1]);
     const Child child(config.readback_program, theirs.get());

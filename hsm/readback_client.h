@@ -1,5 +1,6 @@
-// Has a second process prove that a new key is on disk: it opens the token anew and decrypts what this
-// process encrypted. The PIN goes over a socket pair, never through arguments or the environment.
+// Has a second process prove that a new key is on disk: it opens the token anew and decrypts what
+// this process encrypted. The PIN goes over a socket pair, never through arguments or the
+// environment.
 #pragma once
 
 #include <chrono>
@@ -11,13 +12,14 @@ namespace hsm {
 
 struct ReadbackQuestion {
     KeyId key;
-    Encrypted encrypted;     // of `expected`, with the AAD empty
+    Encrypted encrypted;  // of `expected`, with the AAD empty
     base::ByteView expected;
 };
 
-// Runs config.readback_program. Throws unavailable when it can't be started, does not answer within `patience` (it is
-// killed then) or does not find the key as it should be.
-void read_back(const TokenConfig& config, const base::SecretBytes& pin, const ReadbackQuestion& question,
+// Runs config.readback_program. Throws unavailable when it can't be started, does not answer within
+// `patience` (it is killed then) or does not find the key as it should be.
+void read_back(const TokenConfig& config, const base::SecretBytes& pin,
+               const ReadbackQuestion& question,
                std::chrono::milliseconds patience = std::chrono::seconds(10));
 
 }  // namespace hsm

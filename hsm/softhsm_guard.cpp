@@ -30,7 +30,8 @@ constexpr std::string_view copy_name = "token.object.copy";
 // As SoftHSM itself looks for it.
 std::filesystem::path find_configuration(const TokenConfig& config) {
     if (!config.softhsm_config.empty()) return std::filesystem::absolute(config.softhsm_config);
-    // NOLINTBEGIN(concurrency-mt-unsafe): read at start; nothing of ours writes the environment later
+    // NOLINTBEGIN(concurrency-mt-unsafe): read at start; nothing of ours writes the environment
+    // later
     if (const char* variable = std::getenv("SOFTHSM2_CONF"); variable != nullptr) return variable;
     if (const char* home = std::getenv("HOME"); home != nullptr) {
         const auto own = std::filesystem::path(home) / ".config/softhsm2/softhsm2.conf";
@@ -61,10 +62,14 @@ std::filesystem::path tokens_folder(const std::filesystem::path& configuration) 
         rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
         line = line.substr(0, line.find('#'));
         const auto equals = line.find('=');
-        if (equals == std::string_view::npos || trim(line.substr(0, equals)) != "directories.tokendir") continue;
+        if (equals == std::string_view::npos ||
+            trim(line.substr(0, equals)) != "directories.tokendir")
+            continue;
         found = trim(line.substr(equals + 1));
     }
-    if (found.empty()) refuse(configuration.string() + " has no directories.tokendir; SoftHSM's tokens can't be found");
+    if (found.empty())
+        refuse(configuration.string() +
+               " has no directories.tokendir; SoftHSM's tokens can't be found");
     return found;
 }
 
@@ -81,7 +86,8 @@ std::optional<SoftHsmTokenObject> parse(const std::optional<std::string>& conten
 }
 
 std::string restore_command(const std::filesystem::path& folder) {
-    return "cp -pf '" + (folder / copy_name).string() + "' '" + (folder / object_name).string() + "'";
+    return "cp -pf '" + (folder / copy_name).string() + "' '" + (folder / object_name).string() +
+           "'";
 }
 
 // What is wrong with `object`; empty when it is whole.
@@ -91,7 +97,9 @@ std::string problem(const std::optional<std::string>& content) {
     return "is damaged (" + std::to_string(content->size()) + " bytes)";
 }
 
-std::string why_errno() { return std::strerror(errno); }  // NOLINT(concurrency-mt-unsafe): glibc's is safe
+std::string why_errno() {
+    return std::strerror(errno);
+}  // NOLINT(concurrency-mt-unsafe): glibc's is safe
 
 }  // namespace
 
@@ -108,7 +116,8 @@ SoftHsmGuard::SoftHsmGuard(const TokenConfig& config, const Matches& matches, ba
     tokens_ = tokens_folder(config_.softhsm_config);
     std::error_code error;
     std::filesystem::directory_iterator folders(tokens_, error);
-    if (error) refuse("SoftHSM's token folder " + tokens_.string() + " can't be read: " + error.message());
+    if (error)
+        refuse("SoftHSM's token folder " + tokens_.string() + " can't be read: " + error.message());
     for (const auto& entry : folders) {
         if (!entry.is_directory(error)) continue;
         const auto object = content_of(entry.path() / object_name);
@@ -119,10 +128,13 @@ SoftHsmGuard::SoftHsmGuard(const TokenConfig& config, const Matches& matches, ba
         const std::string file = (entry.path() / object_name).string();
         const std::string why = read ? "names another token than its copy does" : problem(object);
         if (copy_is_ours) {
-            refuse(file + " " + why + ". Its keys are still there: stop everything that uses the token, run\n  " +
-                   restore_command(entry.path()) + "\nand start again. Do not initialise the token: that destroys it");
+            refuse(file + " " + why +
+                   ". Its keys are still there: stop everything that uses the token, run\n  " +
+                   restore_command(entry.path()) +
+                   "\nand start again. Do not initialise the token: that destroys it");
         }
-        hint_ += (hint_.empty() ? "" : "; ") + file + " " + why + " and has no copy to restore it from";
+        hint_ +=
+            (hint_.empty() ? "" : "; ") + file + " " + why + " and has no copy to restore it from";
     }
 }
 
@@ -132,15 +144,18 @@ void SoftHsmGuard::before_login(std::string_view label, std::string_view serial)
         if (object && object->label == label && object->serial == serial) folder_ = entry.path();
     }
     if (folder_.empty()) {
-        refuse("no folder of " + tokens_.string() + " holds the token; is another SoftHSM configuration in use?");
+        refuse("no folder of " + tokens_.string() +
+               " holds the token; is another SoftHSM configuration in use?");
     }
     const auto object = folder_ / object_name;
     if (::chmod(object.c_str(), read_only_mode) != 0) {
         refuse(object.string() + " can't be made read-only (mode 0400): " + why_errno());
     }
     if (::geteuid() == 0) {
-        log_.warning("SoftHSM's token file can't be guarded against root; a kill during a login may lose the token",
-                     {{"file", object.string()}});
+        log_.warning(
+            "SoftHSM's token file can't be guarded against root; a kill during a login may lose "
+            "the token",
+            {{"file", object.string()}});
     }
     if (!content_of(folder_ / copy_name)) after_login();
 }
@@ -165,12 +180,14 @@ void SoftHsmGuard::sync() const {
     const std::string why = synced ? "" : why_errno();
     if (folder >= 0) ::close(folder);
     if (!synced) {
-        throw base::Error(base::ErrorCode::unavailable, "the token's files can't be written to the disk",
+        throw base::Error(base::ErrorCode::unavailable,
+                          "the token's files can't be written to the disk",
                           folder_.string() + ": " + why);
     }
 }
 
-void SoftHsmGuard::make_durable(const base::SecretBytes& pin, const ReadbackQuestion& question) const {
+void SoftHsmGuard::make_durable(const base::SecretBytes& pin,
+                                const ReadbackQuestion& question) const {
     sync();
     if (!config_.readback_program.empty()) read_back(config_, pin, question);
 }

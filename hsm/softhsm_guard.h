@@ -13,24 +13,25 @@
 
 namespace hsm {
 
-// Points SoftHSM at its configuration (SOFTHSM2_CONF). Once, before the module is loaded: the environment
-// is not for threads.
+// Points SoftHSM at its configuration (SOFTHSM2_CONF). Once, before the module is loaded: the
+// environment is not for threads.
 void set_softhsm_configuration(const std::filesystem::path& file);
 
 // Not thread-safe, but for sync() and make_durable().
 class SoftHsmGuard {
 public:
-    // `matches(label, serial)` says whether a token is ours. Throws failed_precondition when the configuration
-    // can't be read, and when token.object of our token is missing, short or damaged: the message names
-    // the file and the command that restores it from the copy. Nothing is ever restored or initialised by itself.
+    // `matches(label, serial)` says whether a token is ours. Throws failed_precondition when the
+    // configuration can't be read, and when token.object of our token is missing, short or damaged:
+    // the message names the file and the command that restores it from the copy. Nothing is ever
+    // restored or initialised by itself.
     using Matches = std::function<bool(std::string_view label, std::string_view serial)>;
     SoftHsmGuard(const TokenConfig& config, const Matches& matches, base::Log& log);
 
     // For the message when no token matches: token folders that can't be read; else empty.
     std::string hint() const { return hint_; }
 
-    // Before the login: takes the right to write from token.object (it works against any user but root)
-    // and makes a first copy. Throws failed_precondition.
+    // Before the login: takes the right to write from token.object (it works against any user but
+    // root) and makes a first copy. Throws failed_precondition.
     void before_login(std::string_view label, std::string_view serial);
     // After the login, which proves the file good: keeps a durable copy of it.
     void after_login();
@@ -39,12 +40,12 @@ public:
 
     // Writes what SoftHSM left in the system's cache to the disk (syncfs). Throws unavailable.
     void sync() const;
-    // sync(), then, when a read-back program is configured, has `question` answered by a second process.
-    // Throws unavailable: the key must not be used then. Thread-safe.
+    // sync(), then, when a read-back program is configured, has `question` answered by a second
+    // process. Throws unavailable: the key must not be used then. Thread-safe.
     void make_durable(const base::SecretBytes& pin, const ReadbackQuestion& question) const;
 
 private:
-    TokenConfig config_;  // with softhsm_config filled in
+    TokenConfig config_;            // with softhsm_config filled in
     std::filesystem::path tokens_;  // directories.tokendir
     std::filesystem::path folder_;  // of our token
     std::string hint_;

@@ -36,13 +36,16 @@ public:
     // The bytes of a value of that kind.
     std::optional<base::ByteView> value(std::uint64_t kind) {
         switch (kind) {
-            case kind_boolean: return bytes(1);
-            case kind_number: return bytes(8);
+            case kind_boolean:
+                return bytes(1);
+            case kind_number:
+                return bytes(8);
             case kind_bytes: {
                 const auto size = number();
                 return size ? bytes(*size) : std::nullopt;
             }
-            default: return std::nullopt;
+            default:
+                return std::nullopt;
         }
     }
 
@@ -74,7 +77,8 @@ std::optional<SoftHsmTokenObject> parse_softhsm_token_object(base::ByteView file
         const auto attribute = attributes.find(needed);
         if (attribute == attributes.end() || attribute->second.empty()) return std::nullopt;
     }
-    return SoftHsmTokenObject{unpadded(attributes[token_label]), unpadded(attributes[token_serial])};
+    return SoftHsmTokenObject{unpadded(attributes[token_label]),
+                              unpadded(attributes[token_serial])};
 }
 
 }  // namespace hsm

@@ -4,8 +4,10 @@ namespace hsm {
 
 std::string_view to_string(KeyProfile profile) noexcept {
     switch (profile) {
-        case KeyProfile::sealed: return "sealed";
-        case KeyProfile::restorable: return "restorable";
+        case KeyProfile::sealed:
+            return "sealed";
+        case KeyProfile::restorable:
+            return "restorable";
     }
     return "sealed";
 }

@@ -1,5 +1,5 @@
-// SoftHSM's function table with faults in it. Entries of a PKCS#11 table are bare functions, so the faults are
-// kept in one place for the process; every test runs in a process of its own.
+// SoftHSM's function table with faults in it. Entries of a PKCS#11 table are bare functions, so the
+// faults are kept in one place for the process; every test runs in a process of its own.
 #pragma once
 
 #include <atomic>
@@ -34,8 +34,8 @@ struct Fault {
 struct FaultTable {
     static inline CK_FUNCTION_LIST real{};
     static inline CK_FUNCTION_LIST table{};
-    static inline Fault initialize, finalize, open_session, login, session_info, generate_key, find_init, encrypt_init,
-        encrypt, decrypt_init, decrypt, random, mechanism_info, attribute;
+    static inline Fault initialize, finalize, open_session, login, session_info, generate_key,
+        find_init, encrypt_init, encrypt, decrypt_init, decrypt, random, mechanism_info, attribute;
     static inline bool random_gives_zeros = false;
     static inline bool random_repeats = false;
 
@@ -58,45 +58,55 @@ private:
             const CK_RV answer = real.C_Finalize(reserved);
             return code != CKR_OK ? code : answer;
         };
-        table.C_OpenSession = [](CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application, CK_NOTIFY notify,
-                                 CK_SESSION_HANDLE* session) {
+        table.C_OpenSession = [](CK_SLOT_ID slot, CK_FLAGS flags, CK_VOID_PTR application,
+                                 CK_NOTIFY notify, CK_SESSION_HANDLE* session) {
             const CK_RV code = open_session.next();
-            return code != CKR_OK ? code : real.C_OpenSession(slot, flags, application, notify, session);
+            return code != CKR_OK ? code
+                                  : real.C_OpenSession(slot, flags, application, notify, session);
         };
-        table.C_Login = [](CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG size) {
+        table.C_Login = [](CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin,
+                           CK_ULONG size) {
             const CK_RV code = login.next();
             return code != CKR_OK ? code : real.C_Login(session, user, pin, size);
         };
-        table.C_GetMechanismInfo = [](CK_SLOT_ID slot, CK_MECHANISM_TYPE type, CK_MECHANISM_INFO* info) {
+        table.C_GetMechanismInfo = [](CK_SLOT_ID slot, CK_MECHANISM_TYPE type,
+                                      CK_MECHANISM_INFO* info) {
             const CK_RV code = mechanism_info.next();
             return code != CKR_OK ? code : real.C_GetMechanismInfo(slot, type, info);
         };
     }
 
     static void break_operations() {
-        table.C_GenerateKey = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_ATTRIBUTE* attributes,
-                                 CK_ULONG count, CK_OBJECT_HANDLE* key) {
+        table.C_GenerateKey = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism,
+                                 CK_ATTRIBUTE* attributes, CK_ULONG count, CK_OBJECT_HANDLE* key) {
             const CK_RV code = generate_key.next();
-            return code != CKR_OK ? code : real.C_GenerateKey(session, mechanism, attributes, count, key);
+            return code != CKR_OK ? code
+                                  : real.C_GenerateKey(session, mechanism, attributes, count, key);
         };
-        table.C_FindObjectsInit = [](CK_SESSION_HANDLE session, CK_ATTRIBUTE* attributes, CK_ULONG count) {
+        table.C_FindObjectsInit = [](CK_SESSION_HANDLE session, CK_ATTRIBUTE* attributes,
+                                     CK_ULONG count) {
             const CK_RV code = find_init.next();
             return code != CKR_OK ? code : real.C_FindObjectsInit(session, attributes, count);
         };
-        table.C_EncryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
+        table.C_EncryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism,
+                                 CK_OBJECT_HANDLE key) {
             const CK_RV code = encrypt_init.next();
             return code != CKR_OK ? code : real.C_EncryptInit(session, mechanism, key);
         };
-        // These two leave the operation active behind, as real modules do when a call fails before it reaches them.
-        table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+        // These two leave the operation active behind, as real modules do when a call fails before
+        // it reaches them.
+        table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out,
+                             CK_ULONG* room) {
             const CK_RV code = encrypt.next();
             return code != CKR_OK ? code : real.C_Encrypt(session, in, size, out, room);
         };
-        table.C_Decrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+        table.C_Decrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out,
+                             CK_ULONG* room) {
             const CK_RV code = decrypt.next();
             return code != CKR_OK ? code : real.C_Decrypt(session, in, size, out, room);
         };
-        table.C_DecryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
+        table.C_DecryptInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism,
+                                 CK_OBJECT_HANDLE key) {
             const CK_RV code = decrypt_init.next();
             return code != CKR_OK ? code : real.C_DecryptInit(session, mechanism, key);
         };
@@ -110,10 +120,11 @@ private:
             return real.C_GenerateRandom(session, out, size);
         };
         // A module that says that every key may be exported.
-        table.C_GetAttributeValue = [](CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* attributes,
-                                       CK_ULONG count) {
+        table.C_GetAttributeValue = [](CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
+                                       CK_ATTRIBUTE* attributes, CK_ULONG count) {
             const CK_RV answer = real.C_GetAttributeValue(session, object, attributes, count);
-            if (attributes->type == CKA_EXTRACTABLE && attributes->pValue != nullptr && attribute.next() != CKR_OK) {
+            if (attributes->type == CKA_EXTRACTABLE && attributes->pValue != nullptr &&
+                attribute.next() != CKR_OK) {
                 *static_cast<CK_BYTE*>(attributes->pValue) = CK_TRUE;
             }
             return answer;

@@ -12,7 +12,8 @@ struct Row {
     std::string name;
 };
 
-#define ROW(code, error_class, seen) Row{code, ErrorClass::error_class, base::ErrorCode::seen, #code}
+#define ROW(code, error_class, seen) \
+    Row { code, ErrorClass::error_class, base::ErrorCode::seen, #code }
 const std::vector<Row> rows{
     ROW(CKR_ENCRYPTED_DATA_INVALID, caller_fault, internal),
     ROW(CKR_ENCRYPTED_DATA_LEN_RANGE, caller_fault, internal),
@@ -74,7 +75,8 @@ TEST(Pkcs11Error, AnUnknownCodeIsTokenTroubleAndNeverBadInput) {
 }
 
 TEST(Pkcs11Error, TheMessageForCallersNamesNoPkcs11Code) {
-    for (const Row& row : rows) EXPECT_EQ(to_error(row.code, "C_Call").message().find("CKR"), std::string::npos);
+    for (const Row& row : rows)
+        EXPECT_EQ(to_error(row.code, "C_Call").message().find("CKR"), std::string::npos);
 }
 
 }  // namespace

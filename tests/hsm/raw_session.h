@@ -1,5 +1,5 @@
-// A session beside the Token's own, with bare PKCS#11 calls: what somebody could do who has the PIN. The module must be
-// initialised and logged in by an open Token.
+// A session beside the Token's own, with bare PKCS#11 calls: what somebody could do who has the
+// PIN. The module must be initialised and logged in by an open Token.
 #pragma once
 
 #include <dlfcn.h>
@@ -25,7 +25,8 @@ inline CK_FUNCTION_LIST_PTR raw_functions(const std::filesystem::path& library) 
 
 class RawSession {
 public:
-    explicit RawSession(const TokenFixture& fixture) : functions_(raw_functions(fixture.config().module)) {
+    explicit RawSession(const TokenFixture& fixture)
+        : functions_(raw_functions(fixture.config().module)) {
         std::vector<CK_SLOT_ID> slots(16);
         CK_ULONG count = slots.size();
         require(functions_->C_GetSlotList(CK_TRUE, slots.data(), &count));
@@ -34,8 +35,10 @@ public:
         for (const CK_SLOT_ID slot : slots) {
             CK_TOKEN_INFO info{};
             require(functions_->C_GetTokenInfo(slot, &info));
-            if (!std::string(reinterpret_cast<const char*>(info.label), 32).starts_with(label)) continue;
-            require(functions_->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session_));
+            if (!std::string(reinterpret_cast<const char*>(info.label), 32).starts_with(label))
+                continue;
+            require(functions_->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
+                                              nullptr, &session_));
             return;
         }
         throw std::runtime_error("no such token");
@@ -50,14 +53,19 @@ public:
         CK_BBOOL no = CK_FALSE;
         std::string name(id);
         CK_BBOOL* wraps = wrap ? &yes : &no;
-        std::vector<CK_ATTRIBUTE> attributes{{CKA_VALUE_LEN, &size, sizeof size}, {CKA_TOKEN, &yes, 1},
-                                             {CKA_PRIVATE, &yes, 1},              {CKA_SENSITIVE, &yes, 1},
-                                             {CKA_ENCRYPT, &yes, 1},              {CKA_DECRYPT, &yes, 1},
-                                             {CKA_WRAP, wraps, 1},                {CKA_UNWRAP, wraps, 1},
+        std::vector<CK_ATTRIBUTE> attributes{{CKA_VALUE_LEN, &size, sizeof size},
+                                             {CKA_TOKEN, &yes, 1},
+                                             {CKA_PRIVATE, &yes, 1},
+                                             {CKA_SENSITIVE, &yes, 1},
+                                             {CKA_ENCRYPT, &yes, 1},
+                                             {CKA_DECRYPT, &yes, 1},
+                                             {CKA_WRAP, wraps, 1},
+                                             {CKA_UNWRAP, wraps, 1},
                                              {CKA_ID, name.data(), name.size()}};
         CK_MECHANISM mechanism{CKM_AES_KEY_GEN, nullptr, 0};
         CK_OBJECT_HANDLE key = 0;
-        require(functions_->C_GenerateKey(session_, &mechanism, attributes.data(), attributes.size(), &key));
+        require(functions_->C_GenerateKey(session_, &mechanism, attributes.data(),
+                                          attributes.size(), &key));
         return key;
     }
 
@@ -73,7 +81,9 @@ public:
         return object;
     }
 
-    void destroy(CK_OBJECT_HANDLE object) const { require(functions_->C_DestroyObject(session_, object)); }
+    void destroy(CK_OBJECT_HANDLE object) const {
+        require(functions_->C_DestroyObject(session_, object));
+    }
 
     CK_RV read_value(CK_OBJECT_HANDLE object) const {
         base::Bytes value(64);

@@ -17,9 +17,12 @@ using hsm::KeyProfile;
 
 class SoftHsmGuard : public testing::Test {
 protected:
-    SoftHsmGuard() : object_(token_.token_object()), copy_(object_.parent_path() / "token.object.copy") {}
+    SoftHsmGuard()
+        : object_(token_.token_object()), copy_(object_.parent_path() / "token.object.copy") {}
 
-    std::unique_ptr<hsm::Token> open() { return hsm::open_token(token_.config(), token_.pin(), log_); }
+    std::unique_ptr<hsm::Token> open() {
+        return hsm::open_token(token_.config(), token_.pin(), log_);
+    }
     void overwrite(std::string_view content) {
         std::filesystem::remove(object_);
         std::ofstream(object_, std::ios::binary) << content;
@@ -34,7 +37,9 @@ protected:
         ADD_FAILURE() << "the token was opened";
         return {};
     }
-    static std::string content(const std::filesystem::path& file) { return base::read_file(file, 65536); }
+    static std::string content(const std::filesystem::path& file) {
+        return base::read_file(file, 65536);
+    }
 
     base::Log log_{"hsm_tests", base::LogLevel::error};
     SoftHsmToken token_;
@@ -70,8 +75,9 @@ TEST_F(SoftHsmGuard, EveryLossOfTheTokenFileIsNamedWithTheCommandThatRestoresIt)
     const std::string whole = content(copy_);
     std::string another = whole;
     another.replace(another.find("strongroom"), 6, "foreig");
-    for (const std::string& damaged : {std::string(), whole.substr(0, 8), whole.substr(0, 100), whole.substr(0, 200),
-                                       whole.substr(0, whole.size() - 1), whole + "x", std::string(whole.size(), '\0'), another}) {
+    for (const std::string& damaged : {std::string(), whole.substr(0, 8), whole.substr(0, 100),
+                                       whole.substr(0, 200), whole.substr(0, whole.size() - 1),
+                                       whole + "x", std::string(whole.size(), '\0'), another}) {
         overwrite(damaged);
         const std::string message = message_of_refusal();
         EXPECT_NE(message.find(object_.string()), std::string::npos) << message;
@@ -108,7 +114,8 @@ TEST_F(SoftHsmGuard, ALossBeforeTheFirstCopyIsNamedToo) {
 
 TEST_F(SoftHsmGuard, AConfigurationWithoutATokenFolderIsRefused) {
     auto config = token_.config();
-    for (const std::string text : {"log.level = ERROR\n", "directories.tokendir = /nowhere/at/all\n"}) {
+    for (const std::string text :
+         {"log.level = ERROR\n", "directories.tokendir = /nowhere/at/all\n"}) {
         std::ofstream(config.softhsm_config) << text;
         EXPECT_ERROR(failed_precondition, hsm::open_token(config, token_.pin(), log_));
     }
@@ -123,7 +130,8 @@ TEST(SoftHsmObjectFile, EveryTruncationIsSeen) {
     ASSERT_TRUE(read.has_value());
     EXPECT_EQ(read->label, "strongroom");
     for (std::size_t size = 0; size < whole.size(); ++size) {
-        EXPECT_FALSE(hsm::parse_softhsm_token_object(base::as_bytes(whole).first(size)).has_value()) << size;
+        EXPECT_FALSE(hsm::parse_softhsm_token_object(base::as_bytes(whole).first(size)).has_value())
+            << size;
     }
 }
 

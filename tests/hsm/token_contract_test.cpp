@@ -40,7 +40,8 @@ TYPED_TEST(TokenContract, WhatWasEncryptedDecrypts) {
         base::Bytes plaintext(size, 0x5a);
         const auto encrypted = this->token_->encrypt(key, as_bytes("context"), plaintext);
         EXPECT_EQ(encrypted.ciphertext.size(), size + hsm::tag_bytes);
-        const auto opened = this->token_->decrypt(key, encrypted.iv, as_bytes("context"), encrypted.ciphertext);
+        const auto opened =
+            this->token_->decrypt(key, encrypted.iv, as_bytes("context"), encrypted.ciphertext);
         EXPECT_TRUE(opened.equals(plaintext)) << size;
     }
 }
@@ -58,14 +59,18 @@ TYPED_TEST(TokenContract, EveryFlippedBitIsAnIntegrityFailure) {
     for (std::size_t bit = 0; bit < encrypted.ciphertext.size() * 8; ++bit) {
         auto flipped = encrypted.ciphertext;
         flipped[bit / 8] = static_cast<std::uint8_t>(flipped[bit / 8] ^ (1U << (bit % 8)));
-        EXPECT_ERROR(integrity_failure, this->token_->decrypt(key, encrypted.iv, as_bytes("aad"), flipped));
+        EXPECT_ERROR(integrity_failure,
+                     this->token_->decrypt(key, encrypted.iv, as_bytes("aad"), flipped));
     }
     for (std::size_t bit = 0; bit < hsm::iv_bytes * 8; ++bit) {
         auto iv = encrypted.iv;
         iv[bit / 8] = static_cast<std::uint8_t>(iv[bit / 8] ^ (1U << (bit % 8)));
-        EXPECT_ERROR(integrity_failure, this->token_->decrypt(key, iv, as_bytes("aad"), encrypted.ciphertext));
+        EXPECT_ERROR(integrity_failure,
+                     this->token_->decrypt(key, iv, as_bytes("aad"), encrypted.ciphertext));
     }
-    EXPECT_EQ(this->token_->decrypt(key, encrypted.iv, as_bytes("aad"), encrypted.ciphertext).expose_text(), "secret");
+    EXPECT_EQ(this->token_->decrypt(key, encrypted.iv, as_bytes("aad"), encrypted.ciphertext)
+                  .expose_text(),
+              "secret");
 }
 
 TYPED_TEST(TokenContract, EveryTruncationAndExtensionIsAnIntegrityFailure) {
@@ -73,7 +78,8 @@ TYPED_TEST(TokenContract, EveryTruncationAndExtensionIsAnIntegrityFailure) {
     const auto encrypted = this->token_->encrypt(key, {}, as_bytes("secret"));
     for (std::size_t size = 0; size < encrypted.ciphertext.size(); ++size) {
         EXPECT_ERROR(integrity_failure,
-                     this->token_->decrypt(key, encrypted.iv, {}, base::ByteView(encrypted.ciphertext).first(size)));
+                     this->token_->decrypt(key, encrypted.iv, {},
+                                           base::ByteView(encrypted.ciphertext).first(size)));
     }
     auto longer = encrypted.ciphertext;
     longer.push_back(0);
@@ -85,11 +91,14 @@ TYPED_TEST(TokenContract, AnotherContextOrKeyIsAnIntegrityFailureOfTheSameWordin
     const KeyId other = this->make_key();
     const auto encrypted = this->token_->encrypt(key, as_bytes("one"), as_bytes("secret"));
     const std::string wording = base::decryption_failed().message();
+    EXPECT_ERROR_SAYING(
+        integrity_failure, wording,
+        this->token_->decrypt(key, encrypted.iv, as_bytes("two"), encrypted.ciphertext));
     EXPECT_ERROR_SAYING(integrity_failure, wording,
-                        this->token_->decrypt(key, encrypted.iv, as_bytes("two"), encrypted.ciphertext));
-    EXPECT_ERROR_SAYING(integrity_failure, wording, this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext));
-    EXPECT_ERROR_SAYING(integrity_failure, wording,
-                        this->token_->decrypt(other, encrypted.iv, as_bytes("one"), encrypted.ciphertext));
+                        this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext));
+    EXPECT_ERROR_SAYING(
+        integrity_failure, wording,
+        this->token_->decrypt(other, encrypted.iv, as_bytes("one"), encrypted.ciphertext));
 }
 
 TYPED_TEST(TokenContract, ABatchGivesEachItemItsOwnResult) {
@@ -97,8 +106,10 @@ TYPED_TEST(TokenContract, ABatchGivesEachItemItsOwnResult) {
     const auto one = this->token_->encrypt(key, as_bytes("1"), as_bytes("one"));
     const auto two = this->token_->encrypt(key, as_bytes("2"), as_bytes("two"));
     const std::vector<hsm::DecryptItem> items{
-        {key, one.iv, as_bytes("1"), one.ciphertext},           {key, one.iv, as_bytes("2"), one.ciphertext},
-        {KeyId::random(), one.iv, as_bytes("1"), one.ciphertext}, {key, one.iv, as_bytes("1"), as_bytes("short")},
+        {key, one.iv, as_bytes("1"), one.ciphertext},
+        {key, one.iv, as_bytes("2"), one.ciphertext},
+        {KeyId::random(), one.iv, as_bytes("1"), one.ciphertext},
+        {key, one.iv, as_bytes("1"), as_bytes("short")},
         {key, two.iv, as_bytes("2"), two.ciphertext},
     };
     const auto opened = this->token_->decrypt_many(items);
@@ -124,7 +135,8 @@ TYPED_TEST(TokenContract, ASealedKeyCanNotLeaveAndDoesOneThing) {
     EXPECT_EQ(key.never_extractable, true);
     EXPECT_EQ(key.encrypt, true);
     EXPECT_EQ(key.decrypt, true);
-    for (const auto& use : {key.wrap, key.unwrap, key.derive, key.sign, key.verify, key.modifiable}) {
+    for (const auto& use :
+         {key.wrap, key.unwrap, key.derive, key.sign, key.verify, key.modifiable}) {
         EXPECT_EQ(use, false);
     }
     EXPECT_NE(key.copyable, true);
@@ -138,7 +150,8 @@ TYPED_TEST(TokenContract, ARestorableKeyLeavesOnlyUnderATrustedKey) {
     EXPECT_EQ(key.extractable, true);
     EXPECT_EQ(key.wrap_with_trusted, true);
     EXPECT_EQ(key.never_extractable, false);
-    for (const auto& use : {key.wrap, key.unwrap, key.derive, key.sign, key.verify, key.modifiable}) {
+    for (const auto& use :
+         {key.wrap, key.unwrap, key.derive, key.sign, key.verify, key.modifiable}) {
         EXPECT_EQ(use, false);
     }
 }
@@ -150,10 +163,12 @@ TYPED_TEST(TokenContract, ASecondKeyOfTheSameIdAlreadyExists) {
 }
 
 TYPED_TEST(TokenContract, ALabelOverSixtyFourBytesIsRefused) {
-    EXPECT_ERROR(invalid_argument,
-                 this->token_->generate_aes_key(KeyId::random(), std::string(65, 'x'), KeyProfile::sealed));
-    EXPECT_EQ(this->token_->generate_aes_key(KeyId::random(), std::string(64, 'x'), KeyProfile::sealed).label.size(),
-              64U);
+    EXPECT_ERROR(invalid_argument, this->token_->generate_aes_key(
+                                       KeyId::random(), std::string(65, 'x'), KeyProfile::sealed));
+    EXPECT_EQ(
+        this->token_->generate_aes_key(KeyId::random(), std::string(64, 'x'), KeyProfile::sealed)
+            .label.size(),
+        64U);
 }
 
 TYPED_TEST(TokenContract, AnUnknownKeyIsNotFound) {
@@ -186,7 +201,8 @@ TYPED_TEST(TokenContract, ADestroyedKeyIsGone) {
 }
 
 TYPED_TEST(TokenContract, TwoObjectsOfOneIdAreInternal) {
-    if (!this->token_->info().is_softhsm) GTEST_SKIP() << "NSS replaces the first object by the second";
+    if (!this->token_->info().is_softhsm)
+        GTEST_SKIP() << "NSS replaces the first object by the second";
     const KeyId key = this->make_key();
     {
         const RawSession raw(this->fixture_);
@@ -201,7 +217,8 @@ TYPED_TEST(TokenContract, KeysOutliveTheProcess) {
     const auto encrypted = this->token_->encrypt(key, {}, as_bytes("secret"));
     this->token_.reset();
     this->token_ = hsm::open_token(this->fixture_.config(), this->fixture_.pin(), this->log_);
-    EXPECT_EQ(this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext).expose_text(), "secret");
+    EXPECT_EQ(this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext).expose_text(),
+              "secret");
 }
 
 TYPED_TEST(TokenContract, TheValueOfAKeyCanNotBeRead) {
@@ -228,7 +245,8 @@ TYPED_TEST(TokenContract, AKeyCanNotBeWeakened) {
 }
 
 TYPED_TEST(TokenContract, ARestorableKeyIsNotWrappedUnderAnyKey) {
-    if (!this->token_->info().is_softhsm) GTEST_SKIP() << "NSS keeps CKA_WRAP_WITH_TRUSTED but does not obey it";
+    if (!this->token_->info().is_softhsm)
+        GTEST_SKIP() << "NSS keeps CKA_WRAP_WITH_TRUSTED but does not obey it";
     const KeyId key = this->make_key(KeyProfile::restorable);
     const RawSession raw(this->fixture_);
     EXPECT_NE(raw.wrap_under_new_key(raw.find(key)), CKR_OK);
@@ -257,11 +275,14 @@ TYPED_TEST(TokenContract, ManyThreadsMakeAndUseKeysAtOnce) {
                 }
                 for (int round = 0; round < 25; ++round) {
                     const std::string text = std::to_string(thread) + "/" + std::to_string(round);
-                    const auto encrypted = this->token_->encrypt(key, as_bytes(text), as_bytes(text));
-                    const auto opened = this->token_->decrypt(key, encrypted.iv, as_bytes(text), encrypted.ciphertext);
+                    const auto encrypted =
+                        this->token_->encrypt(key, as_bytes(text), as_bytes(text));
+                    const auto opened = this->token_->decrypt(key, encrypted.iv, as_bytes(text),
+                                                              encrypted.ciphertext);
                     if (opened.expose_text() != text) ++wrong;
                     try {
-                        static_cast<void>(this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext));
+                        static_cast<void>(
+                            this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext));
                         ++wrong;
                     } catch (const base::Error& error) {
                         if (error.code() != base::ErrorCode::integrity_failure) ++wrong;

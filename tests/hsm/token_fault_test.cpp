@@ -1,4 +1,5 @@
-// What a Token does when the module fails: every class of error, through a broken function table over SoftHSM.
+// What a Token does when the module fails: every class of error, through a broken function table
+// over SoftHSM.
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -22,11 +23,14 @@ protected:
         token_->generate_aes_key(key_, "", KeyProfile::sealed);
         sealed_ = token_->encrypt(key_, {}, as_bytes("secret"));
     }
-    std::string open() { return std::string(token_->decrypt(key_, sealed_.iv, {}, sealed_.ciphertext).expose_text()); }
+    std::string open() {
+        return std::string(token_->decrypt(key_, sealed_.iv, {}, sealed_.ciphertext).expose_text());
+    }
 
     base::Log log_{"hsm_tests", base::LogLevel::error};
     SoftHsmToken fixture_;
-    std::unique_ptr<hsm::Token> token_ = hsm::open_token(Faults::module(), fixture_.config(), fixture_.pin(), log_);
+    std::unique_ptr<hsm::Token> token_ =
+        hsm::open_token(Faults::module(), fixture_.config(), fixture_.pin(), log_);
     KeyId key_;
     hsm::Encrypted sealed_;
 };
@@ -66,7 +70,8 @@ TEST_F(TokenFault, ALostLoginIsMadeOnceMoreByOneThread) {
         CK_SLOT_ID slots[8];
         CK_ULONG count = 8;
         Faults::real.C_GetSlotList(CK_TRUE, slots, &count);
-        ASSERT_EQ(Faults::real.C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session),
+        ASSERT_EQ(Faults::real.C_OpenSession(slots[0], CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
+                                             nullptr, &session),
                   CKR_OK);
         ASSERT_EQ(Faults::real.C_Logout(session), CKR_OK);
     }
@@ -102,7 +107,8 @@ TEST_F(TokenFault, AStaleHandleIsLookedUpAgain) {
 }
 
 TEST_F(TokenFault, ATokenThatWentAwayIsTakenBack) {
-    for (const CK_RV code : {CKR_DEVICE_REMOVED, CKR_DEVICE_ERROR, CKR_TOKEN_NOT_PRESENT, CKR_CRYPTOKI_NOT_INITIALIZED}) {
+    for (const CK_RV code : {CKR_DEVICE_REMOVED, CKR_DEVICE_ERROR, CKR_TOKEN_NOT_PRESENT,
+                             CKR_CRYPTOKI_NOT_INITIALIZED}) {
         Faults::initialize.calls = 0;
         Faults::decrypt.strike(code);
         const auto bound = std::chrono::steady_clock::now() + std::chrono::seconds(5);
@@ -158,7 +164,8 @@ TEST_F(TokenFault, ABadCiphertextNeverReconnectsOrLogsIn) {
     Faults::login.calls = 0;
     auto bad = sealed_.ciphertext;
     bad.back() ^= 1U;
-    for (int i = 0; i < 300; ++i) EXPECT_ERROR(integrity_failure, token_->decrypt(key_, sealed_.iv, {}, bad));
+    for (int i = 0; i < 300; ++i)
+        EXPECT_ERROR(integrity_failure, token_->decrypt(key_, sealed_.iv, {}, bad));
     EXPECT_EQ(Faults::initialize.calls, 0);
     EXPECT_EQ(Faults::login.calls, 0);
 }
@@ -168,7 +175,8 @@ TEST_F(TokenFault, ACatchAllCodeIsBadDataWhenAKnownAnswerStillWorks) {
         Faults::decrypt.strike(code);
         EXPECT_ERROR(integrity_failure, open());
     }
-    for (const CK_RV code : {CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID}) {
+    for (const CK_RV code :
+         {CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_DATA_INVALID}) {
         Faults::decrypt.strike(code);
         EXPECT_ERROR(integrity_failure, open());
     }
@@ -182,7 +190,8 @@ TEST_F(TokenFault, ACatchAllCodeIsTokenTroubleWhenAKnownAnswerFailsToo) {
 }
 
 TEST_F(TokenFault, AnOperationLeftActiveNeverSticks) {
-    // Each failure leaves C_Encrypt's operation active in its session; a session that came back would fail for ever.
+    // Each failure leaves C_Encrypt's operation active in its session; a session that came back
+    // would fail for ever.
     for (int i = 0; i < 50; ++i) {
         Faults::encrypt.strike(CKR_FUNCTION_FAILED);
         EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x")));
@@ -204,14 +213,17 @@ TEST_F(TokenFault, AFullTokenIsUnavailable) {
 
 TEST_F(TokenFault, AWriteProtectedTokenNeedsAnOperator) {
     Faults::generate_key.strike(CKR_TOKEN_WRITE_PROTECTED);
-    EXPECT_ERROR(failed_precondition, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    EXPECT_ERROR(failed_precondition,
+                 token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
 }
 
 TEST_F(TokenFault, AKeyIsNeverMadeTwice) {
-    for (const CK_RV code : {CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN, CKR_GENERAL_ERROR, CKR_DEVICE_REMOVED}) {
+    for (const CK_RV code :
+         {CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN, CKR_GENERAL_ERROR, CKR_DEVICE_REMOVED}) {
         Faults::generate_key.strike(code);
         Faults::generate_key.calls = 0;
-        EXPECT_ERROR(unavailable, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+        EXPECT_ERROR(unavailable,
+                     token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
         EXPECT_EQ(Faults::generate_key.calls, 1);
     }
 }

@@ -50,7 +50,8 @@ TEST_F(TokenStart, AnExpiredOrMissingPinIsNamed) {
 TEST_F(TokenStart, AnotherLoginOfThisProcessCountsAsSuccess) {
     Faults::login.strike(CKR_OK, 0);
     auto module = Faults::module();
-    Faults::table.C_Login = [](CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin, CK_ULONG size) {
+    Faults::table.C_Login = [](CK_SESSION_HANDLE session, CK_USER_TYPE user, CK_UTF8CHAR_PTR pin,
+                               CK_ULONG size) {
         const CK_RV code = Faults::real.C_Login(session, user, pin, size);
         return code == CKR_OK ? CK_RV{CKR_USER_ALREADY_LOGGED_IN} : code;
     };
@@ -80,8 +81,10 @@ TEST_F(TokenStart, AModuleInUseByAnotherPartOfTheProcessIsRefused) {
 }
 
 TEST_F(TokenStart, AMissingTokenListsWhatIsThereAndInitialisesNothing) {
-    EXPECT_ERROR_SAYING(failed_precondition, "token=strongroom;serial=", open_with_uri("pkcs11:token=another"));
-    EXPECT_ERROR_SAYING(failed_precondition, "never initialised", open_with_uri("pkcs11:serial=0123"));
+    EXPECT_ERROR_SAYING(failed_precondition,
+                        "token=strongroom;serial=", open_with_uri("pkcs11:token=another"));
+    EXPECT_ERROR_SAYING(failed_precondition, "never initialised",
+                        open_with_uri("pkcs11:serial=0123"));
     std::size_t folders = 0;
     for (const auto& entry : std::filesystem::directory_iterator(token_.folder() / "tokens")) {
         folders += entry.is_directory() ? 1U : 0U;
@@ -115,8 +118,9 @@ TEST_F(TokenStart, AUriWithAPinIsRefusedAndNotRepeated) {
 }
 
 TEST_F(TokenStart, AUriMustNameATokenAndNothingElse) {
-    for (const std::string uri : {"", "token=strongroom", "pkcs11:", "pkcs11:manufacturer=x", "pkcs11:slot-id=3;token=strongroom",
-                                  "pkcs11:token=%zz", "pkcs11:token=strongroom;colour=red"}) {
+    for (const std::string uri : {"", "token=strongroom", "pkcs11:", "pkcs11:manufacturer=x",
+                                  "pkcs11:slot-id=3;token=strongroom", "pkcs11:token=%zz",
+                                  "pkcs11:token=strongroom;colour=red"}) {
         EXPECT_ERROR_SAYING(failed_precondition, "token URI", open_with_uri(uri));
     }
 }
@@ -128,17 +132,20 @@ TEST_F(TokenStart, AMissingMechanismIsNamed) {
 
 TEST_F(TokenStart, AMechanismThatOpensTamperedDataIsRefused) {
     auto module = Faults::module();
-    Faults::table.C_Decrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+    Faults::table.C_Decrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size,
+                                 CK_BYTE* out, CK_ULONG* room) {
         const CK_RV code = Faults::real.C_Decrypt(session, in, size, out, room);
         if (code != CKR_OK) *room = size - hsm::tag_bytes;
         return CK_RV{CKR_OK};
     };
-    EXPECT_ERROR_SAYING(failed_precondition, "tampered", hsm::open_token(module, token_.config(), token_.pin(), log_));
+    EXPECT_ERROR_SAYING(failed_precondition, "tampered",
+                        hsm::open_token(module, token_.config(), token_.pin(), log_));
 }
 
 TEST_F(TokenStart, AMechanismThatEncryptsWronglyIsRefused) {
     auto module = Faults::module();
-    Faults::table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out, CK_ULONG* room) {
+    Faults::table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size,
+                                 CK_BYTE* out, CK_ULONG* room) {
         const CK_RV code = Faults::real.C_Encrypt(session, in, size, out, room);
         if (code == CKR_OK) out[0] ^= 1U;
         return code;
@@ -149,7 +156,8 @@ TEST_F(TokenStart, AMechanismThatEncryptsWronglyIsRefused) {
 
 TEST_F(TokenStart, AModuleThatTakesNoKeysIsTestedWithAKeyOfItsOwn) {
     auto module = Faults::module();
-    Faults::table.C_CreateObject = [](CK_SESSION_HANDLE, CK_ATTRIBUTE*, CK_ULONG, CK_OBJECT_HANDLE*) {
+    Faults::table.C_CreateObject = [](CK_SESSION_HANDLE, CK_ATTRIBUTE*, CK_ULONG,
+                                      CK_OBJECT_HANDLE*) {
         return CK_RV{CKR_FUNCTION_NOT_SUPPORTED};
     };
     EXPECT_NO_THROW(hsm::open_token(module, token_.config(), token_.pin(), log_)->check());

@@ -13,7 +13,8 @@ namespace tests {
 namespace {
 
 void require(CK_RV code, const char* call) {
-    if (code != CKR_OK) throw std::runtime_error(std::string(call) + " gave " + std::to_string(code));
+    if (code != CKR_OK)
+        throw std::runtime_error(std::string(call) + " gave " + std::to_string(code));
 }
 
 CK_UTF8CHAR_PTR to_chars(std::string_view text) {
@@ -23,10 +24,12 @@ CK_UTF8CHAR_PTR to_chars(std::string_view text) {
 // The module, initialised for the time of this object.
 class RawModule {
 public:
-    explicit RawModule(std::string_view library, std::string init_string = {}) : init_string_(std::move(init_string)) {
+    explicit RawModule(std::string_view library, std::string init_string = {})
+        : init_string_(std::move(init_string)) {
         void* handle = ::dlopen(std::string(library).c_str(), RTLD_NOW | RTLD_LOCAL);
         if (handle == nullptr) throw std::runtime_error("can't load " + std::string(library));
-        const auto get = reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
+        const auto get =
+            reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
         require(get(&functions_), "C_GetFunctionList");
         struct {
             CK_C_INITIALIZE_ARGS standard{};
@@ -68,12 +71,15 @@ std::string padded_label(const std::string& label) {
 }
 
 bool has_label(const CK_TOKEN_INFO& info, const std::string& label) {
-    return std::string(reinterpret_cast<const char*>(info.label), sizeof info.label) == padded_label(label);
+    return std::string(reinterpret_cast<const char*>(info.label), sizeof info.label) ==
+           padded_label(label);
 }
 
-void set_user_pin(const RawModule& module, CK_SLOT_ID slot, std::string_view so_pin, const base::SecretBytes& pin) {
+void set_user_pin(const RawModule& module, CK_SLOT_ID slot, std::string_view so_pin,
+                  const base::SecretBytes& pin) {
     CK_SESSION_HANDLE session = 0;
-    require(module->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr, &session),
+    require(module->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr,
+                                  &session),
             "C_OpenSession");
     require(module->C_Login(session, CKU_SO, to_chars(so_pin), so_pin.size()), "C_Login");
     require(module->C_InitPIN(session, to_chars(pin.expose_text()), pin.size()), "C_InitPIN");
@@ -89,18 +95,20 @@ SoftHsmToken::SoftHsmToken(const std::string& label) {
     std::filesystem::create_directory(directory_ / "tokens");
     config_.module = softhsm_library;
     config_.uri = "pkcs11:token=" + label;
-    config_.softhsm_config = directory_.write("softhsm2.conf", "directories.tokendir = " +
-                                                                   (directory_ / "tokens").string() +
-                                                                   "\nobjectstore.backend = file\nlog.level = ERROR\n");
+    config_.softhsm_config = directory_.write(
+        "softhsm2.conf", "directories.tokendir = " + (directory_ / "tokens").string() +
+                             "\nobjectstore.backend = file\nlog.level = ERROR\n");
     ::setenv("SOFTHSM2_CONF", config_.softhsm_config.c_str(), 1);
     add_token(label);
 }
 
 void SoftHsmToken::add_token(const std::string& label) {
     const RawModule module(softhsm_library);
-    const CK_SLOT_ID empty =
-        module.slot([](const CK_TOKEN_INFO& info) { return (info.flags & CKF_TOKEN_INITIALIZED) == 0; });
-    require(module->C_InitToken(empty, to_chars(so_pin), so_pin.size(), to_chars(padded_label(label))), "C_InitToken");
+    const CK_SLOT_ID empty = module.slot(
+        [](const CK_TOKEN_INFO& info) { return (info.flags & CKF_TOKEN_INITIALIZED) == 0; });
+    require(
+        module->C_InitToken(empty, to_chars(so_pin), so_pin.size(), to_chars(padded_label(label))),
+        "C_InitToken");
     const CK_SLOT_ID slot = module.slot([&](const CK_TOKEN_INFO& info) {
         return has_label(info, label) && (info.flags & CKF_USER_PIN_INITIALIZED) == 0;
     });
@@ -117,9 +125,10 @@ std::filesystem::path SoftHsmToken::token_object() const {
 NssToken::NssToken() {
     config_.module = softokn_library;
     config_.uri = "pkcs11:token=strongroom-nss";
-    config_.init_string = "configdir='sql:" + directory_.path().string() +
-                          "' certPrefix='' keyPrefix='' secmod='secmod.db' flags= "
-                          "dbTokenDescription='strongroom-nss' dbSlotDescription='strongroom-nss' minPWLen='0'";
+    config_.init_string =
+        "configdir='sql:" + directory_.path().string() +
+        "' certPrefix='' keyPrefix='' secmod='secmod.db' flags= "
+        "dbTokenDescription='strongroom-nss' dbSlotDescription='strongroom-nss' minPWLen='0'";
     const RawModule module(softokn_library, config_.init_string);
     const CK_SLOT_ID slot =
         module.slot([](const CK_TOKEN_INFO& info) { return has_label(info, "strongroom-nss"); });

@@ -1,11 +1,11 @@
-// Fresh tokens for tests: a SoftHSM token and an NSS software token, each in a folder of its own that is
-// removed at the end.
+// Fresh tokens for tests: a SoftHSM token and an NSS software token, each in a folder of its own
+// that is removed at the end.
 //
 //     tests::SoftHsmToken token;
 //     auto opened = hsm::open_token(token.config(), token.pin(), log);
 //
-// Build the fixture before any token is opened: a process can have a module initialised once at a time. Declared before the
-// opened token, it also outlives it.
+// Build the fixture before any token is opened: a process can have a module initialised once at a
+// time. Declared before the opened token, it also outlives it.
 #pragma once
 
 #include <filesystem>

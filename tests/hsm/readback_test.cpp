@@ -1,0 +1,90 @@
+// A new key counts only when a second process has used it.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+#include <set>
+
+#include "hsm/readback_client.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/token_fixture.h"
+
+namespace tests {
+namespace {
+
+using hsm::KeyId;
+using hsm::KeyProfile;
+
+class Readback : public testing::Test {
+protected:
+    Readback() { config_.readback_program = STRONGROOM_READBACK; }
+    // A program that stands in for the real one.
+    void use_script(std::string_view text) {
+        script_.write("script", text, 0700);
+        config_.readback_program = script_ / "script";
+    }
+    std::unique_ptr<hsm::Token> open() { return hsm::open_token(config_, token_.pin(), log_); }
+
+    base::Log log_{"hsm_tests", base::LogLevel::error};
+    SoftHsmToken token_;
+    TemporaryDirectory script_;
+    hsm::TokenConfig config_ = token_.config();
+};
+
+TEST_F(Readback, ANewKeyIsReadBackByASecondProcess) {
+    auto token = open();
+    for (int i = 0; i < 3; ++i) token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed);
+    EXPECT_EQ(token->list_keys().size(), 3U);
+}
+
+TEST_F(Readback, AMissingProgramMakesTheKeyUnavailable) {
+    config_.readback_program = "/nowhere/strongroom-key-readback";
+    EXPECT_ERROR(unavailable, open()->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+}
+
+TEST_F(Readback, AnyOtherAnswerThanThePlaintextIsARefusal) {
+    for (const std::string_view answer : {"", "not json", R"({"plaintext":"AAAA"})",
+                                          R"({"error":"no"})", R"({"plaintext":1})", R"({})"}) {
+        use_script("#!/bin/sh\n/bin/cat >/dev/null\nprintf '%s' '" + std::string(answer) + "'\n");
+        auto token = open();
+        EXPECT_ERROR(unavailable, token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    }
+}
+
+TEST_F(Readback, AProgramThatHangsIsKilledAfterItsTime) {
+    use_script("#!/bin/sh\nexec /bin/sleep 600\n");
+    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}};
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_ERROR(unavailable,
+                 hsm::read_back(config_, token_.pin(), question, std::chrono::milliseconds(200)));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+}
+
+TEST_F(Readback, TheProgramGetsNoArgumentAndNoEnvironment) {
+    use_script("#!/bin/sh\n/bin/cat >/dev/null\n{ echo \"$#\"; /usr/bin/env; } > '" +
+               (script_ / "seen").string() + "'\n");
+    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}};
+    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), question));
+    std::set<std::string> names;
+    std::ifstream seen(script_ / "seen");
+    std::string line;
+    ASSERT_TRUE(std::getline(seen, line));
+    EXPECT_EQ(line, "0");
+    while (std::getline(seen, line)) names.insert(line.substr(0, line.find('=')));
+    for (const auto& name : names)
+        EXPECT_TRUE(name == "PWD" || name == "_" || name == "SHLVL" || name == "OLDPWD") << name;
+}
+
+TEST_F(Readback, ASecondProcessDoesNotFindAKeyThatIsNotThere) {
+    hsm::ReadbackQuestion question{KeyId::random(), {}, base::as_bytes("x")};
+    question.encrypted.ciphertext = base::Bytes(17);
+    try {
+        hsm::read_back(config_, token_.pin(), question);
+        ADD_FAILURE();
+    } catch (const base::Error& error) {
+        EXPECT_NE(error.detail().find("does not find the key"), std::string::npos) << error.what();
+    }
+}
+
+}  // namespace
+}  // namespace tests
