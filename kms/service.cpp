@@ -51,6 +51,14 @@ KeyPointer KeyService::require_key(const base::Uuid& key_id) const {
     return key;
 }
 
+KeyPointer KeyService::with_usage(const KeyPointer& key) const {
+    auto shown = std::make_shared<Key>(*key);
+    for (auto& version : shown->versions) {
+        version.wraps_reserved = usage_.reserved(key->id, version);
+    }
+    return shown;
+}
+
 KeyDescription KeyService::create(const server::Grant& grant, const NewKey& wanted) {
     require_grant(grant, create_key, "*");
     if (!wanted.alias.empty() && !is_alias(wanted.alias)) {
@@ -78,7 +86,6 @@ KeyDescription KeyService::create(const server::Grant& grant, const NewKey& want
     const hsm::KeyAttributes attributes = token_.generate_aes_key(
         version.token_key_id, "strongroom/" + key.id.to_string() + "/1", key.profile);
     usage_.take(key.id, version.version, 1);
-    version.wraps_reserved = wrap_block;
     version.known_answer = make_known_answer(token_, key.id, version);
     if (prove_key(token_, key.id, version) != KeyProof::proven) {
         throw Error(ErrorCode::unavailable, "the new key did not prove itself and is not used",
@@ -89,7 +96,7 @@ KeyDescription KeyService::create(const server::Grant& grant, const NewKey& want
     key.wanted_alias.clear();
     if (!wanted.alias.empty()) key.aliases = {wanted.alias};
     catalogue_.put(key);
-    return {require_key(key.id), {attributes}};
+    return {with_usage(require_key(key.id)), {attributes}};
 }
 
 KeyPage KeyService::list(const server::Grant& grant, const std::optional<base::Uuid>& after,
@@ -101,12 +108,13 @@ KeyPage KeyService::list(const server::Grant& grant, const std::optional<base::U
         page.keys.pop_back();
         page.next = page.keys.back()->id;
     }
+    for (auto& key : page.keys) key = with_usage(key);
     return page;
 }
 
 KeyDescription KeyService::describe(const server::Grant& grant, const base::Uuid& key_id) {
     require_grant(grant, describe_key, key_id.to_string());
-    KeyDescription description{require_key(key_id), {}};
+    KeyDescription description{with_usage(require_key(key_id)), {}};
     for (const auto& version : description.key->versions) {
         description.attributes.push_back(token_.find_key(version.token_key_id));
     }

@@ -109,6 +109,8 @@ public:
 
 private:
     KeyPointer require_key(const base::Uuid& key_id) const;
+    // The key with the counters of this moment, for showing.
+    KeyPointer with_usage(const KeyPointer& key) const;
     void verify_fresh(const KeyPointer& key, const base::Bytes& aad, base::ByteView plaintexts,
                       std::span<const hsm::Encrypted> wrapped);
     // Why a data key did not open: integrity_failure, or unavailable when the master key is to

@@ -239,11 +239,11 @@ void SqliteStore::abandon_key(const base::Uuid& key_id) {
     });
 }
 
-std::uint64_t SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
-                                         std::uint64_t count) {
+Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
+                                       std::uint64_t count) {
     const std::string id = key_id.to_string();
     const int number = static_cast<int>(version);
-    std::uint64_t granted = 0;
+    Reservation reservation;
     database_.write([&](soci::session& sql) {
         long long reserved = -1;
         sql << "SELECT wraps_reserved FROM key_versions WHERE key_id = :id AND version = :version",
@@ -252,14 +252,16 @@ std::uint64_t SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t
             throw base::Error(base::ErrorCode::not_found, "there is no such key version");
         }
         const auto before = static_cast<std::uint64_t>(reserved);
-        granted = std::min(count, max_wraps_per_version - std::min(before, max_wraps_per_version));
-        if (granted == 0) return;
-        const auto after = static_cast<long long>(before + granted);
+        reservation.granted =
+            std::min(count, max_wraps_per_version - std::min(before, max_wraps_per_version));
+        reservation.total = before + reservation.granted;
+        if (reservation.granted == 0) return;
+        const auto after = static_cast<long long>(reservation.total);
         sql << "UPDATE key_versions SET wraps_reserved = :after "
                "WHERE key_id = :id AND version = :version",
             soci::use(after, "after"), soci::use(id, "id"), soci::use(number, "version");
     });
-    return granted;
+    return reservation;
 }
 
 void SqliteStore::check() { database_.check(); }

@@ -18,8 +18,8 @@ public:
     void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                     const std::string& alias) override;
     void abandon_key(const base::Uuid& key_id) override;
-    std::uint64_t reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
-                                std::uint64_t count) override;
+    Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
+                              std::uint64_t count) override;
     void check() override;
 
 private:

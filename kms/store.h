@@ -9,6 +9,11 @@
 
 namespace kms {
 
+struct Reservation {
+    std::uint64_t granted = 0;  // how many were added now; 0 when the version is used up
+    std::uint64_t total = 0;    // wraps_reserved afterwards
+};
+
 // Every change is durable and whole when its function returns. Implementations are safe to share
 // between threads. Every function may throw unavailable.
 class Store {
@@ -33,10 +38,10 @@ public:
     virtual void abandon_key(const base::Uuid& key_id) = 0;
 
     // Sets numbers aside before they are used: adds up to `count` to wraps_reserved, never beyond
-    // max_wraps_per_version, and returns how many were added; 0 when the version is used up. What a
-    // crash leaves unused is lost. Throws not_found when there is no such version.
-    virtual std::uint64_t reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
-                                        std::uint64_t count) = 0;
+    // max_wraps_per_version. What a crash leaves unused is lost. Throws not_found when there is no
+    // such version.
+    virtual Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
+                                      std::uint64_t count) = 0;
 
     // Throws unavailable when the store does not answer.
     virtual void check() = 0;

@@ -22,10 +22,18 @@ public:
     // failed_precondition when the version has no more, and what Store::reserve_wraps throws.
     void take(const base::Uuid& key_id, std::uint32_t version, std::uint64_t count);
 
+    // wraps_reserved of `version` as it is now, newer than what was loaded at start.
+    std::uint64_t reserved(const base::Uuid& key_id, const KeyVersion& version) const;
+
 private:
+    struct Block {
+        std::uint64_t left = 0;
+        std::uint64_t total = 0;  // wraps_reserved
+    };
+
     Store& store_;
-    std::mutex mutex_;
-    std::map<std::pair<base::Uuid, std::uint32_t>, std::uint64_t> left_;  // of the current block
+    mutable std::mutex mutex_;
+    std::map<std::pair<base::Uuid, std::uint32_t>, Block> blocks_;
 };
 
 }  // namespace kms

@@ -1,0 +1,120 @@
+// A key service on a given token, with everything below it real, and callers with the rights that
+// tests talk about.
+#pragma once
+
+#include <string>
+
+#include "kms/actions.h"
+#include "kms/api.h"
+#include "kms/catalogue.h"
+#include "kms/reconcile.h"
+#include "kms/service.h"
+#include "kms/sqlite_store.h"
+#include "kms/usage.h"
+#include "server/audit.h"
+#include "server/authorizer.h"
+#include "server/metrics.h"
+#include "server/policy.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tests {
+
+// app: data keys under alias/credentials and alias/second. operator: everything but data keys.
+// reader: unwraps under alias/second only, may describe nothing. root: everything. Others: nothing.
+inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
+  "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key"],
+          "resources":["key:alias/credentials","key:alias/second"]}],
+  "operator":[{"id":"operator-keys","effect":"allow",
+          "actions":["create_key","list_keys","describe_key","observe"],"resources":["*"]}],
+  "reader":[{"id":"reader-second","effect":"allow","actions":["unwrap_data_key"],
+          "resources":["key:alias/second"]}],
+  "watcher":[{"id":"watcher-second","effect":"allow","actions":["unwrap_data_key"],
+          "resources":["key:alias/second"]},
+          {"id":"watcher-describe","effect":"allow","actions":["describe_key"],"resources":["*"]}],
+  "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
+ "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
+  {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
+  {"caller":"root","roles":["root"]}]})";
+
+inline server::Operation operation_of(const std::string& caller) {
+    server::Caller who;
+    who.id = caller;
+    who.method = caller.empty() ? server::AuthenticationMethod::none
+                                : server::AuthenticationMethod::client_certificate;
+    return {base::Uuid::random(), base::from_milliseconds(1'800'000'000'000), who};
+}
+
+// What outlives a restart of the service: the folder with the database.
+class KeyServiceRig {
+public:
+    explicit KeyServiceRig(hsm::Token& token, const std::filesystem::path& folder)
+        : token_(token),
+          store(folder / "kms.db"),
+          usage(store),
+          reconciled(kms::reconcile(store, token, usage, log)),
+          catalogue(reconciled.keys),
+          service(catalogue, store, token, usage, clock, log, reconciled.unproven),
+          authorizer(server::parse_policy(rig_policy, kms::known_actions())),
+          audit(audit_config(folder), clock, log),
+          api({service, catalogue, authorizer, store, audit, metrics}),
+          routes(api.routes()) {}
+
+    server::Grant grant(server::Operation& operation, server::Action action,
+                        const std::string& id) const {
+        server::Resource resource;
+        resource.kind = kms::key_kind;
+        resource.id = id;
+        return authorizer.authorize(operation, action, resource);
+    }
+
+    // As a caller with every right.
+    kms::KeyPointer create_key(const std::string& alias = {}) {
+        auto operation = operation_of("root");
+        kms::NewKey wanted;
+        wanted.alias = alias;
+        return service.create(grant(operation, kms::create_key, "*"), wanted).key;
+    }
+    kms::FreshDataKeys create_data_keys(const base::Uuid& key,
+                                        const kms::EncryptionContext& context = {},
+                                        const kms::NewDataKeys& wanted = {}) {
+        auto operation = operation_of("root");
+        return service.create_data_keys(grant(operation, kms::create_data_key, key.to_string()),
+                                        key, context, wanted);
+    }
+    base::SecretBytes unwrap(const base::Bytes& wrapped,
+                             const kms::EncryptionContext& context = {}) {
+        auto operation = operation_of("root");
+        auto parsed = kms::parse_wrapped(wrapped);
+        if (!parsed) throw base::decryption_failed();
+        const auto proof = grant(operation, kms::unwrap_data_key, parsed->key_id.to_string());
+        return service.unwrap({&proof, *parsed, kms::canonical_context(context)});
+    }
+
+private:
+    static server::AuditConfig audit_config(const std::filesystem::path& folder) {
+        server::AuditConfig config;
+        config.directory = folder / "audit";
+        config.daemon = "kmsd";
+        config.node = "test";
+        return config;
+    }
+
+    hsm::Token& token_;
+
+public:
+    FakeClock clock;
+    base::Log log{"kmsd", base::LogLevel::error};
+    server::Metrics metrics{"kmsd"};
+    kms::SqliteStore store;
+    kms::UsageCounter usage;
+    kms::Reconciled reconciled;
+    kms::Catalogue catalogue;
+    kms::KeyService service;
+    server::Authorizer authorizer;
+    server::AuditLog audit;
+    kms::Api api;
+    server::RouteTable routes;
+};
+
+}  // namespace tests

@@ -1,0 +1,213 @@
+// kmsd as a process: start, serve, stop, crash, and every way in which it refuses to start.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "kms/client/client.h"
+#include "tests/support/daemon.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/kms_house.h"
+
+namespace tests {
+namespace {
+
+class KmsdTest : public testing::Test {
+protected:
+    kms::Client client(const CertificateFiles& caller, std::uint16_t port) {
+        kms::ClientConfig config;
+        config.url = "https://127.0.0.1:" + std::to_string(port);
+        config.ca = house_.pki().ca();
+        config.certificate = caller.certificate;
+        config.key = caller.key;
+        return kms::Client(config);
+    }
+    // Starts with `config` in place of kmsd.json's text, expects exit 1 and that it says `part`.
+    void expect_refused(std::string config, std::string_view part) {
+        house_.write("kmsd.json", config);
+        const auto daemon = house_.start();
+        EXPECT_EQ(daemon->wait_exit(), 1);
+        EXPECT_NE(daemon->output().find(part), std::string::npos) << daemon->output();
+        EXPECT_NE(daemon->output().find("kmsd: "), std::string::npos) << daemon->output();
+    }
+    std::string config_with(std::string_view what, std::string_view by) const {
+        std::string text = house_.config_text();
+        const auto at = text.find(what);
+        if (at == std::string::npos) throw std::logic_error("nothing to replace");
+        return text.replace(at, what.size(), by);
+    }
+
+    KmsHouse house_;
+};
+
+TEST_F(KmsdTest, ServesAndStopsCleanlyAndRecordsBoth) {
+    const auto daemon = house_.start();
+    const auto port = daemon->wait_ready();
+    auto operator_client = client(house_.operator_files, port);
+    operator_client.check_ready();
+    operator_client.call("POST", "/v1/keys", R"({"alias":"credentials"})");
+    auto app = client(house_.app_files, port);
+    const auto keys = app.create_data_keys("alias/credentials", {{"owner", "acme"}}, 32, 2);
+    ASSERT_EQ(keys.size(), 2U);
+    EXPECT_TRUE(
+        app.unwrap({keys[0].wrapped, {{"owner", "acme"}}}).equals(keys[0].plaintext.expose()));
+    EXPECT_ERROR(integrity_failure, app.unwrap({keys[0].wrapped, {{"owner", "b"}}}));
+    EXPECT_ERROR(permission_denied, app.call("GET", "/v1/keys", ""));
+    EXPECT_EQ(daemon->stop(), 0) << daemon->output();
+
+    std::string audit;
+    for (const auto& entry : std::filesystem::directory_iterator(house_.folder() / "audit-kms")) {
+        if (entry.is_regular_file()) audit += base::read_file(entry.path(), 1 << 20);
+    }
+    for (const auto* word : {"\"start\"", "\"stop\"", "\"unwrap_data_key\"", "policy_hash"}) {
+        EXPECT_NE(audit.find(word), std::string::npos) << word;
+    }
+}
+
+TEST_F(KmsdTest, AKillLosesNoAcknowledgedKey) {
+    std::vector<std::string> acknowledged;
+    base::Bytes wrapped;
+    for (int round = 0; round < 3; ++round) {
+        const auto daemon = house_.start();
+        const auto port = daemon->wait_ready();
+        auto operator_client = client(house_.operator_files, port);
+        for (const auto& id : acknowledged) {
+            EXPECT_NO_THROW(operator_client.call("GET", "/v1/keys/" + id, ""));
+        }
+        const auto made = operator_client.call("POST", "/v1/keys",
+                                               round == 0 ? R"({"alias":"credentials"})" : "{}");
+        acknowledged.emplace_back(*made.find("id")->string());
+        auto app = client(house_.app_files, port);
+        if (round == 0) wrapped = app.create_data_keys("alias/credentials", {})[0].wrapped;
+        EXPECT_EQ(app.unwrap({wrapped, {}}).size(), 32U);
+        daemon->kill();
+    }
+}
+
+TEST_F(KmsdTest, ChecksAConfigurationWithoutServing) {
+    auto options = house_.options();
+    options.arguments.emplace_back("--check-config");
+    Daemon good(options);
+    EXPECT_EQ(good.wait_exit(), 0) << good.output();
+    house_.write("kmsd.json", config_with("\"log\"", "\"lag\""));
+    Daemon bad(options);
+    EXPECT_EQ(bad.wait_exit(), 1);
+    EXPECT_NE(bad.output().find("\"lag\""), std::string::npos) << bad.output();
+}
+
+TEST_F(KmsdTest, SaysItsVersion) {
+    auto options = house_.options();
+    options.arguments = {"--version"};
+    Daemon daemon(options);
+    EXPECT_EQ(daemon.wait_exit(), 0);
+    EXPECT_EQ(daemon.output().rfind("kmsd ", 0), 0U) << daemon.output();
+}
+
+TEST_F(KmsdTest, RefusesRoot) {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can try";
+    auto options = house_.options();
+    options.keep_user = true;
+    Daemon daemon(options);
+    EXPECT_EQ(daemon.wait_exit(), 1);
+    EXPECT_NE(daemon.output().find("root"), std::string::npos) << daemon.output();
+}
+
+TEST_F(KmsdTest, RefusesSecretsInEnvironmentAndArgumentsWithoutQuotingThem) {
+    auto options = house_.options();
+    options.environment["KMS_PIN"] = "4711-secret";
+    Daemon with_environment(options);
+    EXPECT_EQ(with_environment.wait_exit(), 1);
+    EXPECT_NE(with_environment.output().find("KMS_PIN"), std::string::npos);
+    EXPECT_EQ(with_environment.output().find("4711"), std::string::npos);
+    options.environment.clear();
+    options.arguments.emplace_back("--pin=4711-secret");
+    Daemon with_argument(options);
+    EXPECT_EQ(with_argument.wait_exit(), 1);
+    EXPECT_NE(with_argument.output().find("--pin"), std::string::npos);
+    EXPECT_EQ(with_argument.output().find("4711"), std::string::npos);
+}
+
+TEST_F(KmsdTest, RefusesAMissingToken) {
+    expect_refused(config_with("token=strongroom", "token=elsewhere"), "token");
+}
+
+TEST_F(KmsdTest, RefusesAMissingModule) {
+    expect_refused(config_with("libsofthsm2.so", "libnone.so"), "libnone.so");
+}
+
+TEST_F(KmsdTest, RefusesAWrongPin) {
+    house_.write("user.pin", "wrong\n");
+    expect_refused(house_.config_text(), "PIN");
+}
+
+TEST_F(KmsdTest, RefusesAPinFileThatOthersCanRead) {
+    house_.write("user.pin", std::string(KmsHouse::user_pin) + "\n", 0644);
+    expect_refused(house_.config_text(), "0600");
+}
+
+TEST_F(KmsdTest, RefusesAPinInTheUri) {
+    expect_refused(config_with("token=strongroom", "token=strongroom?pin-value=1234"),
+                   "\"token.uri\"");
+}
+
+TEST_F(KmsdTest, RefusesATlsKeyThatOthersCanRead) {
+    std::filesystem::permissions(house_.folder() / "pki/kmsd.key",
+                                 std::filesystem::perms::others_read,
+                                 std::filesystem::perm_options::add);
+    expect_refused(house_.config_text(), "kmsd.key");
+}
+
+TEST_F(KmsdTest, RefusesAnUnreadableCertificate) {
+    expect_refused(config_with("pki/kmsd.crt", "pki/none.crt"), "none.crt");
+}
+
+TEST_F(KmsdTest, RefusesAnUnknownActionInThePolicy) {
+    std::string policy = KmsHouse::policy_text();
+    policy.replace(policy.find("list_keys"), 9, "lost_keys");
+    house_.write("policy-kms.json", policy);
+    expect_refused(house_.config_text(), "lost_keys");
+}
+
+TEST_F(KmsdTest, RefusesAPortInUse) {
+    const int taken = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof(address);
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(::bind(taken, generic, size), 0);
+    ASSERT_EQ(::listen(taken, 1), 0);
+    ASSERT_EQ(::getsockname(taken, generic, &size), 0);
+    const std::string port = std::to_string(ntohs(address.sin_port));
+    expect_refused(config_with("\"port\": 0", "\"port\": " + port), port);
+    ::close(taken);
+}
+
+TEST_F(KmsdTest, RefusesASecondKmsdOnTheSameFiles) {
+    const auto first = house_.start();
+    first->wait_ready();
+    const auto second = house_.start();
+    EXPECT_EQ(second->wait_exit(), 1);
+    EXPECT_EQ(first->stop(), 0);
+}
+
+TEST_F(KmsdTest, TheCommentedExampleIsAValidConfiguration) {
+    std::string text = base::read_file(std::filesystem::path(EXAMPLES) / "kmsd.json", 1 << 16);
+    const auto set = [&](std::string_view what, std::string_view by) {
+        text.replace(text.find(what), what.size(), by);
+    };
+    set("secrets/user.pin", "user.pin");
+    house_.write("kmsd.json", text);
+    auto options = house_.options();
+    options.arguments.emplace_back("--check-config");
+    Daemon daemon(options);
+    EXPECT_EQ(daemon.wait_exit(), 0) << daemon.output();
+}
+
+}  // namespace
+}  // namespace tests
