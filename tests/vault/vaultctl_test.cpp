@@ -1,0 +1,146 @@
+// vaultctl as a process, against a real vaultd with a real kmsd behind it.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/vault/vault_house.h"
+
+namespace tests {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+struct Outcome {
+    int exit_code = -1;
+    std::string output;  // standard output and standard error
+};
+
+Outcome run(DaemonOptions options) {
+    options.keep_user = true;
+    Daemon tool(options);
+    Outcome outcome;
+    outcome.exit_code = tool.wait_exit();
+    outcome.output = tool.output();
+    return outcome;
+}
+
+class VaultctlTest : public testing::Test {
+protected:
+    void SetUp() override { house_.start(); }
+
+    Arguments connection(const CertificateFiles& who) {
+        return {"--url",         "https://127.0.0.1:" + std::to_string(house_.port()),
+                "--ca",          house_.kms().pki().ca().string(),
+                "--certificate", who.certificate.string(),
+                "--key-file",    who.key.string()};
+    }
+    Outcome as(const CertificateFiles& who, const Arguments& command) {
+        DaemonOptions options;
+        options.program = built_program("vaultctl");
+        options.arguments = connection(who);
+        options.arguments.insert(options.arguments.end(), command.begin(), command.end());
+        return run(options);
+    }
+    Outcome app(const Arguments& command) { return as(house_.app_files, command); }
+    // With `input` on standard input.
+    Outcome app_with_input(const std::string& input, const Arguments& command) {
+        std::string line = "exec '" + built_program("vaultctl").string() + "'";
+        for (const auto& argument : connection(house_.app_files)) line += " '" + argument + "'";
+        for (const auto& argument : command) line += " '" + argument + "'";
+        line += " < '" + files_.write("input", input).string() + "'";
+        DaemonOptions options;
+        options.program = "/bin/sh";
+        options.arguments = {"-c", line};
+        return run(options);
+    }
+
+    VaultHouse house_;
+    TemporaryDirectory files_;
+};
+
+bool contains(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
+    const auto secret = files_.write("secret.json", R"({"access_token":"not-a-token","n":1.50})");
+    const auto put =
+        app({"put", "acme", "instagram", "--secret-file", secret.string(), "--meta",
+             "account=17841", "--expires-at", "2001-01-01T00:00:00Z", "--if-version", "0"});
+    EXPECT_EQ(put.exit_code, 0) << put.output;
+    EXPECT_TRUE(contains(put.output, "account=17841")) << put.output;
+    const auto again = app_with_input(R"({"access_token":"second"})", {"put", "acme", "instagram"});
+    EXPECT_EQ(again.exit_code, 0) << again.output;
+
+    const auto get = app({"get", "acme", "instagram", "--json"});
+    EXPECT_EQ(get.exit_code, 0);
+    EXPECT_EQ(base::parse_json(get.output).find("version")->integer(), 2);
+    const auto list = app({"list", "acme"});
+    EXPECT_TRUE(list.output.starts_with("NAME")) << list.output;
+    EXPECT_TRUE(contains(list.output, "instagram"));
+    for (const auto& outcome : {put, again, get, list})
+        EXPECT_FALSE(contains(outcome.output, "access_token"));
+
+    EXPECT_EQ(app({"reveal", "acme", "instagram"}).output, "{\"access_token\":\"second\"}\n");
+    const auto out = files_ / "revealed.json";
+    const auto older =
+        app({"reveal", "acme", "instagram", "--version", "1", "--out", out.string()});
+    EXPECT_EQ(older.exit_code, 0) << older.output;
+    EXPECT_TRUE(contains(older.output, "expired at 2001-01-01")) << older.output;
+    EXPECT_FALSE(contains(older.output, "not-a-token"));
+    EXPECT_EQ(base::read_file(out, 1024), R"({"access_token":"not-a-token","n":1.50})");
+    struct stat status {};
+    ASSERT_EQ(::stat(out.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0600U);
+    EXPECT_EQ(app({"reveal", "acme", "instagram", "--out", out.string()}).exit_code, 2)
+        << "no file is overwritten";
+
+    EXPECT_EQ(app_with_input("", {"delete", "acme", "instagram"}).exit_code, 2)
+        << "no terminal to ask at";
+    const auto destroyed = app({"delete", "acme", "instagram", "--yes"});
+    EXPECT_EQ(destroyed.exit_code, 0) << destroyed.output;
+    EXPECT_TRUE(contains(destroyed.output, "2 version(s)")) << destroyed.output;
+    const auto gone = app({"reveal", "acme", "instagram"});
+    EXPECT_EQ(gone.exit_code, 1);
+    EXPECT_TRUE(contains(gone.output, "no such credential")) << gone.output;
+}
+
+TEST_F(VaultctlTest, MistakesAreNamedAndNothingIsSent) {
+    const auto text = files_.write("text", "no json");
+    const auto array = files_.write("array", "[1]");
+    for (const auto& [command, part] : std::vector<std::pair<Arguments, std::string>>{
+             {{"put", "acme", "x", "--secret-file", text.string()}, "malformed"},
+             {{"put", "acme", "x", "--secret-file", array.string()}, "must be a JSON object"},
+             {{"put", "acme", "x", "--secret-file", "/missing"}, "/missing"},
+             {{"put", "acme", "x", "--secret-file", array.string(), "--meta", "novalue"}, "--meta"},
+             {{"put", "acme"}, "NAME"},
+             {{"put", "acme", "x", "--secret={}"}, "secret"},
+             {{}, "subcommand"},
+         }) {
+        const auto outcome = app(command);
+        EXPECT_NE(outcome.exit_code, 0) << outcome.output;
+        EXPECT_TRUE(contains(outcome.output, part)) << outcome.output;
+    }
+    EXPECT_TRUE(contains(app({"list", "acme"}).output, "no credential"));
+    const auto bad_time = app_with_input("{}", {"put", "acme", "x", "--expires-at", "soon"});
+    EXPECT_EQ(bad_time.exit_code, 1);
+    EXPECT_TRUE(contains(bad_time.output, "\"expires_at\"")) << bad_time.output;
+}
+
+TEST_F(VaultctlTest, StatusNamesEachPart) {
+    const auto status = as(house_.operator_files, {"status"});
+    EXPECT_EQ(status.exit_code, 0) << status.output;
+    for (const auto* part : {"store", "audit", "kms", "policy"})
+        EXPECT_TRUE(contains(status.output, part)) << part;
+    house_.kmsd().stop();
+    const auto without = as(house_.operator_files, {"status"});
+    EXPECT_EQ(without.exit_code, 3) << without.output;
+    EXPECT_TRUE(contains(without.output, "not available")) << without.output;
+    house_.vaultd().stop();
+    EXPECT_EQ(as(house_.operator_files, {"status"}).exit_code, 3);
+}
+
+}  // namespace
+}  // namespace tests

@@ -1,0 +1,190 @@
+// vaultd as a process, with a real kmsd on a real token behind it.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "base/json.h"
+#include "tests/support/expect_error.h"
+#include "tests/vault/data_keys_contract.h"
+#include "tests/vault/vault_house.h"
+#include "vault/config.h"
+#include "vault/kms_data_keys.h"
+
+namespace tests {
+namespace {
+
+constexpr const char* one = "/v1/owners/acme/credentials/instagram";
+
+std::string content_of(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+std::string content_of_folder(const std::filesystem::path& folder) {
+    std::string all;
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+        if (entry.is_regular_file()) all += content_of(entry.path());
+    }
+    return all;
+}
+
+class VaultdTest : public testing::Test {
+protected:
+    std::string secret_of(kms::Client& app, const char* path = one) {
+        const auto answer = app.call("POST", std::string(path) + "/reveal", "");
+        return std::string(base::to_json(*answer.find("secret")));
+    }
+
+    VaultHouse house_;
+};
+
+TEST_F(VaultdTest, StoresRevealsAndStopsCleanly) {
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    const auto stored = app.call("PUT", one, R"({"secret":{"access_token":"end-to-end-marker"}})");
+    EXPECT_EQ(stored.find("version")->integer(), 1);
+    EXPECT_EQ(secret_of(app), R"({"access_token":"end-to-end-marker"})");
+    kms::CallOptions traced;
+    traced.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    app.call("POST", std::string(one) + "/reveal", "", traced);
+    kms::Client observer(house_.to_vaultd(house_.operator_files));
+    EXPECT_NO_THROW(observer.check_ready());
+    kms::Client stranger(house_.to_vaultd(house_.stranger_files));
+    EXPECT_ERROR(permission_denied, stranger.call("GET", one, ""));
+    EXPECT_EQ(house_.vaultd().stop(), 0) << house_.vaultd().output();
+
+    const std::string vault_audit = content_of_folder(house_.kms() / "audit-vault");
+    for (const auto* word :
+         {"store_credential", "reveal_credential", "denied", "\"start\"", "\"stop\""}) {
+        EXPECT_NE(vault_audit.find(word), std::string::npos) << word;
+    }
+    EXPECT_NE(
+        content_of_folder(house_.kms() / "audit-kms").find("0af7651916cd43dd8448eb211c80319c"),
+        std::string::npos)
+        << "the trace goes on to the key service";
+    for (const auto& text :
+         {vault_audit, content_of_folder(house_.kms().folder()), house_.vaultd().output()}) {
+        EXPECT_EQ(text.find("end-to-end-marker"), std::string::npos);
+    }
+}
+
+TEST_F(VaultdTest, TheRealKeyServiceKeepsTheContractOfDataKeys) {
+    kms::Client client(house_.to_kmsd(house_.vault_files));
+    vault::KmsDataKeys keys(client, "alias/credentials");
+    expect_data_keys_contract(keys);
+    vault::KmsDataKeys unknown(client, "alias/unknown");
+    EXPECT_ERROR(unavailable, unknown.create({}, ""));
+    kms::Client stranger(house_.to_kmsd(house_.stranger_files));
+    vault::KmsDataKeys refused(stranger, "alias/credentials");
+    EXPECT_ERROR_SAYING(unavailable, "refuses this vault", refused.create({}, ""));
+}
+
+TEST_F(VaultdTest, WithoutTheKeyServiceEveryRevealIs503WithinTheDeadline) {
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    app.call("PUT", one, R"({"secret":{"k":1}})");
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+    EXPECT_EQ(house_.kmsd().stop(), 0);
+    const auto before = std::chrono::steady_clock::now();
+    const auto answer = app.send("POST", std::string(one) + "/reveal");
+    EXPECT_EQ(answer.status, 503) << std::string_view(answer.body);
+    EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(5));
+    EXPECT_EQ(app.send("PUT", one, R"({"secret":{"k":2}})").status, 503);
+    EXPECT_EQ(app.call("GET", one, "").find("version")->integer(), 1) << "metadata needs no key";
+    kms::Client observer(house_.to_vaultd(house_.operator_files));
+    const auto ready = observer.send("GET", "/readyz");
+    EXPECT_EQ(ready.status, 503);
+    EXPECT_NE(ready.body.find("\"store\":\"ok\""), std::string::npos)
+        << std::string_view(ready.body);
+}
+
+TEST_F(VaultdTest, AKillLosesNoAcknowledgedCredential) {
+    std::vector<std::string> acknowledged;
+    for (int round = 0; round < 5; ++round) {
+        house_.start();
+        auto config = house_.to_vaultd(house_.app_files);
+        config.deadline = std::chrono::milliseconds(1500);
+        kms::Client app(config);
+        for (const auto& name : acknowledged) {
+            const std::string path = "/v1/owners/acme/credentials/" + name;
+            EXPECT_EQ(secret_of(app, path.c_str()), "{\"name\":\"" + name + "\"}")
+                << "round " << round;
+        }
+        // The kill comes from beside, at whatever point the next store has reached.
+        std::atomic<int> stored = 0;
+        std::thread killer([&] {
+            while (stored < 3 + round) std::this_thread::yield();
+            house_.vaultd().kill();
+        });
+        for (int i = 0; i < 1000; ++i) {
+            const std::string name = std::to_string(round) + "-" + std::to_string(i);
+            try {
+                app.call("PUT", "/v1/owners/acme/credentials/" + name,
+                         R"({"secret":{"name":")" + name + "\"}}");
+                acknowledged.push_back(name);
+                ++stored;
+            } catch (const base::Error&) {
+                break;  // killed
+            }
+        }
+        stored = 1000;
+        killer.join();
+    }
+    EXPECT_GT(acknowledged.size(), 4U);
+}
+
+TEST_F(VaultdTest, AWrongStartIsRefusedInOneSentence) {
+    const auto refused = [&](const std::string& from, const std::string& to,
+                             const std::string& part) {
+        std::string text = house_.config_text();
+        ASSERT_NE(text.find(from), std::string::npos) << from;
+        text.replace(text.find(from), from.size(), to);
+        house_.kms().write("vaultd.json", text);
+        Daemon daemon(house_.options());
+        EXPECT_EQ(daemon.wait_exit(), 1) << daemon.output();
+        EXPECT_NE(daemon.output().find(part), std::string::npos) << daemon.output();
+    };
+    give_to_daemon_user(house_.kms().folder());
+    refused("\"port\": 0", "\"port\": \"0\"", "\"listen.port\"");
+    refused("\"port\": 0", "\"port\": " + std::to_string(house_.kmsd().wait_ready()), "in use");
+    refused("https://", "http://", "\"kms.url\"");
+    refused("alias/credentials", "credentials", "\"kms.master_key\"");
+    refused("\"sqlite\": \"vault.db\"", "\"sqlite\": \"kms.db\"", "kms.db");
+    refused("pki/vaultd-client.key", "pki/missing.key", "missing.key");
+    refused("policy-vault.json", "policy-kms.json", "create_data_key");
+    refused("\"store\"", "\"stores\"", "store");
+
+    house_.kms().write("vaultd.json", house_.config_text());
+    DaemonOptions as_root = house_.options();
+    as_root.keep_user = true;
+    Daemon root(as_root);
+    EXPECT_EQ(root.wait_exit(), 1);
+    EXPECT_NE(root.output().find("root"), std::string::npos) << root.output();
+    DaemonOptions with_secret = house_.options();
+    with_secret.environment["CREDENTIALS_ENC_KEY_B64"] = "c2VjcmV0LXZhbHVl";
+    Daemon secret(with_secret);
+    EXPECT_EQ(secret.wait_exit(), 1);
+    EXPECT_NE(secret.output().find("CREDENTIALS_ENC_KEY_B64"), std::string::npos)
+        << secret.output();
+    EXPECT_EQ(secret.output().find("c2VjcmV0"), std::string::npos) << secret.output();
+}
+
+TEST(VaultdConfig, TheExampleIsReadWhole) {
+    const auto config = vault::read_config(STRONGROOM_EXAMPLES "/vaultd.json");
+    EXPECT_EQ(config.edge.port, 7444);
+    EXPECT_EQ(config.master_key, "alias/credentials");
+    EXPECT_EQ(config.kms.url, "https://127.0.0.1:7443");
+    EXPECT_EQ(config.kms.deadline, kms::ClientConfig().deadline)
+        << "the example shows the defaults";
+    EXPECT_EQ(config.kms.connect_timeout, kms::ClientConfig().connect_timeout);
+    EXPECT_EQ(config.store.filename(), "vault.db");
+}
+
+}  // namespace
+}  // namespace tests
