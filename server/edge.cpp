@@ -4,7 +4,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -197,8 +202,8 @@ struct Edge::State {
     }
 
     void stop(std::chrono::milliseconds bound) {
-        if (stopped) return;
-        stopped = true;
+        const std::scoped_lock lock(stop_mutex);
+        if (std::exchange(stopped, true)) return;
         if (started) {
             loops.front()->post([this] {
                 boost::system::error_code ignored;
@@ -242,6 +247,7 @@ struct Edge::State {
     ReserveDescriptor reserve;
     std::uint16_t port = 0;
     std::size_t next_loop = 0;
+    std::mutex stop_mutex;  // a second caller waits for the first
     bool started = false;
     bool stopped = false;
 };

@@ -1,5 +1,5 @@
-// The network: TCP, TLS and HTTP/1.1 with every size and time bounded. It hands complete requests to
-// a RequestHandler and sends the answers. No route, identity or policy in here.
+// The network: TCP, TLS and HTTP/1.1 with every size and time bounded. It hands complete requests
+// to a RequestHandler and sends the answers. No route, identity or policy in here.
 #pragma once
 
 #include <chrono>
@@ -20,9 +20,9 @@ struct EdgeConfig {
     std::string address = "127.0.0.1";  // numeric
     std::uint16_t port = 0;             // 0: any free port, see Edge::port()
 
-    std::filesystem::path certificate;  // PEM, the server's own, with its chain
-    std::filesystem::path key;          // PEM; refused when others can read it
-    std::filesystem::path client_ca;    // PEM; who may sign client certificates
+    std::filesystem::path certificate;        // PEM, the server's own, with its chain
+    std::filesystem::path key;                // PEM; refused when others can read it
+    std::filesystem::path client_ca;          // PEM; who may sign client certificates
     bool require_client_certificate = false;  // true: no handshake without one
     TlsVersion minimum_version = TlsVersion::tls_1_3;
 
@@ -31,8 +31,9 @@ struct EdgeConfig {
     std::size_t max_head_bytes = 16UL * 1024;
     std::chrono::milliseconds handshake_deadline{3000};
     std::chrono::milliseconds head_deadline{5000};
-    std::chrono::milliseconds request_deadline{10000};  // from first byte of the head to the last of the body
-    std::chrono::milliseconds idle_deadline{60000};     // between requests of one connection
+    // From the first byte of a head to the last of its body; the same for taking an answer.
+    std::chrono::milliseconds request_deadline{10000};
+    std::chrono::milliseconds idle_deadline{60000};  // between requests of one connection
     std::size_t threads = 2;
 };
 

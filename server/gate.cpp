@@ -40,11 +40,10 @@ struct Finished {
     bool audited = true;
 };
 
-// What waits for a worker: a request, or a record that an answer was withheld.
+// What waits for a worker.
 struct Job {
     Request request;
     Done done;
-    std::shared_ptr<Finished> withheld;
 };
 
 Outcome outcome_of(const base::Error& error) {
@@ -114,7 +113,7 @@ struct Gate::State {
             const std::scoped_lock lock(mutex);
             if (draining || queue.size() >= config.max_queued) return false;
             ++pending;
-            queue.push_back({std::move(request), std::move(done), nullptr});
+            queue.push_back({std::move(request), std::move(done)});
         }
         work.notify_one();
         return true;
@@ -141,11 +140,7 @@ struct Gate::State {
 
     void work_on(Job& job, bool refused) {
         try {
-            if (job.withheld != nullptr) {
-                audit.append(job.withheld->operation, job.withheld->outcome,
-                             [](bool /*durable*/) {});
-                leave();
-            } else if (refused) {
+            if (refused) {
                 job.done(refusal(job.request, stopping_error()));
                 leave();
             } else {
@@ -154,7 +149,7 @@ struct Gate::State {
         } catch (const std::exception& error) {
             // Only what fails before there is an operation comes here: no randomness, no memory.
             log.error("a request could not be begun", {{"reason", error.what()}});
-            if (job.done) job.done(error_answer(internal_error({}), base::Uuid()));
+            job.done(error_answer(internal_error({}), base::Uuid()));
             leave();
         }
     }
@@ -211,12 +206,12 @@ struct Gate::State {
         if (!finished->audited || !may_record(finished->operation)) return send(*finished);
         try {
             audit.append(finished->operation, finished->outcome, [this, finished](bool durable) {
-                if (!durable) withhold(finished);
+                if (!durable) withhold(*finished);
                 send(*finished);
             });
         } catch (const std::exception& error) {
             log.error("the audit log refused a record", {{"reason", error.what()}});
-            withhold(finished);
+            withhold(*finished);
             send(*finished);
         }
     }
@@ -233,22 +228,13 @@ struct Gate::State {
         return true;
     }
 
-    // An answer without its record must not leave. The work is done all the same, so a second
-    // record says that its outcome was withheld, as soon as the log takes records again.
-    void withhold(const std::shared_ptr<Finished>& finished) {
-        drop_body(finished->response);
+    // An answer without its record must not leave, though the work was done. The audit log says in
+    // a record of its own, as soon as it can, that the outcome was withheld.
+    void withhold(Finished& finished) {
+        drop_body(finished.response);
         const base::Error error(base::ErrorCode::unavailable, "the audit log can't be written");
-        finished->response = error_answer(error, finished->operation.request_id());
-        finished->outcome = {"withheld", std::string(base::to_string(error.code())),
-                             finished->response.status};
+        finished.response = error_answer(error, finished.operation.request_id());
         metrics.count("answers_withheld");
-        {
-            const std::scoped_lock lock(mutex);
-            if (stopping) return;  // no worker is left to do it
-            ++pending;
-            queue.push_back({Request(), nullptr, finished});
-        }
-        work.notify_one();
     }
 
     void send(Finished& finished) {

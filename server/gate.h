@@ -23,30 +23,33 @@ public:
     // refuses it right away (unknown path, method not allowed).
     virtual std::variant<std::size_t, Response> admit(const Request& head) = 0;
 
-    // Called with the whole request; `done` is called exactly once, on any thread, and must not block.
+    // Called with the whole request; `done` is called exactly once, on any thread, and must not
+    // block.
     virtual void handle(Request request, std::function<void(Response)> done) = 0;
 
-    // A refusal by the edge itself (deadline, size, grammar): audited like any other, no answer to wait for.
+    // A refusal by the edge itself (deadline, size, grammar): audited like any other, no answer to
+    // wait for.
     virtual Response refuse(const Request& head, const base::Error& error) = 0;
 };
 
 struct GateConfig {
-    std::size_t workers = 16;          // threads for handlers, which may block on the token or a peer
-    std::size_t max_queued = 1024;     // waiting requests; beyond it resource 503 at once
+    std::size_t workers = 16;       // threads for handlers, which may block on the token or a peer
+    std::size_t max_queued = 1024;  // waiting requests; beyond it resource 503 at once
 };
 
 // Thread-safe. `routes`, `audit`, `metrics`, `clock` and `log` must outlive it.
 class Gate final : public RequestHandler {
 public:
-    Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics, const base::Clock& clock,
-         base::Log& log);
+    Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics,
+         const base::Clock& clock, base::Log& log);
     ~Gate() override;
 
     std::variant<std::size_t, Response> admit(const Request& head) override;
     void handle(Request request, std::function<void(Response)> done) override;
     Response refuse(const Request& head, const base::Error& error) override;
 
-    // Refuses new work with unavailable, waits for what runs, at most `bound`. True when all was done.
+    // Refuses new work with unavailable, waits for what runs, at most `bound`. True when all was
+    // done.
     bool drain(std::chrono::milliseconds bound);
 
 private:

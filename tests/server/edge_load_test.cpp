@@ -1,0 +1,203 @@
+// The edge among many, slow and silent peers, without file descriptors, with accept() failing, and
+// at its end.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <future>
+
+#include "tests/server/edge_house.h"
+#include "tests/support/expect_error.h"
+
+namespace tests {
+namespace {
+
+// What the next calls of accept4 in this process fail with; see the function below.
+std::atomic<int> accept_error{0};
+std::atomic<int> accept_failures{0};
+
+}  // namespace
+}  // namespace tests
+
+// In front of the C library's: fails as told, else does what the kernel does.
+extern "C" int accept4(int listener, sockaddr* address, socklen_t* size, int flags) {
+    if (tests::accept_failures > 0) {
+        --tests::accept_failures;
+        errno = tests::accept_error;
+        return -1;
+    }
+    return static_cast<int>(::syscall(SYS_accept4, listener, address, size, flags));
+}
+
+namespace tests {
+namespace {
+
+class EdgeLoadTest : public testing::Test {
+protected:
+    std::unique_ptr<RawClient> client() {
+        return std::make_unique<RawClient>(house_.edge->port(),
+                                           ClientOptions{house_.pki.ca(), house_.app, 0, {}});
+    }
+
+    EdgeHouse house_;
+};
+
+TEST_F(EdgeLoadTest, ASecondEdgeOnThePortIsRefused) {
+    house_.start();
+    house_.config.port = house_.edge->port();
+    EXPECT_ERROR_SAYING(failed_precondition,
+                        "port " + std::to_string(house_.config.port) + " is in use",
+                        server::Edge(house_.config, house_.handler, house_.metrics, house_.log));
+}
+
+TEST_F(EdgeLoadTest, AnAddressThatIsNoneOfOursIsRefused) {
+    house_.config.address = "localhost";
+    EXPECT_ERROR_SAYING(failed_precondition, "not a numeric", house_.start());
+    house_.config.address = "192.0.2.1";
+    EXPECT_ERROR_SAYING(failed_precondition, "192.0.2.1", house_.start());
+}
+
+TEST_F(EdgeLoadTest, APortCanBeTakenAgainAfterAStop) {
+    house_.start();
+    EXPECT_EQ(client()->ask(get("/")).status, 200);
+    house_.config.port = house_.edge->port();
+    house_.edge.reset();
+    house_.start();
+    EXPECT_EQ(client()->ask(get("/")).status, 200);
+}
+
+TEST_F(EdgeLoadTest, GoodClientsAreServedAmongTwoHundredSlowOnes) {
+    house_.config.handshake_deadline = std::chrono::seconds(5);
+    house_.config.head_deadline = std::chrono::seconds(5);
+    house_.start();
+    std::vector<int> silent;
+    std::vector<std::unique_ptr<RawClient>> slow;
+    for (int i = 0; i < 100; ++i) {
+        silent.push_back(connect_tcp(house_.edge->port()));
+        slow.push_back(client());
+        slow.back()->send("GET / HTTP/1.1\r\nX-Slow: ");
+    }
+    const auto good = client();
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < 50; ++i) ASSERT_EQ(good->ask(get("/")).status, 200);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    for (const int socket : silent) ::close(socket);
+}
+
+TEST_F(EdgeLoadTest, ASilentTlsPeerIsCutAtTheHandshakeDeadline) {
+    house_.start();
+    const int socket = connect_tcp(house_.edge->port());
+    const auto start = std::chrono::steady_clock::now();
+    char byte = 0;
+    EXPECT_EQ(::recv(socket, &byte, 1, 0), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    ::close(socket);
+}
+
+TEST_F(EdgeLoadTest, AnIdleConnectionIsClosedAtItsDeadline) {
+    house_.config.idle_deadline = std::chrono::milliseconds(200);
+    house_.start();
+    const auto peer = client();
+    EXPECT_EQ(peer->ask(get("/")).status, 200);
+    EXPECT_TRUE(peer->ends());
+    EXPECT_TRUE(house_.handler.refused().empty());
+}
+
+TEST_F(EdgeLoadTest, ConnectionsOverTheCapsAreRefusedAndComeBackAfterwards) {
+    house_.config.max_connections_per_peer = 3;
+    house_.start();
+    std::vector<std::unique_ptr<RawClient>> all;
+    for (int i = 0; i < 3; ++i) {
+        all.push_back(client());
+        ASSERT_EQ(all.back()->ask(get("/")).status, 200);
+    }
+    EXPECT_FALSE(client()->shook_hands());
+    EXPECT_EQ(all.front()->ask(get("/")).status, 200);
+    all.pop_back();
+    EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
+}
+
+TEST_F(EdgeLoadTest, NoErrorOfAcceptEndsTheListening) {
+    house_.start();
+    for (const int error : {ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EINTR, EPERM}) {
+        SCOPED_TRACE(error);
+        accept_error = error;
+        accept_failures = 3;
+        EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
+        EXPECT_EQ(accept_failures, 0);
+    }
+}
+
+TEST_F(EdgeLoadTest, WithoutFileDescriptorsPeersAreRefusedAtOnceAndServedLater) {
+    house_.start();
+    const auto before = client();
+    ASSERT_EQ(before->ask(get("/")).status, 200);
+    rlimit old{};
+    getrlimit(RLIMIT_NOFILE, &old);
+    std::vector<int> hoard;
+    // Client sockets exist already when the process runs out of descriptors.
+    const int late = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const rlimit low{static_cast<rlim_t>(late) + 10, old.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+    for (int fd = ::dup(0); fd >= 0; fd = ::dup(0)) hoard.push_back(fd);
+
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(house_.edge->port());
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ASSERT_EQ(::connect(late, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const auto start = std::chrono::steady_clock::now();
+    char byte = 0;
+    EXPECT_LE(::recv(late, &byte, 1, 0), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+    EXPECT_EQ(before->ask(get("/")).status, 200);
+
+    for (const int fd : hoard) ::close(fd);
+    setrlimit(RLIMIT_NOFILE, &old);
+    ::close(late);
+    EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
+}
+
+TEST_F(EdgeLoadTest, StopLetsARunningRequestFinishAndClosesIdleConnections) {
+    house_.start();
+    const auto idle = client();
+    ASSERT_EQ(idle->ask(get("/")).status, 200);
+    const auto busy = client();
+    busy->send(get("/hold"));
+    ASSERT_TRUE(house_.handler.wait_for_held(1));
+    auto stopping =
+        std::async(std::launch::async, [this] { house_.edge->stop(std::chrono::seconds(8)); });
+    EXPECT_TRUE(idle->ends());
+    house_.handler.release();
+    const WireAnswer answer = busy->read();
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_TRUE(answer.has("Connection: close"));
+    EXPECT_TRUE(busy->ends());
+    EXPECT_EQ(stopping.wait_for(std::chrono::seconds(4)), std::future_status::ready);
+    EXPECT_EQ(connect_tcp(house_.edge->port()), -1);
+}
+
+TEST_F(EdgeLoadTest, StopEndsWithinItsBoundAndLateAnswersDoNoHarm) {
+    house_.start();
+    const auto busy = client();
+    busy->send(get("/hold"));
+    ASSERT_TRUE(house_.handler.wait_for_held(1));
+    const auto start = std::chrono::steady_clock::now();
+    house_.edge->stop(std::chrono::milliseconds(200));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    EXPECT_EQ(busy->read().status, 0);
+    house_.edge.reset();
+    house_.handler.release();
+}
+
+TEST_F(EdgeLoadTest, AnEdgeThatWasNeverStartedEndsQuietly) {
+    const server::Edge edge(house_.config, house_.handler, house_.metrics, house_.log);
+    EXPECT_GT(edge.port(), 0);
+}
+
+}  // namespace
+}  // namespace tests

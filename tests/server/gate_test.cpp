@@ -1,0 +1,349 @@
+// The way of every request through the gate, without a network.
+#include "server/gate.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <condition_variable>
+#include <csignal>
+#include <fstream>
+#include <future>
+#include <mutex>
+
+#include "server/answer.h"
+#include "server/gate_trace.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tests {
+namespace {
+
+using server::Access;
+using server::Method;
+using server::Operation;
+using server::Request;
+using server::Response;
+
+constexpr server::Action read_thing{"read_thing"};
+constexpr server::Action observe{"observe"};
+
+Response ok() {
+    base::JsonWriter body;
+    body.begin_object().field("status", "ok").end_object();
+    return server::json_answer(std::move(body));
+}
+
+class GateTest : public testing::Test {
+protected:
+    GateTest() { make_gate({}); }
+
+    void make_gate(server::GateConfig config) {
+        gate_.reset();
+        gate_ = std::make_unique<server::Gate>(config, routes_, audit_, metrics_, clock_, log_);
+    }
+
+    std::vector<server::Route> rows() {
+        const auto row = [](Method method, std::string_view pattern, server::Action action,
+                            Access access, std::size_t max_body, server::Handler handler) {
+            return server::Route{method, pattern, action, access, max_body, "", std::move(handler)};
+        };
+        return {
+            row(Method::GET, "/open", observe, Access::open, 0,
+                [](Operation&, const Request&) { return ok(); }),
+            row(Method::GET, "/watch", observe, Access::observed, 0,
+                [](Operation&, const Request&) { return ok(); }),
+            row(Method::POST, "/things/{name}", read_thing, Access::authenticated, 100,
+                [this](Operation& operation, const Request& request) {
+                    traceparent_ = operation.traceparent();
+                    name_ = request.path_parameter("name");
+                    return ok();
+                }),
+            row(Method::POST, "/fail/{how}", read_thing, Access::authenticated, 100,
+                [](Operation&, const Request& request) -> Response {
+                    if (request.path_parameter("how") == "denied") {
+                        throw base::Error(base::ErrorCode::permission_denied, "not allowed");
+                    }
+                    if (request.path_parameter("how") == "strange") {
+                        throw std::runtime_error("inner detail");
+                    }
+                    throw base::Error(base::ErrorCode::unavailable, "try again", "inner detail");
+                }),
+            row(Method::POST, "/hold", read_thing, Access::authenticated, 0,
+                [this](Operation&, const Request&) {
+                    std::unique_lock lock(mutex_);
+                    ++holding_;
+                    changed_.notify_all();
+                    changed_.wait(lock, [this] { return released_; });
+                    return ok();
+                }),
+        };
+    }
+
+    static Request request(Method method, std::string_view path, bool with_certificate = true) {
+        Request result;
+        result.method = method;
+        result.path = path;
+        result.peer_address = "127.0.0.1";
+        result.received = std::chrono::steady_clock::now();
+        if (with_certificate) {
+            result.certificate = server::PeerCertificate{"CN=app", {"spiffe://t/app"}, "ab"};
+        }
+        return result;
+    }
+
+    std::future<Response> begin(Request request) {
+        auto promise = std::make_shared<std::promise<Response>>();
+        gate_->handle(std::move(request),
+                      [promise](Response response) { promise->set_value(std::move(response)); });
+        return promise->get_future();
+    }
+
+    Response ask(Request request) {
+        auto answer = begin(std::move(request));
+        if (answer.wait_for(std::chrono::seconds(10)) != std::future_status::ready) {
+            throw std::runtime_error("no answer");
+        }
+        return answer.get();
+    }
+
+    // All that was recorded so far, as text.
+    std::string records() const {
+        std::string all;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {
+            if (!entry.is_regular_file()) continue;
+            std::ifstream file(entry.path());
+            all.append(std::istreambuf_iterator<char>(file), {});
+        }
+        return all;
+    }
+
+    // Waits until the record of a refusal, which nobody waits for, is there.
+    bool recorded(std::string_view text) const {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        while (records().find(text) == std::string::npos) {
+            if (std::chrono::steady_clock::now() > end) return false;
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        return true;
+    }
+
+    void release() {
+        const std::scoped_lock lock(mutex_);
+        released_ = true;
+        changed_.notify_all();
+    }
+
+    void wait_for_held(int count) {
+        std::unique_lock lock(mutex_);
+        ASSERT_TRUE(
+            changed_.wait_for(lock, std::chrono::seconds(10), [&] { return holding_ >= count; }));
+    }
+
+    TemporaryDirectory directory_;
+    FakeClock clock_;
+    base::Log log_{"test", base::LogLevel::error};
+    server::Metrics metrics_{"test"};
+    server::AuditLog audit_{
+        {directory_.path(), "test", "node", std::chrono::milliseconds(1000)}, clock_, log_};
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    int holding_ = 0;
+    bool released_ = false;
+    std::string traceparent_;
+    std::string name_;
+    server::RouteTable routes_{rows()};
+    std::unique_ptr<server::Gate> gate_;
+};
+
+std::string header_of(const Response& response, std::string_view name) {
+    for (const auto& [key, value] : response.headers) {
+        if (key == name) return value;
+    }
+    return {};
+}
+
+bool says(const Response& response, std::string_view text) {
+    return std::string_view(response.body).find(text) != std::string_view::npos;
+}
+
+TEST_F(GateTest, AdmitGivesTheRoutesLimitOrTheRefusal) {
+    EXPECT_EQ(std::get<std::size_t>(gate_->admit(request(Method::POST, "/things/a"))), 100U);
+    const auto unknown = std::get<Response>(gate_->admit(request(Method::GET, "/nothing")));
+    EXPECT_EQ(unknown.status, 404U);
+    EXPECT_TRUE(says(unknown, "not_found"));
+    const auto method = std::get<Response>(gate_->admit(request(Method::GET, "/things/a")));
+    EXPECT_EQ(method.status, 405U);
+    EXPECT_EQ(header_of(method, "Allow"), "POST");
+    for (const char* path : {"/things/a%2Fb", "/things/a%00", "/things/%zz", "/things/.."}) {
+        EXPECT_EQ(std::get<Response>(gate_->admit(request(Method::POST, path))).status, 400U);
+    }
+    EXPECT_TRUE(recorded("not_found"));
+    EXPECT_TRUE(recorded("method_not_allowed"));
+}
+
+TEST_F(GateTest, AnAnswerComesWithItsRecordAndItsRequestId) {
+    const Response answer = ask(request(Method::POST, "/things/some%20thing"));
+    EXPECT_EQ(answer.status, 200U);
+    EXPECT_EQ(name_, "some thing");
+    const std::string id = header_of(answer, "X-Request-Id");
+    EXPECT_EQ(id.size(), 36U);
+    const std::string all = records();
+    EXPECT_NE(all.find(id), std::string::npos);
+    EXPECT_NE(all.find("read_thing"), std::string::npos);
+    EXPECT_NE(all.find("spiffe://t/app"), std::string::npos);
+}
+
+TEST_F(GateTest, TheCallersOwnRequestIdIsNotTaken) {
+    Request with_id = request(Method::POST, "/things/a");
+    with_id.headers["x-request-id"] = "11111111-1111-4111-8111-111111111111";
+    EXPECT_NE(header_of(ask(std::move(with_id)), "X-Request-Id"),
+              "11111111-1111-4111-8111-111111111111");
+}
+
+TEST_F(GateTest, NobodyIsRefusedWithARecordWhereACallerIsNeeded) {
+    const Response answer = ask(request(Method::POST, "/things/a", false));
+    EXPECT_EQ(answer.status, 401U);
+    EXPECT_TRUE(says(answer, "unauthenticated"));
+    EXPECT_TRUE(name_.empty());
+    EXPECT_NE(records().find("unauthenticated"), std::string::npos);
+    EXPECT_EQ(ask(request(Method::GET, "/watch", false)).status, 401U);
+}
+
+TEST_F(GateTest, OpenAndObservedAreNotRecordedUnlessRefused) {
+    EXPECT_EQ(ask(request(Method::GET, "/open", false)).status, 200U);
+    EXPECT_EQ(ask(request(Method::GET, "/watch")).status, 200U);
+    EXPECT_EQ(records().find("observe"), std::string::npos);
+    EXPECT_EQ(ask(request(Method::GET, "/watch", false)).status, 401U);
+    EXPECT_NE(records().find("observe"), std::string::npos);
+}
+
+TEST_F(GateTest, EveryErrorIsAnsweredAndRecordedWithoutItsDetail) {
+    const Response denied = ask(request(Method::POST, "/fail/denied"));
+    EXPECT_EQ(denied.status, 403U);
+    EXPECT_NE(records().find("denied"), std::string::npos);
+    const Response unavailable = ask(request(Method::POST, "/fail/unavailable"));
+    EXPECT_EQ(unavailable.status, 503U);
+    EXPECT_EQ(header_of(unavailable, "Retry-After"), "1");
+    const Response strange = ask(request(Method::POST, "/fail/strange"));
+    EXPECT_EQ(strange.status, 500U);
+    for (const Response* answer : {&denied, &unavailable, &strange}) {
+        EXPECT_FALSE(says(*answer, "inner detail"));
+        EXPECT_TRUE(says(*answer, header_of(*answer, "X-Request-Id")));
+    }
+    const std::string all = records();
+    EXPECT_NE(all.find("internal"), std::string::npos);
+    EXPECT_EQ(all.find("inner detail"), std::string::npos);
+}
+
+TEST_F(GateTest, WithoutItsRecordAnAnswerIsWithheld) {
+    ASSERT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
+    // The disk is full for this process: the log can't grow.
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit unlimited{};
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    const rlimit full{records().size(), unlimited.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    const Response answer = ask(request(Method::POST, "/things/a"));
+    const int restored = setrlimit(RLIMIT_FSIZE, &unlimited);
+    ASSERT_EQ(restored, 0);
+    EXPECT_EQ(answer.status, 503U);
+    EXPECT_TRUE(says(answer, "the audit log can't be written"));
+    EXPECT_FALSE(says(answer, "\"status\":\"ok\""));
+    EXPECT_TRUE(recorded("withheld"));
+    EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
+}
+
+TEST_F(GateTest, ABodyMustBeJson) {
+    for (const char* type :
+         {"", "text/plain", "application/jsonx", "application/xml;a=application/json"}) {
+        Request with_body = request(Method::POST, "/things/a");
+        with_body.body = "{}";
+        with_body.headers["content-type"] = type;
+        EXPECT_EQ(ask(std::move(with_body)).status, 415U) << type;
+    }
+    for (const char* type : {"application/json", "Application/JSON; charset=utf-8"}) {
+        Request with_body = request(Method::POST, "/things/a");
+        with_body.body = "{}";
+        with_body.headers["content-type"] = type;
+        EXPECT_EQ(ask(std::move(with_body)).status, 200U) << type;
+    }
+}
+
+TEST_F(GateTest, AWellFormedTraceIsPassedOnAndAnythingElseReplaced) {
+    const std::string good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    Request traced = request(Method::POST, "/things/a");
+    traced.headers["traceparent"] = good;
+    ask(std::move(traced));
+    EXPECT_EQ(traceparent_, good);
+    for (const std::string& bad :
+         std::vector<std::string>{"", "junk", "01" + good.substr(2), good + "0",
+                                  "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                                  "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+                                  "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}) {
+        const std::string made = server::traceparent_for(bad);
+        EXPECT_NE(made, bad);
+        EXPECT_EQ(made, server::traceparent_for(made)) << made;
+    }
+}
+
+TEST_F(GateTest, BeyondTheQueueRequestsAreRefusedAtOnce) {
+    make_gate({1, 1});
+    auto running = begin(request(Method::POST, "/hold"));
+    wait_for_held(1);
+    auto queued = begin(request(Method::POST, "/hold"));
+    const Response refused = ask(request(Method::POST, "/things/a"));
+    EXPECT_EQ(refused.status, 503U);
+    EXPECT_TRUE(says(refused, "unavailable"));
+    release();
+    EXPECT_EQ(running.get().status, 200U);
+    EXPECT_EQ(queued.get().status, 200U);
+}
+
+TEST_F(GateTest, DrainWaitsForWhatRunsAndRefusesNewWork) {
+    auto running = begin(request(Method::POST, "/hold"));
+    wait_for_held(1);
+    EXPECT_FALSE(gate_->drain(std::chrono::milliseconds(20)));
+    EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 503U);
+    release();
+    EXPECT_TRUE(gate_->drain(std::chrono::seconds(10)));
+    EXPECT_EQ(running.get().status, 200U);
+}
+
+TEST_F(GateTest, WhatIsQueuedAtTheEndIsAnsweredNotRun) {
+    make_gate({1, 10});
+    auto running = begin(request(Method::POST, "/hold"));
+    wait_for_held(1);
+    auto queued = begin(request(Method::POST, "/things/never"));
+    auto ending = std::async(std::launch::async, [this] { gate_.reset(); });
+    while (queued.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) release();
+    EXPECT_EQ(running.get().status, 200U);
+    ending.get();
+}
+
+TEST_F(GateTest, TheEdgesRefusalsAreRecordedWithWhatIsKnown) {
+    const Response answer = gate_->refuse(request(Method::POST, "/things/a"),
+                                          {base::ErrorCode::payload_too_large, "too large"});
+    EXPECT_EQ(answer.status, 413U);
+    EXPECT_EQ(header_of(answer, "X-Request-Id").size(), 36U);
+    EXPECT_TRUE(recorded("payload_too_large"));
+    EXPECT_NE(records().find("read_thing"), std::string::npos);
+    gate_->refuse(Request(), {base::ErrorCode::request_timeout, "too slow"});
+    EXPECT_TRUE(recorded("request_timeout"));
+    EXPECT_NE(records().find("unknown"), std::string::npos);
+}
+
+TEST_F(GateTest, AFloodOfStrangersIsRecordedUpToARateAndCounted) {
+    for (int i = 0; i < 2000; ++i) {
+        gate_->refuse(request(Method::GET, "/nothing", false),
+                      {base::ErrorCode::not_found, "no such path"});
+    }
+    EXPECT_LT(audit_.records_written(), 1000U);
+    EXPECT_NE(metrics_.text().find("refusals_not_recorded"), std::string::npos);
+    // A caller is always recorded.
+    const auto before = records().size();
+    EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
+    EXPECT_GT(records().size(), before);
+}
+
+}  // namespace
+}  // namespace tests
