@@ -142,6 +142,11 @@ int parse_and_run(int count, char** arguments) {
     try {
         app.parse(count, arguments);
     } catch (const CLI::ParseError& error) {
+        // The library says that a command is missing, also when one was mistyped.
+        const auto unknown = app.remaining(true);
+        if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !unknown.empty()) {
+            throw UsageError("\"" + unknown.front() + "\" is not known; see kmsctl --help");
+        }
         return app.exit(error) == 0 ? 0 : exit_usage;
     }
 
