@@ -46,17 +46,22 @@ class Writer(threading.Thread):
 class Crash(unittest.TestCase):
     def setUp(self):
         self.house = self.enterContext(house.House())
-        self.random = random.Random(os.environ.get("SEED", time.time_ns()))
+        seed = os.environ.get("SEED", str(time.time_ns()))
+        print(f"SEED={seed}")
+        self.random = random.Random(seed)
 
     def allow_everything(self, name):
         self.house.write(self.house.folder / name / "policy.json", json.dumps(EVERYTHING))
 
     def write_until_killed(self, daemon, first, work):
-        """Writes for a random while, then kill -9. What was acknowledged, and the next number."""
+        """Writes a little, then kill -9 at a random moment of the next write. What was acknowledged,
+        and the next number."""
         writer = Writer(self.house.client(daemon, "app"), first, work)
         writer.start()
+        enough = self.random.randint(0, 3)
+        house.wait_until(lambda: len(writer.acknowledged) >= enough or not writer.is_alive(), "some writes")
         # The moment of the kill is what is random here; nothing is waited for.
-        time.sleep(self.random.uniform(0, 0.25))
+        time.sleep(self.random.uniform(0, 0.1))
         daemon.kill()
         writer.stopping = True
         writer.join()

@@ -222,7 +222,7 @@ class House:
                              "master_key": "alias/credentials"}
         config.update(changes or {})
         self.write(self.folder / name / f"{name}.json", json.dumps(config))
-        policy = SOURCE / "policies" / ("local-kms.json" if name == "kmsd" else "local-vault.json")
+        policy = SOURCE / "policies" / ("kms.json" if name == "kmsd" else "local-vault.json")
         self.write(self.folder / name / "policy.json", policy.read_text())
 
     def start(self, name, **options):
