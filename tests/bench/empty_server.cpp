@@ -1,0 +1,63 @@
+// A server of its own with the house's edge and gate and a handler that does nothing, unaudited:
+// what tests/bench/run holds the daemons' rates against. Any POST to /empty is answered
+// {"status":"ok"}. Usage: bench_empty_server CERTIFICATE KEY CLIENT_CA FOLDER (of its audit log);
+// prints the port on standard output when it is ready; SIGTERM ends it.
+#include <cstdio>
+#include <exception>
+
+#include "server/answer.h"
+#include "server/daemon.h"
+#include "server/edge.h"
+#include "server/gate.h"
+
+namespace {
+
+constexpr server::Action observe{"observe"};
+constexpr std::size_t max_body_bytes = 4096;
+
+server::Response nothing(server::Operation& /*operation*/, const server::Request& /*request*/) {
+    base::JsonWriter body;
+    body.begin_object().field("status", "ok").end_object();
+    return server::json_answer(std::move(body));
+}
+
+void serve(char** argv) {
+    const server::StopSignals signals;
+    base::Log log("bench", base::LogLevel::warning);
+    const base::SystemClock clock;
+    server::Metrics metrics("bench");
+    server::AuditConfig audit_config;
+    audit_config.directory = argv[4];
+    audit_config.daemon = "bench";
+    audit_config.node = "bench";
+    server::AuditLog audit(audit_config, clock, log);
+    const server::RouteTable routes({{server::Method::POST, "/empty", observe, server::Access::open,
+                                      max_body_bytes, "does nothing", nothing}});
+    server::Gate gate({}, routes, audit, metrics, clock, log);
+    server::EdgeConfig config;
+    config.certificate = argv[1];
+    config.key = argv[2];
+    config.client_ca = argv[3];
+    server::Edge edge(config, gate, metrics, log);
+    edge.start();
+    std::printf("%u\n", static_cast<unsigned>(edge.port()));
+    std::fflush(stdout);
+    static_cast<void>(signals.wait());
+    edge.stop(std::chrono::seconds(2));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 5) {
+        std::fputs("usage: bench_empty_server CERTIFICATE KEY CLIENT_CA FOLDER\n", stderr);
+        return 2;
+    }
+    try {
+        serve(argv);
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "bench_empty_server: %s\n", error.what());
+        return 1;
+    }
+}

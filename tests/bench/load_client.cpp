@@ -1,0 +1,55 @@
+// The load generator as a program: sends one POST again and again over keep-alive TLS connections
+// and prints the rate. Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY,
+// where PKI is a folder of deploy/local-authority, CALLER a name in it, and the body comes on
+// standard input. Prints: answers per second, median and 99th percentile in microseconds, errors.
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <iterator>
+
+#include "tests/bench/load.h"
+
+namespace {
+
+tests::LoadConfig read_arguments(char** argv) {
+    const std::filesystem::path pki = argv[2];
+    const std::string caller = argv[3];
+    tests::LoadConfig config;
+    config.port = static_cast<std::uint16_t>(std::stoul(argv[1]));
+    config.ca = pki / "ca.crt";
+    config.certificate = pki / (caller + ".crt");
+    config.key = pki / (caller + ".key");
+    config.connections = std::stoul(argv[4]);
+    config.duration = std::chrono::seconds(std::stol(argv[5]));
+    return config;
+}
+
+int run(char** argv) {
+    const std::string body{std::istreambuf_iterator<char>(std::cin), {}};
+    const std::string request = tests::http_request("POST", argv[6], body);
+    const auto result =
+        tests::run_load(read_arguments(argv),
+                        [&](std::size_t /*connection*/) -> std::string_view { return request; });
+    std::printf(
+        "%.1f %lld %lld %llu\n", result.per_second, static_cast<long long>(result.p50.count()),
+        static_cast<long long>(result.p99.count()), static_cast<unsigned long long>(result.errors));
+    if (result.errors == 0) return 0;
+    std::fprintf(stderr, "bench_load_client: %s\n", result.first_error.c_str());
+    return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 7) {
+        std::fputs("usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY\n",
+                   stderr);
+        return 2;
+    }
+    try {
+        return run(argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "bench_load_client: %s\n", error.what());
+        return 1;
+    }
+}
