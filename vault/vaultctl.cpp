@@ -70,7 +70,7 @@ constexpr const char* footer =
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the vault can't be reached or is "
     "not ready.";
 
-constexpr int default_timeout_seconds = 30;
+constexpr int default_timeout_seconds = 10;
 
 struct Settings {
     kms::ConnectionOptions connection;

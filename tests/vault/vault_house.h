@@ -33,8 +33,10 @@ public:
 
     // Starts vaultd, anew when it was killed or stopped, and waits until it is ready.
     Daemon& start() {
-        give_to_daemon_user(kms_ / "pki/vaultd.crt");
-        give_to_daemon_user(kms_ / "pki/vaultd.key");
+        for (const auto* file :
+             {"vaultd.crt", "vaultd.key", "vaultd-client.crt", "vaultd-client.key"}) {
+            give_to_daemon_user(kms_ / "pki" / file);
+        }
         vaultd_ = std::make_unique<Daemon>(options());
         port_ = vaultd_->wait_ready();
         return *vaultd_;
