@@ -202,7 +202,7 @@ struct Gate::State {
 
     // The answer is sent by whoever knows first that it may be: the audit log's writer, or this
     // thread when there is nothing to record.
-    void finish(std::shared_ptr<Finished> finished) {
+    void finish(const std::shared_ptr<Finished>& finished) {
         if (!finished->audited || !may_record(finished->operation)) return send(*finished);
         try {
             audit.append(finished->operation, finished->outcome, [this, finished](bool durable) {
