@@ -148,6 +148,11 @@ std::string TlsPeer::url(std::string_view host) const {
     return "https://" + std::string(host) + ":" + std::to_string(port_);
 }
 
+int TlsPeer::open_connections() const {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int>(sockets_.size());
+}
+
 void TlsPeer::accept_all() {
     for (;;) {
         const int socket = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
@@ -177,10 +182,8 @@ void TlsPeer::serve(int socket) {
             misbehave(ssl.get(), socket, reply.then);
         }
     }
-    {
-        const std::lock_guard lock(mutex_);
-        std::erase(sockets_, socket);
-    }
+    const std::lock_guard lock(mutex_);
+    std::erase(sockets_, socket);
     ::close(socket);
 }
 

@@ -47,6 +47,7 @@ public:
     int port() const { return port_; }
     std::string url(std::string_view host = "127.0.0.1") const;
     int connections() const { return connections_; }  // TCP connections accepted so far
+    int open_connections() const;                     // of them, those not yet closed on this side
     int requests() const { return requests_; }        // whole requests read so far
 
 private:
@@ -60,7 +61,7 @@ private:
     int port_ = 0;
     std::atomic<int> connections_ = 0;
     std::atomic<int> requests_ = 0;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     bool stopping_ = false;
     std::vector<int> sockets_;  // closed by their own threads, which take them out of here first
     std::list<std::thread> threads_;
