@@ -14,6 +14,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
 
+EMPTY_SERVER = "bench_empty_server"
 CONNECTIONS = 16
 ROUNDS = 3  # of each kind, in turn, so that a slow moment of the machine meets them all
 KEYS = 100
@@ -51,9 +52,10 @@ class Figures:
 
 @contextlib.contextmanager
 def empty_server(strongroom):
-    command = [house.House.programs / "bench_empty_server", strongroom.pki / "kmsd.crt", strongroom.pki / "kmsd.key",
-               strongroom.pki / "ca.crt", strongroom.folder / "empty-audit"]
-    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as server:
+    command = [strongroom.bin / EMPTY_SERVER, strongroom.pki / "kmsd.crt", strongroom.pki / "kmsd.key",
+               strongroom.pki / "ca.crt", strongroom.folder / "kmsd" / "empty-audit"]
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True,
+                          **strongroom.as_daemon) as server:
         try:
             yield int(server.stdout.readline())
         finally:
@@ -117,7 +119,7 @@ def main():
     arguments = parser.parse_args()
     house.House.programs = pathlib.Path(arguments.programs).resolve()
     figures = Figures()
-    with house.House() as strongroom:
+    with house.House([EMPTY_SERVER]) as strongroom:
         kms, vault = strongroom.start_both()
         measure_memory(figures, vault, "idle after start")
         measure_rates(figures, strongroom, kms, vault, arguments.seconds)

@@ -132,7 +132,7 @@ class House:
 
     programs = None  # the build's folder of programs; main() sets it
 
-    def __init__(self):
+    def __init__(self, more_programs=()):
         self._temporary = tempfile.TemporaryDirectory(prefix="strongroom-")
         self.folder = pathlib.Path(self._temporary.name)
         self.folder.chmod(0o755)
@@ -142,7 +142,7 @@ class House:
         self.bin = House.programs
         if os.geteuid() == 0:
             self.as_daemon = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
-            self._copy_programs()  # the build may lie where that user can't look
+            self._copy_programs(PROGRAMS + tuple(more_programs))  # the build may lie where that user can't look
         subprocess.run([SOURCE / "deploy" / "local-authority", self.pki], check=True)
         self.pki.chmod(0o755)
         for name in ("kmsd", "vaultd"):
@@ -163,10 +163,10 @@ class House:
                 print(f"--- {daemon.log.name}\n{daemon.log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
         self._temporary.cleanup()
 
-    def _copy_programs(self):
+    def _copy_programs(self, names):
         target = self.folder / "bin"
         target.mkdir(mode=0o755)
-        for name in PROGRAMS:
+        for name in names:
             try:
                 os.link(self.bin / name, target / name)
             except OSError:
