@@ -187,10 +187,11 @@ TEST_F(FakeServiceTest, AnotherKeyUnderTheSameIdIsNeverUsed) {
 
 TEST_F(FakeServiceTest, AMissingMasterKeyIsUnavailableAndComesBackWithTheKey) {
     auto rig = start();
-    const base::Bytes bytes(32, 3);
     const auto key = rig->create_key();
     const auto wrapped = rig->create_data_keys(key->id).keys[0].wrapped;
-    token_.destroy_key(key->primary().token_key_id);
+    const hsm::KeyId token_key = key->primary().token_key_id;
+    const base::SecretBytes bytes = token_.key_bytes(token_key);
+    token_.destroy_key(token_key);
     EXPECT_ERROR(unavailable, rig->unwrap(wrapped));
     EXPECT_ERROR(unavailable, rig->create_data_keys(key->id));
     auto operation = operation_of("root");
@@ -199,6 +200,12 @@ TEST_F(FakeServiceTest, AMissingMasterKeyIsUnavailableAndComesBackWithTheKey) {
         {&grant, *kms::parse_wrapped(wrapped), kms::canonical_context({})}};
     EXPECT_EQ(std::get<base::Error>(rig->service.unwrap_many(jobs).at(0)).code(),
               base::ErrorCode::unavailable);
+    rig.reset();
+    rig = start();
+    EXPECT_ERROR(unavailable, rig->service.check_token());
+    token_.set_key(token_key, bytes.expose());
+    EXPECT_NO_THROW(rig->service.check_token());
+    EXPECT_NO_THROW(rig->unwrap(wrapped));
 }
 
 TEST_F(FakeServiceTest, AFlippedBitInAFreshDataKeyNeverLeaves) {

@@ -73,6 +73,10 @@ void FakeToken::set_key(const hsm::KeyId& id, base::ByteView bytes) {
     keys_[id] = {base::SecretBytes(bytes), attributes_of("set", hsm::KeyProfile::sealed)};
 }
 
+base::SecretBytes FakeToken::key_bytes(const hsm::KeyId& id) const {
+    return require(id).key.clone();
+}
+
 std::optional<hsm::KeyAttributes> FakeToken::find_key(const hsm::KeyId& id) {
     require_answer();
     const auto found = keys_.find(id);

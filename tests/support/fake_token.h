@@ -3,7 +3,6 @@
 #pragma once
 
 #include <map>
-#include <mutex>
 
 #include "hsm/token.h"
 
@@ -28,6 +27,8 @@ public:
 
     // Puts a key of known bytes, or another key, under `id`.
     void set_key(const hsm::KeyId& id, base::ByteView bytes);
+    // For putting a key back later.
+    base::SecretBytes key_bytes(const hsm::KeyId& id) const;
 
     bool is_away = false;              // every call throws unavailable
     bool fails_to_generate = false;    // generate_aes_key throws unavailable, having made nothing
