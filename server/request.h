@@ -14,7 +14,7 @@
 namespace server {
 
 // The enumerators are the words on the wire.
-enum class Method { GET, POST, PUT, PATCH, DELETE };
+enum class Method { GET, POST, PUT, PATCH, DELETE };  // NOLINT(readability-identifier-naming)
 std::string_view to_string(Method method) noexcept;
 std::optional<Method> parse_method(std::string_view text) noexcept;
 

@@ -1,135 +1,32 @@
 #include "server/audit.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <condition_variable>
 #include <fstream>
-#include <future>
-#include <mutex>
 #include <thread>
 
-#include "base/json.h"
-#include "base/json.h"
 #include "server/audit_file.h"
 #include "server/audit_record.h"
-#include "server/audit_writer.h"
 #include "server/authorizer.h"
-#include "server/digest.h"
 #include "server/policy.h"
+#include "tests/server/audit_house.h"
 #include "tests/support/expect_error.h"
-#include "tests/support/fake_clock.h"
-#include "tests/support/temporary_directory.h"
 
 namespace {
 
 using namespace std::chrono_literals;
 using Steady = std::chrono::steady_clock;
 
-std::vector<std::string> lines_of(const std::filesystem::path& file) {
-    std::vector<std::string> lines;
-    std::ifstream in(file);
-    for (std::string line; std::getline(in, line);) lines.push_back(line);
-    return lines;
-}
-
-std::string text_field(const std::string& line, std::string_view name) {
-    base::JsonLimits limits;
-    limits.bytes = line.size();
-    const auto record = base::parse_json(line, limits);
-    const auto* value = record.find(name);
-    return value == nullptr || value->string() == nullptr ? "(none)"
-                                                          : std::string(*value->string());
-}
-
-// Empty when every line follows from the one before it.
-std::string chain_fault(const std::vector<std::string>& lines) {
-    std::string previous = server::first_previous();
-    server::Sha256 sha256;
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-        if (server::sequence_of(lines[i]) != i + 1)
-            return "sequence of line " + std::to_string(i + 1);
-        if (text_field(lines[i], "previous") != previous)
-            return "chain at line " + std::to_string(i + 1);
-        previous = sha256.hex(lines[i]);
-    }
-    return "";
-}
-
-server::Operation operation_of(std::string_view caller_id,
-                               server::Action action = {"unwrap_data_key"}) {
-    server::Caller caller;
-    caller.id = caller_id;
-    caller.method = server::AuthenticationMethod::client_certificate;
-    caller.address = "127.0.0.1";
-    server::Operation operation(base::Uuid::random(), base::from_milliseconds(1'800'000'000'000),
-                                caller);
-    operation.set_action(action);
-    return operation;
-}
-
-// Waits for callbacks, with a bound that only a broken log reaches.
-class Answers {
-public:
-    server::AuditLog::Done callback() {
-        return [this](bool durable) {
-            const std::lock_guard lock(mutex_);
-            (durable ? yes_ : no_) += 1;
-            changed_.notify_all();
-        };
-    }
-    bool wait_for(std::size_t count, std::chrono::milliseconds bound = 20s) {
-        std::unique_lock lock(mutex_);
-        return changed_.wait_for(lock, bound, [&] { return yes_ + no_ >= count; });
-    }
-    std::size_t yes() {
-        const std::lock_guard lock(mutex_);
-        return yes_;
-    }
-    std::size_t no() {
-        const std::lock_guard lock(mutex_);
-        return no_;
-    }
-
-private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    std::size_t yes_ = 0;
-    std::size_t no_ = 0;
-};
-
-template <typename Condition>
-bool eventually(Condition condition) {
-    const auto end = Steady::now() + 20s;
-    while (Steady::now() < end) {
-        if (condition()) return true;
-        std::this_thread::yield();
-    }
-    return false;
-}
-
-class AuditLogTest : public ::testing::Test {
-protected:
-    server::AuditConfig config() const {
-        server::AuditConfig config;
-        config.directory = folder_ / "audit";
-        config.daemon = "kmsd";
-        config.node = "node-1";
-        return config;
-    }
-    std::unique_ptr<server::AuditLog> open() {
-        return std::make_unique<server::AuditLog>(config(), clock_, log_);
-    }
-    std::filesystem::path file() const { return folder_ / "audit" / "audit.jsonl"; }
-
-    tests::TemporaryDirectory folder_;
-    tests::FakeClock clock_;
-    base::Log log_{"audit_test", base::LogLevel::error};
-};
+using tests::Answers;
+using tests::AuditLogTest;
+using tests::chain_fault;
+using tests::eventually;
+using tests::lines_of;
+using tests::operation_of;
+using tests::text_field;
 
 TEST_F(AuditLogTest, RecordSaysWhoDidWhatAndWhy) {
     server::Operation operation = operation_of("spiffe://strongroom/app");
@@ -329,159 +226,6 @@ TEST_F(AuditLogTest, FullDiskRefusesEveryRecordAndTheLogRecoversByItself) {
     EXPECT_EQ(text_field(lines[3], "request_id"), text_field(lines[1], "request_id"));
     EXPECT_NE(lines[3].find(R"("withheld_sequence":"2")"), std::string::npos);
     EXPECT_NE(lines[4].find(R"("withheld_sequence":"3")"), std::string::npos);
-}
-
-// A disk that a test can make fail or hang.
-class TestDisk {
-public:
-    void append(std::string_view lines) {
-        std::unique_lock lock(mutex_);
-        ++calls_;
-        changed_.notify_all();
-        changed_.wait(lock, [this] { return !hangs_; });
-        if (fails_) throw base::Error(base::ErrorCode::unavailable, "no", "the test says so");
-        text_ += lines;
-    }
-    void set(bool hangs, bool fails) {
-        const std::lock_guard lock(mutex_);
-        hangs_ = hangs;
-        fails_ = fails;
-        changed_.notify_all();
-    }
-    void wait_for_call() {
-        std::unique_lock lock(mutex_);
-        changed_.wait(lock, [this] { return calls_ > 0; });
-    }
-    std::vector<std::string> lines() {
-        const std::lock_guard lock(mutex_);
-        std::vector<std::string> result;
-        for (std::size_t at = 0; at < text_.size(); at = text_.find('\n', at) + 1) {
-            result.push_back(text_.substr(at, text_.find('\n', at) - at));
-        }
-        return result;
-    }
-
-private:
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    bool hangs_ = false;
-    bool fails_ = false;
-    int calls_ = 0;
-    std::string text_;
-};
-
-class TestFile final : public server::AuditFile {
-public:
-    explicit TestFile(std::shared_ptr<TestDisk> disk) : disk_(std::move(disk)) {}
-    void append(std::string_view lines) override { disk_->append(lines); }
-
-private:
-    std::shared_ptr<TestDisk> disk_;
-};
-
-class AuditWriterTest : public AuditLogTest {
-protected:
-    std::unique_ptr<server::AuditWriter> open_writer() {
-        return std::make_unique<server::AuditWriter>(
-            config(), std::make_unique<TestFile>(disk_),
-            server::AuditChain{0, server::first_previous()}, clock_, log_);
-    }
-    server::AuditEntry entry(server::AuditLog::Done done) {
-        const auto operation = operation_of("caller");
-        return {server::audit_fields(config(), operation, {"ok", "", 200}, clock_.now()),
-                operation.request_id(), std::string(operation.action()), std::move(done)};
-    }
-
-    std::shared_ptr<TestDisk> disk_ = std::make_shared<TestDisk>();
-};
-
-TEST_F(AuditWriterTest, HangingDiskRefusesWithinTheBoundAndRecordsAreKept) {
-    Answers answers;
-    const auto writer = open_writer();
-    disk_->set(true, false);
-    const auto start = Steady::now();
-    for (int i = 0; i < 10; ++i) writer->append(entry(answers.callback()));
-    ASSERT_TRUE(answers.wait_for(10));
-    EXPECT_LE(Steady::now() - start, 250ms);
-    EXPECT_EQ(answers.no(), 10U);
-    EXPECT_ERROR(unavailable, writer->check());
-
-    disk_->set(false, false);
-    ASSERT_TRUE(eventually([&] { return writer->records_written() == 20; }));
-    EXPECT_NO_THROW(writer->check());
-    EXPECT_EQ(answers.no() + answers.yes(), 10U);  // nobody was told twice
-    const auto lines = disk_->lines();
-    EXPECT_EQ(chain_fault(lines), "");
-    EXPECT_EQ(
-        std::count_if(lines.begin(), lines.end(),
-                      [](const auto& line) { return text_field(line, "outcome") == "withheld"; }),
-        10);
-}
-
-TEST_F(AuditWriterTest, RecordOfAQuietLogIsBoundedToo) {
-    Answers answers;
-    auto quick = config();
-    quick.bound = 20ms;
-    server::AuditWriter writer(quick, std::make_unique<TestFile>(disk_),
-                               server::AuditChain{0, server::first_previous()}, clock_, log_);
-    writer.append(entry(answers.callback()));
-    ASSERT_TRUE(answers.wait_for(1));
-    const auto quiet_until = Steady::now() + 100ms;  // the timer is asleep by then
-    ASSERT_TRUE(eventually([&] { return Steady::now() > quiet_until; }));
-    disk_->set(true, false);
-    const auto start = Steady::now();
-    writer.append(entry(answers.callback()));
-    ASSERT_TRUE(answers.wait_for(2));
-    EXPECT_LE(Steady::now() - start, 70ms);
-    EXPECT_EQ(answers.no(), 1U);
-    disk_->set(false, false);
-}
-
-TEST_F(AuditWriterTest, DestructorLeavesAHangingDiskBehind) {
-    Answers answers;
-    auto writer = open_writer();
-    disk_->set(true, false);
-    for (int i = 0; i < 3; ++i) writer->append(entry(answers.callback()));
-    disk_->wait_for_call();
-    const auto start = Steady::now();
-    writer.reset();
-    EXPECT_LE(Steady::now() - start, 1s);
-    EXPECT_EQ(answers.no(), 3U);
-    disk_->set(false, false);
-}
-
-TEST_F(AuditWriterTest, FailingDiskRefusesAtOnceAndTriesAgainByItself) {
-    Answers answers;
-    const auto writer = open_writer();
-    disk_->set(false, true);
-    for (std::size_t i = 1; i <= 100; ++i) {
-        writer->append(entry(answers.callback()));
-        ASSERT_TRUE(answers.wait_for(i));
-    }
-    EXPECT_EQ(answers.no(), 100U);
-    EXPECT_ERROR(unavailable, writer->check());
-    disk_->set(false, false);
-    ASSERT_TRUE(eventually([&] { return writer->records_written() == 200; }));
-    EXPECT_NO_THROW(writer->check());
-    EXPECT_EQ(chain_fault(disk_->lines()), "");
-}
-
-TEST_F(AuditWriterTest, FullQueueRefusesAtOnce) {
-    Answers answers;
-    const auto writer = open_writer();
-    disk_->set(true, false);
-    writer->append(entry(answers.callback()));
-    disk_->wait_for_call();
-    auto big = entry(nullptr);
-    big.fields = std::string(40UL * 1024 * 1024, 'x');
-    writer->append(std::move(big));
-    bool told = false;
-    auto too_much = entry([&told](bool durable) { told = !durable; });
-    too_much.fields = std::string(40UL * 1024 * 1024, 'x');
-    writer->append(std::move(too_much));
-    EXPECT_TRUE(told);
-    disk_->set(false, false);
-    ASSERT_TRUE(answers.wait_for(1));
 }
 
 TEST_F(AuditLogTest, SixteenWaitingCallersShareTheirSyncs) {
