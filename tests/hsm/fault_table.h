@@ -47,6 +47,18 @@ struct FaultTable {
         return std::make_shared<hsm::Module>(&table, "");
     }
 
+    // As before the first fault: for whoever runs several tests in one process.
+    static void reset() {
+        for (Fault* fault : {&initialize, &finalize, &open_session, &login, &session_info,
+                             &generate_key, &find_init, &encrypt_init, &encrypt, &decrypt_init,
+                             &decrypt, &random, &mechanism_info, &attribute}) {
+            fault->left = 0;
+            fault->calls = 0;
+        }
+        random_gives_zeros = false;
+        random_repeats = false;
+    }
+
 private:
     static void break_lifecycle() {
         table.C_Initialize = [](CK_VOID_PTR arguments) {

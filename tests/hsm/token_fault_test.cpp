@@ -18,6 +18,7 @@ using Faults = FaultTable;
 
 class TokenFault : public testing::Test {
 protected:
+    ~TokenFault() override { Faults::reset(); }
     TokenFault() {
         key_ = KeyId::random();
         token_->generate_aes_key(key_, "", KeyProfile::sealed);

@@ -11,6 +11,7 @@ using Faults = FaultTable;
 
 class TokenStart : public testing::Test {
 protected:
+    ~TokenStart() override { Faults::reset(); }
     std::unique_ptr<hsm::Token> open(const hsm::TokenConfig& config) {
         return hsm::open_token(config, token_.pin(), log_);
     }
