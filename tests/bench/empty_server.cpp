@@ -2,8 +2,8 @@
 // what tests/bench/run holds the daemons' rates against. Any POST to /empty is answered
 // {"status":"ok"}. Usage: bench_empty_server CERTIFICATE KEY CLIENT_CA FOLDER (of its audit log);
 // prints the port on standard output when it is ready; SIGTERM ends it.
-#include <cstdio>
 #include <exception>
+#include <iostream>
 
 #include "server/answer.h"
 #include "server/daemon.h"
@@ -40,8 +40,7 @@ void serve(char** argv) {
     config.client_ca = argv[3];
     server::Edge edge(config, gate, metrics, log);
     edge.start();
-    std::printf("%u\n", static_cast<unsigned>(edge.port()));
-    std::fflush(stdout);
+    std::cout << edge.port() << std::endl;
     static_cast<void>(signals.wait());
     edge.stop(std::chrono::seconds(2));
 }
@@ -50,14 +49,14 @@ void serve(char** argv) {
 
 int main(int argc, char** argv) {
     if (argc != 5) {
-        std::fputs("usage: bench_empty_server CERTIFICATE KEY CLIENT_CA FOLDER\n", stderr);
+        std::cerr << "usage: bench_empty_server CERTIFICATE KEY CLIENT_CA FOLDER\n";
         return 2;
     }
     try {
         serve(argv);
         return 0;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "bench_empty_server: %s\n", error.what());
+        std::cerr << "bench_empty_server: " << error.what() << '\n';
         return 1;
     }
 }

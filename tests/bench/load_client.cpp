@@ -2,7 +2,6 @@
 // and prints the rate. Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY,
 // where PKI is a folder of deploy/local-authority, CALLER a name in it, and the body comes on
 // standard input. Prints: answers per second, median and 99th percentile in microseconds, errors.
-#include <cstdio>
 #include <exception>
 #include <iostream>
 #include <iterator>
@@ -34,7 +33,7 @@ int run(char** argv) {
         "%.1f %lld %lld %llu\n", result.per_second, static_cast<long long>(result.p50.count()),
         static_cast<long long>(result.p99.count()), static_cast<unsigned long long>(result.errors));
     if (result.errors == 0) return 0;
-    std::fprintf(stderr, "bench_load_client: %s\n", result.first_error.c_str());
+    std::cerr << "bench_load_client: " << result.first_error << '\n';
     return 1;
 }
 
@@ -42,14 +41,13 @@ int run(char** argv) {
 
 int main(int argc, char** argv) {
     if (argc != 7) {
-        std::fputs("usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY\n",
-                   stderr);
+        std::cerr << "usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY\n";
         return 2;
     }
     try {
         return run(argv);
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "bench_load_client: %s\n", error.what());
+        std::cerr << "bench_load_client: " << error.what() << '\n';
         return 1;
     }
 }
