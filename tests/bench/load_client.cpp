@@ -29,9 +29,8 @@ int run(char** argv) {
     const auto result =
         tests::run_load(read_arguments(argv),
                         [&](std::size_t /*connection*/) -> std::string_view { return request; });
-    std::printf(
-        "%.1f %lld %lld %llu\n", result.per_second, static_cast<long long>(result.p50.count()),
-        static_cast<long long>(result.p99.count()), static_cast<unsigned long long>(result.errors));
+    std::cout << result.per_second << ' ' << result.p50.count() << ' ' << result.p99.count() << ' '
+              << result.errors << '\n';
     if (result.errors == 0) return 0;
     std::cerr << "bench_load_client: " << result.first_error << '\n';
     return 1;
