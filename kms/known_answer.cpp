@@ -25,7 +25,9 @@ std::string_view to_string(KeyProof proof) noexcept {
 base::ByteView known_plaintext() noexcept { return base::as_bytes(plaintext); }
 
 base::Bytes known_answer_aad(const base::Uuid& key_id, std::uint32_t version) {
-    base::Bytes aad = base::to_bytes(base::as_bytes(aad_prefix));
+    base::Bytes aad;
+    aad.reserve(aad_prefix.size() + key_id.bytes().size() + sizeof(version));
+    aad.assign(aad_prefix.begin(), aad_prefix.end());
     aad.insert(aad.end(), key_id.bytes().begin(), key_id.bytes().end());
     for (const unsigned shift : {24U, 16U, 8U, 0U}) {
         aad.push_back(static_cast<std::uint8_t>(version >> shift));
