@@ -32,7 +32,7 @@ void print(std::string_view text) {
 }
 
 void explain(std::string_view message) {
-    std::fprintf(stderr, "vaultctl: %s\n", base::printable(message).c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultctl: %s\n", base::printable(message).c_str()));
 }
 
 std::string cell(const base::JsonValue& object, std::string_view member) {
