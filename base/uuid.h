@@ -31,7 +31,8 @@ public:
     ByteView bytes() const noexcept { return bytes_; }
     bool is_nil() const noexcept { return *this == Uuid(); }
 
-    auto operator<=>(const Uuid&) const = default;
+    auto operator<=>(const Uuid&) const =
+        default;  // NOLINT(modernize-use-nullptr): a false alarm of clang-tidy 14
 
 private:
     std::array<std::uint8_t, size> bytes_{};

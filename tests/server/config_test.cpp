@@ -10,6 +10,7 @@
 #include <fcntl.h>
 
 #include <array>
+#include <csignal>
 #include <cstdlib>
 #include <thread>
 
@@ -155,6 +156,7 @@ TEST(Secret, NeedsExactlyOneSource) {
 
 TEST(Secret, PromptNeedsATerminal) {
     if (::setsid() < 0) GTEST_SKIP() << "can't give up the terminal";
+    ::signal(SIGHUP, SIG_IGN);  // closing the terminal hangs up on the leader of its session
     Config config(R"({"pin":{"prompt":true}})");
     EXPECT_ERROR_SAYING(invalid_argument, "terminal", server::read_secret(config.top, "pin", "/x"));
 }
@@ -165,6 +167,7 @@ TEST(Secret, PromptReadsALineWithoutEcho) {
     if (controller < 0 || ::grantpt(controller) != 0 || ::unlockpt(controller) != 0)
         GTEST_SKIP() << "no terminals here";
     if (::setsid() < 0) GTEST_SKIP() << "can't give up the terminal";
+    ::signal(SIGHUP, SIG_IGN);  // closing the terminal hangs up on the leader of its session
     const int terminal = ::open(::ptsname(controller), O_RDWR);  // becomes the process's terminal
     if (terminal < 0) GTEST_SKIP() << "no terminals here";
     ASSERT_EQ(::write(controller, "", 0), 0);

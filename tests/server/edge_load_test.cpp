@@ -164,14 +164,18 @@ TEST_F(EdgeLoadTest, WithoutFileDescriptorsPeersAreRefusedAtOnceAndServedLater) 
 
 TEST_F(EdgeLoadTest, StopLetsARunningRequestFinishAndClosesIdleConnections) {
     house_.start();
-    const auto idle = client();
-    ASSERT_EQ(idle->ask(get("/")).status, 200);
+    // Connections go round the io threads: enough of them so that each thread has an idle one.
+    std::vector<decltype(client())> idle;
+    for (std::size_t i = 0; i < 2 * house_.config.threads; ++i) {
+        idle.push_back(client());
+        ASSERT_EQ(idle.back()->ask(get("/")).status, 200);
+    }
     const auto busy = client();
     busy->send(get("/hold"));
     ASSERT_TRUE(house_.handler.wait_for_held(1));
     auto stopping =
         std::async(std::launch::async, [this] { house_.edge->stop(std::chrono::seconds(8)); });
-    EXPECT_TRUE(idle->ends());
+    for (const auto& each : idle) EXPECT_TRUE(each->ends());
     house_.handler.release();
     const WireAnswer answer = busy->read();
     EXPECT_EQ(answer.status, 200);
