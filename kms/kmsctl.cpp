@@ -125,7 +125,8 @@ void refuse_secrets(int count, char** arguments) {
 }
 
 void explain(const char* message) {
-    std::fprintf(stderr, "kmsctl: %s\n", base::printable(message).c_str());
+    // When standard error can't be written, the exit code still tells.
+    static_cast<void>(std::fprintf(stderr, "kmsctl: %s\n", base::printable(message).c_str()));
 }
 
 int parse_and_run(int count, char** arguments) {

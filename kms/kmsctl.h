@@ -12,7 +12,7 @@
 #include "base/json.h"
 #include "kms/client/client.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's own name
 class App;
 }
 

@@ -38,7 +38,7 @@ kms::UnwrapItem some_item() { return {{4, 5, 6}, {{"owner", "acme"}}}; }
 class ClientTest : public testing::Test {
 protected:
     // Answers request n with replies[n], and with the last one from then on.
-    TlsPeer& serve(std::vector<PeerReply> replies) {
+    TlsPeer& serve(const std::vector<PeerReply>& replies) {
         return serve_script([replies, n = std::make_shared<std::atomic<std::size_t>>(0)](
                                 const std::string& /*request*/) {
             return replies[std::min(n->fetch_add(1), replies.size() - 1)];
@@ -127,6 +127,7 @@ TEST_F(ClientTest, CallsAtTheSameTimeShareNoMoreConnectionsThanAllowed) {
     two.max_connections = 2;
     kms::Client client(two);
     std::vector<std::future<base::SecretBytes>> calls;
+    calls.reserve(12);
     for (int i = 0; i < 12; ++i) {
         calls.push_back(std::async(std::launch::async, [&] { return client.unwrap(some_item()); }));
     }

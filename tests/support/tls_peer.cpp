@@ -110,7 +110,7 @@ std::string http_answer(int status, std::string_view body, std::string_view head
 TlsPeer::TlsPeer(const CertificateFiles& certificate, const std::filesystem::path& client_ca,
                  Script script)
     : tls_(std::make_unique<Tls>()), script_(std::move(script)) {
-    std::signal(SIGPIPE, SIG_IGN);
+    require(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR, "signal");
     SSL_CTX* context = tls_->context;
     require(SSL_CTX_use_certificate_chain_file(context, certificate.certificate.c_str()) == 1,
             "certificate");
