@@ -167,7 +167,8 @@ TEST_F(EdgeTest, MalformedHeadsAreRefused) {
     expect_refused("GET / HTTP/1.1\r\nHost: h\r\nA\r\n\r\n");
     expect_refused("GET / HTTP/1.1\r\nHost: h\r\nA: \x01\r\n\r\n");
     expect_refused("GET / HTTP/1.1\r\nHost: h\r\nA: \xc3\xa4\r\n\r\n");
-    expect_refused(std::string("GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n", 33));
+    using namespace std::string_literals;
+    expect_refused("GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n"s);
     expect_refused("GET /a b HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_refused("GET  / HTTP/1.1\r\nHost: h\r\n\r\n");
     expect_refused("GET / HTTP/2.0\r\nHost: h\r\n\r\n");
@@ -248,6 +249,9 @@ TEST_F(EdgeTest, AnAbortedRequestIsNotHandled) {
 }
 
 TEST_F(EdgeTest, AnAttackDoesNotGrowTheMemory) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "a sanitizer keeps freed memory";
+#endif
     const auto resident_kib = [] {
         std::ifstream status("/proc/self/statm");
         long size = 0;
