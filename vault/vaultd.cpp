@@ -82,7 +82,11 @@ int main(int argc, char** argv) {
         app.add_flag("--check-config", options.check_config,
                      "check configuration and policy, then exit");
         app.set_version_flag("--version", "vaultd " STRONGROOM_VERSION);
-        CLI11_PARSE(app, argc, argv);
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::ParseError& error) {
+            return app.exit(error) == 0 ? 0 : 1;
+        }
         run(options);
         return 0;
     } catch (const std::exception& error) {

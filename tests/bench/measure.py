@@ -64,7 +64,7 @@ def empty_server(strongroom):
 
 def measure_rates(figures, strongroom, kms, vault, seconds):
     with contextlib.closing(strongroom.client(kms, "app")) as client:
-        made = client.call("POST", "/v1/keys/alias/credentials/data-keys", {"context": {"tenant": "acme"}}).json()
+        made = client.call("POST", "/v1/keys/alias/applications/data-keys", {"context": {"tenant": "acme"}}).json()
     unwrap = '{"wrapped":"%s","context":{"tenant":"acme"}}' % made["data_keys"][0]["wrapped"]
     with contextlib.closing(strongroom.client(vault, "app")) as client:
         secret = {"access_token": "example-" + "0" * 180, "account_id": "17840000000000000"}

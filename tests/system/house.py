@@ -231,12 +231,13 @@ class House:
         return daemon
 
     def start_both(self):
-        """kmsd with the master key alias/credentials, and vaultd on it."""
+        """kmsd with the master keys of the vault and of applications, and vaultd on it."""
         kms = self.start("kmsd")
         with contextlib.closing(self.client(kms, "operator")) as operator:
-            if operator.call("GET", "/v1/keys/alias/credentials").status == 404:
-                answer = operator.call("POST", "/v1/keys", {"alias": "credentials"})
-                assert answer.status == 201, answer
+            for alias in ("credentials", "applications"):
+                if operator.call("GET", f"/v1/keys/alias/{alias}").status == 404:
+                    answer = operator.call("POST", "/v1/keys", {"alias": alias})
+                    assert answer.status == 201, answer
         self.configure("vaultd", kms_port=kms.port)
         return kms, self.start("vaultd")
 

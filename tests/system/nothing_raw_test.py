@@ -76,13 +76,14 @@ class NothingRaw(unittest.TestCase):
             secrets.update(cls.work_with_data_keys(kms_app))
             with contextlib.closing(cls.house.client(cls.vault, "app")) as vault_app:
                 cls.store_and_reveal(vault_app)
-            secrets["data key of the stored credential"] = cls.record_data_key(kms_app)
+            with contextlib.closing(cls.house.client(cls.kms, "vaultd")) as kms_vault:
+                secrets["data key of the stored credential"] = cls.record_data_key(kms_app, kms_vault)
         cls.needles = Needles(secrets)
 
     @classmethod
     def work_with_data_keys(cls, client):
         """Data keys made and unwrapped in plaintext: name -> bytes."""
-        made = client.call("POST", "/v1/keys/alias/credentials/data-keys", {"count": 3, "context": {"tenant": "acme"}})
+        made = client.call("POST", "/v1/keys/alias/applications/data-keys", {"count": 3, "context": {"tenant": "acme"}})
         assert made.status == 200, made
         keys = {}
         for number, item in enumerate(made.json()["data_keys"]):
@@ -112,9 +113,12 @@ class NothingRaw(unittest.TestCase):
         return json.loads(text.group())
 
     @classmethod
-    def record_data_key(cls, client):
-        opened = client.call("POST", "/v1/data-keys/unwrap", {
-            "wrapped": cls.sealed_row()["dek"], "context": {"owner": "acme", "credential": "canary", "version": "1"}})
+    def record_data_key(cls, app, vault):
+        """As the vault's own caller opens it; an application with a copy of the row can't."""
+        row = {"wrapped": cls.sealed_row()["dek"], "context": {"owner": "acme", "credential": "canary", "version": "1"}}
+        refused = app.call("POST", "/v1/data-keys/unwrap", row)
+        assert refused.status in (403, 422), refused
+        opened = vault.call("POST", "/v1/data-keys/unwrap", row)
         assert opened.status == 200, opened
         return base64.b64decode(opened.json()["plaintext"])
 
