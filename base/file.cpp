@@ -5,10 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
+#include "base/encoding.h"
 #include "base/error.h"
+#include "base/random.h"
 
 namespace base {
 namespace {
@@ -45,13 +48,24 @@ struct stat regular_file_status(const Descriptor& file, const std::filesystem::p
     return status;
 }
 
+void require_own(const struct stat& status, const std::filesystem::path& path) {
+    if (status.st_uid != ::geteuid() && status.st_uid != 0) {
+        refuse(path, "belongs to another user than the one that runs this program");
+    }
+}
+
 void require_private(const struct stat& status, const std::filesystem::path& path) {
     if ((status.st_mode & 0077U) != 0) {
         refuse(path, "other users may access it; run: chmod 0600 " + path.string());
     }
-    if (status.st_uid != ::geteuid() && status.st_uid != 0) {
-        refuse(path, "belongs to another user than the one that runs this program");
+    require_own(status, path);
+}
+
+void require_trusted(const struct stat& status, const std::filesystem::path& path) {
+    if ((status.st_mode & 0022U) != 0) {
+        refuse(path, "other users may change it; run: chmod go-w " + path.string());
     }
+    require_own(status, path);
 }
 
 // Reads up to `room.size()` bytes; the number read.
@@ -70,6 +84,16 @@ std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room,
     return total;
 }
 
+std::string read_text(const Descriptor& file, const std::filesystem::path& path,
+                      std::size_t max_bytes) {
+    std::string content(max_bytes + 1, '\0');
+    content.resize(
+        read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
+    if (content.size() > max_bytes)
+        refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
+    return content;
+}
+
 [[noreturn]] void write_failed(const std::filesystem::path& path) {
     throw Error(ErrorCode::unavailable, "a file can't be written",
                 path.string() + ": " + std::strerror(errno));
@@ -81,18 +105,63 @@ void sync_folder(const std::filesystem::path& path) {
     if (descriptor.get() < 0 || ::fsync(descriptor.get()) != 0) write_failed(folder);
 }
 
+// A name that nobody can have prepared, in the same folder, so that rename() can put it in place.
+std::filesystem::path temporary_beside(const std::filesystem::path& path) {
+    std::array<std::uint8_t, 8> random{};
+    random_bytes(random);
+    return path.parent_path() / ("." + path.filename().string() + "." + to_hex(random));
+}
+
+// A new file that is removed again unless it was put in place.
+class TemporaryFile {
+public:
+    TemporaryFile(std::filesystem::path path, unsigned mode)
+        : path_(std::move(path)),
+          file_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode)) {
+        if (file_.get() < 0) write_failed(path_);
+    }
+    ~TemporaryFile() {
+        if (!placed_) ::unlink(path_.c_str());
+    }
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+    // The umask may have taken bits from `mode`, so it is set again.
+    void write(std::string_view content, unsigned mode) const {
+        if (::fchmod(file_.get(), mode) != 0) write_failed(path_);
+        while (!content.empty()) {
+            const ssize_t written = ::write(file_.get(), content.data(), content.size());
+            if (written < 0 && errno == EINTR) continue;
+            if (written < 0) write_failed(path_);
+            content.remove_prefix(static_cast<std::size_t>(written));
+        }
+        if (::fsync(file_.get()) != 0) write_failed(path_);
+    }
+    void place(const std::filesystem::path& target) {
+        if (::rename(path_.c_str(), target.c_str()) != 0) write_failed(target);
+        placed_ = true;
+    }
+
+private:
+    std::filesystem::path path_;
+    Descriptor file_;
+    bool placed_ = false;
+};
+
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) {
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0) refuse_errno(path, "can't be opened");
     regular_file_status(file, path);
-    std::string content(max_bytes + 1, '\0');
-    content.resize(
-        read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
-    if (content.size() > max_bytes)
-        refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
-    return content;
+    return read_text(file, path, max_bytes);
+}
+
+std::string read_trusted_file(const std::filesystem::path& path, std::size_t max_bytes) {
+    const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (file.get() < 0) refuse_errno(path, "can't be opened");
+    require_trusted(regular_file_status(file, path), path);
+    return read_text(file, path, max_bytes);
 }
 
 SecretBytes read_secret_file(const std::filesystem::path& path) {
@@ -119,21 +188,9 @@ void require_private_file(const std::filesystem::path& path) {
 
 void write_file_durably(const std::filesystem::path& path, std::string_view content,
                         unsigned mode) {
-    std::filesystem::path temporary = path;
-    temporary += ".new";
-    {
-        const Descriptor file(
-            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
-        if (file.get() < 0 || ::fchmod(file.get(), mode) != 0) write_failed(temporary);
-        while (!content.empty()) {
-            const ssize_t written = ::write(file.get(), content.data(), content.size());
-            if (written < 0 && errno == EINTR) continue;
-            if (written < 0) write_failed(temporary);
-            content.remove_prefix(static_cast<std::size_t>(written));
-        }
-        if (::fsync(file.get()) != 0) write_failed(temporary);
-    }
-    if (::rename(temporary.c_str(), path.c_str()) != 0) write_failed(path);
+    TemporaryFile temporary(temporary_beside(path), mode);
+    temporary.write(content, mode);
+    temporary.place(path);
     sync_folder(path);
 }
 

@@ -1,11 +1,29 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+#include <csignal>
+#include <set>
+#include <string>
 
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_directory.h"
+
+namespace {
+
+std::set<std::string> names_in(const tests::TemporaryDirectory& directory) {
+    std::set<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+        names.insert(entry.path().filename().string());
+    }
+    return names;
+}
+
+}  // namespace
 
 TEST(ReadFile, ReturnsTheWholeFile) {
     const tests::TemporaryDirectory directory;
@@ -21,6 +39,31 @@ TEST(ReadFile, NamesTheFileAndWhatIsWrong) {
                         base::read_file(directory.write("file", "12345"), 4));
     EXPECT_ERROR_SAYING(invalid_argument, "not a regular file",
                         base::read_file(directory.path(), 4));
+}
+
+TEST(ReadTrustedFile, OthersMayReadButNotWrite) {
+    const tests::TemporaryDirectory directory;
+    for (const unsigned mode : {0600U, 0644U, 0444U, 0755U}) {
+        EXPECT_EQ(base::read_trusted_file(directory.write("policy", "content", mode), 100),
+                  "content");
+    }
+    for (const unsigned mode : {0664U, 0620U, 0646U, 0602U}) {
+        EXPECT_ERROR_SAYING(
+            invalid_argument, "chmod go-w",
+            base::read_trusted_file(directory.write("policy", "content", mode), 100));
+    }
+    EXPECT_ERROR_SAYING(invalid_argument, "larger than 4 bytes",
+                        base::read_trusted_file(directory.write("large", "12345"), 4));
+    EXPECT_ERROR(invalid_argument, base::read_trusted_file(directory / "missing", 100));
+    EXPECT_ERROR(invalid_argument, base::read_trusted_file(directory.path(), 100));
+}
+
+TEST(ReadTrustedFile, RefusesFilesOfAnotherUser) {
+    if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+    const tests::TemporaryDirectory directory;
+    const auto file = directory.write("policy", "content", 0644);
+    ASSERT_EQ(::chown(file.c_str(), 65534, 65534), 0);
+    EXPECT_ERROR_SAYING(invalid_argument, "another user", base::read_trusted_file(file, 100));
 }
 
 TEST(ReadSecretFile, TakesTheFirstLine) {
@@ -79,7 +122,69 @@ TEST(WriteFileDurably, ReplacesContentAndSetsTheMode) {
     struct stat status {};
     ASSERT_EQ(::stat((directory / "file").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 07777U, 0600U);
-    EXPECT_FALSE(std::filesystem::exists(directory / "file.new"));
+    EXPECT_EQ(names_in(directory), std::set<std::string>{"file"});
+}
+
+// Root may write anything, so a child process gives its rights up first.
+TEST(WriteFileDurably, AnotherRunsLeftoverIsNoObstacle) {
+    const tests::TemporaryDirectory directory;
+    for (const char* leftover : {"file", "file.new", ".file.new"}) {
+        directory.write(leftover, "old", 0400);
+    }
+    if (::geteuid() == 0) {
+        ASSERT_EQ(::chown(directory.path().c_str(), 65534, 65534), 0);
+        for (const auto& entry : std::filesystem::directory_iterator(directory.path())) {
+            ASSERT_EQ(::chown(entry.path().c_str(), 65534, 65534), 0);
+        }
+    }
+    const pid_t child = ::fork();
+    if (child == 0) {
+        int code = 1;
+        if (::geteuid() != 0 || ::setuid(65534) == 0) {
+            try {
+                base::write_file_durably(directory / "file", "new", 0400);
+                code = 42;
+            } catch (const base::Error&) {
+                code = 2;
+            }
+        }
+        ::_exit(code);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 42);
+    EXPECT_EQ(base::read_file(directory / "file", 100), "new");
+}
+
+TEST(WriteFileDurably, SymbolicLinksAreReplacedNotFollowed) {
+    const tests::TemporaryDirectory directory;
+    const auto target = directory.write("target", "untouched");
+    for (const char* link : {"file", "file.new", ".file.new"}) {
+        std::filesystem::create_symlink(target, directory / link);
+    }
+    base::write_file_durably(directory / "file", "new", 0600);
+    EXPECT_EQ(base::read_file(target, 100), "untouched");
+    EXPECT_FALSE(std::filesystem::is_symlink(directory / "file"));
+    EXPECT_EQ(base::read_file(directory / "file", 100), "new");
+}
+
+TEST(WriteFileDurably, FailureLeavesNothingBehind) {
+    const tests::TemporaryDirectory directory;
+    // rename() can't replace a folder.
+    std::filesystem::create_directory(directory / "file");
+    EXPECT_ERROR(unavailable, base::write_file_durably(directory / "file", "secret", 0600));
+    EXPECT_EQ(names_in(directory), std::set<std::string>{"file"});
+    // write() ends at the limit.
+    const auto before = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit unlimited{};
+    ::getrlimit(RLIMIT_FSIZE, &unlimited);
+    const rlimit small{4, unlimited.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    EXPECT_ERROR(unavailable, base::write_file_durably(directory / "other", "secret", 0600));
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    std::signal(SIGXFSZ, before);
+    EXPECT_EQ(names_in(directory), std::set<std::string>{"file"});
 }
 
 TEST(WriteFileDurably, AMissingFolderIsUnavailable) {
