@@ -1,8 +1,8 @@
-// Key profiles as PKCS#11 attributes: what a master key is made with, and what must be read back.
+// Key profiles as PKCS#11 attributes: what a master key is made with, and how
+// they are read back. What they must be then stands in hsm/token.h.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <string_view>
 
 #include "hsm/pkcs11_session.h"
 #include "hsm/pkcs11_traits.h"
@@ -21,9 +21,5 @@ AttributeTemplate search_template();
 // Each attribute by a call of its own; unknown ones are empty. Throws Pkcs11Error.
 KeyAttributes read_attributes(const Session& session, CK_OBJECT_HANDLE key,
                               const ModuleTraits& traits);
-
-// What is wrong with a key that should be of that profile, in words such as "extractable is true";
-// empty when it is as it must be. An attribute that must be known and isn't is wrong.
-std::vector<std::string> differences(const KeyAttributes& attributes, KeyProfile profile);
 
 }  // namespace hsm

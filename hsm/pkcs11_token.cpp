@@ -89,7 +89,7 @@ KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view la
 
 void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
                                            KeyProfile profile) {
-    const auto wrong = differences(attributes, profile);
+    const auto wrong = differences_from_profile(attributes, profile);
     if (wrong.empty()) return;
     std::string list;
     for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;

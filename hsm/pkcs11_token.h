@@ -23,6 +23,7 @@ public:
     TokenInfo info() const override { return info_; }
     KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
                                    KeyProfile profile) override;
+    void make_durable(const KeyId& id) override;
     std::optional<KeyAttributes> find_key(const KeyId& id) override;
     std::vector<KeyId> list_keys(std::size_t* unnamed_objects) override;
     void destroy_key(const KeyId& id) override;
@@ -37,7 +38,6 @@ public:
 private:
     void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
                                   KeyProfile profile);
-    void make_durable(const KeyId& id);
     CK_OBJECT_HANDLE require_key(const Operation& operation, const KeyId& id);
     // Empty when the ciphertext does not open; throws for any other failure.
     std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,

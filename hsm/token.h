@@ -45,6 +45,12 @@ struct KeyAttributes {
     base::Bytes check_value;  // CKA_CHECK_VALUE: display only, not an identity; may be empty
 };
 
+// What is wrong with a key that should be of that profile, in words such as "extractable is true";
+// empty when it is as it must be. An attribute that must be known and isn't is wrong. It is the one
+// place that says what makes a key good; thread-safe.
+std::vector<std::string> differences_from_profile(const KeyAttributes& attributes,
+                                                  KeyProfile profile);
+
 struct Encrypted {
     Iv iv{};
     base::Bytes ciphertext;  // as long as the plaintext, followed by the 16-byte tag
@@ -78,9 +84,16 @@ public:
 
     // Makes an AES-256 master key named `id`, reads every attribute back and refuses (internal) a
     // key that differs from the profile; durable when it returns. `label` is for people, at most 64
-    // bytes. Throws already_exists when a key of that id is there. Never retried inside.
+    // bytes; a longer one throws invalid_argument. Throws already_exists when a key of that id is
+    // there. Never retried inside. When the proof of durability fails (unavailable), the key is
+    // there and must not be used before make_durable() succeeds.
     virtual KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
                                            KeyProfile profile) = 0;
+
+    // Proves that the key survives this process: written to the disk and read back by a second
+    // process where the token needs that (SoftHSM); nothing elsewhere. For a key whose making was
+    // cut short: may be repeated. Throws unavailable when the proof fails; not_found.
+    virtual void make_durable(const KeyId& id) = 0;
 
     // Empty when the token has no such key. More than one object under the id throws internal.
     virtual std::optional<KeyAttributes> find_key(const KeyId& id) = 0;

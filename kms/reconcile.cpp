@@ -1,6 +1,5 @@
 #include "kms/reconcile.h"
 
-#include <array>
 #include <set>
 
 #include "base/error.h"
@@ -35,17 +34,27 @@ struct Reconciler {
         }
     }
 
+    void leave_pending(const Key& key, const std::string& why) {
+        log.error("a pending key is in the token but can't be put in service; it stays pending",
+                  {{"key_id", key.id.to_string()},
+                   {"token_key_id", key.primary().token_key_id.to_string()},
+                   {"why", why}});
+    }
+
     void settle_pending(const Key& key) {
         const KeyVersion& version = key.primary();
         const auto attributes = token.find_key(version.token_key_id);
         if (!attributes) return abandon(key);
-        const std::string complaint = attribute_complaint(*attributes, key.profile);
-        if (!complaint.empty()) {
-            log.error("a pending key in the token has wrong attributes and is left alone",
-                      {{"key_id", key.id.to_string()},
-                       {"token_key_id", version.token_key_id.to_string()},
-                       {"complaint", complaint}});
-            return;
+        const auto wrong = hsm::differences_from_profile(*attributes, key.profile);
+        if (!wrong.empty()) {
+            std::string list;
+            for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
+            return leave_pending(key, "it is not as ordered: " + list);
+        }
+        try {
+            token.make_durable(version.token_key_id);
+        } catch (const base::Error& error) {
+            return leave_pending(key, error.what());
         }
         usage.take(key.id, version.version, 1);
         enable(key, make_known_answer(token, key.id, version));
@@ -90,36 +99,6 @@ struct Reconciler {
 };
 
 }  // namespace
-
-std::string attribute_complaint(const hsm::KeyAttributes& attributes, hsm::KeyProfile profile) {
-    const bool restorable = profile == hsm::KeyProfile::restorable;
-    struct Rule {
-        const char* name;
-        std::optional<bool> value;
-        bool wanted;
-    };
-    const std::array rules = {
-        Rule{"token", attributes.token, true},
-        Rule{"private", attributes.private_object, true},
-        Rule{"sensitive", attributes.sensitive, true},
-        Rule{"extractable", attributes.extractable, restorable},
-        Rule{"local", attributes.local, true},
-        Rule{"encrypt", attributes.encrypt, true},
-        Rule{"decrypt", attributes.decrypt, true},
-        Rule{"wrap", attributes.wrap, false},
-        Rule{"unwrap", attributes.unwrap, false},
-        Rule{"derive", attributes.derive, false},
-        Rule{"sign", attributes.sign, false},
-        Rule{"verify", attributes.verify, false},
-        Rule{"modifiable", attributes.modifiable, false},
-    };
-    for (const Rule& rule : rules) {
-        if (rule.value != rule.wanted) {
-            return std::string(rule.name) + " is not " + (rule.wanted ? "true" : "false");
-        }
-    }
-    return {};
-}
 
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, base::Log& log) {
     Reconciler work{store, token, usage, log, {}};

@@ -27,9 +27,10 @@ struct Reconciled {
 };
 
 // A pending record was never acknowledged. Its key, when the token has it with the right
-// attributes, is enabled: an unused key is harmless, and the caller who lost the answer finds it in
-// the list. When the alias it asked for has gone to another key meanwhile, it stays without one.
-// Without a key the record becomes `destroyed`.
+// attributes and it proves durable, is enabled; else it stays pending, with an error in the log. An
+// unused key is harmless, and the caller who lost the answer finds it in the list. When the alias
+// it asked for has gone to another key meanwhile, it stays without one. Without a key the record
+// becomes `destroyed`.
 //
 // An enabled version whose key is missing or different is logged as an error and counted: the
 // service refuses that key with unavailable and readyz says so, while the other keys stay in
@@ -37,8 +38,4 @@ struct Reconciled {
 //
 // Throws what the store and the token throw.
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, base::Log& log);
-
-// Why a key's attributes are not those of its profile; empty when they are.
-std::string attribute_complaint(const hsm::KeyAttributes& attributes, hsm::KeyProfile profile);
-
 }  // namespace kms

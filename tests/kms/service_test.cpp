@@ -42,7 +42,8 @@ TEST_F(SoftHsmServiceTest, TheTokenSaysThatAMasterKeyCantLeaveIt) {
         rig.service.describe(rig.grant(operation, kms::describe_key, key->id.to_string()), key->id);
     ASSERT_EQ(description.attributes.size(), 1U);
     ASSERT_TRUE(description.attributes[0]);
-    EXPECT_EQ(kms::attribute_complaint(*description.attributes[0], hsm::KeyProfile::sealed), "");
+    EXPECT_TRUE(
+        hsm::differences_from_profile(*description.attributes[0], hsm::KeyProfile::sealed).empty());
     EXPECT_EQ(description.attributes[0]->never_extractable, true);
 }
 
@@ -142,6 +143,34 @@ TEST_F(FakeServiceTest, CreationCutShortAfterTheTokenCallIsFinishedAtTheNextStar
     EXPECT_EQ(key->state, KeyState::enabled);
     const auto fresh = rig->create_data_keys(key->id);
     EXPECT_NO_THROW(rig->unwrap(fresh.keys[0].wrapped));
+}
+
+TEST_F(FakeServiceTest, AKeyThatWasNeverProvenDurableStaysPendingUntilItIs) {
+    token_.fails_to_be_durable = true;
+    EXPECT_ERROR(unavailable, start()->create_key("a"));
+    {
+        const auto rig = start();
+        EXPECT_EQ(rig->reconciled.finished, 0U);
+        EXPECT_EQ(rig->reconciled.abandoned, 0U);
+        ASSERT_EQ(rig->reconciled.keys.size(), 1U);
+        EXPECT_EQ(rig->reconciled.keys[0].state, KeyState::pending);
+        EXPECT_EQ(rig->catalogue.snapshot()->find_alias("a"), nullptr);
+    }
+    token_.fails_to_be_durable = false;
+    const auto rig = start();
+    EXPECT_EQ(rig->reconciled.finished, 1U);
+    EXPECT_NE(rig->catalogue.snapshot()->find_alias("a"), nullptr);
+}
+
+TEST_F(FakeServiceTest, AKeyThatIsNotAsOrderedStaysPending) {
+    token_.dies_after_generate = true;
+    EXPECT_ERROR(unavailable, start()->create_key("a"));
+    auto& attributes = token_.attributes(token_.list_keys(nullptr).at(0));
+    attributes.never_extractable = false;  // it was once extractable
+    EXPECT_EQ(start()->reconciled.finished, 0U);
+    attributes.never_extractable = true;
+    attributes.local.reset();  // a token that can't tell
+    EXPECT_EQ(start()->reconciled.finished, 1U);
 }
 
 TEST_F(FakeServiceTest, AKeyFinishedLateGetsNoAliasThatAnotherHasTaken) {

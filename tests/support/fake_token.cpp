@@ -35,6 +35,7 @@ hsm::KeyAttributes attributes_of(std::string_view label, hsm::KeyProfile profile
     attributes.wrap = attributes.unwrap = attributes.derive = false;
     attributes.sign = attributes.verify = false;
     attributes.modifiable = attributes.copyable = false;
+    attributes.wrap_with_trusted = profile == hsm::KeyProfile::restorable;
     attributes.value_bytes = hsm::aes_key_bytes;
     attributes.key_type = "AES";
     attributes.mechanism = "CKM_AES_KEY_GEN";
@@ -66,7 +67,15 @@ hsm::KeyAttributes FakeToken::generate_aes_key(const hsm::KeyId& id, std::string
     const auto attributes = attributes_of(label, profile);
     keys_[id] = {base::random_secret(hsm::aes_key_bytes), attributes};
     if (dies_after_generate) throw base::Error(base::ErrorCode::unavailable, "the answer is lost");
+    make_durable(id);
     return attributes;
+}
+
+void FakeToken::make_durable(const hsm::KeyId& id) {
+    static_cast<void>(require(id));
+    if (fails_to_be_durable) {
+        throw base::Error(base::ErrorCode::unavailable, "the key was not read back");
+    }
 }
 
 void FakeToken::set_key(const hsm::KeyId& id, base::ByteView bytes) {

@@ -13,6 +13,7 @@ public:
     hsm::TokenInfo info() const override;
     hsm::KeyAttributes generate_aes_key(const hsm::KeyId& id, std::string_view label,
                                         hsm::KeyProfile profile) override;
+    void make_durable(const hsm::KeyId& id) override;
     std::optional<hsm::KeyAttributes> find_key(const hsm::KeyId& id) override;
     std::vector<hsm::KeyId> list_keys(std::size_t* unnamed_objects) override;
     void destroy_key(const hsm::KeyId& id) override;
@@ -27,12 +28,15 @@ public:
 
     // Puts a key of known bytes, or another key, under `id`.
     void set_key(const hsm::KeyId& id, base::ByteView bytes);
+    // Spoils what find_key() tells of the key.
+    hsm::KeyAttributes& attributes(const hsm::KeyId& id) { return keys_.at(id).attributes; }
     // For putting a key back later.
     base::SecretBytes key_bytes(const hsm::KeyId& id) const;
 
     bool is_away = false;              // every call throws unavailable
     bool fails_to_generate = false;    // generate_aes_key throws unavailable, having made nothing
     bool dies_after_generate = false;  // … having made the key
+    bool fails_to_be_durable = false;  // no proof of durability succeeds
     bool flips_a_bit = false;          // in every ciphertext that encrypt returns
     std::size_t decrypt_calls = 0;     // single and batched calls alike
 
