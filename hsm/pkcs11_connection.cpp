@@ -26,6 +26,20 @@ std::string describe(const CK_TOKEN_INFO& token) {
            ";serial=" + std::string(trim_padding(token.serialNumber));
 }
 
+// Asked before every login, since others may have used up the attempts. Not latched: a person may
+// have settled it before the next time.
+void refuse_locked_pin(const Module& module, CK_SLOT_ID slot) {
+    CK_TOKEN_INFO token{};
+    check_call(module->C_GetTokenInfo(slot, &token), "C_GetTokenInfo");
+    if ((token.flags & CKF_USER_PIN_LOCKED) != 0)
+        refuse("the token's user PIN is locked; the security officer must set a new one");
+    if ((token.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
+        refuse(
+            "one login attempt is left before the token locks; it is left to a person: log in once "
+            "by hand");
+    }
+}
+
 }  // namespace
 
 FoundToken find_token(const Module& module, const TokenUri& uri, const std::string& hint) {
@@ -57,14 +71,6 @@ Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const Found
       pin_(pin),
       max_sessions_(max_sessions),
       log_(log) {
-    if ((token.info.flags & CKF_USER_PIN_LOCKED) != 0) {
-        refuse("the token's user PIN is locked; the security officer must set a new one");
-    }
-    if ((token.info.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
-        refuse(
-            "one login attempt is left before the token locks; it is left to a person: log in once "
-            "by hand");
-    }
     connect(token.slot);
 }
 
@@ -78,6 +84,7 @@ void Connection::connect(CK_SLOT_ID slot) {
 void Connection::log_in(const Session& anchor) {
     if (pin_refused_)
         refuse("the token refused the PIN before; it is not tried again until a restart");
+    refuse_locked_pin(*module_, anchor.info().slotID);
     const CK_RV code = anchor.log_in(pin_.expose());
     switch (code) {
         case CKR_OK:
@@ -120,13 +127,13 @@ bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
             return true;
         }
         case ErrorClass::login_lost:
-            log_in_again();
+            restore([&] { log_in_again(); });
             return true;
         case ErrorClass::handles_stale:
             ++generation_;
             return true;
         case ErrorClass::token_gone:
-            reconnect(seen_epoch);
+            restore([&] { reconnect(seen_epoch); });
             return true;
         case ErrorClass::caller_fault:
         case ErrorClass::ambiguous:
@@ -136,6 +143,24 @@ bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
             return false;
     }
     return false;
+}
+
+void Connection::restore(const std::function<void()>& step) {
+    std::string refusal;
+    try {
+        step();
+    } catch (const base::Error& error) {
+        if (error.code() != base::ErrorCode::failed_precondition) throw;
+        refusal = error.what();
+    }
+    {
+        const std::lock_guard lock(refusal_mutex_);
+        if (!refusal.empty() && refusal != refusal_)
+            log_.error("the token can't be used until an operator acts", {{"why", refusal}});
+        refusal_ = refusal;
+    }
+    if (!refusal.empty())
+        throw base::Error(base::ErrorCode::unavailable, "the token is not available", refusal);
 }
 
 void Connection::log_in_again() {

@@ -46,7 +46,8 @@ struct Operation {
 class Connection {
 public:
     // Opens the anchor session and logs in, once. `pin` and `log` must outlive the connection.
-    // Throws failed_precondition: PIN refused, locked, not set, last attempt before a lock.
+    // Throws failed_precondition: PIN refused, locked, not set, last attempt before a lock. Later
+    // the same is unavailable, and a PIN that was refused is never tried again.
     Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
                const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log);
 
@@ -80,6 +81,9 @@ public:
 
 private:
     bool heal(const Pkcs11Error& error, std::uint64_t seen_epoch);
+    // Runs one step of recovery. What only an operator can settle is logged, once until it changes,
+    // and is `unavailable` to callers, who did nothing wrong and need not know the token's names.
+    void restore(const std::function<void()>& step);
     void log_in_again();
     void reconnect(std::uint64_t seen_epoch);
     void connect(CK_SLOT_ID slot);
@@ -99,6 +103,8 @@ private:
     // connected.
     std::mutex login_;
     bool pin_refused_ = false;
+    std::mutex refusal_mutex_;
+    std::string refusal_;  // the last that was logged; empty when the token came back since
     std::optional<Session> anchor_;
     std::unique_ptr<SessionPool> pool_;
 };

@@ -138,9 +138,13 @@ std::string name_of(CK_RV code) {
 }
 
 Pkcs11Error::Pkcs11Error(CK_RV code, std::string_view call)
-    : base::Error(meaning_of(classify(code)).code, std::string(meaning_of(classify(code)).message),
+    : Pkcs11Error(code, call, classify(code)) {}
+
+Pkcs11Error::Pkcs11Error(CK_RV code, std::string_view call, ErrorClass error_class)
+    : base::Error(meaning_of(error_class).code, std::string(meaning_of(error_class).message),
                   std::string(call) + ": " + name_of(code)),
-      rv_(code) {}
+      rv_(code),
+      class_(error_class) {}
 
 Pkcs11Error to_error(CK_RV code, std::string_view call) { return {code, call}; }
 

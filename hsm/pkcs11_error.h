@@ -32,12 +32,15 @@ std::string name_of(CK_RV code);
 class Pkcs11Error final : public base::Error {
 public:
     Pkcs11Error(CK_RV code, std::string_view call);
+    // For a code whose class was found out by other means than the table.
+    Pkcs11Error(CK_RV code, std::string_view call, ErrorClass error_class);
 
     CK_RV rv() const noexcept { return rv_; }
-    ErrorClass error_class() const noexcept { return classify(rv_); }
+    ErrorClass error_class() const noexcept { return class_; }
 
 private:
     CK_RV rv_;
+    ErrorClass class_;
 };
 
 // The one translation of a return code: ErrorCode and message by class, code and call in the

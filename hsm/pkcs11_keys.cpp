@@ -78,10 +78,12 @@ std::optional<CK_OBJECT_HANDLE> KeyHandles::find(const Operation& operation, con
     return handle;
 }
 
-bool KeyHandles::answers(const Operation& operation, const KeyId& id) {
+bool KeyHandles::answers(const Operation& operation, const KeyId& id,
+                         CK_OBJECT_HANDLE handle) const {
     const auto entry = cached(id);
-    return entry && entry->generation == operation.generation &&
-           holds(operation, entry->handle, entry->proof);
+    // Destroyed by another thread meanwhile: the next look will say so.
+    if (!entry) throw to_error(CKR_KEY_HANDLE_INVALID, "a known answer");
+    return holds(operation, handle, entry->proof);
 }
 
 void KeyHandles::forget(const KeyId& id) {
@@ -100,6 +102,9 @@ bool KeyHandles::holds(const Operation& operation, CK_OBJECT_HANDLE key, const P
     base::SecretBytes opened;
     const CK_RV code = operation.session().decrypt(key, proof.iv, {}, proof.ciphertext, opened);
     if (code != CKR_OK) {
+        const ErrorClass error_class = classify(code);
+        if (error_class != ErrorClass::caller_fault && error_class != ErrorClass::ambiguous)
+            throw to_error(code, "C_Decrypt");
         operation.lease.renew();
         return false;
     }

@@ -36,9 +36,9 @@ public:
     std::optional<CK_OBJECT_HANDLE> find(const Operation& operation, const KeyId& id);
     // Looks in the token itself, past the cache.
     std::optional<CK_OBJECT_HANDLE> look_up(const Operation& operation, const KeyId& id) const;
-    // True when the key still answers as it did: the way to tell a bad ciphertext from a broken
-    // token.
-    bool answers(const Operation& operation, const KeyId& id);
+    // True when the key behind `handle`, which find() gave, still answers as it did: the way to
+    // tell a bad ciphertext from a broken token. Throws Pkcs11Error for trouble that has a name.
+    bool answers(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
     void forget(const KeyId& id);
 
     // Held around create, find and destroy where the module needs it.
@@ -57,6 +57,8 @@ private:
     };
 
     Proof make_proof(const Operation& operation, CK_OBJECT_HANDLE key);
+    // False when the proof does not open; throws Pkcs11Error when the session, the login, the
+    // handle or the token is in trouble, since that says nothing of the key.
     static bool holds(const Operation& operation, CK_OBJECT_HANDLE key, const Proof& proof);
     std::optional<Entry> cached(const KeyId& id) const;
 

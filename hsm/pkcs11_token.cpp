@@ -190,8 +190,9 @@ std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, c
             // SoftHSM says CKR_GENERAL_ERROR for a wrong tag. A known answer tells that from a
             // broken token.
             operation.lease.renew();
-            if (keys_.answers(operation, id)) return std::nullopt;
-            throw to_error(code, "C_Decrypt, and a known answer failed too");
+            if (keys_.answers(operation, id, key)) return std::nullopt;
+            throw Pkcs11Error(code, "C_Decrypt, and a known answer failed too",
+                              ErrorClass::token_gone);
         case ErrorClass::session_dead:
         case ErrorClass::login_lost:
         case ErrorClass::handles_stale:

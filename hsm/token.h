@@ -72,7 +72,9 @@ struct TokenInfo {
 // A logged-in token. Implementations are safe to share between threads and reconnect by themselves
 // where the error class allows it. Every function throws base::Error:
 //   unavailable          token, session or module trouble, also back-pressure; retry may help
-//   failed_precondition  the operator must act (PIN refused, token locked or write-protected)
+//   failed_precondition  the token is write-protected or refuses service: the operator must act.
+//                        A token that is lost, or refuses the login, while it is in use is
+//                        unavailable, and the log says why
 //   not_found            no key of that id in the token
 //   integrity_failure    decrypt only: any ciphertext that does not open (one wording)
 //   internal             the module answered against the standard
@@ -117,8 +119,8 @@ public:
     // Random bytes from the token's generator.
     virtual void random(std::span<std::uint8_t> out) = 0;
 
-    // A cheap proof that the token answers and is logged in; throws unavailable or
-    // failed_precondition when not.
+    // A cheap proof that the token answers and is logged in; throws as above when
+    // not.
     virtual void check() = 0;
 };
 

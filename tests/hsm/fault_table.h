@@ -35,7 +35,9 @@ struct FaultTable {
     static inline CK_FUNCTION_LIST real{};
     static inline CK_FUNCTION_LIST table{};
     static inline Fault initialize, finalize, open_session, login, session_info, generate_key,
-        find_init, encrypt_init, encrypt, decrypt_init, decrypt, random, mechanism_info, attribute;
+        find_init, encrypt_init, encrypt, decrypt_init, decrypt, random, mechanism_info, attribute,
+        token_info;
+    static inline std::atomic<CK_FLAGS> token_flags{0};  // added to the real ones
     static inline bool random_gives_zeros = false;
     static inline bool random_repeats = false;
 
@@ -51,10 +53,11 @@ struct FaultTable {
     static void reset() {
         for (Fault* fault : {&initialize, &finalize, &open_session, &login, &session_info,
                              &generate_key, &find_init, &encrypt_init, &encrypt, &decrypt_init,
-                             &decrypt, &random, &mechanism_info, &attribute}) {
+                             &decrypt, &random, &mechanism_info, &attribute, &token_info}) {
             fault->left = 0;
             fault->calls = 0;
         }
+        token_flags = 0;
         random_gives_zeros = false;
         random_repeats = false;
     }
@@ -80,6 +83,12 @@ private:
                            CK_ULONG size) {
             const CK_RV code = login.next();
             return code != CKR_OK ? code : real.C_Login(session, user, pin, size);
+        };
+        table.C_GetTokenInfo = [](CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
+            if (const CK_RV code = token_info.next(); code != CKR_OK) return code;
+            const CK_RV answer = real.C_GetTokenInfo(slot, info);
+            if (answer == CKR_OK) info->flags |= token_flags.load();
+            return answer;
         };
         table.C_GetMechanismInfo = [](CK_SLOT_ID slot, CK_MECHANISM_TYPE type,
                                       CK_MECHANISM_INFO* info) {

@@ -42,6 +42,20 @@ TEST_F(Readback, AMissingProgramMakesTheKeyUnavailable) {
     EXPECT_ERROR(unavailable, open()->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
 }
 
+TEST_F(Readback, AKeyWhoseProofFailedCanBeProvenLater) {
+    const KeyId id = KeyId::random();
+    use_script("#!/bin/sh\nexit 1\n");
+    {
+        auto token = open();
+        EXPECT_ERROR(unavailable, token->generate_aes_key(id, "", KeyProfile::sealed));
+        EXPECT_ERROR(unavailable, token->make_durable(id));
+    }
+    config_.readback_program = STRONGROOM_READBACK;
+    auto token = open();
+    EXPECT_NO_THROW(token->make_durable(id));
+    EXPECT_ERROR(not_found, token->make_durable(KeyId::random()));
+}
+
 TEST_F(Readback, AnyOtherAnswerThanThePlaintextIsARefusal) {
     for (const std::string_view answer : {"", "not json", R"({"plaintext":"AAAA"})",
                                           R"({"error":"no"})", R"({"plaintext":1})", R"({})"}) {

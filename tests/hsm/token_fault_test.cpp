@@ -28,6 +28,25 @@ protected:
         return std::string(token_->decrypt(key_, sealed_.iv, {}, sealed_.ciphertext).expose_text());
     }
 
+    // Until a reconnect is permitted again.
+    std::string open_in_time() {
+        const auto bound = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+        while (std::chrono::steady_clock::now() < bound) {
+            try {
+                return open();
+            } catch (const base::Error&) {
+                std::this_thread::yield();
+            }
+        }
+        return "never opened";
+    }
+    void close_all_sessions() {
+        CK_SLOT_ID slots[8];
+        CK_ULONG count = 8;
+        Faults::real.C_GetSlotList(CK_TRUE, slots, &count);
+        for (CK_ULONG i = 0; i < count; ++i) Faults::real.C_CloseAllSessions(slots[i]);
+    }
+
     base::Log log_{"hsm_tests", base::LogLevel::error};
     SoftHsmToken fixture_;
     std::unique_ptr<hsm::Token> token_ =
@@ -92,8 +111,8 @@ TEST_F(TokenFault, APinThatIsRefusedLaterIsTriedOnceAndThenLatched) {
         CK_ULONG count = 8;
         Faults::real.C_GetSlotList(CK_TRUE, slots, &count);
         Faults::real.C_CloseAllSessions(slots[0]);
-        EXPECT_ERROR(failed_precondition, open());
-        EXPECT_ERROR(failed_precondition, token_->check());
+        EXPECT_ERROR(unavailable, open());
+        EXPECT_ERROR(unavailable, token_->check());
     }
     EXPECT_EQ(Faults::login.calls, 1);
 }
@@ -147,6 +166,49 @@ TEST_F(TokenFault, ATokenThatStaysAwayIsUnavailableAndIsNotHammered) {
     EXPECT_EQ(opened, "secret");
 }
 
+TEST_F(TokenFault, ATokenThatIsNotFoundAgainIsUnavailableAndCallersLearnNoNames) {
+    Faults::decrypt.strike(CKR_DEVICE_REMOVED);
+    Faults::token_info.strike(CKR_TOKEN_NOT_PRESENT, 1'000'000);
+    try {
+        open();
+        ADD_FAILURE() << "opened without a token";
+    } catch (const base::Error& error) {
+        EXPECT_EQ(error.code(), base::ErrorCode::unavailable);
+        EXPECT_EQ(error.message(), "the token is not available");
+        EXPECT_NE(error.detail().find("pkcs11:token=strongroom"), std::string::npos);
+    }
+    EXPECT_ERROR(unavailable, token_->check());
+    Faults::token_info.strike(CKR_OK, 0);
+    EXPECT_EQ(open_in_time(), "secret");
+}
+
+TEST_F(TokenFault, NoLoginIsTriedWhileThePinIsLockedOrAtItsLastTry) {
+    for (const CK_FLAGS flag : {CKF_USER_PIN_LOCKED, CKF_USER_PIN_FINAL_TRY}) {
+        Faults::token_flags = flag;
+        Faults::login.calls = 0;
+        close_all_sessions();
+        EXPECT_ERROR(unavailable, open());
+        Faults::decrypt.strike(CKR_DEVICE_REMOVED);
+        EXPECT_ERROR(unavailable, open());
+        EXPECT_EQ(Faults::login.calls, 0);
+        Faults::decrypt.strike(CKR_OK, 0);
+        Faults::token_flags = 0;
+        EXPECT_EQ(open_in_time(), "secret") << "it heals when a person has settled it";
+        EXPECT_EQ(Faults::login.calls, 1);
+    }
+}
+
+TEST_F(TokenFault, TroubleWhileAKeyProvesItselfIsNotAnotherKey) {
+    for (const CK_RV code : {CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN}) {
+        Faults::decrypt_init.strike(CKR_KEY_HANDLE_INVALID);
+        Faults::decrypt.strike(code);  // the known answer: the first decryption never gets so far
+        EXPECT_EQ(open(), "secret");
+    }
+    Faults::decrypt_init.strike(CKR_KEY_HANDLE_INVALID);
+    Faults::decrypt.strike(CKR_DEVICE_MEMORY);
+    EXPECT_ERROR_SAYING(unavailable, "busy", open());
+}
+
 TEST_F(TokenFault, AKeyThatIsAnotherOneAfterAReconnectIsNotUsed) {
     {
         // The same id, another value: what a permuted handle or a swapped token looks like.
@@ -188,6 +250,13 @@ TEST_F(TokenFault, ACatchAllCodeIsTokenTroubleWhenAKnownAnswerFailsToo) {
     EXPECT_ERROR(unavailable, open());
     const hsm::DecryptItem item{key_, sealed_.iv, {}, sealed_.ciphertext};
     EXPECT_ERROR(unavailable, token_->decrypt_many({&item, 1}));
+}
+
+TEST_F(TokenFault, ACatchAllCodeWithAFailingKnownAnswerBringsTheTokenBack) {
+    Faults::initialize.calls = 0;
+    Faults::decrypt.strike(CKR_GENERAL_ERROR, 2);  // the ciphertext and the known answer
+    EXPECT_EQ(open(), "secret");
+    EXPECT_EQ(Faults::initialize.calls, 1);
 }
 
 TEST_F(TokenFault, AnOperationLeftActiveNeverSticks) {

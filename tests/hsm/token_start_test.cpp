@@ -41,6 +41,14 @@ TEST_F(TokenStart, ALockedPinIsNamed) {
     EXPECT_EQ(Faults::login.calls, 1);
 }
 
+TEST_F(TokenStart, NoLoginIsTriedWhenTheTokenSaysLockedOrLastTry) {
+    Faults::token_flags = CKF_USER_PIN_LOCKED;
+    EXPECT_ERROR_SAYING(failed_precondition, "is locked", open_faulty());
+    Faults::token_flags = CKF_USER_PIN_FINAL_TRY;
+    EXPECT_ERROR_SAYING(failed_precondition, "one login attempt is left", open_faulty());
+    EXPECT_EQ(Faults::login.calls, 0);
+}
+
 TEST_F(TokenStart, AnExpiredOrMissingPinIsNamed) {
     Faults::login.strike(CKR_PIN_EXPIRED);
     EXPECT_ERROR_SAYING(failed_precondition, "expired", open_faulty());
