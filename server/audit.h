@@ -47,6 +47,7 @@ public:
     using Done = std::function<void(bool durable)>;
 
     // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.
+    // `done` may be empty when nobody waits: then no "withheld" record follows a late one.
     void append(const Operation& operation, const Outcome& outcome, Done done);
 
     // Queues and waits, for records that must stand before the work goes on (intents). Throws

@@ -28,6 +28,7 @@ struct Queued {
     AuditEntry entry;
     SteadyTime deadline;
     bool told_false = false;
+    bool waited_for = true;       // false: the answer left without waiting, nothing is withheld
     bool may_be_withheld = true;  // false for a "withheld" record itself
 };
 
@@ -189,7 +190,7 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
     for (Queued& queued : in_flight) {
         ++sequence;
         queued_bytes -= queued.entry.fields.size();
-        if (queued.told_false && queued.may_be_withheld)
+        if (queued.told_false && queued.waited_for && queued.may_be_withheld)
             withheld.push_back(withheld_record(queued, sequence));
         tell(queued, true, calls);
     }
@@ -247,16 +248,22 @@ AuditWriter::~AuditWriter() {
         } while (!done && state.written != before);
     }
     std::vector<Call> calls;
+    std::size_t dropped = 0;
     {
         const std::lock_guard calling_lock(state.calling);
         const std::lock_guard lock(state.mutex);
         state.abandoned = true;
+        dropped = state.in_flight.size() + state.queue.size();
         for (auto* entries : {&state.in_flight, &state.queue}) {
             for (Queued& queued : *entries) tell(queued, false, calls);
         }
         state.deadline.notify_one();
     }
     run(calls);
+    if (dropped > 0) {
+        state.log.error("the audit log ends without its last records",
+                        {{"records", static_cast<std::int64_t>(dropped)}});
+    }
     bound_.join();
     if (done) {
         writer_.join();
@@ -275,8 +282,9 @@ void AuditWriter::append(AuditEntry entry) {
             state.queued_bytes += entry.fields.size();
             ++state.appended;
             state.new_since_failure = true;
-            state.queue.push_back(
-                {std::move(entry), std::chrono::steady_clock::now() + state.config.bound});
+            Queued queued{std::move(entry), std::chrono::steady_clock::now() + state.config.bound};
+            queued.waited_for = queued.entry.done != nullptr;
+            state.queue.push_back(std::move(queued));
             if (state.writer_waits) state.work.notify_one();
             if (state.timer_sleeps) state.deadline.notify_one();
             return;

@@ -30,7 +30,7 @@ struct AuditEntry {
     std::string fields;  // of audit_fields()
     base::Uuid request_id;
     std::string action;
-    AuditLog::Done done;  // may be empty
+    AuditLog::Done done;  // may be empty: nobody waits
 };
 
 // Thread-safe.
@@ -40,7 +40,7 @@ public:
     AuditWriter(AuditConfig config, std::unique_ptr<AuditFile> file, AuditChain chain,
                 const base::Clock& clock, base::Log& log);
     // Writes what is queued. When the disk hangs it waits no longer than the bound, tells who waits
-    // false and leaves the thread behind.
+    // false, says in the operational log how many records are lost, and leaves the thread behind.
     ~AuditWriter();
     AuditWriter(const AuditWriter&) = delete;
     AuditWriter& operator=(const AuditWriter&) = delete;

@@ -180,6 +180,8 @@ struct Gate::State {
                                   "a client certificate is required");
             }
             check_content_type(job.request);
+            // What can't be recorded must not happen: a handler's work has effects that stay.
+            if (route.access == Access::authenticated) audit.check();
             finished->response = route.handler(operation, job.request);
             finished->outcome = {
                 finished->response.status < 400 ? "ok" : "failed", {}, finished->response.status};
@@ -228,7 +230,8 @@ struct Gate::State {
         return true;
     }
 
-    // An answer without its record must not leave, though the work was done. The audit log says in
+    // An answer without its record must not leave, though the work was done: the log broke
+    // meanwhile. The audit log says in
     // a record of its own, as soon as it can, that the outcome was withheld.
     void withhold(Finished& finished) {
         drop_body(finished.response);
@@ -275,7 +278,7 @@ struct Gate::State {
         Operation operation = begin(head);
         operation.set_action(action_of(head));
         if (may_record(operation)) {
-            audit.append(operation, outcome_of(error), [](bool /*durable*/) {});
+            audit.append(operation, outcome_of(error), nullptr);  // the answer does not wait
         }
         Response response = error_answer(error, operation.request_id());
         response.headers.emplace_back("X-Request-Id", operation.request_id().to_string());

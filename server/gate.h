@@ -37,11 +37,14 @@ struct GateConfig {
     std::size_t max_queued = 1024;  // waiting requests; beyond it resource 503 at once
 };
 
-// Thread-safe. `routes`, `audit`, `metrics`, `clock` and `log` must outlive it.
+// While the audit log can't be written no handler of an authenticated route is called: the answer
+// is unavailable. Thread-safe. `routes`, `audit`, `metrics`, `clock` and `log` must outlive it.
 class Gate final : public RequestHandler {
 public:
     Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics,
          const base::Clock& clock, base::Log& log);
+    // Answers what is queued with unavailable and waits for what runs, without a bound: a handler
+    // that hangs uses all of this. A program that must end in time calls drain() first.
     ~Gate() override;
 
     std::variant<std::size_t, Response> admit(const Request& head) override;

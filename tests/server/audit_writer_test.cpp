@@ -156,6 +156,24 @@ TEST_F(AuditWriterTest, FailingDiskRefusesAtOnceAndTriesAgainByItself) {
     EXPECT_EQ(chain_fault(disk_->lines()), "");
 }
 
+TEST_F(AuditWriterTest, RecordThatNobodyWaitsForIsNeverWithheld) {
+    Answers answers;
+    const auto writer = open_writer();
+    disk_->set(false, true);
+    writer->append(entry(nullptr));
+    writer->append(entry(answers.callback()));
+    ASSERT_TRUE(answers.wait_for(1));
+    EXPECT_EQ(answers.no(), 1U);
+    disk_->set(false, false);
+    ASSERT_TRUE(eventually([&] { return writer->records_written() == 3; }));
+    const auto lines = disk_->lines();
+    EXPECT_EQ(chain_fault(lines), "");
+    ASSERT_EQ(lines.size(), 3U);
+    EXPECT_EQ(text_field(lines[0], "outcome"), "ok");
+    EXPECT_EQ(text_field(lines[2], "outcome"), "withheld");
+    EXPECT_EQ(text_field(lines[2], "request_id"), text_field(lines[1], "request_id"));
+}
+
 TEST_F(AuditWriterTest, FullQueueRefusesAtOnce) {
     Answers answers;
     const auto writer = open_writer();

@@ -127,6 +127,20 @@ protected:
         return true;
     }
 
+    // Waits until the audit log says that it can be written.
+    bool log_heals() const {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        while (std::chrono::steady_clock::now() < end) {
+            try {
+                audit_.check();
+                return true;
+            } catch (const base::Error&) {
+                std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            }
+        }
+        return false;
+    }
+
     void release() {
         const std::scoped_lock lock(mutex_);
         released_ = true;
@@ -251,6 +265,33 @@ TEST_F(GateTest, WithoutItsRecordAnAnswerIsWithheld) {
     EXPECT_FALSE(says(answer, "\"status\":\"ok\""));
     EXPECT_TRUE(recorded("withheld"));
     EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
+}
+
+TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
+    ASSERT_EQ(ask(request(Method::POST, "/things/before")).status, 200U);
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit unlimited{};
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    const rlimit full{records().size(), unlimited.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    // The first finds it out when its work is done, the next are not worked on.
+    const Response first = ask(request(Method::POST, "/things/first"));
+    const Response second = ask(request(Method::POST, "/things/second"));
+    const Response open = ask(request(Method::GET, "/open", false));
+    const Response watch = ask(request(Method::GET, "/watch"));
+    const std::string last_name = name_;
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    EXPECT_EQ(first.status, 503U);
+    EXPECT_EQ(second.status, 503U);
+    EXPECT_TRUE(says(second, "the audit log can't be written"));
+    EXPECT_EQ(last_name, "first");
+    EXPECT_EQ(open.status, 200U);
+    EXPECT_EQ(watch.status, 200U);
+    // With space again it heals by itself, without a request.
+    EXPECT_TRUE(recorded(header_of(second, "X-Request-Id")));
+    EXPECT_TRUE(log_heals());
+    EXPECT_EQ(ask(request(Method::POST, "/things/after")).status, 200U);
+    EXPECT_EQ(name_, "after");
 }
 
 TEST_F(GateTest, ABodyMustBeJson) {
