@@ -26,10 +26,20 @@ bool is(const soci::soci_error& error, SqliteCode code) {
     return sqlite != nullptr && (sqlite->result() & 0xFF) == static_cast<int>(code);
 }
 
+// For the operational log. SOCI's what() adds the statement and the values bound to it, which are
+// rows; get_error_message() is SQLite's own text (or SOCI's), which names tables and columns only.
+std::string describe(const soci::soci_error& error) {
+    std::string text = error.get_error_message();
+    if (const auto* sqlite = dynamic_cast<const soci::sqlite3_soci_error*>(&error)) {
+        text += " (SQLite result " + std::to_string(sqlite->result()) + ")";
+    }
+    return text;
+}
+
 [[noreturn]] void translate(const soci::soci_error& error) {
     if (is(error, SqliteCode::constraint))
-        throw Error(ErrorCode::already_exists, "it exists already", error.what());
-    throw Error(ErrorCode::unavailable, "the store is not available", error.what());
+        throw Error(ErrorCode::already_exists, "it exists already", describe(error));
+    throw Error(ErrorCode::unavailable, "the store is not available", describe(error));
 }
 
 [[noreturn]] void refuse_file(const std::filesystem::path& file, const std::string& why,
@@ -40,13 +50,13 @@ bool is(const soci::soci_error& error, SqliteCode code) {
 
 [[noreturn]] void refuse_opening(const std::filesystem::path& file, const soci::soci_error& error) {
     if (is(error, SqliteCode::busy) || is(error, SqliteCode::locked)) {
-        refuse_file(file, "is in use by another process; stop that one first", error.what());
+        refuse_file(file, "is in use by another process; stop that one first", describe(error));
     }
     if (is(error, SqliteCode::not_a_database) || is(error, SqliteCode::corrupt)) {
         refuse_file(file, "is damaged or no SQLite database; restore it from a backup",
-                    error.what());
+                    describe(error));
     }
-    refuse_file(file, "can't be opened", error.what());
+    refuse_file(file, "can't be opened", describe(error));
 }
 
 // Creates the file with its final mode before SQLite sees it; SQLite gives its journals the same

@@ -115,6 +115,29 @@ TEST_F(DatabaseTest, OtherTroubleIsUnavailableAndShowsNoSql) {
     }
 }
 
+TEST_F(DatabaseTest, ErrorsNeverQuoteABoundValue) {
+    Database database(file(), first);
+    const auto detail_of = [&](const std::string& sql) {
+        const std::string value = "row contents";
+        try {
+            database.write(
+                [&](soci::session& session) { session << sql, soci::use(value, "value"); });
+        } catch (const base::Error& error) {
+            EXPECT_EQ(std::string(error.what()).find(value), std::string::npos) << error.what();
+            EXPECT_EQ(error.detail().find(value), std::string::npos) << error.detail();
+            return error.detail();
+        }
+        return std::string();
+    };
+    const std::string insert = "INSERT INTO things (name) VALUES (:value)";
+    EXPECT_EQ(detail_of(insert), "");
+    const std::string taken = detail_of(insert);
+    EXPECT_NE(taken.find("things.name"), std::string::npos) << taken;
+    EXPECT_NE(detail_of("INSERT INTO parts (thing) VALUES (:value)"), "");
+    EXPECT_NE(detail_of("INSERT INTO things (id, name) VALUES (:value, 'x')"), "");
+    EXPECT_NE(detail_of("INSERT INTO nowhere VALUES (:value)"), "");
+}
+
 TEST_F(DatabaseTest, PreparedStatementMayBeKeptAndUsedAgain) {
     Database database(file(), first);
     add(database, "a");
