@@ -49,14 +49,28 @@ std::vector<std::string> words_of(std::string_view name) {
     return words;
 }
 
+// Words that stand for a secret on their own or at the end of a longer one: PGPASSWORD, APIKEY.
+// KEY and PIN are not among them: MONKEY, SPIN.
+bool ends_in_a_secret(std::string_view word) {
+    constexpr std::array<std::string_view, 9> endings = {"PASSWORD",    "PASSWORDS", "PASSPHRASE",
+                                                         "PASSPHRASES", "PASSWD",    "APIKEY",
+                                                         "APIKEYS",     "SECRET",    "SECRETS"};
+    return std::any_of(endings.begin(), endings.end(),
+                       [word](std::string_view ending) { return word.ends_with(ending); });
+}
+
+// PWD alone is the working folder; behind another word it is a password, as in MYSQL_PWD.
+bool is_password_word(const std::vector<std::string>& words) {
+    return words.size() > 1 && words.back() == "PWD" && !words[words.size() - 2].empty();
+}
+
 bool names_a_secret(std::string_view name) {
-    constexpr std::array<std::string_view, 10> secret_words = {
-        "KEY",       "KEYS",       "PIN",         "PINS",   "PASSWORD",
-        "PASSWORDS", "PASSPHRASE", "PASSPHRASES", "SECRET", "SECRETS"};
+    constexpr std::array<std::string_view, 4> secret_words = {"KEY", "KEYS", "PIN", "PINS"};
     const auto words = words_of(name);
     // A name that says where a secret is to be read is what we ask for.
     if (words.back() == "FILE" || words.back() == "PATH") return false;
-    return std::find_first_of(words.begin(), words.end(), secret_words.begin(),
+    return is_password_word(words) || std::any_of(words.begin(), words.end(), ends_in_a_secret) ||
+           std::find_first_of(words.begin(), words.end(), secret_words.begin(),
                               secret_words.end()) != words.end();
 }
 

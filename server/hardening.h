@@ -19,7 +19,8 @@ void harden_process(base::Log& log);
 void refuse_root();
 
 // Throws failed_precondition naming (never quoting) an environment variable whose name says that it
-// holds a secret (a word KEY, PIN, PASSWORD, PASSPHRASE or SECRET in it) and that is not empty.
+// holds a secret and that is not empty: a word KEY or PIN in it, a word that ends in PASSWORD,
+// PASSWD, PASSPHRASE, APIKEY or SECRET, or PWD behind another word.
 void refuse_secret_environment(const char* const* environment);
 
 // The same for arguments: --pin, --password, --key and the like, with or without a value behind.

@@ -195,8 +195,10 @@ void environment(const char* entry) {
 }
 
 TEST(Hardening, SecretsInTheEnvironmentAreRefusedByNameAndNotQuoted) {
-    for (const auto* name : {"PIN", "USER_PIN", "ENCRYPTION_KEY", "CREDENTIALS_ENC_KEY_B64",
-                             "db-password", "Passphrase", "CLIENT_SECRET", "KMS_SECRETS"}) {
+    for (const auto* name :
+         {"PIN", "USER_PIN", "ENCRYPTION_KEY", "CREDENTIALS_ENC_KEY_B64", "db-password",
+          "Passphrase", "CLIENT_SECRET", "KMS_SECRETS", "PGPASSWORD", "APIKEY", "MYAPIKEY",
+          "apiKey", "DB_PASSWD", "CLIENTSECRET_1", "WALLETPASSPHRASE", "MYSQL_PWD"}) {
         try {
             environment((std::string(name) + "=hunter2").c_str());
             ADD_FAILURE() << name << " passed";
@@ -211,15 +213,16 @@ TEST(Hardening, SecretsInTheEnvironmentAreRefusedByNameAndNotQuoted) {
 TEST(Hardening, HarmlessEnvironmentPasses) {
     for (const auto* entry :
          {"PATH=/bin", "PIN=", "PIN", "PIN_FILE=/x", "TLS_KEY_PATH=/x", "MONKEY=x", "SPINE=x",
-          "CREDENTIALS_DIRECTORY=/run/x", "KEYBOARD=us"}) {
+          "CREDENTIALS_DIRECTORY=/run/x", "KEYBOARD=us", "PWD=/x", "OLDPWD=/x", "PGPASSFILE=/x",
+          "PGPASSWORD_FILE=/x", "SECRETARY=x"}) {
         EXPECT_NO_THROW(environment(entry)) << entry;
     }
     EXPECT_NO_THROW(server::refuse_secret_environment(nullptr));
 }
 
 TEST(Hardening, SecretsInArgumentsAreRefused) {
-    for (const auto* argument :
-         {"--pin", "--pin=1234", "-pin", "--user-pin", "--password=x", "--key", "--KEY=abc"}) {
+    for (const auto* argument : {"--pin", "--pin=1234", "-pin", "--user-pin", "--password=x",
+                                 "--key", "--KEY=abc", "--apikey", "--dbpassword=x"}) {
         SCOPED_TRACE(argument);
         EXPECT_ERROR(failed_precondition,
                      server::refuse_secret_arguments({"--config", "x", argument}));
