@@ -71,7 +71,7 @@ std::string host_name() {
 }  // namespace
 
 base::JsonValue read_config_file(const std::filesystem::path& file) {
-    const std::string text = base::read_file(file, max_config_bytes);
+    const std::string text = base::read_trusted_file(file, max_config_bytes);
     base::JsonLimits limits;
     limits.bytes = max_config_bytes;
     limits.comments = true;

@@ -85,7 +85,7 @@ void load_own_certificate(SSL_CTX* context, const EdgeConfig& config) {
 }
 
 void load_client_authority(SSL_CTX* context, const EdgeConfig& config) {
-    check_file("client CA", [&] { base::read_file(config.client_ca, max_pem_bytes); });
+    check_file("client CA", [&] { base::read_trusted_file(config.client_ca, max_pem_bytes); });
     // Owned by the context after SSL_CTX_set_client_CA_list.
     STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(config.client_ca.c_str());
     if (names == nullptr ||

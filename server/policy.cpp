@@ -19,10 +19,13 @@ bool names_action(const Rule& rule, Action action) {
 }
 
 bool covers(const Rule& rule, const Caller& caller, Action action, const Resource& resource) {
-    return names_action(rule, action) && std::any_of(rule.resources.begin(), rule.resources.end(),
-                                                     [&](const ResourcePattern& pattern) {
-                                                         return pattern.matches(resource, caller);
-                                                     });
+    const Unfillable unfillable =
+        rule.effect == Effect::deny ? Unfillable::matches_everything : Unfillable::matches_nothing;
+    return names_action(rule, action) &&
+           std::any_of(rule.resources.begin(), rule.resources.end(),
+                       [&](const ResourcePattern& pattern) {
+                           return pattern.matches(resource, caller, unfillable);
+                       });
 }
 
 // Answers from an index by caller id: what a question costs does not depend on how many are bound.
@@ -100,7 +103,7 @@ std::shared_ptr<const Policy> parse_policy(std::string_view text,
 
 std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
                                           const std::vector<std::string_view>& known_actions) {
-    const std::string text = base::read_file(file, max_policy_bytes);
+    const std::string text = base::read_trusted_file(file, max_policy_bytes);
     try {
         return parse_policy(text, known_actions);
     } catch (const base::Error& error) {

@@ -97,11 +97,12 @@ std::string_view Glob::text_of(const Fragment& fragment, const Caller& caller) {
     return {};
 }
 
-bool Glob::matches(std::string_view text, const Caller* caller) const {
+bool Glob::matches(std::string_view text, const Caller* caller, Unfillable unfillable) const {
     if (!has_placeholder_) return match_pieces(plain_, text);
-    // A placeholder without text would turn "{caller_name}/*" into "/*": it matches nothing
-    // instead.
-    if (caller == nullptr || name_of(caller->id).empty()) return false;
+    // A placeholder without text would turn "{caller_name}/*" into "/*".
+    if (caller == nullptr || name_of(caller->id).empty()) {
+        return unfillable == Unfillable::matches_everything;
+    }
     std::vector<std::string> filled;
     filled.reserve(pieces_.size());
     for (const Piece& piece : pieces_) {
@@ -124,19 +125,22 @@ ResourcePattern::ResourcePattern(std::string_view text) : whole_(id_part(text), 
     }
 }
 
-bool ResourcePattern::matches(const Resource& resource, const Caller& caller) const {
+bool ResourcePattern::matches(const Resource& resource, const Caller& caller,
+                              Unfillable unfillable) const {
+    const auto fits = [&](const Glob& glob, std::string_view text) {
+        return glob.matches(text, &caller, unfillable);
+    };
     if (!kind_.empty() && kind_ != resource.kind) return false;
     if (any_id_) return true;
     if (!resource.owner.empty()) {
-        return !owner_and_name_.empty() && owner_and_name_[0].matches(resource.owner, &caller) &&
-               owner_and_name_[1].matches(resource.id, &caller);
+        return !owner_and_name_.empty() && fits(owner_and_name_[0], resource.owner) &&
+               fits(owner_and_name_[1], resource.id);
     }
     if (!alias_.empty()) {
-        return std::any_of(
-            resource.aliases.begin(), resource.aliases.end(),
-            [&](const std::string& alias) { return alias_[0].matches(alias, &caller); });
+        return std::any_of(resource.aliases.begin(), resource.aliases.end(),
+                           [&](const std::string& alias) { return fits(alias_[0], alias); });
     }
-    return whole_.matches(resource.id, &caller);
+    return fits(whole_, resource.id);
 }
 
 }  // namespace server

@@ -9,6 +9,10 @@
 
 namespace server {
 
+// A caller without a name can't fill a placeholder; what such a text matches then, the one who asks
+// says: nothing where rights are given, everything where they are taken away.
+enum class Unfillable { matches_nothing, matches_everything };
+
 // Text with '*' for any run of characters, '/' among them, and optionally placeholders for the
 // caller: {caller} is its id, {caller_name} what follows the last '/' of its id. A placeholder
 // stands for its text as it is: a '*' in a caller's id is no wildcard. Immutable.
@@ -17,7 +21,8 @@ public:
     // Throws invalid_argument for an unknown or unclosed placeholder, or one where none may stand.
     Glob(std::string_view text, bool placeholders);
 
-    bool matches(std::string_view text, const Caller* caller) const;
+    bool matches(std::string_view text, const Caller* caller,
+                 Unfillable unfillable = Unfillable::matches_nothing) const;
     bool is_literal() const { return pieces_.size() == 1 && !has_placeholder_; }
 
 private:
@@ -42,7 +47,7 @@ public:
     // Throws invalid_argument saying what a pattern looks like.
     explicit ResourcePattern(std::string_view text);
 
-    bool matches(const Resource& resource, const Caller& caller) const;
+    bool matches(const Resource& resource, const Caller& caller, Unfillable unfillable) const;
 
 private:
     std::string kind_;  // empty: every resource

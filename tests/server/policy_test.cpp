@@ -161,6 +161,23 @@ TEST(Policy, CallerNameIsTheLastPartOfItsId) {
         pattern_matches("credential:{caller_name}*/*", credential("app", "m"), "spiffe://s/"));
 }
 
+TEST(Policy, PlaceholderThatCantBeFilledDoesNotOpenADenyRule) {
+    const auto allow = rule("a", "allow", R"("*")");
+    const auto deny = [&](const std::string& pattern) {
+        return policy_text(allow + "," + rule("d", "deny", '"' + pattern + '"'), "*");
+    };
+    const auto nameless = caller("spiffe://s/");
+    const auto what = credential("x", "m");
+    EXPECT_FALSE(ask(deny("credential:{caller_name}/*"), nameless, what).allowed);
+    EXPECT_FALSE(ask(deny("credential:{caller}/*"), nameless, what).allowed);
+    EXPECT_FALSE(ask(deny("key:{caller_name}"), nameless, key("k")).allowed);
+    EXPECT_FALSE(ask(deny("key:alias/{caller_name}"), nameless, key("k", {"b"})).allowed);
+    // What needs no caller still has to match, and a caller with a name is as ever.
+    EXPECT_TRUE(ask(deny("key:{caller_name}"), nameless, what).allowed);
+    EXPECT_TRUE(ask(deny("credential:{caller_name}/n"), nameless, what).allowed);
+    EXPECT_TRUE(ask(deny("credential:{caller_name}/*"), caller("spiffe://s/app"), what).allowed);
+}
+
 TEST(Policy, MayEverSeesAllowRulesOnly) {
     const auto policy =
         server::parse_policy(policy_text(rule("a", "allow", R"("key:k1")") + "," +
@@ -231,6 +248,14 @@ TEST(Policy, FileIsNamedInItsErrors) {
                         server::load_policy(folder / "missing.json", actions));
 }
 
+TEST(Policy, FileThatOthersMayWriteIsRefused) {
+    const tests::TemporaryDirectory folder;
+    const auto text = policy_text(rule("a", "allow", R"("*")"));
+    EXPECT_NO_THROW(server::load_policy(folder.write("policy.json", text, 0644), actions));
+    EXPECT_ERROR_SAYING(invalid_argument, "chmod go-w",
+                        server::load_policy(folder.write("policy.json", text, 0664), actions));
+}
+
 TEST(Policy, TenThousandBindingsCostAQuestionNothing) {
     const auto text_with = [](int count) {
         std::string text = R"({"version":1,"roles":{"r":[)" + rule("a", "allow", R"("key:*")") +
@@ -289,8 +314,8 @@ TEST_F(ShippedPolicies, AnswerTheirCases) {
     for (const auto& member : *document.object()) {
         base::JsonReader suite(member.value, std::string(member.name));
         const std::string file(suite.required_string("policy", 100));
-        const auto policy =
-            server::load_policy(folder() / file, words_of(suite.required_value("actions")));
+        const auto policy = server::parse_policy(base::read_file(folder() / file, limits.bytes),
+                                                 words_of(suite.required_value("actions")));
         const auto& cases = suite.required_array("cases", 1000);
         for (std::size_t i = 0; i < cases.size(); ++i) {
             base::JsonReader item(cases[i], suite.item_path("cases", i));
