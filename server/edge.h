@@ -20,9 +20,10 @@ struct EdgeConfig {
     std::string address = "127.0.0.1";  // numeric
     std::uint16_t port = 0;             // 0: any free port, see Edge::port()
 
-    std::filesystem::path certificate;        // PEM, the server's own, with its chain
-    std::filesystem::path key;                // PEM; refused when others can read it
-    std::filesystem::path client_ca;          // PEM; who may sign client certificates
+    std::filesystem::path certificate;  // PEM, the server's own, with its chain
+    std::filesystem::path key;          // PEM; refused when others can read it
+    std::filesystem::path
+        client_ca;  // PEM; who may sign client certificates; refused when others can write it
     bool require_client_certificate = false;  // true: no handshake without one
     TlsVersion minimum_version = TlsVersion::tls_1_3;
 
@@ -34,6 +35,8 @@ struct EdgeConfig {
     // From the first byte of a head to the last of its body; the same for taking an answer.
     std::chrono::milliseconds request_deadline{10000};
     std::chrono::milliseconds idle_deadline{60000};  // between requests of one connection
+    // The same for a peer without a certificate, who may ask little and could hold every place.
+    std::chrono::milliseconds stranger_idle_deadline{5000};
     std::size_t threads = 2;
 };
 

@@ -114,10 +114,17 @@ Connection::Next Connection::shake_hands() {
     } catch (const base::Error& error) {
         return refuse_handshake(error.message());
     }
-    phase_ = Phase::idle;
-    deadline_ = Clock::now() + loop_->environment().config.idle_deadline;
+    begin_idle();
     readable_ = true;  // the first request may have come together with the handshake's end
     return Next::again;
+}
+
+void Connection::begin_idle() {
+    const EdgeConfig& config = loop_->environment().config;
+    phase_ = Phase::idle;
+    deadline_ = Clock::now() +
+                (certificate_ ? config.idle_deadline
+                              : std::min(config.idle_deadline, config.stranger_idle_deadline));
 }
 
 Connection::Next Connection::refuse_handshake(const std::string& reason) {
@@ -295,8 +302,7 @@ Connection::Next Connection::finish_writing() {
         return Next::again;
     }
     if (!keep_alive_) return begin_linger();
-    phase_ = Phase::idle;
-    deadline_ = Clock::now() + loop_->environment().config.idle_deadline;
+    begin_idle();
     readable_ = false;
     return Next::again;
 }

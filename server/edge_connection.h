@@ -42,6 +42,7 @@ private:
     void wait(boost::asio::socket_base::wait_type what);
     Next step();
     Next shake_hands();
+    void begin_idle();
     Next read_head();
     Next take_head(std::size_t head_bytes);
     Next read_body();

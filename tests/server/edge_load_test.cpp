@@ -98,6 +98,20 @@ TEST_F(EdgeLoadTest, ASilentTlsPeerIsCutAtTheHandshakeDeadline) {
     ::close(socket);
 }
 
+TEST_F(EdgeLoadTest, APeerWithoutACertificateMayIdleForLess) {
+    house_.config.stranger_idle_deadline = std::chrono::milliseconds(200);
+    house_.config.idle_deadline = std::chrono::seconds(60);
+    house_.start();
+    const auto known = client();
+    ASSERT_EQ(known->ask(get("/")).status, 200);
+    RawClient stranger(house_.edge->port(), ClientOptions{house_.pki.ca(), std::nullopt, 0, {}});
+    RawClient silent(house_.edge->port(), ClientOptions{house_.pki.ca(), std::nullopt, 0, {}});
+    EXPECT_EQ(stranger.ask(get("/")).status, 200);
+    EXPECT_TRUE(stranger.ends());
+    EXPECT_TRUE(silent.ends());
+    EXPECT_EQ(known->ask(get("/")).status, 200);
+}
+
 TEST_F(EdgeLoadTest, AnIdleConnectionIsClosedAtItsDeadline) {
     house_.config.idle_deadline = std::chrono::milliseconds(200);
     house_.start();
