@@ -21,6 +21,7 @@
 #include <httplib.h>
 
 #include "base/log.h"
+#include "server/answer.h"
 #include "server/edge.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
@@ -36,7 +37,8 @@ constexpr Milliseconds patience{6000};
 
 std::atomic<bool> fail_next_accept{false};
 
-// One TLS connection of an attacker or of a good client; blocking, with a time limit on each read and write.
+// One TLS connection of an attacker or of a good client; blocking, with a time limit on each read
+// and write.
 class Peer {
 public:
     Peer(std::uint16_t port, Milliseconds limit) {
@@ -49,7 +51,8 @@ public:
         address.sin_family = AF_INET;
         address.sin_port = htons(port);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return;
+        if (::connect(socket_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+            return;
         tls_.reset(SSL_new(context_.get()));
         SSL_set_fd(tls_.get(), socket_);
         connected_ = SSL_connect(tls_.get()) == 1;
@@ -67,7 +70,8 @@ public:
     // The first bytes of the answer; empty when none came in time.
     std::string receive() {
         std::string text(4096, '\0');
-        const int got = connected_ ? SSL_read(tls_.get(), text.data(), static_cast<int>(text.size())) : 0;
+        const int got =
+            connected_ ? SSL_read(tls_.get(), text.data(), static_cast<int>(text.size())) : 0;
         text.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
         return text;
     }
@@ -126,7 +130,8 @@ std::string trickling_peers(std::uint16_t port) {
 }
 
 // Sends `chunk` until the server stops reading or `flood_bytes` are through.
-std::string flood(std::uint16_t port, std::string_view head, const std::string& chunk, std::string_view end) {
+std::string flood(std::uint16_t port, std::string_view head, const std::string& chunk,
+                  std::string_view end) {
     const std::size_t before = resident_kib();
     std::size_t peak = before;
     std::size_t sent = 0;
@@ -139,20 +144,23 @@ std::string flood(std::uint16_t port, std::string_view head, const std::string& 
     if (sent >= flood_bytes) peer.send(end);
     const std::string status = status_of(peer.receive());
     peak = std::max(peak, resident_kib());
-    return std::to_string(sent / 1024) + " KiB taken, memory +" + std::to_string((peak - before) / 1024) +
-           " MiB, " + status;
+    return std::to_string(sent / 1024) + " KiB taken, memory +" +
+           std::to_string((peak - before) / 1024) + " MiB, " + status;
 }
 
 std::string chunked_body(std::uint16_t port) {
     const std::string data(64UL * 1024 - 16, 'x');
     char size[16];
     std::snprintf(size, sizeof size, "%zx\r\n", data.size());
-    return flood(port, "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+    return flood(port,
+                 "POST /hello HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
+                 "application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
                  size + data + "\r\n", "0\r\n\r\n");
 }
 
 std::string endless_header(std::uint16_t port) {
-    return flood(port, "GET /hello HTTP/1.1\r\nX-Long: ", std::string(16UL * 1024, 'x'), "\r\n\r\n");
+    return flood(port, "GET /hello HTTP/1.1\r\nX-Long: ", std::string(16UL * 1024, 'x'),
+                 "\r\n\r\n");
 }
 
 std::string failed_accept(std::uint16_t port) {
@@ -175,7 +183,9 @@ constexpr Case cases[] = {{"8 trickling peers", trickling_peers},
 // Answers every complete request with 200.
 class Hello final : public server::RequestHandler {
 public:
-    std::variant<std::size_t, server::Response> admit(const server::Request& /*head*/) override { return body_limit; }
+    std::variant<std::size_t, server::Response> admit(const server::Request& /*head*/) override {
+        return body_limit;
+    }
     void handle(server::Request /*request*/, std::function<void(server::Response)> done) override {
         done(server::Response{});
     }
@@ -195,14 +205,15 @@ std::string on_httplib(const Case& one, const tests::CertificateFiles& files) {
     subject.Post("/hello", hello);
     const int port = subject.bind_to_any_port("127.0.0.1");
     std::thread thread([&] { subject.listen_after_bind(); });
-    subject.wait_until_ready();
+    while (!subject.is_running()) std::this_thread::yield();
     std::string result = one.run(static_cast<std::uint16_t>(port));
     subject.stop();
     thread.join();
     return result;
 }
 
-std::string on_edge(const Case& one, const tests::CertificateFiles& files, const std::filesystem::path& ca) {
+std::string on_edge(const Case& one, const tests::CertificateFiles& files,
+                    const std::filesystem::path& ca) {
     base::Log log("edge_cases", base::LogLevel::error);
     server::Metrics metrics("edge_cases");
     Hello hello;
