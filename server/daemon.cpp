@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <vector>
 
 #include "server/hardening.h"
@@ -13,6 +14,16 @@ namespace {
 
 constexpr std::chrono::milliseconds edge_stop_bound{2500};
 constexpr std::chrono::milliseconds gate_drain_bound{2500};
+
+// A stop that can't be recorded is still a stop.
+void record_stop(const DaemonParts& parts, bool drained) {
+    try {
+        parts.audit.event("stop", {{"drained", drained ? "true" : "false"}});
+    } catch (const base::Error& error) {
+        parts.log.error("the stop could not be recorded", {{"reason", error.what()}});
+    }
+    parts.log.info("stopped", {{"drained", drained}});
+}
 
 }  // namespace
 
@@ -53,8 +64,10 @@ void serve_until_stopped(const DaemonParts& parts, const StopSignals& signals) {
     parts.log.info("stopping", {{"signal", std::string(signal)}});
     parts.edge.stop(edge_stop_bound);
     const bool drained = parts.gate.drain(gate_drain_bound);
-    parts.audit.event("stop", {{"drained", drained ? "true" : "false"}});
-    parts.log.info("stopped", {{"drained", drained}});
+    record_stop(parts, drained);
+    // What still runs hangs, in the token or in a peer, and the gate's destructor would wait for
+    // it: the process ends here, with its records written and nobody's answer given.
+    if (!drained) std::_Exit(1);
 }
 
 }  // namespace server

@@ -44,8 +44,9 @@ struct DaemonParts {
 };
 
 // Starts the edge, records the start, logs "ready" with address and port, waits for a signal, and
-// stops: no new connection, running requests finish, each within a bound; 5 seconds in all. Throws
-// unavailable when the start can't be recorded.
+// stops: no new connection, running requests finish, each within a bound; 5 seconds in all. When
+// a request still runs then (a token that hangs) it records the stop and ends the process with exit
+// code 1 instead of returning. Throws unavailable when the start can't be recorded.
 void serve_until_stopped(const DaemonParts& parts, const StopSignals& signals);
 
 }  // namespace server
