@@ -9,7 +9,7 @@ namespace {
 // More would be no request that any route reads.
 constexpr std::size_t max_query_parameters = 32;
 
-[[noreturn]] void refuse_query(const std::string& why) {
+[[noreturn]] void refuse_malformed(const std::string& why) {
     throw base::Error(base::ErrorCode::invalid_argument, "the query " + why);
 }
 
@@ -61,16 +61,24 @@ std::map<std::string, std::string> Request::query_parameters() const {
         rest.remove_prefix(std::min(pair.size() + 1, rest.size()));
         const std::size_t equals = pair.find('=');
         if (equals == std::string_view::npos || equals == 0)
-            refuse_query("must be name=value pairs joined by '&'");
+            refuse_malformed("must be name=value pairs joined by '&'");
         auto name = percent_decode(pair.substr(0, equals));
         auto value = percent_decode(pair.substr(equals + 1));
         if (!name || !value)
-            refuse_query("holds a malformed percent escape or a control character");
-        if (result.size() == max_query_parameters) refuse_query("has too many parameters");
+            refuse_malformed("holds a malformed percent escape or a control character");
+        if (result.size() == max_query_parameters) refuse_malformed("has too many parameters");
         if (!result.try_emplace(*name, std::move(*value)).second)
-            refuse_query("repeats \"" + *name + "\"");
+            refuse_malformed("repeats \"" + *name + "\"");
     }
     return result;
+}
+
+void refuse_query(const Request& request) {
+    const auto parameters = request.query_parameters();
+    if (parameters.empty()) return;
+    throw base::Error(
+        base::ErrorCode::invalid_argument,
+        "\"" + parameters.begin()->first + "\" in the query is not a known parameter");
 }
 
 }  // namespace server

@@ -45,6 +45,9 @@ struct Request {
     std::map<std::string, std::string> query_parameters() const;
 };
 
+// For routes that take no query: throws invalid_argument naming the first parameter.
+void refuse_query(const Request& request);
+
 struct Response {
     unsigned status = 200;
     std::string content_type = "application/json";

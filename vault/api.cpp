@@ -49,13 +49,6 @@ base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes
                 "\"" + std::string(name) + "\" in the query " + std::string(complaint));
 }
 
-void refuse_query(const server::Request& request) {
-    const auto parameters = request.query_parameters();
-    if (!parameters.empty()) {
-        refuse_parameter(parameters.begin()->first, "is not a known parameter");
-    }
-}
-
 // The compact text of an object field. Throws when it is no object or too large.
 base::WipedString compact_object(const JsonReader& reader, std::string_view name,
                                  const base::JsonValue& value, std::size_t max_bytes) {
@@ -248,7 +241,7 @@ server::Grant Api::authorize(server::Operation& operation, server::Action action
 
 server::Response Api::store(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, store_credential, request);
-    refuse_query(request);
+    server::refuse_query(request);
     const StoreRequest wanted = read_store_request(parse_body(request, max_store_body_bytes));
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
@@ -257,7 +250,7 @@ server::Response Api::store(server::Operation& operation, const server::Request&
 
 server::Response Api::describe(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, describe_credential, request);
-    refuse_query(request);
+    server::refuse_query(request);
     return credential_answer(parts_.service.describe(grant), parts_.service.now(), 200);
 }
 
@@ -285,7 +278,7 @@ server::Response Api::list(server::Operation& operation, const server::Request& 
 
 server::Response Api::reveal(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, reveal_credential, request);
-    refuse_query(request);
+    server::refuse_query(request);
     const auto wanted = read_reveal_request(request);
     if (wanted) operation.set_fact("version", std::to_string(*wanted));
     const Revealed revealed = parts_.service.reveal(grant, wanted, operation.traceparent());
@@ -299,7 +292,7 @@ server::Response Api::reveal(server::Operation& operation, const server::Request
 
 server::Response Api::destroy(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, delete_credential, request);
-    refuse_query(request);
+    server::refuse_query(request);
     const Destruction record = parts_.service.destroy(grant);
     operation.set_fact("versions", std::to_string(record.versions));
     JsonWriter body;

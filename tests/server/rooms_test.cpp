@@ -145,6 +145,16 @@ TEST(Request, MalformedOrRepeatedQueryIsRefused) {
     EXPECT_ERROR(invalid_argument, many.query_parameters());
 }
 
+TEST(Request, QueryWhereNoneIsKnownIsRefusedByName) {
+    server::Request request;
+    EXPECT_NO_THROW(server::refuse_query(request));
+    request.query = "verbose=1";
+    EXPECT_ERROR_SAYING(invalid_argument, "\"verbose\" in the query",
+                        server::refuse_query(request));
+    request.query = "verbose";
+    EXPECT_ERROR(invalid_argument, server::refuse_query(request));
+}
+
 TEST(Answer, EveryCodeHasItsStatus) {
     using base::ErrorCode;
     const std::map<ErrorCode, unsigned> table = {{ErrorCode::invalid_argument, 400},
