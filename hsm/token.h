@@ -94,7 +94,8 @@ public:
 
     // Proves that the key survives this process: written to the disk and read back by a second
     // process where the token needs that (SoftHSM); nothing elsewhere. For a key whose making was
-    // cut short: may be repeated. Throws unavailable when the proof fails; not_found.
+    // cut short: may be repeated. Throws unavailable when the proof fails; not_found, where there
+    // is a proof.
     virtual void make_durable(const KeyId& id) = 0;
 
     // Empty when the token has no such key. More than one object under the id throws internal.
