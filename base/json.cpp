@@ -11,7 +11,10 @@
 namespace base {
 namespace {
 
-// The library with wiped strings, so that the lexer's token buffer leaves nothing behind.
+// The library with wiped strings, so that the lexer's buffer of the decoded token leaves nothing
+// behind. One copy stays out of reach: the lexer also keeps the bytes of the token being read, as
+// spelled, in a std::vector<char> with the default allocator (token_string), for its messages. That
+// vector is cleared for each token and released unwiped.
 using WipingJson = nlohmann::basic_json<std::map, std::vector, WipedString, bool, std::int64_t,
                                         std::uint64_t, double, WipingAllocator>;
 

@@ -20,11 +20,13 @@ TemporaryDirectory::~TemporaryDirectory() {
     std::filesystem::remove_all(path_, ignored);
 }
 
-std::filesystem::path TemporaryDirectory::write(std::string_view name, std::string_view content, unsigned mode) const {
+std::filesystem::path TemporaryDirectory::write(std::string_view name, std::string_view content,
+                                                unsigned mode) const {
     const auto file = path_ / name;
     std::filesystem::create_directories(file.parent_path());
     std::ofstream(file, std::ios::binary) << content;
-    if (::chmod(file.c_str(), mode) != 0) throw std::runtime_error("chmod failed for " + file.string());
+    if (::chmod(file.c_str(), mode) != 0)
+        throw std::runtime_error("chmod failed for " + file.string());
     return file;
 }
 

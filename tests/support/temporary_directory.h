@@ -17,7 +17,8 @@ public:
     std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
 
     // Writes a file in it and returns its path.
-    std::filesystem::path write(std::string_view name, std::string_view content, unsigned mode = 0600) const;
+    std::filesystem::path write(std::string_view name, std::string_view content,
+                                unsigned mode = 0600) const;
 
 private:
     std::filesystem::path path_;

@@ -77,6 +77,8 @@ File open_file(const std::filesystem::path& path) {
 
 void write_certificate(const std::filesystem::path& path, X509* certificate) {
     const File file = open_file(path);
+    // Whatever the umask: a certificate authority that others may write is refused.
+    std::filesystem::permissions(path, static_cast<std::filesystem::perms>(0644));
     require(PEM_write_X509(file.get(), certificate) == 1, path.c_str());
 }
 
