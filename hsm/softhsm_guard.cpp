@@ -34,7 +34,7 @@ std::filesystem::path find_configuration(const TokenConfig& config) {
     // later
     if (const char* variable = std::getenv("SOFTHSM2_CONF"); variable != nullptr) return variable;
     if (const char* home = std::getenv("HOME"); home != nullptr) {
-        const auto own = std::filesystem::path(home) / ".config/softhsm2/softhsm2.conf";
+        auto own = std::filesystem::path(home) / ".config/softhsm2/softhsm2.conf";
         if (std::filesystem::exists(own)) return own;
     }
     // NOLINTEND(concurrency-mt-unsafe)
@@ -128,11 +128,14 @@ SoftHsmGuard::SoftHsmGuard(const TokenConfig& config, const Matches& matches, ba
         const std::string file = (entry.path() / object_name).string();
         const std::string why = read ? "names another token than its copy does" : problem(object);
         if (copy_is_ours) {
+            // NOLINTNEXTLINE(performance-inefficient-string-concatenation): once, at a refused
+            // start
             refuse(file + " " + why +
                    ". Its keys are still there: stop everything that uses the token, run\n  " +
                    restore_command(entry.path()) +
                    "\nand start again. Do not initialise the token: that destroys it");
         }
+        // NOLINTNEXTLINE(performance-inefficient-string-concatenation)
         hint_ +=
             (hint_.empty() ? "" : "; ") + file + " " + why + " and has no copy to restore it from";
     }

@@ -1,13 +1,13 @@
 // strongroom-token-init: makes a new token in a module that has a free slot (SoftHSM), PINs from
 // files. For development and tests; a real HSM's token is made with its vendor's tools in a
 // ceremony. Prints the token's PKCS#11 URI. It never touches a token that exists.
-#include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <iostream>
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/file.h"
@@ -116,46 +116,71 @@ void init_token(const hsm::Module& module, const Arguments& arguments) {
               << ";serial=" << hsm::trim_padding(token_info(module, *slot).serialNumber) << '\n';
 }
 
+constexpr std::string_view usage =
+    "usage: strongroom-token-init --module FILE --label NAME --so-pin-file FILE --pin-file FILE\n"
+    "                             [--softhsm-config FILE]\n"
+    "Makes a new token, with PINs from files of mode 0600, and prints its PKCS#11 URI.\n";
+
 // The label goes into a URI unescaped and into 32 bytes.
-std::string check_label(const std::string& label) {
+void check_label(std::string_view label) {
     const auto plain = [](char c) {
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                c == '-' || c == '_';
     };
-    if (!label.empty() && label.size() <= sizeof(CK_TOKEN_INFO::label) &&
-        std::all_of(label.begin(), label.end(), plain)) {
-        return {};
+    if (label.size() > sizeof(CK_TOKEN_INFO::label) ||
+        !std::all_of(label.begin(), label.end(), plain)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--label must be 1 to 32 letters, digits, '-' or '_'");
     }
-    return "must be 1 to 32 letters, digits, '-' or '_'";
 }
 
-int run(int argc, const char* const* argv) {
-    Arguments arguments;
-    CLI::App app("Makes a new token, with PINs from files, and prints its PKCS#11 URI.",
-                 "strongroom-token-init");
-    app.add_option("--module", arguments.module, "PKCS#11 library")->required();
-    app.add_option("--label", arguments.label, "the token's name")->required()->check(check_label);
-    app.add_option("--so-pin-file", arguments.so_pin_file,
-                   "file of mode 0600 with the security officer's PIN")
-        ->required();
-    app.add_option("--pin-file", arguments.pin_file, "file of mode 0600 with the user's PIN")
-        ->required();
-    app.add_option("--softhsm-config", arguments.softhsm_config, "SoftHSM's configuration file");
-    CLI11_PARSE(app, argc, argv);
+// Every option has a value and is given once.
+Arguments read_arguments(const std::vector<std::string>& words) {
+    std::map<std::string, std::string> values = {{"--module", ""},
+                                                 {"--label", ""},
+                                                 {"--so-pin-file", ""},
+                                                 {"--pin-file", ""},
+                                                 {"--softhsm-config", ""}};
+    for (std::size_t i = 0; i < words.size(); i += 2) {
+        const auto option = values.find(words[i]);
+        if (option == values.end() || i + 1 == words.size() || !option->second.empty()) {
+            throw Error(ErrorCode::invalid_argument, "'" + words[i] +
+                                                         "' is no option of this program, lacks "
+                                                         "its value or stands twice; see --help");
+        }
+        option->second = words[i + 1];
+    }
+    for (const auto& [name, value] : values) {
+        if (value.empty() && name != "--softhsm-config") {
+            throw Error(ErrorCode::invalid_argument, name + " is missing; see --help");
+        }
+    }
+    check_label(values["--label"]);
+    return {values["--module"], values["--softhsm-config"], values["--so-pin-file"],
+            values["--pin-file"], values["--label"]};
+}
+
+void run(const std::vector<std::string>& words) {
+    if (words.size() == 1 && words.front() == "--help") {
+        std::cout << usage;
+        return;
+    }
+    const Arguments arguments = read_arguments(words);
     if (!arguments.softhsm_config.empty()) {
         // Before any thread starts; SoftHSM reads no other setting of where its tokens are.
-        ::setenv("SOFTHSM2_CONF", arguments.softhsm_config.c_str(),
-                 1);  // NOLINT(concurrency-mt-unsafe)
+        ::setenv("SOFTHSM2_CONF",
+                 arguments.softhsm_config.c_str(),  // NOLINT(concurrency-mt-unsafe)
+                 1);
     }
     init_token(*hsm::Module::load(arguments.module, {}), arguments);
-    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
-        return run(argc, argv);
+        run({argv + 1, argv + argc});
+        return 0;
     } catch (const std::exception& error) {
         std::cerr << "strongroom-token-init: " << error.what() << '\n';
         return 1;

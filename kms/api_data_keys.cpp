@@ -75,6 +75,7 @@ std::vector<server::Route> Api::data_key_routes() {
 
 server::Response Api::create_data_keys(server::Operation& operation,
                                        const server::Request& request) {
+    server::refuse_query(request);
     NamedKey named = name_key(request);
     const base::JsonValue body = parse_body(request, max_create_body_bytes);
     base::JsonReader reader(body);
@@ -118,6 +119,7 @@ Api::UnwrapRequest Api::read_unwrap(base::JsonReader& reader) {
 }
 
 server::Response Api::unwrap(server::Operation& operation, const server::Request& request) {
+    server::refuse_query(request);
     const base::JsonValue body = parse_body(request, max_unwrap_body_bytes);
     base::JsonReader reader(body);
     std::vector<UnwrapRequest> wanted;

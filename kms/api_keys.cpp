@@ -176,6 +176,7 @@ std::vector<server::Route> Api::key_routes() {
 }
 
 server::Response Api::create(server::Operation& operation, const server::Request& request) {
+    server::refuse_query(request);
     const base::JsonValue body = parse_body(request, max_create_body_bytes);
     const NewKey wanted = read_new_key(body);
     const server::Grant grant = parts_.authorizer.authorize(operation, create_key, all_keys());
@@ -200,6 +201,7 @@ server::Response Api::list(server::Operation& operation, const server::Request& 
 }
 
 server::Response Api::describe(server::Operation& operation, const server::Request& request) {
+    server::refuse_query(request);
     NamedKey named = name_key(request);
     const server::Grant grant =
         parts_.authorizer.authorize(operation, describe_key, std::move(named.resource));

@@ -32,7 +32,7 @@ Grant Authorizer::authorize(Operation& operation, Action action, Resource resour
     return Grant(operation.caller(), action, std::move(resource), std::move(decision));
 }
 
-bool Authorizer::would_allow(Operation& operation, Action action, Resource resource,
+bool Authorizer::would_allow(Operation& operation, Action action, const Resource& resource,
                              std::map<std::string, std::string> context) const {
     return decide(operation, action, resource, std::move(context)).allowed &&
            !operation.caller().is_nobody();

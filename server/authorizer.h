@@ -47,7 +47,7 @@ public:
 
     // The same question as a return value, for answers that differ by right (an unknown and a
     // forbidden key look alike to a caller without describe). Noted in the operation as well.
-    bool would_allow(Operation& operation, Action action, Resource resource,
+    bool would_allow(Operation& operation, Action action, const Resource& resource,
                      std::map<std::string, std::string> context = {}) const;
 
     // Policy::may_ever of the policy in force; noted nowhere.

@@ -29,12 +29,12 @@ public:
     Database(const Database&) = delete;
     Database& operator=(const Database&) = delete;
 
-    // Runs `work` in one transaction: committed when it returns, rolled back when it throws. Database
-    // trouble throws unavailable; a violated constraint throws already_exists. `work` must not call
-    // this object again.
+    // Runs `work` in one transaction: committed when it returns, rolled back when it throws.
+    // Database trouble throws unavailable; a violated constraint throws already_exists. `work` must
+    // not call this object again.
     void write(const std::function<void(soci::session&)>& work);
-    // Runs `work`, which only selects, without a transaction: nobody else writes meanwhile, so all of
-    // its selects see one state. Errors as above.
+    // Runs `work`, which only selects, without a transaction: nobody else writes meanwhile, so all
+    // of its selects see one state. Errors as above.
     //
     // The session is the same one for the life of the Database. A store may keep soci::statement
     // objects prepared from it, with the variables bound to them, when it touches both only inside

@@ -47,7 +47,7 @@ public:
     // naming what is wrong and what to do: port in use, certificate or key unreadable or not a
     // pair, key file readable by others, CA file missing.
     Edge(EdgeConfig config, RequestHandler& handler, Metrics& metrics, base::Log& log);
-    ~Edge();
+    ~Edge();  // NOLINT(bugprone-exception-escape): nothing is left to do when stopping fails
     Edge(const Edge&) = delete;
     Edge& operator=(const Edge&) = delete;
 

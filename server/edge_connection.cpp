@@ -265,10 +265,10 @@ Connection::Next Connection::call_handler() {
 }
 
 void Connection::take_answer(Response response) {
-    if (phase_ == Phase::working) drive(answer(std::move(response), head_.keep_alive));
+    if (phase_ == Phase::working) drive(answer(response, head_.keep_alive));
 }
 
-Connection::Next Connection::answer(Response response, bool keep_alive) {
+Connection::Next Connection::answer(const Response& response, bool keep_alive) {
     keep_alive_ = keep_alive && !loop_->winding_down();
     output_ = serialize(response, keep_alive_, loop_->date());
     written_ = 0;

@@ -56,7 +56,7 @@ private:
     Next after_tls_failure(int result);
     void begin_request();
     void take_answer(Response response);
-    Next answer(Response response, bool keep_alive);
+    Next answer(const Response& response, bool keep_alive);
     Next refuse(const base::Error& error);
     Next finish_writing();
     Next refuse_handshake(const std::string& reason);

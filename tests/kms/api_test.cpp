@@ -153,6 +153,20 @@ TEST_F(ApiTest, EveryWrongFieldOfUnwrapIsNamed) {
     expect_refused(path, many + "}", "\\\"items\\\"");
 }
 
+TEST_F(ApiTest, AParameterThatNobodyAskedForIsNamed) {
+    using server::Method;
+    const auto key = "/v1/keys/" + rig_.create_key("credentials")->id.to_string();
+    const std::pair<Method, std::string> routes[] = {{Method::POST, "/v1/keys"},
+                                                     {Method::GET, key},
+                                                     {Method::POST, key + "/data-keys"},
+                                                     {Method::POST, "/v1/data-keys/unwrap"}};
+    for (const auto& [method, path] : routes) {
+        const auto response = call("root", method, path, {}, "plaintext=false");
+        EXPECT_EQ(response.status, 400U) << path;
+        EXPECT_NE(response.body.find("plaintext"), std::string::npos) << response.body;
+    }
+}
+
 TEST_F(ApiTest, ABodyThatSaysItIsNoJsonIsRefused) {
     server::Request request;
     request.headers["content-type"] = "text/plain";
