@@ -17,7 +17,7 @@ constexpr unsigned private_mode = 0600;
 constexpr unsigned public_mode = 0644;
 constexpr const char* standard_stream = "-";
 
-struct CreateOptions {
+struct DataKeyCreateOptions {
     std::string key;
     std::vector<std::string> context;
     std::size_t count = 1;
@@ -53,7 +53,7 @@ void write_out(const std::string& path, std::string_view text, unsigned mode) {
     base::write_file_durably(path, text, mode);
 }
 
-void check_create(const CreateOptions& options) {
+void check_create(const DataKeyCreateOptions& options) {
     require_key_name(options.key);
     if (options.without_plaintext != options.plaintext_out.empty()) {
         throw UsageError(
@@ -88,7 +88,7 @@ base::WipedString wrapped_as_lines(const std::vector<DataKey>& keys) {
     return lines;
 }
 
-int create_data_keys(const Tool& tool, const CreateOptions& options) {
+int create_data_keys(const Tool& tool, const DataKeyCreateOptions& options) {
     check_create(options);
     const auto context = parse_pairs(options.context, "--context");
     const auto keys = tool.client().create_data_keys(options.key, context, options.bytes,
@@ -153,8 +153,8 @@ CLI::Option* add_context(CLI::App& command, std::vector<std::string>& context) {
         ->allow_extra_args(false);
 }
 
-void add_create(CLI::App& family, Tool& tool) {
-    auto options = std::make_shared<CreateOptions>();
+void add_data_key_create(CLI::App& family, Tool& tool) {
+    auto options = std::make_shared<DataKeyCreateOptions>();
     CLI::App* create = family.add_subcommand("create", "Make data keys under a master key");
     create->add_option("KEY", options->key, "Key id, or alias/NAME")->required();
     add_context(*create, options->context);
@@ -210,7 +210,7 @@ void add_unwrap(CLI::App& family, Tool& tool) {
 void add_data_key_commands(CLI::App& app, Tool& tool) {
     CLI::App* family = app.add_subcommand("data-key", "Data keys: create, unwrap");
     family->require_subcommand(1);
-    add_create(*family, tool);
+    add_data_key_create(*family, tool);
     add_unwrap(*family, tool);
 }
 

@@ -10,7 +10,7 @@ namespace {
 using base::JsonValue;
 using base::Table;
 
-struct CreateOptions {
+struct KeyCreateOptions {
     std::string alias;
     std::string description;
     std::vector<std::string> tags;
@@ -59,7 +59,7 @@ void show_key(const Tool& tool, const JsonValue& key) {
     print(out);
 }
 
-int create_key(const Tool& tool, const CreateOptions& options) {
+int create_key(const Tool& tool, const KeyCreateOptions& options) {
     base::JsonWriter body;
     body.begin_object();
     if (!options.alias.empty()) body.field("alias", options.alias);
@@ -115,8 +115,8 @@ int list_keys(const Tool& tool) {
     return 0;
 }
 
-void add_create(CLI::App& family, Tool& tool) {
-    auto options = std::make_shared<CreateOptions>();
+void add_key_create(CLI::App& family, Tool& tool) {
+    auto options = std::make_shared<KeyCreateOptions>();
     CLI::App* create = family.add_subcommand("create", "Make a master key in the token");
     create->add_option("--alias", options->alias, "A name for it, used as alias/NAME")
         ->type_name("NAME");
@@ -144,7 +144,7 @@ void add_create(CLI::App& family, Tool& tool) {
 void add_key_commands(CLI::App& app, Tool& tool) {
     CLI::App* family = app.add_subcommand("key", "Master keys: create, list, show");
     family->require_subcommand(1);
-    add_create(*family, tool);
+    add_key_create(*family, tool);
 
     CLI::App* list = family->add_subcommand("list", "All keys that you may see");
     list->callback([&tool] { tool.command = [&tool] { return list_keys(tool); }; });

@@ -27,6 +27,9 @@ private:
     std::string message_;
 };
 
+// What stands for standard input or output where a file is asked for.
+inline constexpr const char* standard_stream = "-";
+
 // What the commands share. `command` is set by the one that was named and run by the program.
 struct Tool {
     bool json = false;

@@ -20,7 +20,6 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr std::size_t max_secret_file_bytes = 128UL * 1024;
-constexpr const char* standard_stream = "-";
 
 struct PutOptions {
     std::string owner, name;

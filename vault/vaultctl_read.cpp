@@ -15,7 +15,6 @@ using base::JsonValue;
 using base::Table;
 
 constexpr unsigned private_mode = 0600;
-constexpr const char* standard_stream = "-";
 
 struct Named {
     std::string owner, name;
