@@ -40,6 +40,33 @@ std::optional<KeyProfile> parse_key_profile(std::string_view text) noexcept {
     return std::nullopt;
 }
 
+std::string_view to_string(KeyKind kind) noexcept {
+    switch (kind) {
+        case KeyKind::aes_256:
+            return "aes_256";
+        case KeyKind::hmac_sha_256:
+            return "hmac_sha_256";
+        case KeyKind::ecdsa_p256:
+            return "ecdsa_p256";
+        case KeyKind::ecdsa_p384:
+            return "ecdsa_p384";
+        case KeyKind::ed25519:
+            return "ed25519";
+        case KeyKind::rsa_pss_3072:
+            return "rsa_pss_3072";
+        case KeyKind::rsa_pss_4096:
+            return "rsa_pss_4096";
+    }
+    return "aes_256";
+}
+
+std::optional<KeyKind> parse_key_kind(std::string_view text) noexcept {
+    for (const KeyKind kind : all_key_kinds) {
+        if (text == to_string(kind)) return kind;
+    }
+    return std::nullopt;
+}
+
 std::vector<std::string> differences_from_profile(const KeyAttributes& attributes,
                                                   KeyProfile profile) {
     const bool restorable = profile == KeyProfile::restorable;

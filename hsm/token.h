@@ -31,6 +31,28 @@ enum class KeyProfile {
 std::string_view to_string(KeyProfile profile) noexcept;
 std::optional<KeyProfile> parse_key_profile(std::string_view text) noexcept;
 
+// What a key is, which fixes what it may do: an AES key encrypts, an HMAC key makes MACs, each of
+// the others is a pair that signs.
+enum class KeyKind {
+    aes_256,       // AES-256-GCM
+    hmac_sha_256,  // HMAC with SHA-256, 32-byte key (RFC 2104, FIPS 198-1)
+    ecdsa_p256,    // ECDSA on P-256 with SHA-256 (FIPS 186-5)
+    ecdsa_p384,    // ECDSA on P-384 with SHA-384
+    ed25519,       // Ed25519, pure (RFC 8032)
+    rsa_pss_3072,  // RSASSA-PSS with SHA-256, MGF1 with SHA-256, 32-byte salt (RFC 8017)
+    rsa_pss_4096,
+};
+inline constexpr std::array all_key_kinds{
+    KeyKind::aes_256, KeyKind::hmac_sha_256, KeyKind::ecdsa_p256,  KeyKind::ecdsa_p384,
+    KeyKind::ed25519, KeyKind::rsa_pss_3072, KeyKind::rsa_pss_4096};
+// The words are those of the enumerators: "ecdsa_p256".
+std::string_view to_string(KeyKind kind) noexcept;
+std::optional<KeyKind> parse_key_kind(std::string_view text) noexcept;
+// A public and a private half.
+constexpr bool is_pair(KeyKind kind) noexcept {
+    return kind != KeyKind::aes_256 && kind != KeyKind::hmac_sha_256;
+}
+
 // What was read back from the token, one attribute at a time. An attribute that the module does not
 // know is empty.
 struct KeyAttributes {
