@@ -50,4 +50,8 @@ Error decryption_failed(std::string detail) {
     return {ErrorCode::integrity_failure, "the ciphertext can't be opened", std::move(detail)};
 }
 
+void refuse(const std::string& message, const std::string& detail) {
+    throw Error(ErrorCode::failed_precondition, message, detail);
+}
+
 }  // namespace base

@@ -55,4 +55,8 @@ private:
 // tampered, truncated. Callers must not be able to tell them apart.
 Error decryption_failed(std::string detail = {});
 
+// Throws failed_precondition: what is asked for can't be done until somebody changes something, and
+// `message` says what.
+[[noreturn]] void refuse(const std::string& message, const std::string& detail = {});
+
 }  // namespace base

@@ -18,7 +18,7 @@ namespace {
 using WipingJson = nlohmann::basic_json<std::map, std::vector, WipedString, bool, std::int64_t,
                                         std::uint64_t, double, WipingAllocator>;
 
-[[noreturn]] void refuse(const std::string& message) {
+[[noreturn]] void refuse_text(const std::string& message) {
     throw Error(ErrorCode::invalid_argument, message);
 }
 
@@ -68,7 +68,7 @@ public:
 
     template <typename Text, typename Exception>
     bool parse_error(std::size_t position, const Text& /*token*/, const Exception& /*error*/) {
-        refuse("the JSON is malformed at byte " + std::to_string(position));
+        refuse_text("the JSON is malformed at byte " + std::to_string(position));
     }
 
     JsonValue take() { return std::move(root_); }
@@ -83,12 +83,13 @@ private:
     };
 
     [[noreturn]] static void refuse_duplicate(std::string_view name) {
-        refuse("\"" + std::string(name) + "\" stands twice in one object");
+        refuse_text("\"" + std::string(name) + "\" stands twice in one object");
     }
 
     bool open(JsonValue container) {
         if (stack_.size() >= limits_.depth) {
-            refuse("the JSON is nested deeper than " + std::to_string(limits_.depth) + " levels");
+            refuse_text("the JSON is nested deeper than " + std::to_string(limits_.depth) +
+                        " levels");
         }
         stack_.push_back({std::move(container)});
         return true;
@@ -168,17 +169,17 @@ const JsonValue* JsonValue::find(std::string_view name) const {
 
 JsonValue parse_json(std::string_view text, const JsonLimits& limits) {
     if (text.size() > limits.bytes) {
-        refuse("the JSON is larger than " + std::to_string(limits.bytes) + " bytes");
+        refuse_text("the JSON is larger than " + std::to_string(limits.bytes) + " bytes");
     }
-    if (text.starts_with("\xEF\xBB\xBF")) refuse("the JSON starts with a byte order mark");
+    if (text.starts_with("\xEF\xBB\xBF")) refuse_text("the JSON starts with a byte order mark");
     TreeBuilder builder(limits);
     try {
         if (!WipingJson::sax_parse(text.begin(), text.end(), &builder,
                                    WipingJson::input_format_t::json, true, limits.comments)) {
-            refuse("the JSON is malformed");
+            refuse_text("the JSON is malformed");
         }
     } catch (const nlohmann::detail::exception&) {
-        refuse("the JSON is malformed");
+        refuse_text("the JSON is malformed");
     }
     return builder.take();
 }

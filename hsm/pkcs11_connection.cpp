@@ -3,9 +3,7 @@
 namespace hsm {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message, const std::string& detail = {}) {
-    throw base::Error(base::ErrorCode::failed_precondition, message, detail);
-}
+using base::refuse;
 
 std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
     for (;;) {

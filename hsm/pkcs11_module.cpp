@@ -7,7 +7,7 @@
 namespace hsm {
 namespace {
 
-[[noreturn]] void refuse(const std::filesystem::path& library, const std::string& why) {
+[[noreturn]] void refuse_module(const std::filesystem::path& library, const std::string& why) {
     throw base::Error(base::ErrorCode::failed_precondition,
                       "PKCS#11 module " + library.string() + ": " + why);
 }
@@ -23,22 +23,23 @@ struct InitializeArguments {
 std::shared_ptr<Module> Module::load(const std::filesystem::path& library,
                                      std::string init_string) {
     if (!std::filesystem::exists(library))
-        refuse(library, "there is no such file; install the token's driver");
+        refuse_module(library, "there is no such file; install the token's driver");
     // Never unloaded: modules leave threads and exit handlers behind that would then run in
     // unmapped memory.
     void* handle = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (handle == nullptr) {
         const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): per thread in glibc
-        refuse(library, std::string("can't be loaded: ") + (why == nullptr ? "unknown" : why));
+        refuse_module(library,
+                      std::string("can't be loaded: ") + (why == nullptr ? "unknown" : why));
     }
     const auto get_function_list =
         reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
     if (get_function_list == nullptr)
-        refuse(library, "is not a PKCS#11 library (it has no C_GetFunctionList)");
+        refuse_module(library, "is not a PKCS#11 library (it has no C_GetFunctionList)");
     CK_FUNCTION_LIST_PTR functions = nullptr;
     const CK_RV code = get_function_list(&functions);
     if (code != CKR_OK || functions == nullptr)
-        refuse(library, "C_GetFunctionList answers " + name_of(code));
+        refuse_module(library, "C_GetFunctionList answers " + name_of(code));
     return std::make_shared<Module>(functions, std::move(init_string));
 }
 

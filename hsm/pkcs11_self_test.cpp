@@ -5,9 +5,7 @@
 namespace hsm {
 namespace {
 
-[[noreturn]] void refuse(const std::string& message, const std::string& detail = {}) {
-    throw base::Error(base::ErrorCode::failed_precondition, message, detail);
-}
+using base::refuse;
 
 void require_mechanism(const Module& module, CK_SLOT_ID slot, CK_MECHANISM_TYPE mechanism,
                        CK_FLAGS uses, const std::string& name) {

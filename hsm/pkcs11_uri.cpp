@@ -10,7 +10,7 @@
 namespace hsm {
 namespace {
 
-[[noreturn]] void refuse(const std::string& why) {
+[[noreturn]] void refuse_uri(const std::string& why) {
     throw base::Error(base::ErrorCode::failed_precondition, "token URI: " + why);
 }
 
@@ -32,27 +32,27 @@ TokenUri::TokenUri(const std::string& text)
     if (text.find("pin-value") != std::string::npos ||
         text.find("pin-source") != std::string::npos) {
         text_.clear();
-        refuse(
+        refuse_uri(
             "it must not hold pin-value or pin-source; name the PIN's file in the configuration");
     }
     const int code = p11_kit_uri_parse(text.c_str(), P11_KIT_URI_FOR_ANY, get(uri_));
     if (code != P11_KIT_URI_OK) {
-        refuse(std::string("can't be read (") + p11_kit_uri_message(code) +
-               "); it looks like pkcs11:token=<label>;serial=<serial>");
+        refuse_uri(std::string("can't be read (") + p11_kit_uri_message(code) +
+                   "); it looks like pkcs11:token=<label>;serial=<serial>");
     }
     if (p11_kit_uri_get_pin_value(get(uri_)) != nullptr ||
         p11_kit_uri_get_pin_source(get(uri_)) != nullptr) {
         text_.clear();
-        refuse("it must not hold a PIN");
+        refuse_uri("it must not hold a PIN");
     }
     if (p11_kit_uri_any_unrecognized(get(uri_)) != 0)
-        refuse("it has a part that is not in RFC 7512");
+        refuse_uri("it has a part that is not in RFC 7512");
     if (p11_kit_uri_get_slot_id(get(uri_)) != unavailable_information) {
-        refuse("slot numbers change between starts; use token=<label> and serial=<serial>");
+        refuse_uri("slot numbers change between starts; use token=<label> and serial=<serial>");
     }
     const CK_TOKEN_INFO* token = p11_kit_uri_get_token_info(get(uri_));
     if (token->label[0] == 0 && token->serialNumber[0] == 0)
-        refuse("it names neither token=<label> nor serial=<serial>");
+        refuse_uri("it names neither token=<label> nor serial=<serial>");
 }
 
 bool TokenUri::matches(const CK_TOKEN_INFO& token) const {

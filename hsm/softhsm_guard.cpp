@@ -23,9 +23,7 @@ constexpr std::string_view object_name = "token.object";
 // SoftHSM reads only names that end in ".object".
 constexpr std::string_view copy_name = "token.object.copy";
 
-[[noreturn]] void refuse(const std::string& message, const std::string& detail = {}) {
-    throw base::Error(base::ErrorCode::failed_precondition, message, detail);
-}
+using base::refuse;
 
 // As SoftHSM itself looks for it.
 std::filesystem::path find_configuration(const TokenConfig& config) {

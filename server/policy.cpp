@@ -10,7 +10,6 @@
 namespace server {
 namespace {
 
-constexpr std::size_t max_policy_bytes = 32UL * 1024 * 1024;
 constexpr std::string_view no_rule = "default-deny";
 
 bool names_action(const Rule& rule, Action action) {

@@ -11,7 +11,6 @@ namespace {
 using base::JsonReader;
 using base::JsonValue;
 
-constexpr std::size_t max_policy_bytes = 32UL * 1024 * 1024;
 constexpr std::size_t max_bindings = 1'000'000;
 constexpr std::size_t max_rules = 1000;
 constexpr std::size_t max_items = 100;

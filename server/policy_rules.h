@@ -11,6 +11,9 @@
 
 namespace server {
 
+// The largest policy file that is read.
+inline constexpr std::size_t max_policy_bytes = 32UL * 1024 * 1024;
+
 enum class Effect { allow, deny };
 
 struct Rule {

@@ -16,7 +16,7 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds first_pause{20};
 constexpr milliseconds longest_pause{1000};
-constexpr int service_unavailable = 503;
+constexpr int busy_status = 503;
 
 [[noreturn]] void refuse_url(const char* why) {
     throw Error(ErrorCode::invalid_argument,
@@ -164,7 +164,7 @@ Answer Transport::call(const HttpRequest& request) {
         auto outcome = attempt(request, deadline);
         auto* answer = std::get_if<Answer>(&outcome);
         const bool done =
-            answer != nullptr && (answer->status != service_unavailable || !request.repeatable);
+            answer != nullptr && (answer->status != busy_status || !request.repeatable);
         if (done) return std::move(*answer);
         const auto* failure = std::get_if<NoAnswer>(&outcome);
         const bool again = failure == nullptr || failure->kind == NoAnswer::Kind::not_sent ||

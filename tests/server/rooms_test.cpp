@@ -237,14 +237,14 @@ constexpr std::string_view small_policy = R"({"version":1,
   "roles":{"user":[{"id":"use","effect":"allow","actions":["use"],"resources":["key:k1"]}]},
   "bindings":[{"caller":"app","roles":["user"]}]})";
 
-server::Operation operation_of(std::string id) {
+server::Operation operation_by(std::string id) {
     server::Caller caller;
     if (!id.empty()) caller.method = server::AuthenticationMethod::client_certificate;
     caller.id = std::move(id);
     return {base::Uuid::random(), base::Time(), caller};
 }
 
-server::Resource key(std::string id) {
+server::Resource the_key(std::string id) {
     server::Resource resource;
     resource.kind = "key";
     resource.id = std::move(id);
@@ -258,8 +258,8 @@ static_assert(!std::is_default_constructible_v<server::Grant>);
 
 TEST(Authorizer, GrantNamesWhatWasAllowed) {
     const server::Authorizer authorizer(server::parse_policy(small_policy, {"use"}));
-    auto operation = operation_of("app");
-    const auto grant = authorizer.authorize(operation, {"use"}, key("k1"), {{"a", "b"}});
+    auto operation = operation_by("app");
+    const auto grant = authorizer.authorize(operation, {"use"}, the_key("k1"), {{"a", "b"}});
     EXPECT_EQ(grant.caller().id, "app");
     EXPECT_EQ(grant.action().word, "use");
     EXPECT_EQ(grant.resource().id, "k1");
@@ -273,9 +273,9 @@ TEST(Authorizer, GrantNamesWhatWasAllowed) {
 
 TEST(Authorizer, RefusalIsPermissionDeniedNamesNoResourceAndIsNoted) {
     const server::Authorizer authorizer(server::parse_policy(small_policy, {"use"}));
-    auto operation = operation_of("app");
+    auto operation = operation_by("app");
     try {
-        authorizer.authorize(operation, {"use"}, key("k2"));
+        authorizer.authorize(operation, {"use"}, the_key("k2"));
         FAIL() << "nothing was thrown";
     } catch (const base::Error& error) {
         EXPECT_EQ(error.code(), base::ErrorCode::permission_denied);
@@ -288,17 +288,17 @@ TEST(Authorizer, RefusalIsPermissionDeniedNamesNoResourceAndIsNoted) {
 
 TEST(Authorizer, NobodyIsUnauthenticatedAndNoted) {
     const server::Authorizer authorizer(server::parse_policy(small_policy, {"use"}));
-    auto operation = operation_of("");
-    EXPECT_ERROR(unauthenticated, authorizer.authorize(operation, {"use"}, key("k1")));
-    EXPECT_FALSE(authorizer.would_allow(operation, {"use"}, key("k1")));
+    auto operation = operation_by("");
+    EXPECT_ERROR(unauthenticated, authorizer.authorize(operation, {"use"}, the_key("k1")));
+    EXPECT_FALSE(authorizer.would_allow(operation, {"use"}, the_key("k1")));
     EXPECT_EQ(operation.decided().size(), 2U);
 }
 
 TEST(Authorizer, QuestionsAreAnswersNotErrors) {
     const server::Authorizer authorizer(server::parse_policy(small_policy, {"use"}));
-    auto operation = operation_of("app");
-    EXPECT_TRUE(authorizer.would_allow(operation, {"use"}, key("k1")));
-    EXPECT_FALSE(authorizer.would_allow(operation, {"use"}, key("k2")));
+    auto operation = operation_by("app");
+    EXPECT_TRUE(authorizer.would_allow(operation, {"use"}, the_key("k1")));
+    EXPECT_FALSE(authorizer.would_allow(operation, {"use"}, the_key("k2")));
     EXPECT_EQ(operation.decided().size(), 2U);
     EXPECT_TRUE(authorizer.may_ever(operation.caller(), {"use"}));
     EXPECT_FALSE(authorizer.may_ever(operation.caller(), {"other"}));
@@ -311,15 +311,15 @@ TEST(Authorizer, PolicyIsReplacedWhileOthersAsk) {
     const std::string before = authorizer.policy_hash();
     std::thread asking([&authorizer] {
         for (int i = 0; i < 2000; ++i) {
-            auto operation = operation_of("app");
-            authorizer.would_allow(operation, {"use"}, key("k1"));
+            auto operation = operation_by("app");
+            authorizer.would_allow(operation, {"use"}, the_key("k1"));
         }
     });
     for (int i = 0; i < 100; ++i) authorizer.replace(other);
     asking.join();
     EXPECT_NE(authorizer.policy_hash(), before);
-    auto operation = operation_of("app");
-    EXPECT_ERROR(permission_denied, authorizer.authorize(operation, {"use"}, key("k1")));
+    auto operation = operation_by("app");
+    EXPECT_ERROR(permission_denied, authorizer.authorize(operation, {"use"}, the_key("k1")));
 }
 
 TEST(OpenApi, DocumentHasEveryRouteAndNoOther) {

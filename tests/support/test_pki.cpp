@@ -18,13 +18,13 @@ using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 using File = std::unique_ptr<std::FILE, decltype(&std::fclose)>;
 
-void require(bool good, const char* what) {
+void require_made(bool good, const char* what) {
     if (!good) throw std::runtime_error(std::string("test PKI: ") + what);
 }
 
 Key new_key() {
     Key key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
-    require(key != nullptr, "key generation failed");
+    require_made(key != nullptr, "key generation failed");
     return key;
 }
 
@@ -33,45 +33,46 @@ void add_extension(X509* certificate, X509* issuer, int nid, const std::string& 
     X509V3_set_ctx(&context, issuer, certificate, nullptr, nullptr, 0);
     std::unique_ptr<X509_EXTENSION, decltype(&X509_EXTENSION_free)> extension(
         X509V3_EXT_conf_nid(nullptr, &context, nid, value.c_str()), &X509_EXTENSION_free);
-    require(extension != nullptr, value.c_str());
-    require(X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
+    require_made(extension != nullptr, value.c_str());
+    require_made(X509_add_ext(certificate, extension.get(), -1) == 1, value.c_str());
 }
 
 // A certificate with names, times and key set, not yet signed. Null `issuer`: self-issued.
 Certificate new_certificate(const std::string& name, EVP_PKEY* key, X509* issuer, bool expired) {
     Certificate certificate(X509_new(), &X509_free);
-    require(certificate != nullptr, "no memory");
-    require(X509_set_version(certificate.get(), X509_VERSION_3) == 1, "version");
+    require_made(certificate != nullptr, "no memory");
+    require_made(X509_set_version(certificate.get(), X509_VERSION_3) == 1, "version");
 
     std::unique_ptr<BIGNUM, decltype(&BN_free)> serial(BN_new(), &BN_free);
-    require(BN_rand(serial.get(), 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1, "serial");
+    require_made(BN_rand(serial.get(), 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1, "serial");
     BN_to_ASN1_INTEGER(serial.get(), X509_get_serialNumber(certificate.get()));
 
     X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -2 * day_seconds);
     X509_gmtime_adj(X509_getm_notAfter(certificate.get()), expired ? -day_seconds : day_seconds);
-    require(X509_set_pubkey(certificate.get(), key) == 1, "public key");
+    require_made(X509_set_pubkey(certificate.get(), key) == 1, "public key");
 
     X509_NAME* subject = X509_get_subject_name(certificate.get());
     const auto add = [subject](const char* field, const std::string& value) {
         const int done = X509_NAME_add_entry_by_txt(
             subject, field, MBSTRING_UTF8, reinterpret_cast<const unsigned char*>(value.c_str()),
             -1, -1, 0);
-        require(done == 1, "subject");
+        require_made(done == 1, "subject");
     };
     add("O", "Strongroom test");
     add("CN", name);
     X509* parent = issuer != nullptr ? issuer : certificate.get();
-    require(X509_set_issuer_name(certificate.get(), X509_get_subject_name(parent)) == 1, "issuer");
+    require_made(X509_set_issuer_name(certificate.get(), X509_get_subject_name(parent)) == 1,
+                 "issuer");
     return certificate;
 }
 
 void sign(X509* certificate, EVP_PKEY* key) {
-    require(X509_sign(certificate, key, EVP_sha256()) > 0, "signature");
+    require_made(X509_sign(certificate, key, EVP_sha256()) > 0, "signature");
 }
 
 File open_file(const std::filesystem::path& path) {
     File file(std::fopen(path.c_str(), "we"), &std::fclose);
-    require(file != nullptr, path.c_str());
+    require_made(file != nullptr, path.c_str());
     return file;
 }
 
@@ -79,15 +80,15 @@ void write_certificate(const std::filesystem::path& path, X509* certificate) {
     const File file = open_file(path);
     // Whatever the umask: a certificate authority that others may write is refused.
     std::filesystem::permissions(path, static_cast<std::filesystem::perms>(0644));
-    require(PEM_write_X509(file.get(), certificate) == 1, path.c_str());
+    require_made(PEM_write_X509(file.get(), certificate) == 1, path.c_str());
 }
 
 void write_key(const std::filesystem::path& path, EVP_PKEY* key) {
     const File file = open_file(path);
     std::filesystem::permissions(
         path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
-    require(PEM_write_PrivateKey(file.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
-            path.c_str());
+    require_made(PEM_write_PrivateKey(file.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1,
+                 path.c_str());
 }
 
 std::string usage_of(CertificateUse use) {

@@ -17,7 +17,7 @@
 namespace tests {
 namespace {
 
-void require(bool fine, const char* what) {
+void require_tls(bool fine, const char* what) {
     if (!fine) throw std::runtime_error(std::string("TLS peer: ") + what);
 }
 
@@ -110,13 +110,14 @@ std::string http_answer(int status, std::string_view body, std::string_view head
 TlsPeer::TlsPeer(const CertificateFiles& certificate, const std::filesystem::path& client_ca,
                  Script script)
     : tls_(std::make_unique<Tls>()), script_(std::move(script)) {
-    require(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR, "signal");
+    require_tls(std::signal(SIGPIPE, SIG_IGN) != SIG_ERR, "signal");
     SSL_CTX* context = tls_->context;
-    require(SSL_CTX_use_certificate_chain_file(context, certificate.certificate.c_str()) == 1,
-            "certificate");
-    require(SSL_CTX_use_PrivateKey_file(context, certificate.key.c_str(), SSL_FILETYPE_PEM) == 1,
-            "key");
-    require(SSL_CTX_load_verify_file(context, client_ca.c_str()) == 1, "client CA");
+    require_tls(SSL_CTX_use_certificate_chain_file(context, certificate.certificate.c_str()) == 1,
+                "certificate");
+    require_tls(
+        SSL_CTX_use_PrivateKey_file(context, certificate.key.c_str(), SSL_FILETYPE_PEM) == 1,
+        "key");
+    require_tls(SSL_CTX_load_verify_file(context, client_ca.c_str()) == 1, "client CA");
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -124,10 +125,10 @@ TlsPeer::TlsPeer(const CertificateFiles& certificate, const std::filesystem::pat
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_ANY);  // so that 127.0.0.2 leads here as well
     auto* raw = reinterpret_cast<sockaddr*>(&address);
-    require(::bind(listener_, raw, sizeof address) == 0, "bind");
-    require(::listen(listener_, 64) == 0, "listen");
+    require_tls(::bind(listener_, raw, sizeof address) == 0, "bind");
+    require_tls(::listen(listener_, 64) == 0, "listen");
     socklen_t size = sizeof address;
-    require(::getsockname(listener_, raw, &size) == 0, "getsockname");
+    require_tls(::getsockname(listener_, raw, &size) == 0, "getsockname");
     port_ = ntohs(address.sin_port);
     acceptor_ = std::thread([this] { accept_all(); });
 }

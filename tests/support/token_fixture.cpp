@@ -12,7 +12,7 @@
 namespace tests {
 namespace {
 
-void require(CK_RV code, const char* call) {
+void require_ok(CK_RV code, const char* call) {
     if (code != CKR_OK)
         throw std::runtime_error(std::string(call) + " gave " + std::to_string(code));
 }
@@ -30,14 +30,14 @@ public:
         if (handle == nullptr) throw std::runtime_error("can't load " + std::string(library));
         const auto get =
             reinterpret_cast<CK_C_GetFunctionList>(::dlsym(handle, "C_GetFunctionList"));
-        require(get(&functions_), "C_GetFunctionList");
+        require_ok(get(&functions_), "C_GetFunctionList");
         struct {
             CK_C_INITIALIZE_ARGS standard{};
             void* nss_reserved = nullptr;
         } arguments;
         arguments.standard.flags = CKF_OS_LOCKING_OK;
         if (!init_string_.empty()) arguments.standard.pReserved = init_string_.data();
-        require(functions_->C_Initialize(&arguments.standard), "C_Initialize");
+        require_ok(functions_->C_Initialize(&arguments.standard), "C_Initialize");
     }
     ~RawModule() { functions_->C_Finalize(nullptr); }
     RawModule(const RawModule&) = delete;
@@ -49,11 +49,11 @@ public:
     CK_SLOT_ID slot(Predicate&& wanted) const {
         std::vector<CK_SLOT_ID> slots(64);
         CK_ULONG count = slots.size();
-        require(functions_->C_GetSlotList(CK_TRUE, slots.data(), &count), "C_GetSlotList");
+        require_ok(functions_->C_GetSlotList(CK_TRUE, slots.data(), &count), "C_GetSlotList");
         slots.resize(count);
         for (const CK_SLOT_ID slot : slots) {
             CK_TOKEN_INFO info{};
-            require(functions_->C_GetTokenInfo(slot, &info), "C_GetTokenInfo");
+            require_ok(functions_->C_GetTokenInfo(slot, &info), "C_GetTokenInfo");
             if (wanted(info)) return slot;
         }
         throw std::runtime_error("no such token");
@@ -78,13 +78,13 @@ bool has_label(const CK_TOKEN_INFO& info, const std::string& label) {
 void set_user_pin(const RawModule& module, CK_SLOT_ID slot, std::string_view so_pin,
                   const base::SecretBytes& pin) {
     CK_SESSION_HANDLE session = 0;
-    require(module->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr,
-                                  &session),
-            "C_OpenSession");
-    require(module->C_Login(session, CKU_SO, to_chars(so_pin), so_pin.size()), "C_Login");
-    require(module->C_InitPIN(session, to_chars(pin.expose_text()), pin.size()), "C_InitPIN");
-    require(module->C_Logout(session), "C_Logout");
-    require(module->C_CloseSession(session), "C_CloseSession");
+    require_ok(module->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr, nullptr,
+                                     &session),
+               "C_OpenSession");
+    require_ok(module->C_Login(session, CKU_SO, to_chars(so_pin), so_pin.size()), "C_Login");
+    require_ok(module->C_InitPIN(session, to_chars(pin.expose_text()), pin.size()), "C_InitPIN");
+    require_ok(module->C_Logout(session), "C_Logout");
+    require_ok(module->C_CloseSession(session), "C_CloseSession");
 }
 
 }  // namespace
@@ -106,7 +106,7 @@ void SoftHsmToken::add_token(const std::string& label) {
     const RawModule module(softhsm_library);
     const CK_SLOT_ID empty = module.slot(
         [](const CK_TOKEN_INFO& info) { return (info.flags & CKF_TOKEN_INITIALIZED) == 0; });
-    require(
+    require_ok(
         module->C_InitToken(empty, to_chars(so_pin), so_pin.size(), to_chars(padded_label(label))),
         "C_InitToken");
     const CK_SLOT_ID slot = module.slot([&](const CK_TOKEN_INFO& info) {
