@@ -13,7 +13,7 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::size_t max_create_body_bytes = 64UL * 1024;
+constexpr std::size_t max_data_keys_body_bytes = 64UL * 1024;
 constexpr std::size_t max_unwrap_body_bytes = 1024UL * 1024;  // 100 items with large contexts
 
 std::string version_name(const base::Uuid& key_id, std::uint32_t version) {
@@ -61,9 +61,9 @@ std::vector<server::Route> Api::data_key_routes() {
     };
     return {
         {Method::POST, "/v1/keys/{key}/data-keys", create_data_key, Access::authenticated,
-         max_create_body_bytes, "Make data keys, wrapped under a master key", create_handler},
+         max_data_keys_body_bytes, "Make data keys, wrapped under a master key", create_handler},
         {Method::POST, "/v1/keys/alias/{alias}/data-keys", create_data_key, Access::authenticated,
-         max_create_body_bytes, "Make data keys, wrapped under the master key of an alias",
+         max_data_keys_body_bytes, "Make data keys, wrapped under the master key of an alias",
          create_handler},
         {Method::POST, "/v1/data-keys/unwrap", unwrap_data_key, Access::authenticated,
          max_unwrap_body_bytes, "Unwrap one data key or many",
@@ -77,7 +77,7 @@ server::Response Api::create_data_keys(server::Operation& operation,
                                        const server::Request& request) {
     server::refuse_query(request);
     NamedKey named = name_key(request);
-    const base::JsonValue body = parse_body(request, max_create_body_bytes);
+    const base::JsonValue body = parse_body(request, max_data_keys_body_bytes);
     base::JsonReader reader(body);
     const EncryptionContext context = read_context(reader);
     NewDataKeys wanted;
