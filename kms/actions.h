@@ -11,14 +11,53 @@ namespace kms {
 inline constexpr server::Action create_key{"create_key"};
 inline constexpr server::Action list_keys{"list_keys"};
 inline constexpr server::Action describe_key{"describe_key"};
+inline constexpr server::Action change_key{"change_key"};
+inline constexpr server::Action rotate_key{"rotate_key"};
+inline constexpr server::Action enable_key{"enable_key"};
+inline constexpr server::Action disable_key{"disable_key"};
+inline constexpr server::Action schedule_key_deletion{"schedule_key_deletion"};
+inline constexpr server::Action cancel_key_deletion{"cancel_key_deletion"};
+inline constexpr server::Action mark_key_compromised{"mark_key_compromised"};
+inline constexpr server::Action change_alias{"change_alias"};
 inline constexpr server::Action create_data_key{"create_data_key"};
 inline constexpr server::Action unwrap_data_key{"unwrap_data_key"};
+inline constexpr server::Action rewrap_data_key{"rewrap_data_key"};
+inline constexpr server::Action encrypt_action{"encrypt"};
+inline constexpr server::Action decrypt_action{"decrypt"};
+inline constexpr server::Action sign_action{"sign"};
+inline constexpr server::Action verify_action{"verify"};
+inline constexpr server::Action get_public_key{"get_public_key"};
+inline constexpr server::Action mac_action{"mac"};
+inline constexpr server::Action verify_mac_action{"verify_mac"};
+// Beside the action itself: opening what was made under a key before it was compromised.
+inline constexpr server::Action use_compromised_key{"use_compromised_key"};
 inline constexpr server::Action observe{"observe"};
 
 // Every word that a policy for kmsd may use.
 inline std::vector<std::string_view> known_actions() {
-    return {create_key.word,      list_keys.word,       describe_key.word,
-            create_data_key.word, unwrap_data_key.word, observe.word};
+    return {create_key.word,
+            list_keys.word,
+            describe_key.word,
+            change_key.word,
+            rotate_key.word,
+            enable_key.word,
+            disable_key.word,
+            schedule_key_deletion.word,
+            cancel_key_deletion.word,
+            mark_key_compromised.word,
+            change_alias.word,
+            create_data_key.word,
+            unwrap_data_key.word,
+            rewrap_data_key.word,
+            encrypt_action.word,
+            decrypt_action.word,
+            sign_action.word,
+            verify_action.word,
+            get_public_key.word,
+            mac_action.word,
+            verify_mac_action.word,
+            use_compromised_key.word,
+            observe.word};
 }
 
 // The kind of resource that master keys are.

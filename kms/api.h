@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "kms/catalogue.h"
+#include "kms/lifecycle.h"
 #include "kms/service.h"
 #include "kms/store.h"
 #include "server/audit.h"
@@ -21,6 +22,7 @@ namespace kms {
 // What the handlers work with; everything must outlive them.
 struct ApiParts {
     KeyService& service;
+    KeyLifecycle& lifecycle;
     const Catalogue& catalogue;
     const server::Authorizer& authorizer;
     Store& store;

@@ -180,7 +180,7 @@ server::Response Api::create(server::Operation& operation, const server::Request
     const base::JsonValue body = parse_body(request, max_create_body_bytes);
     const NewKey wanted = read_new_key(body);
     const server::Grant grant = parts_.authorizer.authorize(operation, create_key, all_keys());
-    const KeyDescription made = parts_.service.create(grant, wanted);
+    const KeyDescription made = parts_.lifecycle.create(grant, wanted);
     operation.set_fact("key_id", made.key->id.to_string());
     base::JsonWriter answer;
     write_key(answer, *made.key, made.attributes);
@@ -190,7 +190,7 @@ server::Response Api::create(server::Operation& operation, const server::Request
 server::Response Api::list(server::Operation& operation, const server::Request& request) {
     const server::Grant grant = parts_.authorizer.authorize(operation, list_keys, all_keys());
     const PageRequest wanted = read_page(request, *parts_.catalogue.snapshot());
-    const KeyPage page = parts_.service.list(grant, wanted.after, wanted.limit);
+    const KeyPage page = parts_.lifecycle.list(grant, wanted.after, wanted.limit);
     base::JsonWriter answer;
     answer.begin_object().name("keys").begin_array();
     for (const auto& key : page.keys) write_key(answer, *key);
@@ -206,7 +206,7 @@ server::Response Api::describe(server::Operation& operation, const server::Reque
     const server::Grant grant =
         parts_.authorizer.authorize(operation, describe_key, std::move(named.resource));
     if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
-    const KeyDescription description = parts_.service.describe(grant, named.key->id);
+    const KeyDescription description = parts_.lifecycle.describe(grant, named.key->id);
     base::JsonWriter answer;
     write_key(answer, *description.key, description.attributes);
     return server::json_answer(std::move(answer));

@@ -7,6 +7,23 @@
 
 namespace kms {
 
+std::string_view to_string(KeyUse use) noexcept {
+    switch (use) {
+        case KeyUse::encrypt:
+            return "encrypt";
+        case KeyUse::sign:
+            return "sign";
+        case KeyUse::mac:
+            return "mac";
+    }
+    return "encrypt";
+}
+
+KeyUse use_of(hsm::KeyKind kind) noexcept {
+    if (hsm::is_pair(kind)) return KeyUse::sign;
+    return kind == hsm::KeyKind::hmac_sha_256 ? KeyUse::mac : KeyUse::encrypt;
+}
+
 std::string_view to_string(KeyState state) noexcept {
     switch (state) {
         case KeyState::pending:

@@ -13,8 +13,14 @@
 #include "base/clock.h"
 #include "base/uuid.h"
 #include "hsm/token.h"
+#include "kms/envelope.h"
 
 namespace kms {
+
+// What a key is for: follows from its kind. The enumerators are the words on the wire.
+enum class KeyUse { encrypt, sign, mac };
+std::string_view to_string(KeyUse use) noexcept;
+KeyUse use_of(hsm::KeyKind kind) noexcept;
 
 // pending → enabled ⇄ disabled → pending_deletion → destroyed; compromised opens old data only with
 // an explicit right. The enumerators are the words on the wire and in the store.
@@ -25,7 +31,25 @@ std::optional<KeyState> parse_key_state(std::string_view text) noexcept;
 // AES-256-GCM with random 96-bit IVs is safe for 2^32 encryptions under one key (NIST SP
 // 800-38D 8.3).
 inline constexpr std::uint64_t max_wraps_per_version = 1ULL << 32U;
+// A version that has made as many gets a successor by itself, long before it may make no more.
+inline constexpr std::uint64_t wraps_before_rotation = 1ULL << 30U;
 
+inline constexpr int max_rotation_period_days = 3650;
+
+// What an encryption context must look like under a key (kms/context_rule.h checks it). The default
+// lets every context pass.
+struct ContextRule {
+    std::vector<std::string> required;            // these keys must be there; sorted, no duplicates
+    std::map<std::string, std::string> patterns;  // a context key and what its value must match;
+                                                  // '*' stands for any text
+    bool only_known = false;  // other keys than those in `required` and `patterns` are refused
+    std::size_t max_bytes = max_context_bytes;  // of all keys and values together
+
+    bool operator==(const ContextRule&) const = default;
+};
+
+// A version is pending, enabled or destroyed: what may be done with it follows from its key's
+// state. A version whose making failed for good is destroyed; its number is not used again.
 struct KeyVersion {
     std::uint32_t version = 0;  // from 1
     KeyState state = KeyState::pending;
@@ -33,6 +57,14 @@ struct KeyVersion {
     base::Time created_at{};
     std::uint64_t wraps_reserved =
         0;  // encryptions that may have been made, see Store::reserve_wraps
+    // Figures for people, persisted now and then: a crash loses the newest.
+    std::uint64_t wraps_used = 0;  // data keys and ciphertexts made under it
+    std::uint64_t rewrapped_away =
+        0;  // of those, known to have been moved to another key or version
+    std::optional<base::Time> last_used_at;
+    std::optional<base::Time> destroyed_at;
+    // The idempotent request that ordered it (kms/idempotency.h); empty: none.
+    std::string request;
     // Ciphertext of a fixed text under this very key (kms/known_answer.h); empty while pending.
     hsm::Encrypted known_answer;
 };
@@ -40,18 +72,31 @@ struct KeyVersion {
 struct Key {
     base::Uuid id;
     KeyState state = KeyState::pending;
+    hsm::KeyKind kind = hsm::KeyKind::aes_256;
     hsm::KeyProfile profile = hsm::KeyProfile::sealed;
+    // From 1; every change that a caller can see but usage adds 1. For compare-and-set.
+    std::uint64_t revision = 1;
+    // The store's change count when it was last written: the newer of two copies has the higher.
+    std::uint64_t change = 0;
     std::string description;
     std::map<std::string, std::string> tags;
     std::vector<std::string> aliases;  // sorted
     std::string wanted_alias;          // asked for at creation, given with `enabled`; else empty
     std::uint32_t primary_version = 1;
     base::Time created_at{};
+    std::optional<int> rotation_period_days;  // 1 to max_rotation_period_days
+    std::optional<base::Time> next_rotation_at;
+    std::optional<base::Time> deletion_at;     // while pending_deletion, and afterwards
+    std::optional<base::Time> compromised_at;  // stays, whatever the state becomes
+    std::optional<base::Time> destroyed_at;
+    bool destruction_begun = false;  // its token objects are being destroyed: no way back
+    ContextRule context_rule;
     std::vector<KeyVersion> versions;  // by number, from 1 without gaps
 
     // Null when there is no such version.
     const KeyVersion* find_version(std::uint32_t version) const;
     const KeyVersion& primary() const;
+    KeyUse use() const noexcept { return use_of(kind); }
 };
 
 // Keys are shared between snapshots and never changed in place.

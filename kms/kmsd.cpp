@@ -12,6 +12,7 @@
 #include "kms/api.h"
 #include "kms/catalogue.h"
 #include "kms/config.h"
+#include "kms/lifecycle.h"
 #include "kms/reconcile.h"
 #include "kms/service.h"
 #include "kms/sqlite_store.h"
@@ -57,8 +58,9 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     kms::UsageCounter usage(store);
     const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, log);
     kms::Catalogue catalogue(reconciled.keys);
-    kms::KeyService service(catalogue, store, *token, usage, clock, log, reconciled.unproven);
-    kms::Api api({service, catalogue, authorizer, store, audit, metrics});
+    kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);
+    kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock);
+    kms::Api api({service, lifecycle, catalogue, authorizer, store, audit, metrics});
     const server::RouteTable routes(api.routes());
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);

@@ -3,30 +3,15 @@
 #include <algorithm>
 
 #include "kms/actions.h"
+#include "kms/grants.h"
 #include "kms/known_answer.h"
+#include "kms/states.h"
 
 namespace kms {
 namespace {
 
 using base::Error;
 using base::ErrorCode;
-
-// A grant for something else is a mistake of ours: refuse rather than work on it.
-void require_grant(const server::Grant& grant, server::Action action, const std::string& id) {
-    const server::Resource& resource = grant.resource();
-    if (grant.action() == action && resource.kind == key_kind && resource.id == id) return;
-    throw Error(ErrorCode::internal, "internal error",
-                "grant for " + std::string(grant.action().word) + " on " + resource.id +
-                    " used for " + std::string(action.word) + " on " + id);
-}
-
-// Wrapping and unwrapping need an enabled key and an enabled version.
-void require_usable(const Key& key, const KeyVersion& version) {
-    const KeyState state = key.state == KeyState::enabled ? version.state : key.state;
-    if (state == KeyState::enabled) return;
-    throw Error(ErrorCode::failed_precondition,
-                "the key is in state " + std::string(to_string(state)) + ", which forbids this");
-}
 
 Error key_not_at_hand(const base::Uuid& key_id, std::string_view why) {
     return {ErrorCode::unavailable, "the master key can't be used at the moment",
@@ -35,13 +20,11 @@ Error key_not_at_hand(const base::Uuid& key_id, std::string_view why) {
 
 }  // namespace
 
-KeyService::KeyService(Catalogue& catalogue, Store& store, hsm::Token& token, UsageCounter& usage,
-                       const base::Clock& clock, base::Log& log, std::vector<VersionName> unproven)
+KeyService::KeyService(Catalogue& catalogue, hsm::Token& token, UsageCounter& usage, base::Log& log,
+                       std::vector<VersionName> unproven)
     : catalogue_(catalogue),
-      store_(store),
       token_(token),
       usage_(usage),
-      clock_(clock),
       log_(log),
       unproven_(std::move(unproven)) {}
 
@@ -49,76 +32,6 @@ KeyPointer KeyService::require_key(const base::Uuid& key_id) const {
     KeyPointer key = catalogue_.snapshot()->find(key_id);
     if (key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
     return key;
-}
-
-KeyPointer KeyService::with_usage(const KeyPointer& key) const {
-    auto shown = std::make_shared<Key>(*key);
-    for (auto& version : shown->versions) {
-        version.wraps_reserved = usage_.reserved(key->id, version);
-    }
-    return shown;
-}
-
-KeyDescription KeyService::create(const server::Grant& grant, const NewKey& wanted) {
-    require_grant(grant, create_key, "*");
-    if (!wanted.alias.empty() && !is_alias(wanted.alias)) {
-        throw Error(ErrorCode::invalid_argument, "the alias is not well-formed");
-    }
-    const std::lock_guard lock(create_mutex_);
-    if (!wanted.alias.empty() && catalogue_.snapshot()->find_alias(wanted.alias) != nullptr) {
-        throw Error(ErrorCode::already_exists, "another key has this alias");
-    }
-    Key key;
-    key.id = base::Uuid::random();
-    key.profile = wanted.profile;
-    key.description = wanted.description;
-    key.tags = wanted.tags;
-    key.wanted_alias = wanted.alias;
-    key.created_at = clock_.now();
-    key.versions.emplace_back();
-    KeyVersion& version = key.versions.back();
-    version.version = 1;
-    version.token_key_id = base::Uuid::random();
-    version.created_at = key.created_at;
-
-    // From here on a failure leaves a pending record: start-up finishes or abandons it.
-    store_.add_pending_key(key);
-    const hsm::KeyAttributes attributes = token_.generate_aes_key(
-        version.token_key_id, "strongroom/" + key.id.to_string() + "/1", key.profile);
-    usage_.take(key.id, version.version, 1);
-    version.known_answer = make_known_answer(token_, key.id, version);
-    if (prove_key(token_, key.id, version) != KeyProof::proven) {
-        throw Error(ErrorCode::unavailable, "the new key did not prove itself and is not used",
-                    "key " + key.id.to_string());
-    }
-    store_.enable_key(key.id, version.known_answer, wanted.alias);
-    key.state = version.state = KeyState::enabled;
-    key.wanted_alias.clear();
-    if (!wanted.alias.empty()) key.aliases = {wanted.alias};
-    catalogue_.put(key);
-    return {with_usage(require_key(key.id)), {attributes}};
-}
-
-KeyPage KeyService::list(const server::Grant& grant, const std::optional<base::Uuid>& after,
-                         std::size_t limit) const {
-    require_grant(grant, list_keys, "*");
-    KeyPage page;
-    page.keys = catalogue_.snapshot()->page(after, limit + 1);
-    if (page.keys.size() > limit) {
-        page.keys.pop_back();
-        page.next = page.keys.back()->id;
-    }
-    for (auto& key : page.keys) key = with_usage(key);
-    return page;
-}
-
-KeyDescription KeyService::describe(const server::Grant& grant, const base::Uuid& key_id) {
-    require_grant(grant, describe_key, key_id.to_string());
-    KeyDescription description{with_usage(require_key(key_id)), {}};
-    for (const auto& version : description.key->versions) {
-        description.attributes.push_back(token_.find_key(version.token_key_id));
-    }
-    return description;
 }
 
 FreshDataKeys KeyService::create_data_keys(const server::Grant& grant, const base::Uuid& key_id,
@@ -131,7 +44,7 @@ FreshDataKeys KeyService::create_data_keys(const server::Grant& grant, const bas
     }
     const KeyPointer key = require_key(key_id);
     const KeyVersion& version = key->primary();
-    require_usable(*key, version);
+    require_permitted(*key, version, KeyOperation::wrap);
     const base::Bytes aad = wrapping_aad(key->id, version.version, canonical_context(context));
 
     usage_.take(key->id, version.version, wanted.count);
@@ -208,7 +121,7 @@ base::SecretBytes KeyService::unwrap(const UnwrapJob& job) {
     const KeyPointer key = require_key(job.wrapped.key_id);
     const KeyVersion* version = key->find_version(job.wrapped.key_version);
     if (version == nullptr) throw base::decryption_failed("no such key version");
-    require_usable(*key, *version);
+    require_permitted(*key, *version, KeyOperation::unwrap);
     const base::Bytes aad = wrapping_aad(key->id, version->version, job.context);
     try {
         return token_.decrypt(version->token_key_id, job.wrapped.iv, aad, job.wrapped.ciphertext);
@@ -240,7 +153,7 @@ std::vector<UnwrapAnswer> KeyService::unwrap_many(std::span<const UnwrapJob> job
             const KeyPointer key = require_key(job.wrapped.key_id);
             const KeyVersion* version = key->find_version(job.wrapped.key_version);
             if (version == nullptr) continue;
-            require_usable(*key, *version);
+            require_permitted(*key, *version, KeyOperation::unwrap);
             aads.push_back(wrapping_aad(key->id, version->version, job.context));
             items.push_back(
                 {version->token_key_id, job.wrapped.iv, aads.back(), job.wrapped.ciphertext});

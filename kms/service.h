@@ -1,6 +1,6 @@
-// What the key service does, whatever the dialect it is asked in: keys are made, listed and
-// described; data keys are made, wrapped and unwrapped. Every method takes the Grant that allows
-// it. No HTTP, no JSON and no SQL in here.
+// What the key service does with its keys, whatever the dialect it is asked in: data keys are made,
+// wrapped and unwrapped. Every method takes the Grant that allows it. The life of the keys
+// themselves is kms/lifecycle.h. No HTTP, no JSON and no SQL in here.
 #pragma once
 
 #include <map>
@@ -11,36 +11,16 @@
 #include <variant>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "hsm/token.h"
 #include "kms/catalogue.h"
 #include "kms/envelope.h"
 #include "kms/reconcile.h"
-#include "kms/store.h"
 #include "kms/usage.h"
 #include "server/authorizer.h"
 
 namespace kms {
-
-struct NewKey {
-    std::string alias;  // empty: none
-    std::string description;
-    std::map<std::string, std::string> tags;
-    hsm::KeyProfile profile = hsm::KeyProfile::sealed;
-};
-
-struct KeyDescription {
-    KeyPointer key;
-    // One for each version, read from the token just now; empty when the token has no such key.
-    std::vector<std::optional<hsm::KeyAttributes>> attributes;
-};
-
-struct KeyPage {
-    std::vector<KeyPointer> keys;
-    std::optional<base::Uuid> next;  // pass as `after` for the page behind; empty at the end
-};
 
 struct NewDataKeys {
     std::size_t bytes = 32;  // min_data_key_bytes to max_data_key_bytes
@@ -76,19 +56,8 @@ inline constexpr std::size_t max_batch = 100;
 // the key's state forbids the work.
 class KeyService {
 public:
-    KeyService(Catalogue& catalogue, Store& store, hsm::Token& token, UsageCounter& usage,
-               const base::Clock& clock, base::Log& log, std::vector<VersionName> unproven = {});
-
-    // Makes a master key in the token; durable when it returns. Grant: create_key on "key:*".
-    // Throws already_exists when the alias is taken, invalid_argument when it is no alias.
-    KeyDescription create(const server::Grant& grant, const NewKey& wanted);
-
-    // Grant: list_keys on "key:*".
-    KeyPage list(const server::Grant& grant, const std::optional<base::Uuid>& after,
-                 std::size_t limit) const;
-
-    // Grant: describe_key on the key. Throws not_found.
-    KeyDescription describe(const server::Grant& grant, const base::Uuid& key_id);
+    KeyService(Catalogue& catalogue, hsm::Token& token, UsageCounter& usage, base::Log& log,
+               std::vector<VersionName> unproven = {});
 
     // Fresh data keys from the token's generator, wrapped under the primary version. Each was
     // opened again and compared before it is returned, next to the proof that the master key is the
@@ -109,8 +78,6 @@ public:
 
 private:
     KeyPointer require_key(const base::Uuid& key_id) const;
-    // The key with the counters of this moment, for showing.
-    KeyPointer with_usage(const KeyPointer& key) const;
     void verify_fresh(const KeyPointer& key, const base::Bytes& aad, base::ByteView plaintexts,
                       std::span<const hsm::Encrypted> wrapped);
     // Why a data key did not open: integrity_failure, or unavailable when the master key is to
@@ -118,13 +85,9 @@ private:
     base::Error explain_failure(const base::Uuid& key_id, const KeyVersion& version);
 
     Catalogue& catalogue_;
-    Store& store_;
     hsm::Token& token_;
     UsageCounter& usage_;
-    const base::Clock& clock_;
     base::Log& log_;
-    std::mutex
-        create_mutex_;  // one creation at a time, so that an alias is checked and taken in one
     std::mutex unproven_mutex_;
     std::vector<VersionName> unproven_;
 };

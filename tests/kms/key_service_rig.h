@@ -7,6 +7,7 @@
 #include "kms/actions.h"
 #include "kms/api.h"
 #include "kms/catalogue.h"
+#include "kms/lifecycle.h"
 #include "kms/reconcile.h"
 #include "kms/service.h"
 #include "kms/sqlite_store.h"
@@ -54,10 +55,11 @@ public:
           usage(store),
           reconciled(kms::reconcile(store, token, usage, log)),
           catalogue(reconciled.keys),
-          service(catalogue, store, token, usage, clock, log, reconciled.unproven),
+          service(catalogue, token, usage, log, reconciled.unproven),
+          lifecycle(catalogue, store, token, usage, clock),
           authorizer(server::parse_policy(rig_policy, kms::known_actions())),
           audit(audit_config(folder), clock, log),
-          api({service, catalogue, authorizer, store, audit, metrics}),
+          api({service, lifecycle, catalogue, authorizer, store, audit, metrics}),
           routes(api.routes()) {}
 
     server::Grant grant(server::Operation& operation, server::Action action,
@@ -73,7 +75,7 @@ public:
         auto operation = operation_of("root");
         kms::NewKey wanted;
         wanted.alias = alias;
-        return service.create(grant(operation, kms::create_key, "*"), wanted).key;
+        return lifecycle.create(grant(operation, kms::create_key, "*"), wanted).key;
     }
     kms::FreshDataKeys create_data_keys(const base::Uuid& key,
                                         const kms::EncryptionContext& context = {},
@@ -111,6 +113,7 @@ public:
     kms::Reconciled reconciled;
     kms::Catalogue catalogue;
     kms::KeyService service;
+    kms::KeyLifecycle lifecycle;
     server::Authorizer authorizer;
     server::AuditLog audit;
     kms::Api api;

@@ -38,8 +38,8 @@ TEST_F(SoftHsmServiceTest, TheTokenSaysThatAMasterKeyCantLeaveIt) {
     KeyServiceRig rig(*token_, folder_.path());
     const auto key = rig.create_key();
     auto operation = operation_of("operator");
-    const auto description =
-        rig.service.describe(rig.grant(operation, kms::describe_key, key->id.to_string()), key->id);
+    const auto description = rig.lifecycle.describe(
+        rig.grant(operation, kms::describe_key, key->id.to_string()), key->id);
     ASSERT_EQ(description.attributes.size(), 1U);
     ASSERT_TRUE(description.attributes[0]);
     EXPECT_TRUE(
@@ -111,9 +111,9 @@ TEST_F(FakeServiceTest, AGrantForSomethingElseIsRefused) {
     auto operation = operation_of("root");
     const auto grant = rig->grant(operation, kms::create_data_key, other->id.to_string());
     EXPECT_ERROR(internal, rig->service.create_data_keys(grant, key->id, {}, {}));
-    EXPECT_ERROR(internal, rig->service.describe(grant, other->id));
-    EXPECT_ERROR(internal, rig->service.create(grant, {}));
-    EXPECT_ERROR(internal, rig->service.list(grant, std::nullopt, 1));
+    EXPECT_ERROR(internal, rig->lifecycle.describe(grant, other->id));
+    EXPECT_ERROR(internal, rig->lifecycle.create(grant, {}));
+    EXPECT_ERROR(internal, rig->lifecycle.list(grant, std::nullopt, 1));
 }
 
 TEST_F(FakeServiceTest, CreationThatFailsInTheTokenIsMarkedDestroyedAtTheNextStart) {
@@ -291,10 +291,10 @@ TEST_F(FakeServiceTest, DescriptionAndListShowTheWrapsReservedByNow) {
     rig->usage.take(key->id, 1, kms::wrap_block);
     auto operation = operation_of("operator");
     const auto grant = rig->grant(operation, kms::describe_key, key->id.to_string());
-    EXPECT_EQ(rig->service.describe(grant, key->id).key->primary().wraps_reserved,
+    EXPECT_EQ(rig->lifecycle.describe(grant, key->id).key->primary().wraps_reserved,
               2 * kms::wrap_block);
     const auto list_grant = rig->grant(operation, kms::list_keys, "*");
-    EXPECT_EQ(rig->service.list(list_grant, std::nullopt, 1).keys.at(0)->primary().wraps_reserved,
+    EXPECT_EQ(rig->lifecycle.list(list_grant, std::nullopt, 1).keys.at(0)->primary().wraps_reserved,
               2 * kms::wrap_block);
 }
 
@@ -310,7 +310,7 @@ TEST_F(FakeServiceTest, PagesCoverEveryKeyOnceInOrderOfCreation) {
     std::vector<base::Uuid> seen;
     std::optional<base::Uuid> after;
     do {
-        const auto page = rig->service.list(grant, after, 3);
+        const auto page = rig->lifecycle.list(grant, after, 3);
         EXPECT_LE(page.keys.size(), 3U);
         for (const auto& key : page.keys) seen.push_back(key->id);
         after = page.next;
