@@ -10,15 +10,23 @@ constexpr std::string_view proof_text = "strongroom key proof";
 }  // namespace
 
 Iv IvSource::draw(const Session& session) {
-    Iv iv{};
-    session.random(iv);
+    std::array<Iv, 1> iv{};
+    draw(session, iv);
+    return iv.front();
+}
+
+void IvSource::draw(const Session& session, std::span<Iv> ivs) {
+    static_assert(sizeof(Iv) == iv_bytes);
+    if (ivs.empty()) return;
+    session.random({ivs.front().data(), ivs.size() * iv_bytes});
     const std::lock_guard lock(mutex_);
-    if (iv == Iv{} || iv == last_) {
-        throw base::Error(base::ErrorCode::internal, "the token's random generator is broken",
-                          iv == Iv{} ? "it gave zeros" : "it gave the same IV twice in a row");
+    for (const Iv& iv : ivs) {
+        if (iv == Iv{} || iv == last_) {
+            throw base::Error(base::ErrorCode::internal, "the token's random generator is broken",
+                              iv == Iv{} ? "it gave zeros" : "it gave the same IV twice in a row");
+        }
+        last_ = iv;
     }
-    last_ = iv;
-    return iv;
 }
 
 std::unique_lock<std::mutex> KeyHandles::objects_lock() const {

@@ -14,6 +14,8 @@ namespace hsm {
 class IvSource {
 public:
     Iv draw(const Session& session);
+    // As many as `ivs` has room for, in one call to the generator.
+    void draw(const Session& session, std::span<Iv> ivs);
 
 private:
     std::mutex mutex_;

@@ -176,6 +176,28 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
     });
 }
 
+std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
+    std::span<const EncryptItem> items) {
+    std::vector<std::optional<Encrypted>> made;
+    made.reserve(items.size());
+    // A repetition goes on behind the last that was made: callers have counted each item once.
+    connection_->repeatable([&](const Operation& operation) {
+        std::vector<Iv> ivs(items.size() - made.size());
+        ivs_.draw(operation.session(), ivs);
+        for (const Iv& iv : ivs) {
+            const EncryptItem& item = items[made.size()];
+            const auto key = keys_.find(operation, item.key);
+            if (!key) {
+                made.emplace_back(std::nullopt);
+                continue;
+            }
+            made.push_back(
+                Encrypted{iv, operation.session().encrypt(*key, iv, item.aad, item.plaintext)});
+        }
+    });
+    return made;
+}
+
 std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, const KeyId& id,
                                                    CK_OBJECT_HANDLE key, const DecryptItem& item) {
     base::SecretBytes plaintext;

@@ -28,6 +28,7 @@ public:
     std::vector<KeyId> list_keys(std::size_t* unnamed_objects) override;
     void destroy_key(const KeyId& id) override;
     Encrypted encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) override;
+    std::vector<std::optional<Encrypted>> encrypt_many(std::span<const EncryptItem> items) override;
     base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
                               base::ByteView ciphertext) override;
     std::vector<std::optional<base::SecretBytes>> decrypt_many(

@@ -79,6 +79,11 @@ struct Encrypted {
 };
 
 // One item of a batch.
+struct EncryptItem {
+    KeyId key;
+    base::ByteView aad;
+    base::ByteView plaintext;
+};
 struct DecryptItem {
     KeyId key;
     Iv iv{};
@@ -131,6 +136,10 @@ public:
     // AES-256-GCM (NIST SP 800-38D) with a fresh random 96-bit IV (8.2.2); the token draws the IV
     // or, for modules that want it, makes it itself. The caller counts encryptions per key (8.3).
     virtual Encrypted encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) = 0;
+    // The same for many, in one pass over one session; an item whose key is not there is empty. No
+    // item is encrypted again because another failed.
+    virtual std::vector<std::optional<Encrypted>> encrypt_many(
+        std::span<const EncryptItem> items) = 0;
     // The plaintext; throws integrity_failure for anything that does not verify.
     virtual base::SecretBytes decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
                                       base::ByteView ciphertext) = 0;

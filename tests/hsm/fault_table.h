@@ -11,20 +11,26 @@
 
 namespace tests {
 
-// A fault that strikes `left` times, then no more.
+// A fault that strikes `left` times, then no more; the first `spared` calls go through.
 struct Fault {
     std::atomic<int> left{0};
+    std::atomic<int> spared{0};
     std::atomic<CK_RV> code{CKR_OK};
     std::atomic<int> calls{0};
 
-    void strike(CK_RV with, int times = 1) {
+    void strike(CK_RV with, int times = 1, int spare = 0) {
         code = with;
         left = times;
+        spared = spare;
     }
     // CKR_OK: let the call through.
     CK_RV next() {
         ++calls;
         if (left.load() <= 0) return CKR_OK;
+        if (spared.load() > 0) {
+            --spared;
+            return CKR_OK;
+        }
         --left;
         return code;
     }
@@ -55,6 +61,7 @@ struct FaultTable {
                              &generate_key, &find_init, &encrypt_init, &encrypt, &decrypt_init,
                              &decrypt, &random, &mechanism_info, &attribute, &token_info}) {
             fault->left = 0;
+            fault->spared = 0;
             fault->calls = 0;
         }
         token_flags = 0;

@@ -124,6 +124,28 @@ TYPED_TEST(TokenContract, ABatchGivesEachItemItsOwnResult) {
     EXPECT_TRUE(this->token_->decrypt_many({}).empty());
 }
 
+TYPED_TEST(TokenContract, ABatchOfEncryptionsOpensItemByItemEachUnderAnIvOfItsOwn) {
+    const KeyId key = this->make_key();
+    const KeyId other = this->make_key();
+    std::vector<hsm::EncryptItem> items(200, {key, as_bytes("1"), as_bytes("one")});
+    items[7] = {other, as_bytes("2"), as_bytes("another")};
+    items[8] = {KeyId::random(), as_bytes("1"), as_bytes("one")};
+    const auto made = this->token_->encrypt_many(items);
+    ASSERT_EQ(made.size(), items.size());
+    EXPECT_FALSE(made[8].has_value());
+    std::set<hsm::Iv> ivs;
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        if (i == 8) continue;
+        ASSERT_TRUE(made[i].has_value());
+        ivs.insert(made[i]->iv);
+        EXPECT_TRUE(
+            this->token_->decrypt(items[i].key, made[i]->iv, items[i].aad, made[i]->ciphertext)
+                .equals(items[i].plaintext));
+    }
+    EXPECT_EQ(ivs.size(), items.size() - 1);
+    EXPECT_TRUE(this->token_->encrypt_many({}).empty());
+}
+
 TYPED_TEST(TokenContract, ASealedKeyCanNotLeaveAndDoesOneThing) {
     const auto key = this->token_->generate_aes_key(KeyId::random(), "a label", KeyProfile::sealed);
     EXPECT_EQ(key.label, "a label");

@@ -65,6 +65,20 @@ TEST_F(TokenFault, ADeadSessionIsReplacedWithoutTheCallerSeeingIt) {
     }
 }
 
+TEST_F(TokenFault, ABatchOfEncryptionsGoesOnBehindTheLastThatWasMade) {
+    const std::vector<hsm::EncryptItem> items(5, {key_, {}, as_bytes("x")});
+    Faults::encrypt.strike(CKR_SESSION_CLOSED, 1, 3);
+    Faults::encrypt.calls = 0;
+    const auto made = token_->encrypt_many(items);
+    EXPECT_EQ(Faults::encrypt.calls, 6);
+    ASSERT_EQ(made.size(), 5U);
+    for (const auto& one : made) {
+        EXPECT_EQ(token_->decrypt(key_, one->iv, {}, one->ciphertext).expose_text(), "x");
+    }
+    Faults::encrypt.strike(CKR_SESSION_CLOSED, 1000, 3);
+    EXPECT_ERROR(unavailable, token_->encrypt_many(items));
+}
+
 TEST_F(TokenFault, ASessionThatStaysDeadIsUnavailableAfterOneRetry) {
     Faults::decrypt.strike(CKR_SESSION_CLOSED, 1000);
     Faults::decrypt.calls = 0;
@@ -309,6 +323,11 @@ TEST_F(TokenFault, ABrokenGeneratorStopsEncryption) {
     Faults::random_gives_zeros = true;
     EXPECT_ERROR(internal, token_->encrypt(key_, {}, as_bytes("x")));
     Faults::random_gives_zeros = false;
+    Faults::random_repeats = true;
+    const std::vector<hsm::EncryptItem> two(2, {key_, {}, as_bytes("x")});
+    EXPECT_ERROR(internal, token_->encrypt_many(two));
+    Faults::random_repeats = false;
+    EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
     Faults::random_repeats = true;
     EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
     EXPECT_ERROR(internal, token_->encrypt(key_, {}, as_bytes("x")));

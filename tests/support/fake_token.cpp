@@ -108,6 +108,7 @@ void FakeToken::destroy_key(const hsm::KeyId& id) {
 
 hsm::Encrypted FakeToken::encrypt(const hsm::KeyId& id, base::ByteView aad,
                                   base::ByteView plaintext) {
+    ++encrypt_calls;
     const Entry& entry = require(id);
     hsm::Encrypted encrypted;
     base::random_bytes(encrypted.iv);
@@ -115,6 +116,22 @@ hsm::Encrypted FakeToken::encrypt(const hsm::KeyId& id, base::ByteView aad,
     encrypted.ciphertext.assign(text.begin(), text.end());
     if (flips_a_bit) encrypted.ciphertext.front() ^= 1U;
     return encrypted;
+}
+
+std::vector<std::optional<hsm::Encrypted>> FakeToken::encrypt_many(
+    std::span<const hsm::EncryptItem> items) {
+    require_answer();
+    const std::size_t calls = encrypt_calls + 1;
+    std::vector<std::optional<hsm::Encrypted>> results;
+    for (const auto& item : items) {
+        if (keys_.count(item.key) == 0) {
+            results.emplace_back(std::nullopt);
+        } else {
+            results.emplace_back(encrypt(item.key, item.aad, item.plaintext));
+        }
+    }
+    encrypt_calls = calls;
+    return results;
 }
 
 base::SecretBytes FakeToken::decrypt(const hsm::KeyId& id, const hsm::Iv& iv, base::ByteView aad,

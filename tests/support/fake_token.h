@@ -19,6 +19,8 @@ public:
     void destroy_key(const hsm::KeyId& id) override;
     hsm::Encrypted encrypt(const hsm::KeyId& id, base::ByteView aad,
                            base::ByteView plaintext) override;
+    std::vector<std::optional<hsm::Encrypted>> encrypt_many(
+        std::span<const hsm::EncryptItem> items) override;
     base::SecretBytes decrypt(const hsm::KeyId& id, const hsm::Iv& iv, base::ByteView aad,
                               base::ByteView ciphertext) override;
     std::vector<std::optional<base::SecretBytes>> decrypt_many(
@@ -39,6 +41,7 @@ public:
     bool fails_to_be_durable = false;  // no proof of durability succeeds
     bool flips_a_bit = false;          // in every ciphertext that encrypt returns
     std::size_t decrypt_calls = 0;     // single and batched calls alike
+    std::size_t encrypt_calls = 0;     // likewise
 
 private:
     struct Entry {
