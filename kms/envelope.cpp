@@ -8,7 +8,7 @@
 namespace kms {
 namespace {
 
-constexpr std::string_view magic = "SRdk";
+constexpr std::size_t magic_bytes = 4;
 constexpr std::uint8_t format_version = 1;
 constexpr std::uint8_t suite_aes_256_gcm = 1;
 
@@ -18,6 +18,18 @@ constexpr std::size_t key_id_at = 6;
 constexpr std::size_t key_version_at = 22;
 constexpr std::size_t iv_at = 26;
 constexpr std::size_t ciphertext_at = 38;
+
+// What tells the kinds apart.
+struct Shape {
+    std::string_view magic;
+    std::size_t min_plaintext_bytes;
+    std::size_t max_plaintext_bytes;
+};
+
+constexpr Shape shape_of(EnvelopeKind kind) {
+    if (kind == EnvelopeKind::data_key) return {"SRdk", min_data_key_bytes, max_data_key_bytes};
+    return {"SRct", min_text_bytes, max_text_bytes};
+}
 
 void append(base::Bytes& out, base::ByteView bytes) {
     out.insert(out.end(), bytes.begin(), bytes.end());
@@ -33,8 +45,9 @@ void append_text(base::Bytes& out, const std::string& text) {
     append(out, base::as_bytes(text));
 }
 
-void append_head(base::Bytes& out, const base::Uuid& key_id, std::uint32_t key_version) {
-    append(out, base::as_bytes(magic));
+void append_head(base::Bytes& out, EnvelopeKind kind, const base::Uuid& key_id,
+                 std::uint32_t key_version) {
+    append(out, base::as_bytes(shape_of(kind).magic));
     out.push_back(format_version);
     out.push_back(suite_aes_256_gcm);
     append(out, key_id.bytes());
@@ -54,31 +67,33 @@ std::uint32_t read_32(base::ByteView bytes) {
 
 }  // namespace
 
-base::Bytes to_bytes(const WrappedDataKey& wrapped) {
+base::Bytes to_bytes(const Envelope& envelope) {
     base::Bytes out;
-    out.reserve(ciphertext_at + wrapped.ciphertext.size());
-    append_head(out, wrapped.key_id, wrapped.key_version);
-    append(out, wrapped.iv);
-    append(out, wrapped.ciphertext);
+    out.reserve(ciphertext_at + envelope.ciphertext.size());
+    append_head(out, envelope.kind, envelope.key_id, envelope.key_version);
+    append(out, envelope.iv);
+    append(out, envelope.ciphertext);
     return out;
 }
 
-std::optional<WrappedDataKey> parse_wrapped(base::ByteView bytes) {
-    if (bytes.size() < wrapped_overhead_bytes + min_data_key_bytes ||
-        bytes.size() > max_wrapped_bytes) {
+std::optional<Envelope> parse_envelope(EnvelopeKind kind, base::ByteView bytes) {
+    const Shape shape = shape_of(kind);
+    if (bytes.size() < wrapped_overhead_bytes + shape.min_plaintext_bytes ||
+        bytes.size() > wrapped_overhead_bytes + shape.max_plaintext_bytes) {
         return std::nullopt;
     }
-    if (base::as_text(bytes.first(magic.size())) != magic || bytes[version_at] != format_version ||
-        bytes[suite_at] != suite_aes_256_gcm) {
+    if (base::as_text(bytes.first(magic_bytes)) != shape.magic ||
+        bytes[version_at] != format_version || bytes[suite_at] != suite_aes_256_gcm) {
         return std::nullopt;
     }
-    WrappedDataKey wrapped;
-    wrapped.key_id = base::Uuid::from_bytes(bytes.subspan(key_id_at));
-    wrapped.key_version = read_32(bytes.subspan(key_version_at));
-    if (wrapped.key_version == 0) return std::nullopt;
-    std::copy_n(bytes.begin() + iv_at, hsm::iv_bytes, wrapped.iv.begin());
-    wrapped.ciphertext = base::to_bytes(bytes.subspan(ciphertext_at));
-    return wrapped;
+    Envelope envelope;
+    envelope.kind = kind;
+    envelope.key_id = base::Uuid::from_bytes(bytes.subspan(key_id_at));
+    envelope.key_version = read_32(bytes.subspan(key_version_at));
+    if (envelope.key_version == 0) return std::nullopt;
+    std::copy_n(bytes.begin() + iv_at, hsm::iv_bytes, envelope.iv.begin());
+    envelope.ciphertext = base::to_bytes(bytes.subspan(ciphertext_at));
+    return envelope;
 }
 
 base::Bytes canonical_context(const EncryptionContext& context) {
@@ -103,11 +118,11 @@ base::Bytes canonical_context(const EncryptionContext& context) {
     return out;
 }
 
-base::Bytes wrapping_aad(const base::Uuid& key_id, std::uint32_t key_version,
+base::Bytes envelope_aad(EnvelopeKind kind, const base::Uuid& key_id, std::uint32_t key_version,
                          base::ByteView canonical) {
     base::Bytes aad;
     aad.reserve(wrapped_head_bytes + canonical.size());
-    append_head(aad, key_id, key_version);
+    append_head(aad, kind, key_id, key_version);
     append(aad, canonical);
     return aad;
 }
