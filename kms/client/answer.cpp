@@ -14,8 +14,8 @@ using base::JsonReader;
 using base::JsonValue;
 
 constexpr std::size_t max_message_bytes = 1000;
-constexpr std::size_t max_wrapped_bytes = 512;
-constexpr std::size_t max_plaintext_text_bytes = 128;
+constexpr std::size_t max_envelope_bytes = 8192;
+constexpr std::size_t max_plaintext_text_bytes = 8192;  // base64 of the longest text
 constexpr std::int64_t max_key_version = 0xFFFFFFFF;
 
 ErrorCode code_of_status(int status) {
@@ -103,14 +103,38 @@ base::SecretBytes required_secret(JsonReader& reader, std::string_view name) {
     return std::move(*secret);
 }
 
-UnwrapResult read_result(const JsonValue& item, const std::string& path,
-                         const std::string& service) {
-    JsonReader reader(item, path);
-    if (const JsonValue* error = reader.optional_value("error")) {
-        constexpr int no_status = 0;
-        return read_error(error, no_status, service, {});
-    }
-    return required_secret(reader, "plaintext");
+std::uint32_t required_version(JsonReader& reader) {
+    return static_cast<std::uint32_t>(reader.required_integer("key_version", 1, max_key_version));
+}
+
+Enveloped required_envelope(JsonReader& reader, std::string_view field) {
+    Enveloped envelope;
+    envelope.bytes = reader.required_base64(field, max_envelope_bytes);
+    envelope.key_id = reader.required_uuid("key_id");
+    envelope.key_version = required_version(reader);
+    return envelope;
+}
+
+// The results of a batch in order: what `read_one` makes of each, or the error that stands there.
+template <typename Result, typename ReadOne>
+std::vector<Result> read_results(const JsonValue& answer, std::size_t count,
+                                 const std::string& service, ReadOne read_one) {
+    return understand(service, [&] {
+        JsonReader reader(answer);
+        const auto& items = reader.required_array("results", count, count);
+        std::vector<Result> results;
+        results.reserve(items.size());
+        for (std::size_t i = 0; i < items.size(); ++i) {
+            JsonReader item(items[i], reader.item_path("results", i));
+            if (const JsonValue* error = item.optional_value("error")) {
+                constexpr int no_status = 0;
+                results.emplace_back(read_error(error, no_status, service, {}));
+            } else {
+                results.emplace_back(read_one(item));
+            }
+        }
+        return results;
+    });
 }
 
 }  // namespace
@@ -144,14 +168,14 @@ std::vector<DataKey> read_data_keys(const JsonValue& answer, std::size_t count, 
     return understand(service, [&] {
         JsonReader reader(answer);
         const base::Uuid key_id = reader.required_uuid("key_id");
-        const auto version =
-            static_cast<std::uint32_t>(reader.required_integer("key_version", 1, max_key_version));
+        const std::uint32_t version = required_version(reader);
         const auto& items = reader.required_array("data_keys", count, count);
         std::vector<DataKey> keys;
+        keys.reserve(items.size());
         for (std::size_t i = 0; i < items.size(); ++i) {
             JsonReader item(items[i], reader.item_path("data_keys", i));
             DataKey key;
-            key.wrapped = item.required_base64("wrapped", max_wrapped_bytes);
+            key.wrapped = item.required_base64("wrapped", max_envelope_bytes);
             if (with_plaintext) key.plaintext = required_secret(item, "plaintext");
             key.key_id = key_id;
             key.key_version = version;
@@ -168,16 +192,25 @@ base::SecretBytes read_plaintext(const JsonValue& answer, const std::string& ser
     });
 }
 
-std::vector<UnwrapResult> read_unwrap_results(const JsonValue& answer, std::size_t count,
-                                              const std::string& service) {
+Enveloped read_enveloped(const JsonValue& answer, std::string_view field,
+                         const std::string& service) {
     return understand(service, [&] {
         JsonReader reader(answer);
-        const auto& items = reader.required_array("results", count, count);
-        std::vector<UnwrapResult> results;
-        for (std::size_t i = 0; i < items.size(); ++i) {
-            results.push_back(read_result(items[i], reader.item_path("results", i), service));
-        }
-        return results;
+        return required_envelope(reader, field);
+    });
+}
+
+std::vector<UnwrapResult> read_unwrap_results(const JsonValue& answer, std::size_t count,
+                                              const std::string& service) {
+    return read_results<UnwrapResult>(answer, count, service, [](JsonReader& item) {
+        return required_secret(item, "plaintext");
+    });
+}
+
+std::vector<RewrapResult> read_rewrap_results(const JsonValue& answer, std::size_t count,
+                                              const std::string& service) {
+    return read_results<RewrapResult>(answer, count, service, [](JsonReader& item) {
+        return required_envelope(item, "wrapped");
     });
 }
 

@@ -22,9 +22,16 @@ base::JsonValue parse_answer(const Answer& answer, const std::string& service);
 // Of a data-keys answer. Throws internal unless it holds `count` of them, with plaintexts as asked.
 std::vector<DataKey> read_data_keys(const base::JsonValue& answer, std::size_t count,
                                     bool with_plaintext, const std::string& service);
-// Of an unwrap answer with one item, or with `count`. Throws internal when it is none.
+// Of an unwrap or decrypt answer. Throws internal when it is none.
 base::SecretBytes read_plaintext(const base::JsonValue& answer, const std::string& service);
+// Of an answer with `{"<field>": base64, "key_id", "key_version"}`. Throws internal when it is
+// none.
+Enveloped read_enveloped(const base::JsonValue& answer, std::string_view field,
+                         const std::string& service);
+// Of a batch. Throws internal unless the answer holds `count` results.
 std::vector<UnwrapResult> read_unwrap_results(const base::JsonValue& answer, std::size_t count,
+                                              const std::string& service);
+std::vector<RewrapResult> read_rewrap_results(const base::JsonValue& answer, std::size_t count,
                                               const std::string& service);
 
 }  // namespace kms

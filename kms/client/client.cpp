@@ -11,7 +11,6 @@ using base::ErrorCode;
 using base::JsonWriter;
 
 constexpr std::size_t max_answer_bytes = 8UL * 1024 * 1024;
-constexpr std::size_t max_items = 100;
 constexpr int ok = 200;
 constexpr int service_unavailable = 503;
 
@@ -32,9 +31,47 @@ HttpRequest make_request(std::string_view method, std::string_view path, std::st
     return request;
 }
 
+void write_context(JsonWriter& writer, std::string_view name, const EncryptionContext& context) {
+    if (!context.empty()) writer.field(name, context);
+}
+
 void write_item(JsonWriter& writer, const UnwrapItem& item) {
     writer.name("wrapped").base64(item.wrapped);
-    if (!item.context.empty()) writer.field("context", item.context);
+    write_context(writer, "context", item.context);
+}
+
+void write_item(JsonWriter& writer, const RewrapItem& item) {
+    writer.name("wrapped").base64(item.wrapped);
+    write_context(writer, "context", item.context);
+    if (!item.to_key.empty()) writer.field("to_key", item.to_key);
+    // An empty one is said too: it is another than the one that the data key has.
+    if (item.to_context) writer.field("to_context", *item.to_context);
+}
+
+template <typename Item>
+JsonWriter one_item(const Item& item) {
+    JsonWriter body;
+    body.begin_object();
+    write_item(body, item);
+    body.end_object();
+    return body;
+}
+
+template <typename Item>
+JsonWriter many_items(std::span<const Item> items) {
+    if (items.size() > max_batch_items) {
+        throw Error(ErrorCode::invalid_argument,
+                    "at most " + std::to_string(max_batch_items) + " items go into one call");
+    }
+    JsonWriter body;
+    body.begin_object().name("items").begin_array();
+    for (const Item& item : items) {
+        body.begin_object();
+        write_item(body, item);
+        body.end_object();
+    }
+    body.end_array().end_object();
+    return body;
 }
 
 // The names of the checks that fail, for people: "token, store".
@@ -90,46 +127,65 @@ std::vector<DataKey> Client::create_data_keys(std::string_view key,
                                               const CallOptions& options) {
     JsonWriter body;
     body.begin_object();
-    if (!context.empty()) body.field("context", context);
+    write_context(body, "context", context);
     body.field("bytes", std::uint64_t{bytes}).field("count", std::uint64_t{count});
     body.field("plaintext", with_plaintext).end_object();
-    const auto answer =
-        transport_->call(make_request("POST", key_path(key) + "/data-keys", body.text(), options));
-    const std::string& service = transport_->service();
-    return read_data_keys(parse_answer(answer, service), count, with_plaintext, service);
+    return read_data_keys(post(key_path(key) + "/data-keys", body, Repeat::no, options), count,
+                          with_plaintext, transport_->service());
 }
 
 base::SecretBytes Client::unwrap(const UnwrapItem& item, const CallOptions& options) {
-    JsonWriter body;
-    body.begin_object();
-    write_item(body, item);
-    body.end_object();
-    HttpRequest request = make_request("POST", "/v1/data-keys/unwrap", body.text(), options);
-    request.repeatable = true;
-    const Answer answer = transport_->call(request);
-    return read_plaintext(parse_answer(answer, transport_->service()), transport_->service());
+    const JsonWriter body = one_item(item);
+    return read_plaintext(post("/v1/data-keys/unwrap", body, Repeat::yes, options),
+                          transport_->service());
 }
 
 std::vector<UnwrapResult> Client::unwrap_many(std::span<const UnwrapItem> items,
                                               const CallOptions& options) {
     if (items.empty()) return {};
-    if (items.size() > max_items) {
-        throw Error(ErrorCode::invalid_argument,
-                    "at most 100 data keys can be unwrapped in one call");
-    }
+    const JsonWriter body = many_items(items);
+    return read_unwrap_results(post("/v1/data-keys/unwrap", body, Repeat::yes, options),
+                               items.size(), transport_->service());
+}
+
+Enveloped Client::rewrap(const RewrapItem& item, const CallOptions& options) {
+    const JsonWriter body = one_item(item);
+    return read_enveloped(post("/v1/data-keys/rewrap", body, Repeat::no, options), "wrapped",
+                          transport_->service());
+}
+
+std::vector<RewrapResult> Client::rewrap_many(std::span<const RewrapItem> items,
+                                              const CallOptions& options) {
+    if (items.empty()) return {};
+    const JsonWriter body = many_items(items);
+    return read_rewrap_results(post("/v1/data-keys/rewrap", body, Repeat::no, options),
+                               items.size(), transport_->service());
+}
+
+Enveloped Client::encrypt(std::string_view key, base::ByteView plaintext,
+                          const EncryptionContext& context, const CallOptions& options) {
     JsonWriter body;
-    body.begin_object().name("items").begin_array();
-    for (const UnwrapItem& item : items) {
-        body.begin_object();
-        write_item(body, item);
-        body.end_object();
-    }
-    body.end_array().end_object();
-    HttpRequest request = make_request("POST", "/v1/data-keys/unwrap", body.text(), options);
-    request.repeatable = true;
-    const Answer answer = transport_->call(request);
-    const std::string& service = transport_->service();
-    return read_unwrap_results(parse_answer(answer, service), items.size(), service);
+    body.begin_object().name("plaintext").base64(plaintext);
+    write_context(body, "context", context);
+    body.end_object();
+    return read_enveloped(post(key_path(key) + "/encrypt", body, Repeat::no, options), "ciphertext",
+                          transport_->service());
+}
+
+base::SecretBytes Client::decrypt(base::ByteView ciphertext, const EncryptionContext& context,
+                                  const CallOptions& options) {
+    JsonWriter body;
+    body.begin_object().name("ciphertext").base64(ciphertext);
+    write_context(body, "context", context);
+    body.end_object();
+    return read_plaintext(post("/v1/decrypt", body, Repeat::yes, options), transport_->service());
+}
+
+base::JsonValue Client::post(std::string_view path, const JsonWriter& body, Repeat repeat,
+                             const CallOptions& options) {
+    HttpRequest request = make_request("POST", path, body.text(), options);
+    request.repeatable = repeat == Repeat::yes;
+    return parse_answer(transport_->call(request), transport_->service());
 }
 
 base::JsonValue Client::call(std::string_view method, std::string_view path, std::string_view body,

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,8 +31,11 @@ struct ClientConfig {
     std::filesystem::path key;          // PEM; refused when others can read it
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds deadline{5000};  // of one call, retries included
-    std::size_t max_connections = 32;          // beyond it a call waits, within its deadline
-    std::string service = "the key service";   // what messages call the other side
+    // How long after the beginning of a call another attempt may begin: a service that is down is
+    // told of soon, and no thread of the caller's waits for it until the deadline.
+    std::chrono::milliseconds retry_budget{500};
+    std::size_t max_connections = 32;         // beyond it a call waits, within its deadline
+    std::string service = "the key service";  // what messages call the other side
 };
 
 struct DataKey {
@@ -49,9 +53,30 @@ struct UnwrapItem {
 // Of one item: the data key, or why not.
 using UnwrapResult = std::variant<base::SecretBytes, base::Error>;
 
+// What is to be wrapped anew: under which key, bound to what.
+struct RewrapItem {
+    base::Bytes wrapped;
+    EncryptionContext context;                    // the one it has now
+    std::string to_key;                           // UUID or "alias/<name>"; empty: the key it has
+    std::optional<EncryptionContext> to_context;  // absent: the context it has
+};
+
+// What the service encrypted, with the key it did it under.
+struct Enveloped {
+    base::Bytes bytes;  // a wrapped data key or a ciphertext: kms/envelope.h, version 1
+    base::Uuid key_id;
+    std::uint32_t key_version = 0;
+};
+
+// Of one item: the data key wrapped anew, or why not.
+using RewrapResult = std::variant<Enveloped, base::Error>;
+
+// Items of one call, and data keys made by one.
+inline constexpr std::size_t max_batch_items = 1000;
+
 struct CallOptions {
     std::string traceparent;      // W3C Trace Context, passed on when not empty
-    std::string idempotency_key;  // for mutations
+    std::string idempotency_key;  // for mutations of keys and aliases; refused elsewhere
 };
 
 // What came back, whatever its status. The body may carry secrets.
@@ -70,8 +95,9 @@ std::string key_path(std::string_view key);
 // Thread-safe. Every function throws base::Error with the code that the service answered;
 // unavailable also for network trouble and a passed deadline; internal for an answer that makes no
 // sense; invalid_argument for what can't be sent. No message or detail holds a body.
-// Retried inside, within the deadline: connection refused, and unwrap and reads after a lost answer
-// or 503; creating is retried only when the request surely did not arrive.
+// Retried inside, within the retry budget and the deadline: connection refused; unwrap, decrypt and
+// reads after a lost answer or 503. What makes a key or an encryption is retried only when the
+// request surely did not arrive.
 class Client {
 public:
     // Reads the files; connects with the first call. Throws invalid_argument naming the field or
@@ -81,8 +107,8 @@ public:
     Client(const Client&) = delete;
     Client& operator=(const Client&) = delete;
 
-    // `count` fresh data keys (1 to 100) of `bytes` (16 to 64) under the primary version of `key`
-    // (a UUID or "alias/<name>"), bound to `context`.
+    // `count` fresh data keys (1 to max_batch_items) of `bytes` (16 to 64) under the primary
+    // version of `key` (a UUID or "alias/<name>"), bound to `context`.
     std::vector<DataKey> create_data_keys(std::string_view key, const EncryptionContext& context,
                                           std::size_t bytes = 32, std::size_t count = 1,
                                           bool with_plaintext = true,
@@ -90,9 +116,23 @@ public:
 
     // One. Throws integrity_failure when it does not open.
     base::SecretBytes unwrap(const UnwrapItem& item, const CallOptions& options = {});
-    // Up to 100 in one call, each with its own result, in order.
+    // Up to max_batch_items in one call, under any mix of keys, each with its own result, in order.
     std::vector<UnwrapResult> unwrap_many(std::span<const UnwrapItem> items,
                                           const CallOptions& options = {});
+
+    // The same data key wrapped under the primary version of its key or of another, bound to the
+    // same context or to another; the plaintext never leaves the service. What is as asked already
+    // comes back unchanged. Throws integrity_failure when it does not open.
+    Enveloped rewrap(const RewrapItem& item, const CallOptions& options = {});
+    std::vector<RewrapResult> rewrap_many(std::span<const RewrapItem> items,
+                                          const CallOptions& options = {});
+
+    // Text of 1 to 4096 bytes, encrypted in the token under the primary version of `key`.
+    Enveloped encrypt(std::string_view key, base::ByteView plaintext,
+                      const EncryptionContext& context, const CallOptions& options = {});
+    // Throws integrity_failure when it does not open.
+    base::SecretBytes decrypt(base::ByteView ciphertext, const EncryptionContext& context,
+                              const CallOptions& options = {});
 
     // Any other call: the parsed answer of a 2xx, for tools. `body` is JSON or empty.
     base::JsonValue call(std::string_view method, std::string_view path, std::string_view body,
@@ -107,6 +147,10 @@ public:
     void check_ready();
 
 private:
+    enum class Repeat { no, yes };  // after a lost answer or a 503
+    base::JsonValue post(std::string_view path, const base::JsonWriter& body, Repeat repeat,
+                         const CallOptions& options);
+
     std::unique_ptr<Transport> transport_;
 };
 

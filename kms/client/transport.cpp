@@ -15,7 +15,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds first_pause{20};
-constexpr milliseconds longest_pause{1000};
+constexpr milliseconds longest_pause{200};
 constexpr int busy_status = 503;
 
 [[noreturn]] void refuse_url(const char* why) {
@@ -63,10 +63,10 @@ milliseconds with_jitter(milliseconds pause) {
     return pause / 2 + pause * random / 512;
 }
 
-// False when the deadline comes first.
-bool pause_before_retry(milliseconds& pause, Deadline deadline) {
+// False when `latest`, the end of the budget or the deadline, comes first.
+bool pause_before_retry(milliseconds& pause, Deadline latest) {
     const auto length = with_jitter(pause);
-    if (steady_clock::now() + length >= deadline) return false;
+    if (steady_clock::now() + length >= latest) return false;
     std::this_thread::sleep_for(length);
     pause = std::min(pause * 2, longest_pause);
     return true;
@@ -158,7 +158,9 @@ std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, De
 
 Answer Transport::call(const HttpRequest& request) {
     require_sendable(request);
-    const Deadline deadline = steady_clock::now() + config_.deadline;
+    const Deadline begin = steady_clock::now();
+    const Deadline deadline = begin + config_.deadline;
+    const Deadline latest_retry = begin + std::min(config_.retry_budget, config_.deadline);
     milliseconds pause = first_pause;
     for (;;) {
         auto outcome = attempt(request, deadline);
@@ -169,7 +171,7 @@ Answer Transport::call(const HttpRequest& request) {
         const auto* failure = std::get_if<NoAnswer>(&outcome);
         const bool again = failure == nullptr || failure->kind == NoAnswer::Kind::not_sent ||
                            (failure->kind == NoAnswer::Kind::lost && request.repeatable);
-        if (again && pause_before_retry(pause, deadline)) continue;
+        if (again && pause_before_retry(pause, latest_retry)) continue;
         if (answer != nullptr) return std::move(*answer);
         throw to_error(*failure, steady_clock::now() >= deadline);
     }

@@ -25,9 +25,9 @@ public:
     explicit Transport(ClientConfig config);
 
     // The answer, whatever its status. A repeatable request is sent again after a lost answer or a
-    // 503, any other only when it surely did not arrive; all within the deadline of the
-    // configuration. Throws unavailable when no answer came, invalid_argument when the request
-    // can't be sent.
+    // 503, any other only when it surely did not arrive; attempts begin within the retry budget and
+    // end by the deadline of the configuration. Throws unavailable when no answer came,
+    // invalid_argument when the request can't be sent.
     Answer call(const HttpRequest& request);
 
     const std::string& service() const noexcept { return config_.service; }

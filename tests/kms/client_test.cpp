@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <functional>
 #include <future>
 #include <optional>
 
@@ -109,8 +110,81 @@ TEST_F(ClientTest, ManyUnwrapsHaveEachTheirOwnResult) {
     EXPECT_TRUE(std::get<base::SecretBytes>(results[0]).equals(base::Bytes{1, 2, 3}));
     EXPECT_EQ(std::get<base::Error>(results[1]).code(), base::ErrorCode::integrity_failure);
     EXPECT_TRUE(client.unwrap_many({}).empty());
-    const std::vector<kms::UnwrapItem> too_many(101);
+    const std::vector<kms::UnwrapItem> too_many(kms::max_batch_items + 1);
     EXPECT_ERROR(invalid_argument, client.unwrap_many(too_many));
+}
+
+TEST_F(ClientTest, AThousandItemsGoIntoOneCall) {
+    std::string answer = R"({"results":[)";
+    for (std::size_t i = 0; i < kms::max_batch_items; ++i) answer += R"({"plaintext":"AQID"},)";
+    answer.back() = ']';
+    TlsPeer& peer = serve({{http_answer(200, answer + "}")}});
+    kms::Client client(config());
+    const std::vector<kms::UnwrapItem> items(kms::max_batch_items, some_item());
+    EXPECT_EQ(client.unwrap_many(items).size(), kms::max_batch_items);
+    EXPECT_EQ(peer.requests(), 1);
+}
+
+// An answer of one envelope, as rewrap and encrypt give it.
+std::string one_envelope(std::string_view field) {
+    return http_answer(200, R"({")" + std::string(field) + R"(":"BAUG","key_id":")" +
+                                std::string(key_id) + R"(","key_version":7})");
+}
+
+TEST_F(ClientTest, RewrapSaysWhatChangesAndNothingElse) {
+    std::string seen;
+    serve_script([&seen](const std::string& request) {
+        seen = request;
+        return PeerReply{one_envelope("wrapped")};
+    });
+    kms::Client client(config());
+    const auto anew = client.rewrap({{4, 5, 6}, {{"owner", "acme"}}, "", std::nullopt});
+    EXPECT_EQ(anew.bytes, (base::Bytes{4, 5, 6}));
+    EXPECT_EQ(anew.key_id.to_string(), key_id);
+    EXPECT_EQ(anew.key_version, 7U);
+    EXPECT_TRUE(seen.starts_with("POST /v1/data-keys/rewrap HTTP/1.1\r\n")) << seen;
+    EXPECT_TRUE(seen.ends_with(R"({"wrapped":"BAUG","context":{"owner":"acme"}})")) << seen;
+    static_cast<void>(
+        client.rewrap({{4, 5, 6}, {{"owner", "acme"}}, "alias/second", kms::EncryptionContext()}));
+    EXPECT_TRUE(seen.ends_with(
+        R"({"wrapped":"BAUG","context":{"owner":"acme"},"to_key":"alias/second","to_context":{}})"))
+        << seen;
+}
+
+TEST_F(ClientTest, ManyRewrapsHaveEachTheirOwnResult) {
+    serve({{http_answer(200, R"({"results":[{"wrapped":"BAUG","key_id":")" + std::string(key_id) +
+                                 R"(","key_version":2},)"
+                                 R"({"error":{"code":"failed_precondition","message":"no"}}]})")}});
+    kms::Client client(config());
+    const std::vector<kms::RewrapItem> items(2, {{4, 5, 6}, {}, "", std::nullopt});
+    const auto results = client.rewrap_many(items);
+    ASSERT_EQ(results.size(), 2U);
+    EXPECT_EQ(std::get<kms::Enveloped>(results[0]).key_version, 2U);
+    EXPECT_EQ(std::get<base::Error>(results[1]).code(), base::ErrorCode::failed_precondition);
+    EXPECT_TRUE(client.rewrap_many({}).empty());
+    const std::vector<kms::RewrapItem> too_many(kms::max_batch_items + 1);
+    EXPECT_ERROR(invalid_argument, client.rewrap_many(too_many));
+    EXPECT_ERROR(internal, client.rewrap_many(std::span(items).first(1)));
+}
+
+TEST_F(ClientTest, TextsAreEncryptedAndDecrypted) {
+    std::string seen;
+    serve_script([&seen](const std::string& request) {
+        seen = request;
+        return PeerReply{request.starts_with("POST /v1/decrypt ") ? one_plaintext()
+                                                                  : one_envelope("ciphertext")};
+    });
+    kms::Client client(config());
+    const auto made = client.encrypt(key_id, base::Bytes{1, 2, 3}, {{"owner", "acme"}});
+    EXPECT_EQ(made.bytes, (base::Bytes{4, 5, 6}));
+    EXPECT_TRUE(seen.starts_with("POST /v1/keys/" + std::string(key_id) + "/encrypt HTTP/1.1\r\n"))
+        << seen;
+    EXPECT_TRUE(seen.ends_with(R"({"plaintext":"AQID","context":{"owner":"acme"}})")) << seen;
+    EXPECT_TRUE(client.decrypt(made.bytes, {}).equals(base::Bytes{1, 2, 3}));
+    EXPECT_TRUE(seen.ends_with(R"({"ciphertext":"BAUG"})")) << seen;
+    serve({{http_answer(200, R"({"plaintext":")" + std::string(5464, 'A') + R"("})")}});
+    kms::Client longest(config());
+    EXPECT_EQ(longest.decrypt(made.bytes, {}).size(), 4098U);
 }
 
 TEST_F(ClientTest, OneConnectionServesOneCallAfterTheOther) {
@@ -168,23 +242,61 @@ TEST_F(ClientTest, ReadsAreRepeatedAfterALostAnswer) {
     EXPECT_EQ(peer.requests(), 2);
 }
 
-TEST_F(ClientTest, CreateIsNeverRepeatedOnceSent) {
-    for (const PeerReply& reply : {PeerReply{"", Then::close}, PeerReply{"", Then::reset},
-                                   PeerReply{http_answer(503, "{}")}}) {
-        TlsPeer& peer = serve({reply, {one_data_key()}});
-        kms::Client client(config());
-        EXPECT_ERROR(unavailable, client.create_data_keys(key_id, {}));
-        EXPECT_EQ(peer.requests(), 1);
+TEST_F(ClientTest, DecryptIsRepeatedAfterALostAnswer) {
+    TlsPeer& peer = serve({{"", Then::reset}, {one_plaintext()}});
+    kms::Client client(config());
+    EXPECT_EQ(client.decrypt(base::Bytes{4, 5, 6}, {}).size(), 3U);
+    EXPECT_EQ(peer.requests(), 2);
+}
+
+TEST_F(ClientTest, WhatMakesAnEncryptionIsNeverRepeatedOnceSent) {
+    const std::vector<std::function<void(kms::Client&)>> calls = {
+        [](kms::Client& client) { static_cast<void>(client.create_data_keys(key_id, {})); },
+        [](kms::Client& client) {
+            static_cast<void>(client.rewrap({{4}, {}, "", std::nullopt}));
+        },
+        [](kms::Client& client) { static_cast<void>(client.encrypt(key_id, base::Bytes{1}, {})); }};
+    for (const auto& call : calls) {
+        for (const PeerReply& reply : {PeerReply{"", Then::close}, PeerReply{"", Then::reset},
+                                       PeerReply{http_answer(503, "{}")}}) {
+            TlsPeer& peer = serve({reply, {one_data_key()}});
+            kms::Client client(config());
+            EXPECT_ERROR(unavailable, call(client));
+            EXPECT_EQ(peer.requests(), 1);
+        }
     }
 }
 
-TEST_F(ClientTest, ARefusedConnectionIsTriedUntilTheDeadlineAndThenUnavailable) {
+TEST_F(ClientTest, AServiceThatIsDownIsToldOfWithinTheRetryBudgetAndNotAtTheDeadline) {
     kms::ClientConfig nobody = config();
-    nobody.deadline = milliseconds(300);
+    nobody.deadline = std::chrono::seconds(60);
     kms::Client client(nobody);
     const auto begin = steady_clock::now();
     EXPECT_ERROR_SAYING(unavailable, "the key service can't be reached",
                         client.create_data_keys(key_id, {}));
+    EXPECT_ERROR_SAYING(unavailable, "the key service can't be reached",
+                        client.unwrap(some_item()));
+    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
+TEST_F(ClientTest, AServiceThatStaysBusyIsToldOfWithinTheRetryBudget) {
+    TlsPeer& peer = serve({{http_answer(503, "{}")}});
+    kms::ClientConfig patient = config();
+    patient.deadline = std::chrono::seconds(60);
+    kms::Client client(patient);
+    const auto begin = steady_clock::now();
+    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
+    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(10));
+    EXPECT_GE(peer.requests(), 2);
+}
+
+TEST_F(ClientTest, ABudgetBeyondTheDeadlineEndsAtTheDeadline) {
+    kms::ClientConfig nobody = config();
+    nobody.deadline = milliseconds(300);
+    nobody.retry_budget = std::chrono::seconds(60);
+    kms::Client client(nobody);
+    const auto begin = steady_clock::now();
+    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
     EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(3));
 }
 
