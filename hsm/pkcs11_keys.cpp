@@ -1,11 +1,19 @@
 #include "hsm/pkcs11_keys.h"
 
-#include "hsm/pkcs11_profile.h"
+#include <algorithm>
+
+#include "hsm/pkcs11_kinds.h"
+#include "hsm/public_key.h"
 
 namespace hsm {
 namespace {
 
 constexpr std::string_view proof_text = "strongroom key proof";
+constexpr std::size_t max_objects_of_one_id = 8;
+
+[[noreturn]] void refuse_key(base::ErrorCode code, const std::string& why, const KeyId& id) {
+    throw base::Error(code, why, "CKA_ID " + id.to_string());
+}
 
 }  // namespace
 
@@ -33,21 +41,45 @@ std::unique_lock<std::mutex> KeyHandles::objects_lock() const {
     return serialise_ ? std::unique_lock(objects_) : std::unique_lock<std::mutex>();
 }
 
-std::optional<CK_OBJECT_HANDLE> KeyHandles::look_up(const Operation& operation,
-                                                    const KeyId& id) const {
-    const auto found = [&] {
-        const auto lock = objects_lock();
-        return operation.session().find(search_template(id), 2);
-    }();
-    if (found.empty()) {
+struct KeyHandles::Found {
+    std::vector<CK_OBJECT_HANDLE> secret_keys, private_keys, public_keys;
+};
+
+KeyHandles::Found KeyHandles::sort_objects(const Operation& operation, const KeyId& id) const {
+    const auto lock = objects_lock();
+    Found found;
+    for (const CK_OBJECT_HANDLE object :
+         operation.session().find(search_template(id), max_objects_of_one_id)) {
+        const auto object_class = read_number(operation.session(), object, CKA_CLASS);
+        if (object_class == CKO_SECRET_KEY) found.secret_keys.push_back(object);
+        if (object_class == CKO_PRIVATE_KEY) found.private_keys.push_back(object);
+        if (object_class == CKO_PUBLIC_KEY) found.public_keys.push_back(object);
+    }
+    if (found.secret_keys.empty() && found.private_keys.empty())
         operation.session().require_login();
-        return std::nullopt;
+    return found;
+}
+
+std::optional<KeyObjects> KeyHandles::look_up(const Operation& operation, const KeyId& id) const {
+    const Found found = sort_objects(operation, id);
+    const std::size_t keys = found.secret_keys.size() + found.private_keys.size();
+    if (keys == 0) return std::nullopt;
+    const bool is_pair = !found.private_keys.empty();
+    if (keys > 1 || (is_pair && found.public_keys.size() > 1)) {
+        refuse_key(base::ErrorCode::internal, "the token holds more than one key of one id", id);
     }
-    if (found.size() > 1) {
-        throw base::Error(base::ErrorCode::internal, "the token holds more than one key of one id",
-                          "CKA_ID " + id.to_string());
-    }
-    return found.front();
+    if (!is_pair) return KeyObjects{found.secret_keys.front(), CK_INVALID_HANDLE};
+    return KeyObjects{found.private_keys.front(),
+                      found.public_keys.empty() ? CK_INVALID_HANDLE : found.public_keys.front()};
+}
+
+std::vector<CK_OBJECT_HANDLE> KeyHandles::all_objects(const Operation& operation,
+                                                      const KeyId& id) const {
+    Found found = sort_objects(operation, id);
+    std::vector<CK_OBJECT_HANDLE> all = std::move(found.secret_keys);
+    all.insert(all.end(), found.private_keys.begin(), found.private_keys.end());
+    all.insert(all.end(), found.public_keys.begin(), found.public_keys.end());
+    return all;
 }
 
 std::optional<KeyHandles::Entry> KeyHandles::cached(const KeyId& id) const {
@@ -57,33 +89,31 @@ std::optional<KeyHandles::Entry> KeyHandles::cached(const KeyId& id) const {
     return entry->second;
 }
 
-std::optional<CK_OBJECT_HANDLE> KeyHandles::find(const Operation& operation, const KeyId& id) {
+std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId& id) {
     {
         const std::lock_guard lock(mutex_);
         const auto entry = entries_.find(id);
         if (entry != entries_.end() && entry->second.generation == operation.generation)
-            return entry->second.handle;
+            return entry->second.known;
     }
-    const auto handle = look_up(operation, id);
-    if (!handle) {
+    const auto objects = look_up(operation, id);
+    if (!objects) {
         forget(id);
         return std::nullopt;
     }
-    auto known = cached(id);
-    Entry entry{*handle, operation.generation, operation.epoch, {}};
-    if (known) {
-        if (!holds(operation, *handle, known->proof)) {
-            throw base::Error(base::ErrorCode::unavailable,
-                              "the token gave another key back under the same id",
-                              "CKA_ID " + id.to_string() + " does not open its known answer");
-        }
-        entry.proof = std::move(known->proof);
-    } else {
-        entry.proof = make_proof(operation, *handle);
+    auto entry = cached(id);
+    const bool is_new = !entry;
+    if (is_new) entry = introduce(operation, id, *objects);
+    // A pair that is seen for the first time proves that its halves belong together.
+    if ((!is_new || is_pair(entry->known.kind)) && !holds(operation, objects->key, *entry)) {
+        if (is_new) refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
+        refuse_key(base::ErrorCode::unavailable,
+                   "the token gave another key back under the same id", id);
     }
+    entry->known.handle = objects->key;
+    entry->generation = operation.generation;
     const std::lock_guard lock(mutex_);
-    entries_.insert_or_assign(id, std::move(entry));
-    return handle;
+    return entries_.insert_or_assign(id, std::move(*entry)).first->second.known;
 }
 
 bool KeyHandles::answers(const Operation& operation, const KeyId& id,
@@ -91,7 +121,7 @@ bool KeyHandles::answers(const Operation& operation, const KeyId& id,
     const auto entry = cached(id);
     // Destroyed by another thread meanwhile: the next look will say so.
     if (!entry) throw to_error(CKR_KEY_HANDLE_INVALID, "a known answer");
-    return holds(operation, handle, entry->proof);
+    return holds(operation, handle, *entry);
 }
 
 void KeyHandles::forget(const KeyId& id) {
@@ -99,24 +129,47 @@ void KeyHandles::forget(const KeyId& id) {
     entries_.erase(id);
 }
 
-KeyHandles::Proof KeyHandles::make_proof(const Operation& operation, CK_OBJECT_HANDLE key) {
-    Proof proof;
-    proof.iv = ivs_.draw(operation.session());
-    proof.ciphertext = operation.session().encrypt(key, proof.iv, {}, base::as_bytes(proof_text));
-    return proof;
+KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId& id,
+                                        const KeyObjects& objects) {
+    const Session& session = operation.session();
+    const auto kind = read_kind(session, objects.key);
+    if (!kind) refuse_key(base::ErrorCode::internal, "the token's key is of an unknown kind", id);
+    Entry entry;
+    entry.known.kind = *kind;
+    if (*kind == KeyKind::aes_256) {
+        entry.iv = ivs_.draw(session);
+        entry.answer = session.encrypt(objects.key, entry.iv, {}, base::as_bytes(proof_text));
+    } else if (*kind == KeyKind::hmac_sha_256) {
+        entry.answer = sign(session, objects.key, *kind, base::as_bytes(proof_text));
+    } else {
+        if (objects.public_half == CK_INVALID_HANDLE)
+            refuse_key(base::ErrorCode::internal, "the token lost the public half of a key", id);
+        entry.known.public_key = std::make_shared<const base::Bytes>(
+            read_public_key(session, objects.public_half, *kind));
+    }
+    return entry;
 }
 
-bool KeyHandles::holds(const Operation& operation, CK_OBJECT_HANDLE key, const Proof& proof) {
-    base::SecretBytes opened;
-    const CK_RV code = operation.session().decrypt(key, proof.iv, {}, proof.ciphertext, opened);
-    if (code != CKR_OK) {
-        const ErrorClass error_class = classify(code);
-        if (error_class != ErrorClass::caller_fault && error_class != ErrorClass::ambiguous)
-            throw to_error(code, "C_Decrypt");
+bool KeyHandles::holds(const Operation& operation, CK_OBJECT_HANDLE key, const Entry& entry) {
+    const auto text = base::as_bytes(proof_text);
+    const KeyKind kind = entry.known.kind;
+    try {
+        if (kind == KeyKind::aes_256) {
+            base::SecretBytes opened;
+            check_call(operation.session().decrypt(key, entry.iv, {}, entry.answer, opened),
+                       "C_Decrypt");
+            return opened.equals(text);
+        }
+        const base::Bytes answer = sign(operation.session(), key, kind, text);
+        if (!is_pair(kind)) return base::equal_constant_time(answer, entry.answer);
+        return verify_signature(kind, *entry.known.public_key, text, answer);
+    } catch (const Pkcs11Error& error) {
+        if (error.error_class() != ErrorClass::caller_fault &&
+            error.error_class() != ErrorClass::ambiguous)
+            throw;
         operation.lease.renew();
         return false;
     }
-    return opened.equals(base::as_bytes(proof_text));
 }
 
 }  // namespace hsm

@@ -1,11 +1,14 @@
-// From a key's id to its object handle: looked up once, proven, cached until its generation ends.
+// From a key's id to its object handles: looked up once, proven, cached until their generation
+// ends.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 
 #include "hsm/pkcs11_connection.h"
+#include "hsm/pkcs11_profile.h"
 
 namespace hsm {
 
@@ -22,22 +25,38 @@ private:
     Iv last_{};
 };
 
+// A key that has proven itself in this generation.
+struct KnownKey {
+    CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;  // of the secret or the private key
+    KeyKind kind = KeyKind::aes_256;
+    // SubjectPublicKeyInfo of a pair, else null. Never changes while this process knows the key.
+    std::shared_ptr<const base::Bytes> public_key;
+};
+
 // Safe to share between threads.
 //
 // After a re-initialisation a handle may point to another key. So each key, when first looked up,
-// encrypts a known answer (one encryption in a key's count), and a handle that is found in a later
-// epoch of the module must decrypt it before it is used.
+// leaves a known answer: an AES key encrypts one (one encryption in its count), an HMAC key makes a
+// MAC, of a pair it is the public key. A handle that is found in a later generation must fit to it
+// before it is used. A pair must do so at its first use already: sign what its public half
+// verifies.
 class KeyHandles {
 public:
     // `serialise` is for SoftHSM, which fails when objects are made and searched for at the same
     // time.
     KeyHandles(IvSource& ivs, bool serialise) : ivs_(ivs), serialise_(serialise) {}
 
-    // The handle of the one key of that id; empty when there is none. Throws internal when there
-    // are several, and unavailable when the key does not prove to be the one that it was.
-    std::optional<CK_OBJECT_HANDLE> find(const Operation& operation, const KeyId& id);
-    // Looks in the token itself, past the cache.
-    std::optional<CK_OBJECT_HANDLE> look_up(const Operation& operation, const KeyId& id) const;
+    // The one key of that id; empty when there is none. Throws internal when there are several,
+    // when it is of no kind that we know, or half of a pair is missing; and unavailable when the
+    // key does not prove to be the one that it was.
+    std::optional<KnownKey> find(const Operation& operation, const KeyId& id);
+
+    // The next two look in the token itself, past the cache. Half a pair that is only public is no
+    // key.
+    std::optional<KeyObjects> look_up(const Operation& operation, const KeyId& id) const;
+    // Every key object of that id, what is secret first.
+    std::vector<CK_OBJECT_HANDLE> all_objects(const Operation& operation, const KeyId& id) const;
+
     // True when the key behind `handle`, which find() gave, still answers as it did: the way to
     // tell a bad ciphertext from a broken token. Throws Pkcs11Error for trouble that has a name.
     bool answers(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
@@ -47,21 +66,20 @@ public:
     std::unique_lock<std::mutex> objects_lock() const;
 
 private:
-    struct Proof {
-        Iv iv{};
-        base::Bytes ciphertext;
-    };
     struct Entry {
-        CK_OBJECT_HANDLE handle = CK_INVALID_HANDLE;
+        KnownKey known;
         std::uint64_t generation = 0;
-        std::uint64_t epoch = 0;
-        Proof proof;
+        // The known answer, when it isn't the public key.
+        Iv iv{};
+        base::Bytes answer;
     };
+    struct Found;
 
-    Proof make_proof(const Operation& operation, CK_OBJECT_HANDLE key);
-    // False when the proof does not open; throws Pkcs11Error when the session, the login, the
-    // handle or the token is in trouble, since that says nothing of the key.
-    static bool holds(const Operation& operation, CK_OBJECT_HANDLE key, const Proof& proof);
+    Found sort_objects(const Operation& operation, const KeyId& id) const;
+    Entry introduce(const Operation& operation, const KeyId& id, const KeyObjects& objects);
+    // False when the key does not fit to its known answer; throws Pkcs11Error when the session, the
+    // login, the handle or the token is in trouble, since that says nothing of the key.
+    static bool holds(const Operation& operation, CK_OBJECT_HANDLE key, const Entry& entry);
     std::optional<Entry> cached(const KeyId& id) const;
 
     IvSource& ivs_;

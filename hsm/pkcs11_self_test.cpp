@@ -63,7 +63,7 @@ CK_OBJECT_HANDLE generate_session_key(const Operation& operation) {
     attributes.number(CKA_VALUE_LEN, aes_key_bytes)
         .flag(CKA_SENSITIVE, true)
         .flag(CKA_EXTRACTABLE, false);
-    return operation.session().generate_aes_key(attributes);
+    return operation.session().generate_key(CKM_AES_KEY_GEN, attributes);
 }
 
 void test_gcm(const Operation& operation) {

@@ -90,13 +90,25 @@ std::vector<CK_OBJECT_HANDLE> Session::find(const AttributeTemplate& what, std::
     return found;
 }
 
-CK_OBJECT_HANDLE Session::generate_aes_key(const AttributeTemplate& attributes) const {
-    CK_MECHANISM mechanism{CKM_AES_KEY_GEN, nullptr, 0};
+CK_OBJECT_HANDLE Session::generate_key(CK_MECHANISM_TYPE type,
+                                       const AttributeTemplate& attributes) const {
+    CK_MECHANISM mechanism{type, nullptr, 0};
     CK_OBJECT_HANDLE key = CK_INVALID_HANDLE;
     check_call(
         (*module_)->C_GenerateKey(handle_, &mechanism, attributes.data(), attributes.size(), &key),
         "C_GenerateKey");
     return key;
+}
+
+void Session::generate_pair(CK_MECHANISM_TYPE type, const AttributeTemplate& public_half,
+                            const AttributeTemplate& private_half) const {
+    CK_MECHANISM mechanism{type, nullptr, 0};
+    CK_OBJECT_HANDLE public_key = CK_INVALID_HANDLE;
+    CK_OBJECT_HANDLE private_key = CK_INVALID_HANDLE;
+    check_call((*module_)->C_GenerateKeyPair(handle_, &mechanism, public_half.data(),
+                                             public_half.size(), private_half.data(),
+                                             private_half.size(), &public_key, &private_key),
+               "C_GenerateKeyPair");
 }
 
 CK_OBJECT_HANDLE Session::create_object(const AttributeTemplate& attributes) const {
@@ -171,6 +183,21 @@ CK_RV Session::decrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad,
     }
     plaintext.shrink(size);
     return CKR_OK;
+}
+
+base::Bytes Session::sign(CK_MECHANISM mechanism, CK_OBJECT_HANDLE key, base::ByteView data,
+                          std::size_t size) const {
+    check_call((*module_)->C_SignInit(handle_, &mechanism, key), "C_SignInit");
+    base::Bytes signature(size);
+    CK_ULONG written = to_ck_ulong(size);
+    check_call((*module_)->C_Sign(handle_, to_ck_bytes(data), to_ck_ulong(data.size()),
+                                  signature.data(), &written),
+               "C_Sign");
+    if (written != size) {
+        throw base::Error(base::ErrorCode::internal,
+                          "the token made a signature of a wrong length");
+    }
+    return signature;
 }
 
 }  // namespace hsm

@@ -36,7 +36,10 @@ public:
 
     // At most `max` objects that match.
     std::vector<CK_OBJECT_HANDLE> find(const AttributeTemplate& what, std::size_t max) const;
-    CK_OBJECT_HANDLE generate_aes_key(const AttributeTemplate& attributes) const;
+    CK_OBJECT_HANDLE generate_key(CK_MECHANISM_TYPE type,
+                                  const AttributeTemplate& attributes) const;
+    void generate_pair(CK_MECHANISM_TYPE type, const AttributeTemplate& public_half,
+                       const AttributeTemplate& private_half) const;
     CK_OBJECT_HANDLE create_object(const AttributeTemplate& attributes) const;
     void destroy_object(CK_OBJECT_HANDLE object) const;
     // One attribute by itself: one that the module does not know would spoil a batch. Empty when it
@@ -53,6 +56,10 @@ public:
     // here.
     CK_RV decrypt(CK_OBJECT_HANDLE key, const Iv& iv, base::ByteView aad, base::ByteView ciphertext,
                   base::SecretBytes& plaintext) const;
+
+    // A signature or a MAC of `data`, which has `size` bytes: any other answer throws internal.
+    base::Bytes sign(CK_MECHANISM mechanism, CK_OBJECT_HANDLE key, base::ByteView data,
+                     std::size_t size) const;
 
 private:
     void close() noexcept;

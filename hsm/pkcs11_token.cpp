@@ -1,6 +1,6 @@
 #include "hsm/pkcs11_token.h"
 
-#include "hsm/pkcs11_profile.h"
+#include "hsm/pkcs11_kinds.h"
 #include "hsm/pkcs11_self_test.h"
 
 namespace hsm {
@@ -57,45 +57,65 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
 }
 
-KeyAttributes Pkcs11Token::generate_aes_key(const KeyId& id, std::string_view label,
-                                            KeyProfile profile) {
+KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label, KeyKind kind,
+                                        KeyProfile profile) {
     if (label.size() > max_label_bytes)
         fail(base::ErrorCode::invalid_argument, "a key's label has at most 64 bytes");
+    if (kind != KeyKind::aes_256 && profile != KeyProfile::sealed)
+        fail(base::ErrorCode::invalid_argument, "a key that signs or makes MACs must be sealed");
+    if (kind != KeyKind::aes_256 && supported_kinds().count(kind) == 0)
+        base::refuse("the token has no keys of kind " + std::string(to_string(kind)));
     const auto one_at_a_time =
         guard_ ? std::unique_lock(generation_) : std::unique_lock<std::mutex>();
     // Also the moment in which a broken connection heals: the making itself has one attempt only.
-    if (connection_->repeatable(
-            [&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+    if (holds_any(id)) {
         fail(base::ErrorCode::already_exists, "the token has a key of that id",
              "CKA_ID " + id.to_string());
     }
-    connection_->once([&](const Operation& operation) {
-        const auto lock = keys_.objects_lock();
-        operation.session().generate_aes_key(generation_template(id, label, profile, traits_));
-    });
-    KeyAttributes attributes = connection_->repeatable([&](const Operation& operation) {
-        const auto key = keys_.look_up(operation, id);
-        if (!key)
-            fail(base::ErrorCode::internal, "the token lost the key that it just made",
-                 "CKA_ID " + id.to_string());
-        KeyAttributes read = read_attributes(operation.session(), *key, traits_);
-        if (operation.session().read_attribute(*key, CKA_VALUE)) read.sensitive = false;
-        return read;
-    });
-    refuse_unless_as_ordered(id, attributes, profile);
+    make_objects(id, label, kind, profile);
+    KeyAttributes attributes = read_new_key(id);
+    refuse_unless_as_ordered(id, attributes, kind, profile);
     make_durable(id);
     return attributes;
 }
 
+void Pkcs11Token::make_objects(const KeyId& id, std::string_view label, KeyKind kind,
+                               KeyProfile profile) {
+    const CK_MECHANISM_TYPE mechanism = traits_of(kind).generation;
+    connection_->once([&](const Operation& operation) {
+        const auto lock = keys_.objects_lock();
+        if (is_pair(kind)) {
+            const PairTemplates pair = pair_templates(id, label, kind, traits_);
+            operation.session().generate_pair(mechanism, pair.public_half, pair.private_half);
+        } else {
+            operation.session().generate_key(
+                mechanism, secret_key_template(id, label, kind, profile, traits_));
+        }
+    });
+}
+
+KeyAttributes Pkcs11Token::read_new_key(const KeyId& id) {
+    return connection_->repeatable([&](const Operation& operation) {
+        const auto objects = keys_.look_up(operation, id);
+        if (!objects)
+            fail(base::ErrorCode::internal, "the token lost the key that it just made",
+                 "CKA_ID " + id.to_string());
+        KeyAttributes read = read_attributes(operation.session(), *objects, traits_);
+        for (const CK_ATTRIBUTE_TYPE secret : {CKA_VALUE, CKA_PRIVATE_EXPONENT, CKA_PRIME_1}) {
+            if (operation.session().read_attribute(objects->key, secret)) read.sensitive = false;
+        }
+        return read;
+    });
+}
+
 void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
-                                           KeyProfile profile) {
-    const auto wrong = differences_from_profile(attributes, profile);
+                                           KeyKind kind, KeyProfile profile) {
+    const auto wrong = differences_from_profile(attributes, profile, kind);
     if (wrong.empty()) return;
     std::string list;
     for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
     log_.error(
-        "the token made a key that is not as ordered; it is destroyed, since nothing was encrypted "
-        "under it",
+        "the token made a key that is not as ordered; it is destroyed, since it was never used",
         {{"key", id.to_string()}, {"wrong", list}});
     try {
         destroy_key(id);
@@ -106,72 +126,107 @@ void Pkcs11Token::refuse_unless_as_ordered(const KeyId& id, const KeyAttributes&
     fail(base::ErrorCode::internal, "the token made a key that is not as ordered", list);
 }
 
+bool Pkcs11Token::holds_any(const KeyId& id) {
+    return connection_->repeatable(
+        [&](const Operation& operation) { return !keys_.all_objects(operation, id).empty(); });
+}
+
+ReadbackQuestion Pkcs11Token::readback_question(const KeyId& id) {
+    base::Bytes challenge(readback_challenge_bytes);
+    random(challenge);
+    return connection_->repeatable([&](const Operation& operation) {
+        const KnownKey key = require_key(operation, id);
+        ReadbackQuestion question{id, key.kind, {}, challenge, {}};
+        if (key.kind == KeyKind::aes_256) {
+            question.iv = ivs_.draw(operation.session());
+            question.input = operation.session().encrypt(key.handle, question.iv, {}, challenge);
+            question.expected = challenge;
+        } else if (key.kind == KeyKind::hmac_sha_256) {
+            question.expected = hsm::sign(operation.session(), key.handle, key.kind, challenge);
+        } else {
+            question.expected = *key.public_key;
+        }
+        return question;
+    });
+}
+
 void Pkcs11Token::make_durable(const KeyId& id) {
     if (!guard_) return;
-    base::SecretBytes challenge(readback_challenge_bytes);
-    random(challenge.expose_mutable());
-    const Encrypted encrypted = encrypt(id, {}, challenge.expose());
+    const ReadbackQuestion question = readback_question(id);
     // Two processes that use token objects at once disturb each other too.
     const auto lock = keys_.objects_lock();
-    guard_->make_durable(pin_, {id, encrypted, challenge.expose()});
+    guard_->make_durable(pin_, question);
 }
 
 std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {
     return connection_->repeatable([&](const Operation& operation) -> std::optional<KeyAttributes> {
-        const auto key = keys_.look_up(operation, id);
-        if (!key) return std::nullopt;
-        return read_attributes(operation.session(), *key, traits_);
+        const auto objects = keys_.look_up(operation, id);
+        if (!objects) return std::nullopt;
+        return read_attributes(operation.session(), *objects, traits_);
     });
 }
 
 std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
     return connection_->repeatable([&](const Operation& operation) {
         std::size_t unnamed = 0;
-        std::vector<KeyId> ids;
+        std::set<KeyId> ids;  // both halves of a pair have the same
         const auto lock = keys_.objects_lock();
         operation.session().require_login();
-        for (const CK_OBJECT_HANDLE key :
-             operation.session().find(search_template(), max_listed_objects)) {
-            const auto id = operation.session().read_attribute(key, CKA_ID);
-            if (id && id->size() == KeyId::size) {
-                ids.push_back(KeyId::from_bytes(*id));
-            } else {
-                ++unnamed;
+        for (const CK_OBJECT_CLASS kind : {CKO_SECRET_KEY, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY}) {
+            for (const CK_OBJECT_HANDLE key :
+                 operation.session().find(search_template(kind), max_listed_objects)) {
+                const auto id = operation.session().read_attribute(key, CKA_ID);
+                if (id && id->size() == KeyId::size) {
+                    ids.insert(KeyId::from_bytes(*id));
+                } else {
+                    ++unnamed;
+                }
             }
         }
         if (unnamed_objects != nullptr) *unnamed_objects = unnamed;
-        return ids;
+        return std::vector<KeyId>(ids.begin(), ids.end());
     });
 }
 
 void Pkcs11Token::destroy_key(const KeyId& id) {
     connection_->repeatable([&](const Operation& operation) {
-        const auto key = keys_.look_up(operation, id);
-        if (!key) no_such_key(id);
+        static_cast<void>(keys_.look_up(operation, id));  // refuses when there are several
+        const auto objects = keys_.all_objects(operation, id);
+        if (objects.empty()) no_such_key(id);
         const auto lock = keys_.objects_lock();
-        operation.session().destroy_object(*key);
+        for (const CK_OBJECT_HANDLE object : objects) operation.session().destroy_object(object);
     });
     keys_.forget(id);
-    if (connection_->repeatable(
-            [&](const Operation& operation) { return keys_.look_up(operation, id); })) {
+    if (holds_any(id)) {
         fail(base::ErrorCode::internal, "the token still has the key that it destroyed",
              "CKA_ID " + id.to_string());
     }
     if (guard_) guard_->sync();
 }
 
-CK_OBJECT_HANDLE Pkcs11Token::require_key(const Operation& operation, const KeyId& id) {
-    const auto key = keys_.find(operation, id);
+KnownKey Pkcs11Token::require_key(const Operation& operation, const KeyId& id) {
+    auto key = keys_.find(operation, id);
     if (!key) no_such_key(id);
-    return *key;
+    return std::move(*key);
+}
+
+KnownKey Pkcs11Token::require_key(const Operation& operation, const KeyId& id, KeyKind kind) {
+    KnownKey key = require_key(operation, id);
+    if (key.kind != kind) {
+        fail(base::ErrorCode::internal, "the token's key is of another kind than was asked for",
+             "CKA_ID " + id.to_string() + " is " + std::string(to_string(key.kind)) + ", not " +
+                 std::string(to_string(kind)));
+    }
+    return key;
 }
 
 Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) {
     return connection_->repeatable([&](const Operation& operation) {
-        const CK_OBJECT_HANDLE key = require_key(operation, id);
+        const KnownKey key = require_key(operation, id, KeyKind::aes_256);
         Encrypted encrypted;
         encrypted.iv = ivs_.draw(operation.session());
-        encrypted.ciphertext = operation.session().encrypt(key, encrypted.iv, aad, plaintext);
+        encrypted.ciphertext =
+            operation.session().encrypt(key.handle, encrypted.iv, aad, plaintext);
         return encrypted;
     });
 }
@@ -187,12 +242,12 @@ std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
         for (const Iv& iv : ivs) {
             const EncryptItem& item = items[made.size()];
             const auto key = keys_.find(operation, item.key);
-            if (!key) {
+            if (!key || key->kind != KeyKind::aes_256) {
                 made.emplace_back(std::nullopt);
                 continue;
             }
-            made.push_back(
-                Encrypted{iv, operation.session().encrypt(*key, iv, item.aad, item.plaintext)});
+            made.push_back(Encrypted{
+                iv, operation.session().encrypt(key->handle, iv, item.aad, item.plaintext)});
         }
     });
     return made;
@@ -231,9 +286,9 @@ base::SecretBytes Pkcs11Token::decrypt(const KeyId& id, const Iv& iv, base::Byte
                                        base::ByteView ciphertext) {
     auto plaintext = connection_->repeatable(
         [&](const Operation& operation) -> std::optional<base::SecretBytes> {
-            const CK_OBJECT_HANDLE key = require_key(operation, id);
+            const KnownKey key = require_key(operation, id, KeyKind::aes_256);
             if (ciphertext.size() < tag_bytes) return std::nullopt;
-            return open(operation, id, key, {id, iv, aad, ciphertext});
+            return open(operation, id, key.handle, {id, iv, aad, ciphertext});
         });
     if (!plaintext) throw base::decryption_failed();
     return std::move(*plaintext);
@@ -247,7 +302,9 @@ std::vector<std::optional<base::SecretBytes>> Pkcs11Token::decrypt_many(
         for (const DecryptItem& item : items) {
             const auto key =
                 item.ciphertext.size() < tag_bytes ? std::nullopt : keys_.find(operation, item.key);
-            opened.push_back(key ? open(operation, item.key, *key, item) : std::nullopt);
+            const bool can_open = key && key->kind == KeyKind::aes_256;
+            opened.push_back(can_open ? open(operation, item.key, key->handle, item)
+                                      : std::nullopt);
         }
         return opened;
     });

@@ -21,8 +21,9 @@ public:
                 base::Log& log);
 
     TokenInfo info() const override { return info_; }
-    KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
-                                   KeyProfile profile) override;
+    std::set<KeyKind> supported_kinds() override;
+    KeyAttributes generate_key(const KeyId& id, std::string_view label, KeyKind kind,
+                               KeyProfile profile) override;
     void make_durable(const KeyId& id) override;
     std::optional<KeyAttributes> find_key(const KeyId& id) override;
     std::vector<KeyId> list_keys(std::size_t* unnamed_objects) override;
@@ -33,13 +34,26 @@ public:
                               base::ByteView ciphertext) override;
     std::vector<std::optional<base::SecretBytes>> decrypt_many(
         std::span<const DecryptItem> items) override;
+    base::Bytes public_key(const KeyId& id) override;
+    base::Bytes sign(const KeyId& id, KeyKind kind, base::ByteView message) override;
+    bool verify(const KeyId& id, KeyKind kind, base::ByteView message,
+                base::ByteView signature) override;
+    base::Bytes mac(const KeyId& id, base::ByteView message) override;
+    bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override { connection_->check(); }
 
 private:
-    void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes,
+    void make_objects(const KeyId& id, std::string_view label, KeyKind kind, KeyProfile profile);
+    KeyAttributes read_new_key(const KeyId& id);
+    void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes, KeyKind kind,
                                   KeyProfile profile);
-    CK_OBJECT_HANDLE require_key(const Operation& operation, const KeyId& id);
+    bool holds_any(const KeyId& id);
+    // What a second process is to be asked about the key.
+    ReadbackQuestion readback_question(const KeyId& id);
+    // Throw not_found. The second also internal when the key is of another kind.
+    KnownKey require_key(const Operation& operation, const KeyId& id);
+    KnownKey require_key(const Operation& operation, const KeyId& id, KeyKind kind);
     // Empty when the ciphertext does not open; throws for any other failure.
     std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,
                                           CK_OBJECT_HANDLE key, const DecryptItem& item);

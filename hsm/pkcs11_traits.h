@@ -13,6 +13,8 @@ struct ModuleTraits {
     bool knows_copyable_and_destroyable = true;
     // CKA_LOCAL tells something. NSS's database answers false for keys that it generated itself.
     bool knows_local = true;
+    // A public key may be CKA_PRIVATE. NSS keeps public keys where no login is asked for.
+    bool keeps_public_keys_private = true;
 };
 
 inline ModuleTraits traits_of(const Module& module) {
@@ -21,6 +23,7 @@ inline ModuleTraits traits_of(const Module& module) {
     const bool is_nss = module.manufacturer().starts_with("Mozilla");
     traits.knows_copyable_and_destroyable = !is_nss;
     traits.knows_local = !is_nss;
+    traits.keeps_public_keys_private = !is_nss;
     return traits;
 }
 

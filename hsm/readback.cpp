@@ -23,8 +23,9 @@ struct Question {
     hsm::TokenConfig config;
     base::SecretBytes pin;
     hsm::KeyId key;
+    hsm::KeyKind kind = hsm::KeyKind::aes_256;
     hsm::Iv iv{};
-    base::Bytes ciphertext;
+    base::Bytes input;
 };
 
 // This process holds a PIN: no core dump, no debugger.
@@ -62,11 +63,22 @@ Question parse_question(std::string_view text) {
     if (!pin) reader.refuse("pin", "must be base64");
     question.pin = std::move(*pin);
     question.key = reader.required_uuid("key");
+    const auto kind = hsm::parse_key_kind(reader.required_string("kind", max_path_bytes));
+    if (!kind) reader.refuse("kind", "must be a kind of key");
+    question.kind = *kind;
     const base::Bytes iv = reader.required_base64("iv", hsm::iv_bytes, hsm::iv_bytes);
     std::copy(iv.begin(), iv.end(), question.iv.begin());
-    question.ciphertext = reader.required_base64("ciphertext", max_path_bytes);
+    question.input = reader.required_base64("input", max_path_bytes);
     reader.refuse_unknown();
     return question;
+}
+
+base::Bytes output_of(hsm::Token& token, const Question& question) {
+    if (question.kind == hsm::KeyKind::aes_256)
+        return base::to_bytes(
+            token.decrypt(question.key, question.iv, {}, question.input).expose());
+    if (question.kind == hsm::KeyKind::hmac_sha_256) return token.mac(question.key, question.input);
+    return token.sign(question.key, question.kind, question.input);
 }
 
 base::WipedString answer(const Question& question) {
@@ -75,12 +87,14 @@ base::WipedString answer(const Question& question) {
     const auto attributes = token->find_key(question.key);
     if (!attributes)
         throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
-    const base::SecretBytes plaintext =
-        token->decrypt(question.key, question.iv, {}, question.ciphertext);
+    const base::Bytes output = output_of(*token, question);
+    const base::Bytes public_key =
+        hsm::is_pair(question.kind) ? token->public_key(question.key) : base::Bytes();
     token
         .reset();  // finalised before the answer: who asked may then end this process at any moment
     base::JsonWriter writer;
-    writer.begin_object().name("plaintext").base64(plaintext.expose()).end_object();
+    writer.begin_object().name("output").base64(output);
+    writer.name("public_key").base64(public_key).end_object();
     return writer.take();
 }
 

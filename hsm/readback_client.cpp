@@ -16,6 +16,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "hsm/public_key.h"
 
 namespace hsm {
 namespace {
@@ -112,8 +113,9 @@ base::WipedString to_document(const TokenConfig& config, const base::SecretBytes
         .field("softhsm_config", config.softhsm_config.string());
     writer.name("pin").base64(pin.expose());
     writer.field("key", question.key.to_string());
-    writer.name("iv").base64(question.encrypted.iv);
-    writer.name("ciphertext").base64(question.encrypted.ciphertext);
+    writer.field("kind", to_string(question.kind));
+    writer.name("iv").base64(question.iv);
+    writer.name("input").base64(question.input);
     writer.end_object();
     return writer.take();
 }
@@ -153,15 +155,22 @@ base::WipedString receive(const Descriptor& socket, std::chrono::milliseconds pa
     return answer;
 }
 
-void judge(const base::WipedString& answer, base::ByteView expected) {
+// Whether the answer is that of the very key.
+bool fits(base::JsonReader& reader, const ReadbackQuestion& question) {
+    const base::Bytes output = reader.required_base64("output", max_answer_bytes);
+    if (!is_pair(question.kind)) return base::equal_constant_time(output, question.expected);
+    const base::Bytes public_key = reader.required_base64("public_key", max_answer_bytes);
+    return public_key == question.expected &&
+           verify_signature(question.kind, public_key, question.input, output);
+}
+
+void judge(const base::WipedString& answer, const ReadbackQuestion& question) {
     try {
         const base::JsonValue document = base::parse_json(answer);
         base::JsonReader reader(document);
         if (const auto error = reader.optional_string("error", max_answer_bytes))
             fail(std::string(*error));
-        const base::Bytes plaintext = reader.required_base64("plaintext", max_answer_bytes);
-        if (!base::equal_constant_time(plaintext, expected))
-            fail("a second process decrypted something else");
+        if (!fits(reader, question)) fail("a second process has another key under the id");
     } catch (const base::Error& error) {
         if (error.code() == base::ErrorCode::unavailable) throw;
         fail(std::string("the read-back program's answer: ") + error.what());
@@ -180,7 +189,7 @@ void read_back(const TokenConfig& config, const base::SecretBytes& pin,
     const Child child(config.readback_program, theirs.get());
     theirs.close();
     send(ours, to_document(config, pin, question));
-    judge(receive(ours, patience), question.expected);
+    judge(receive(ours, patience), question);
 }
 
 }  // namespace hsm

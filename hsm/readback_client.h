@@ -1,6 +1,6 @@
 // Has a second process prove that a new key is on disk: it opens the token anew and decrypts what
-// this process encrypted. The PIN goes over a socket pair, never through arguments or the
-// environment.
+// this process encrypted, makes the same MAC, or signs what the same public key verifies. The PIN
+// goes over a socket pair, never through arguments or the environment.
 #pragma once
 
 #include <chrono>
@@ -12,8 +12,10 @@ namespace hsm {
 
 struct ReadbackQuestion {
     KeyId key;
-    Encrypted encrypted;  // of `expected`, with the AAD empty
-    base::ByteView expected;
+    KeyKind kind = KeyKind::aes_256;
+    Iv iv{};               // AES only
+    base::Bytes input;     // AES: what to decrypt, with the AAD empty; else what to sign or MAC
+    base::Bytes expected;  // AES: the plaintext; HMAC: the MAC; of a pair the public key
 };
 
 // Runs config.readback_program. Throws unavailable when it can't be started, does not answer within

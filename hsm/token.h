@@ -1,10 +1,11 @@
 // The token as the rest of the house sees it: named keys that encrypt and decrypt inside a hardware
-// security module. No PKCS#11 type, handle or return code may appear here, so that the module can
-// run in this process or in one of its own.
+// security module, sign, or make MACs. No PKCS#11 type, handle or return code may appear here, so
+// that the module can run in this process or in one of its own.
 #pragma once
 
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ namespace hsm {
 inline constexpr std::size_t iv_bytes = 12;   // NIST SP 800-38D 5.2.1.1: 96 bits
 inline constexpr std::size_t tag_bytes = 16;  // 128 bits
 inline constexpr std::size_t aes_key_bytes = 32;
+inline constexpr std::size_t hmac_key_bytes = 32;  // as long as the hash (NIST SP 800-107 5.3.4)
+inline constexpr std::size_t hmac_bytes = 32;      // never truncated
 
 using Iv = std::array<std::uint8_t, iv_bytes>;
 
@@ -53,25 +56,35 @@ constexpr bool is_pair(KeyKind kind) noexcept {
     return kind != KeyKind::aes_256 && kind != KeyKind::hmac_sha_256;
 }
 
-// What was read back from the token, one attribute at a time. An attribute that the module does not
-// know is empty.
-struct KeyAttributes {
-    std::string label;
-    std::optional<bool> token, private_object, sensitive, extractable, always_sensitive,
-        never_extractable, local;
-    std::optional<bool> encrypt, decrypt, sign, verify, wrap, unwrap, derive;
-    std::optional<bool> modifiable, copyable, destroyable, wrap_with_trusted;
-    std::optional<std::uint64_t> value_bytes;
-    std::string key_type;     // "AES"
-    std::string mechanism;    // what generated it, "CKM_AES_KEY_GEN"; empty when unknown
-    base::Bytes check_value;  // CKA_CHECK_VALUE: display only, not an identity; may be empty
+// The public half of a pair, as read back.
+struct PublicHalf {
+    std::optional<bool> token, private_object, local;
+    std::optional<bool> verify, verify_recover, encrypt, wrap, derive;
+    std::optional<bool> modifiable, copyable, destroyable;
 };
 
-// What is wrong with a key that should be of that profile, in words such as "extractable is true";
-// empty when it is as it must be. An attribute that must be known and isn't is wrong. It is the one
-// place that says what makes a key good; thread-safe.
+// What was read back from the token, one attribute at a time. An attribute that the module does not
+// know is empty. Of a pair it is the private half that is described.
+struct KeyAttributes {
+    std::string label;
+    std::optional<KeyKind> kind;  // by key type, curve and size; empty when it is none of ours
+    std::optional<bool> token, private_object, sensitive, extractable, always_sensitive,
+        never_extractable, local;
+    std::optional<bool> encrypt, decrypt, sign, sign_recover, verify, wrap, unwrap, derive;
+    std::optional<bool> modifiable, copyable, destroyable, wrap_with_trusted;
+    std::optional<std::uint64_t> value_bytes;  // of a secret key
+    std::string key_type;                      // "AES", "GENERIC_SECRET", "EC", "EC_EDWARDS", "RSA"
+    std::string mechanism;    // what generated it, "CKM_AES_KEY_GEN"; empty when unknown
+    base::Bytes check_value;  // CKA_CHECK_VALUE: display only, not an identity; may be empty
+    std::optional<PublicHalf> public_half;  // of a pair; empty when it is not in the token
+};
+
+// What is wrong with a key that should be of that kind and profile, in words such as "extractable
+// is true"; empty when it is as it must be. An attribute that must be known and isn't is wrong. It
+// is the one place that says what makes a key good; thread-safe.
 std::vector<std::string> differences_from_profile(const KeyAttributes& attributes,
-                                                  KeyProfile profile);
+                                                  KeyProfile profile,
+                                                  KeyKind kind = KeyKind::aes_256);
 
 struct Encrypted {
     Iv iv{};
@@ -104,20 +117,30 @@ struct TokenInfo {
 //                        unavailable, and the log says why
 //   not_found            no key of that id in the token
 //   integrity_failure    decrypt only: any ciphertext that does not open (one wording)
-//   internal             the module answered against the standard
+//   internal             the module answered against the standard; also a key used as what it is
+//                        not, which is a mistake of ours
 class Token {
 public:
     virtual ~Token() = default;
 
     virtual TokenInfo info() const = 0;
 
-    // Makes an AES-256 master key named `id`, reads every attribute back and refuses (internal) a
-    // key that differs from the profile; durable when it returns. `label` is for people, at most 64
-    // bytes; a longer one throws invalid_argument. Throws already_exists when a key of that id is
-    // there. Never retried inside. When the proof of durability fails (unavailable), the key is
-    // there and must not be used before make_durable() succeeds.
-    virtual KeyAttributes generate_aes_key(const KeyId& id, std::string_view label,
-                                           KeyProfile profile) = 0;
+    // The kinds of key that this token can make and use: it has the mechanisms. aes_256 always.
+    virtual std::set<KeyKind> supported_kinds() = 0;
+
+    // Makes a key of that kind named `id`, reads every attribute back, of both halves of a pair,
+    // and refuses (internal) a key that differs from the profile; durable when it returns. `label`
+    // is for people, at most 64 bytes; a longer one throws invalid_argument, as does any kind but
+    // aes_256 in another profile than sealed. Throws already_exists when anything of that id is
+    // there, failed_precondition when the token does not support the kind. Never retried inside.
+    // When the proof of durability fails (unavailable), the key is there and must not be used
+    // before make_durable() succeeds.
+    virtual KeyAttributes generate_key(const KeyId& id, std::string_view label, KeyKind kind,
+                                       KeyProfile profile) = 0;
+    // The same for an AES-256 master key.
+    KeyAttributes generate_aes_key(const KeyId& id, std::string_view label, KeyProfile profile) {
+        return generate_key(id, label, KeyKind::aes_256, profile);
+    }
 
     // Proves that the key survives this process: written to the disk and read back by a second
     // process where the token needs that (SoftHSM); nothing elsewhere. For a key whose making was
@@ -125,12 +148,14 @@ public:
     // is a proof.
     virtual void make_durable(const KeyId& id) = 0;
 
-    // Empty when the token has no such key. More than one object under the id throws internal.
+    // Empty when the token has no such key; half a pair, which a crash leaves, is none. More than
+    // one key under the id throws internal.
     virtual std::optional<KeyAttributes> find_key(const KeyId& id) = 0;
-    // The ids of all secret keys in the token, in no order. Objects without a 16-byte id are left
-    // out and counted by `unnamed_objects`, when given.
+    // The ids of all keys in the token, each once, in no order; also of half a pair. Objects
+    // without a 16-byte id are left out and counted by `unnamed_objects`, when given.
     virtual std::vector<KeyId> list_keys(std::size_t* unnamed_objects = nullptr) = 0;
-    // Destroys the key and proves its absence by a find. Throws not_found.
+    // Destroys the key, both halves of a pair, or the half that is left of one, and proves the
+    // absence by a find. Throws not_found.
     virtual void destroy_key(const KeyId& id) = 0;
 
     // AES-256-GCM (NIST SP 800-38D) with a fresh random 96-bit IV (8.2.2); the token draws the IV
@@ -147,6 +172,26 @@ public:
     // not there, is empty. Token trouble throws as above, for the whole call.
     virtual std::vector<std::optional<base::SecretBytes>> decrypt_many(
         std::span<const DecryptItem> items) = 0;
+
+    // SubjectPublicKeyInfo (RFC 5280) of a pair, DER; the two halves have proven to belong
+    // together.
+    virtual base::Bytes public_key(const KeyId& id) = 0;
+    // A signature of `message` by the private key of a pair of that kind:
+    //   ECDSA    DER Ecdsa-Sig-Value (RFC 3279 2.2.3) over SHA-256 (P-256) or SHA-384 (P-384)
+    //   Ed25519  64 bytes (RFC 8032)
+    //   RSA-PSS  SHA-256, MGF1 with SHA-256, 32-byte salt (RFC 8017 8.1)
+    // Each is verified in this process before it is returned: one faulty signature can tell an RSA
+    // key. One that does not verify throws internal.
+    virtual base::Bytes sign(const KeyId& id, KeyKind kind, base::ByteView message) = 0;
+    // Whether sign() of that key could have made `signature`; false for anything malformed.
+    // Computed in this process from the public half, which holds no secret: that spares the token,
+    // and does not believe it.
+    virtual bool verify(const KeyId& id, KeyKind kind, base::ByteView message,
+                        base::ByteView signature) = 0;
+    // HMAC-SHA-256 (FIPS 198-1) of `message`, 32 bytes, made in the token.
+    virtual base::Bytes mac(const KeyId& id, base::ByteView message) = 0;
+    // Whether `mac` is that of `message`, compared in constant time; one of another length is not.
+    virtual bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) = 0;
 
     // Random bytes from the token's generator.
     virtual void random(std::span<std::uint8_t> out) = 0;

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <p11-kit/pkcs11.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -69,25 +70,47 @@ public:
         return key;
     }
 
-    CK_OBJECT_HANDLE find(const hsm::KeyId& id) const {
-        base::Bytes bytes = base::to_bytes(id.bytes());
-        CK_ATTRIBUTE attribute{CKA_ID, bytes.data(), bytes.size()};
-        require(functions_->C_FindObjectsInit(session_, &attribute, 1));
-        CK_OBJECT_HANDLE object = 0;
-        CK_ULONG count = 0;
-        require(functions_->C_FindObjects(session_, &object, 1, &count));
-        require(functions_->C_FindObjectsFinal(session_));
-        if (count != 1) throw std::runtime_error("no such key");
-        return object;
+    // The one object of that id; of one class, when it is given.
+    CK_OBJECT_HANDLE find(const hsm::KeyId& id,
+                          std::optional<CK_OBJECT_CLASS> object_class = {}) const {
+        const auto found = find_all(id, object_class);
+        if (found.size() != 1) throw std::runtime_error("no such key");
+        return found.front();
+    }
+    std::size_t count(const hsm::KeyId& id) const { return find_all(id, {}).size(); }
+
+    base::Bytes read(CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type) const {
+        base::Bytes value(1024);
+        CK_ATTRIBUTE attribute{type, value.data(), value.size()};
+        require(functions_->C_GetAttributeValue(session_, object, &attribute, 1));
+        value.resize(attribute.ulValueLen);
+        return value;
+    }
+
+    void import_hmac_key(const hsm::KeyId& id, base::Bytes value) const {
+        import(id, CKO_SECRET_KEY, CKK_GENERIC_SECRET,
+               {{CKA_VALUE, value.data(), value.size()},
+                { CKA_SIGN,
+                  yes(),
+                  1 }});
+    }
+    void import_p256_public_key(const hsm::KeyId& id, base::Bytes point) const {
+        base::Bytes curve{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
+        import(id, CKO_PUBLIC_KEY, CKK_EC,
+               {{CKA_EC_PARAMS, curve.data(), curve.size()},
+                {CKA_EC_POINT, point.data(), point.size()},
+                { CKA_VERIFY,
+                  yes(),
+                  1 }});
     }
 
     void destroy(CK_OBJECT_HANDLE object) const {
         require(functions_->C_DestroyObject(session_, object));
     }
 
-    CK_RV read_value(CK_OBJECT_HANDLE object) const {
-        base::Bytes value(64);
-        CK_ATTRIBUTE attribute{CKA_VALUE, value.data(), value.size()};
+    CK_RV read_value(CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type = CKA_VALUE) const {
+        base::Bytes value(1024);
+        CK_ATTRIBUTE attribute{type, value.data(), value.size()};
         return functions_->C_GetAttributeValue(session_, object, &attribute, 1);
     }
 
@@ -114,6 +137,37 @@ public:
     }
 
 private:
+    static CK_BBOOL* yes() {
+        static CK_BBOOL value = CK_TRUE;
+        return &value;
+    }
+
+    std::vector<CK_OBJECT_HANDLE> find_all(const hsm::KeyId& id,
+                                           std::optional<CK_OBJECT_CLASS> object_class) const {
+        base::Bytes bytes = base::to_bytes(id.bytes());
+        std::vector<CK_ATTRIBUTE> wanted{{CKA_ID, bytes.data(), bytes.size()}};
+        if (object_class) wanted.push_back({CKA_CLASS, &*object_class, sizeof(CK_OBJECT_CLASS)});
+        require(functions_->C_FindObjectsInit(session_, wanted.data(), wanted.size()));
+        std::vector<CK_OBJECT_HANDLE> found(8);
+        CK_ULONG count = 0;
+        require(functions_->C_FindObjects(session_, found.data(), found.size(), &count));
+        require(functions_->C_FindObjectsFinal(session_));
+        found.resize(count);
+        return found;
+    }
+
+    void import(const hsm::KeyId& id, CK_OBJECT_CLASS object_class, CK_KEY_TYPE type,
+                std::vector<CK_ATTRIBUTE> attributes) const {
+        base::Bytes name = base::to_bytes(id.bytes());
+        attributes.push_back({CKA_CLASS, &object_class, sizeof object_class});
+        attributes.push_back({CKA_KEY_TYPE, &type, sizeof type});
+        attributes.push_back({CKA_ID, name.data(), name.size()});
+        attributes.push_back({CKA_TOKEN, yes(), 1});
+        CK_OBJECT_HANDLE object = 0;
+        require(
+            functions_->C_CreateObject(session_, attributes.data(), attributes.size(), &object));
+    }
+
     static void require(CK_RV code) {
         if (code != CKR_OK) throw std::runtime_error("PKCS#11 call gave " + std::to_string(code));
     }

@@ -13,6 +13,7 @@ namespace tests {
 namespace {
 
 using hsm::KeyId;
+using hsm::KeyKind;
 using hsm::KeyProfile;
 
 class Readback : public testing::Test {
@@ -56,9 +57,9 @@ TEST_F(Readback, AKeyWhoseProofFailedCanBeProvenLater) {
     EXPECT_ERROR(not_found, token->make_durable(KeyId::random()));
 }
 
-TEST_F(Readback, AnyOtherAnswerThanThePlaintextIsARefusal) {
-    for (const std::string_view answer : {"", "not json", R"({"plaintext":"AAAA"})",
-                                          R"({"error":"no"})", R"({"plaintext":1})", R"({})"}) {
+TEST_F(Readback, AnyOtherAnswerThanTheKeysOwnIsARefusal) {
+    for (const std::string_view answer : {"", "not json", R"({"output":"AAAA"})",
+                                          R"({"error":"no"})", R"({"output":1})", R"({})"}) {
         use_script("#!/bin/sh\n/bin/cat >/dev/null\nprintf '%s' '" + std::string(answer) + "'\n");
         auto token = open();
         EXPECT_ERROR(unavailable, token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
@@ -67,7 +68,7 @@ TEST_F(Readback, AnyOtherAnswerThanThePlaintextIsARefusal) {
 
 TEST_F(Readback, AProgramThatHangsIsKilledAfterItsTime) {
     use_script("#!/bin/sh\nexec /bin/sleep 600\n");
-    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}};
+    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}, {}, {}};
     const auto start = std::chrono::steady_clock::now();
     EXPECT_ERROR(unavailable,
                  hsm::read_back(config_, token_.pin(), question, std::chrono::milliseconds(200)));
@@ -77,7 +78,7 @@ TEST_F(Readback, AProgramThatHangsIsKilledAfterItsTime) {
 TEST_F(Readback, TheProgramGetsNoArgumentAndNoEnvironment) {
     use_script("#!/bin/sh\n/bin/cat >/dev/null\n{ echo \"$#\"; /usr/bin/env; } > '" +
                (script_ / "seen").string() + "'\n");
-    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}};
+    const hsm::ReadbackQuestion question{KeyId::random(), {}, {}, {}, {}};
     EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), question));
     std::set<std::string> names;
     std::ifstream seen(script_ / "seen");
@@ -90,8 +91,8 @@ TEST_F(Readback, TheProgramGetsNoArgumentAndNoEnvironment) {
 }
 
 TEST_F(Readback, ASecondProcessDoesNotFindAKeyThatIsNotThere) {
-    hsm::ReadbackQuestion question{KeyId::random(), {}, base::as_bytes("x")};
-    question.encrypted.ciphertext = base::Bytes(17);
+    const hsm::ReadbackQuestion question{
+        KeyId::random(), KeyKind::aes_256, {}, base::Bytes(17), base::Bytes(1)};
     try {
         hsm::read_back(config_, token_.pin(), question);
         ADD_FAILURE();

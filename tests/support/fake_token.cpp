@@ -1,9 +1,15 @@
 #include "tests/support/fake_token.h"
 
 #include <botan/aead.h>
+#include <botan/auto_rng.h>
+#include <botan/mac.h>
+#include <botan/pk_algs.h>
+#include <botan/pk_keys.h>
+#include <botan/pubkey.h>
 
 #include "base/error.h"
 #include "base/random.h"
+#include "hsm/public_key.h"
 
 namespace tests {
 namespace {
@@ -24,21 +30,55 @@ Botan::secure_vector<std::uint8_t> run_gcm(Botan::Cipher_Dir direction, base::By
     return text;
 }
 
-hsm::KeyAttributes attributes_of(std::string_view label, hsm::KeyProfile profile) {
+// How Botan makes and uses each pair.
+struct Scheme {
+    hsm::KeyKind kind;
+    std::string algorithm, parameters, padding, key_type, mechanism;
+};
+
+const Scheme& scheme_of(hsm::KeyKind kind) {
+    using hsm::KeyKind;
+    static const std::vector<Scheme> schemes{
+        {KeyKind::ecdsa_p256, "ECDSA", "secp256r1", "EMSA1(SHA-256)", "EC", "CKM_EC_KEY_PAIR_GEN"},
+        {KeyKind::ecdsa_p384, "ECDSA", "secp384r1", "EMSA1(SHA-384)", "EC", "CKM_EC_KEY_PAIR_GEN"},
+        {KeyKind::ed25519, "Ed25519", "", "Pure", "EC_EDWARDS", "CKM_EC_EDWARDS_KEY_PAIR_GEN"},
+        {KeyKind::rsa_pss_3072, "RSA", "3072", "EMSA4(SHA-256,MGF1,32)", "RSA",
+         "CKM_RSA_PKCS_KEY_PAIR_GEN"},
+        {KeyKind::rsa_pss_4096, "RSA", "4096", "EMSA4(SHA-256,MGF1,32)", "RSA",
+         "CKM_RSA_PKCS_KEY_PAIR_GEN"}};
+    for (const Scheme& each : schemes)
+        if (each.kind == kind) return each;
+    throw base::Error(base::ErrorCode::internal, "no pair of that kind");
+}
+
+hsm::KeyAttributes attributes_of(std::string_view label, hsm::KeyKind kind,
+                                 hsm::KeyProfile profile) {
     hsm::KeyAttributes attributes;
     attributes.label = label;
+    attributes.kind = kind;
     attributes.token = attributes.private_object = attributes.sensitive = true;
     attributes.extractable = profile == hsm::KeyProfile::restorable;
     attributes.always_sensitive = attributes.local = true;
     attributes.never_extractable = profile == hsm::KeyProfile::sealed;
-    attributes.encrypt = attributes.decrypt = true;
+    attributes.encrypt = attributes.decrypt = kind == hsm::KeyKind::aes_256;
+    attributes.sign = kind != hsm::KeyKind::aes_256;
+    attributes.verify = kind == hsm::KeyKind::hmac_sha_256;
     attributes.wrap = attributes.unwrap = attributes.derive = false;
-    attributes.sign = attributes.verify = false;
     attributes.modifiable = attributes.copyable = false;
     attributes.wrap_with_trusted = profile == hsm::KeyProfile::restorable;
-    attributes.value_bytes = hsm::aes_key_bytes;
-    attributes.key_type = "AES";
-    attributes.mechanism = "CKM_AES_KEY_GEN";
+    if (hsm::is_pair(kind)) {
+        attributes.key_type = scheme_of(kind).key_type;
+        attributes.mechanism = scheme_of(kind).mechanism;
+        hsm::PublicHalf half;
+        half.token = half.private_object = half.local = half.verify = true;
+        half.verify_recover = half.encrypt = half.wrap = half.derive = half.modifiable = false;
+        attributes.public_half = half;
+    } else {
+        const bool is_aes = kind == hsm::KeyKind::aes_256;
+        attributes.value_bytes = hsm::aes_key_bytes;
+        attributes.key_type = is_aes ? "AES" : "GENERIC_SECRET";
+        attributes.mechanism = is_aes ? "CKM_AES_KEY_GEN" : "CKM_GENERIC_SECRET_KEY_GEN";
+    }
     return attributes;
 }
 
@@ -57,18 +97,50 @@ const FakeToken::Entry& FakeToken::require(const hsm::KeyId& id) const {
     return found->second;
 }
 
+const FakeToken::Entry& FakeToken::require(const hsm::KeyId& id, hsm::KeyKind kind) const {
+    const Entry& entry = require(id);
+    if (entry.attributes.kind != kind)
+        throw base::Error(base::ErrorCode::internal, "the key is of another kind");
+    return entry;
+}
+
 hsm::TokenInfo FakeToken::info() const { return {"fake", "0", "tests", "fake", "none", false}; }
 
-hsm::KeyAttributes FakeToken::generate_aes_key(const hsm::KeyId& id, std::string_view label,
-                                               hsm::KeyProfile profile) {
+FakeToken::Entry FakeToken::make_entry(std::string_view label, hsm::KeyKind kind,
+                                       hsm::KeyProfile profile) {
+    Entry entry;
+    entry.attributes = attributes_of(label, kind, profile);
+    if (hsm::is_pair(kind)) {
+        Botan::AutoSeeded_RNG rng;
+        entry.pair =
+            Botan::create_private_key(scheme_of(kind).algorithm, rng, scheme_of(kind).parameters);
+    } else {
+        entry.key = base::random_secret(hsm::aes_key_bytes);
+    }
+    return entry;
+}
+
+std::set<hsm::KeyKind> FakeToken::supported_kinds() {
+    require_answer();
+    return {hsm::all_key_kinds.begin(), hsm::all_key_kinds.end()};
+}
+
+hsm::KeyAttributes FakeToken::generate_key(const hsm::KeyId& id, std::string_view label,
+                                           hsm::KeyKind kind, hsm::KeyProfile profile) {
     require_answer();
     if (fails_to_generate) throw base::Error(base::ErrorCode::unavailable, "no key was made");
     if (keys_.count(id) != 0) throw base::Error(base::ErrorCode::already_exists, "key is there");
-    const auto attributes = attributes_of(label, profile);
-    keys_[id] = {base::random_secret(hsm::aes_key_bytes), attributes};
+    if (kind != hsm::KeyKind::aes_256 && profile != hsm::KeyProfile::sealed)
+        throw base::Error(base::ErrorCode::invalid_argument, "such a key must be sealed");
+    keys_[id] = make_entry(label, kind, profile);
     if (dies_after_generate) throw base::Error(base::ErrorCode::unavailable, "the answer is lost");
     make_durable(id);
-    return attributes;
+    return keys_[id].attributes;
+}
+
+void FakeToken::replace_key(const hsm::KeyId& id) {
+    const hsm::KeyAttributes was = require(id).attributes;
+    keys_[id] = make_entry(was.label, was.kind.value(), hsm::KeyProfile::sealed);
 }
 
 void FakeToken::make_durable(const hsm::KeyId& id) {
@@ -79,7 +151,8 @@ void FakeToken::make_durable(const hsm::KeyId& id) {
 }
 
 void FakeToken::set_key(const hsm::KeyId& id, base::ByteView bytes) {
-    keys_[id] = {base::SecretBytes(bytes), attributes_of("set", hsm::KeyProfile::sealed)};
+    keys_[id] = {base::SecretBytes(bytes), nullptr,
+                 attributes_of("set", hsm::KeyKind::aes_256, hsm::KeyProfile::sealed)};
 }
 
 base::SecretBytes FakeToken::key_bytes(const hsm::KeyId& id) const {
@@ -160,6 +233,45 @@ std::vector<std::optional<base::SecretBytes>> FakeToken::decrypt_many(
     }
     decrypt_calls = calls;
     return results;
+}
+
+base::Bytes FakeToken::public_key(const hsm::KeyId& id) {
+    const Entry& entry = require(id);
+    if (!entry.pair) throw base::Error(base::ErrorCode::internal, "the key has no public half");
+    return entry.pair->subject_public_key();
+}
+
+base::Bytes FakeToken::sign(const hsm::KeyId& id, hsm::KeyKind kind, base::ByteView message) {
+    const Entry& entry = require(id, kind);
+    const bool is_ecdsa = scheme_of(kind).algorithm == "ECDSA";
+    Botan::AutoSeeded_RNG rng;
+    Botan::PK_Signer signer(
+        *entry.pair, rng, scheme_of(kind).padding,
+        is_ecdsa ? Botan::Signature_Format::DER_SEQUENCE : Botan::Signature_Format::IEEE_1363);
+    base::Bytes signature = signer.sign_message(message.data(), message.size(), rng);
+    if (flips_a_bit) signature.back() ^= 1U;
+    return signature;
+}
+
+bool FakeToken::verify(const hsm::KeyId& id, hsm::KeyKind kind, base::ByteView message,
+                       base::ByteView signature) {
+    require(id, kind);
+    return hsm::verify_signature(kind, public_key(id), message, signature);
+}
+
+base::Bytes FakeToken::mac(const hsm::KeyId& id, base::ByteView message) {
+    const Entry& entry = require(id, hsm::KeyKind::hmac_sha_256);
+    const auto hmac = Botan::MessageAuthenticationCode::create_or_throw("HMAC(SHA-256)");
+    hmac->set_key(entry.key.expose().data(), entry.key.size());
+    hmac->update(message.data(), message.size());
+    base::Bytes tag(hmac->output_length());
+    hmac->final(tag.data());
+    if (flips_a_bit) tag.back() ^= 1U;
+    return tag;
+}
+
+bool FakeToken::verify_mac(const hsm::KeyId& id, base::ByteView message, base::ByteView mac) {
+    return base::equal_constant_time(this->mac(id, message), mac);
 }
 
 void FakeToken::random(std::span<std::uint8_t> out) {
