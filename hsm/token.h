@@ -83,8 +83,7 @@ struct KeyAttributes {
 // is true"; empty when it is as it must be. An attribute that must be known and isn't is wrong. It
 // is the one place that says what makes a key good; thread-safe.
 std::vector<std::string> differences_from_profile(const KeyAttributes& attributes,
-                                                  KeyProfile profile,
-                                                  KeyKind kind = KeyKind::aes_256);
+                                                  KeyProfile profile, KeyKind kind);
 
 struct Encrypted {
     Iv iv{};

@@ -1,12 +1,37 @@
 #include "kms/known_answer.h"
 
 #include "base/error.h"
+#include "hsm/public_key.h"
 
 namespace kms {
 namespace {
 
 constexpr std::string_view plaintext = "strongroom master key known answer";
 constexpr std::string_view aad_prefix = "strongroom known answer 1";
+
+// What is signed or gets a MAC: there is no AAD then.
+base::Bytes question(const base::Bytes& aad) {
+    base::Bytes text = aad;
+    text.insert(text.end(), plaintext.begin(), plaintext.end());
+    return text;
+}
+
+bool fits(hsm::Token& token, const Key& key, const KeyVersion& version) {
+    const base::Bytes aad = known_answer_aad(key.id, version.version);
+    const base::Bytes& answer = version.known_answer.ciphertext;
+    switch (key.use()) {
+        case KeyUse::encrypt:
+            return token.decrypt(version.token_key_id, version.known_answer.iv, aad, answer)
+                .equals(known_plaintext());
+        case KeyUse::mac:
+            return token.verify_mac(version.token_key_id, question(aad), answer);
+        case KeyUse::sign:
+            break;
+    }
+    const base::Bytes text = question(aad);
+    return hsm::verify_signature(key.kind, answer, text,
+                                 token.sign(version.token_key_id, key.kind, text));
+}
 
 }  // namespace
 
@@ -35,23 +60,35 @@ base::Bytes known_answer_aad(const base::Uuid& key_id, std::uint32_t version) {
     return aad;
 }
 
-hsm::Encrypted make_known_answer(hsm::Token& token, const base::Uuid& key_id,
-                                 const KeyVersion& version) {
-    return token.encrypt(version.token_key_id, known_answer_aad(key_id, version.version),
-                         known_plaintext());
+hsm::Encrypted make_known_answer(hsm::Token& token, const Key& key, const KeyVersion& version) {
+    const base::Bytes aad = known_answer_aad(key.id, version.version);
+    switch (key.use()) {
+        case KeyUse::encrypt:
+            return token.encrypt(version.token_key_id, aad, known_plaintext());
+        case KeyUse::mac:
+            return {{}, token.mac(version.token_key_id, question(aad))};
+        case KeyUse::sign:
+            break;
+    }
+    return {{}, token.public_key(version.token_key_id)};
 }
 
-KeyProof prove_key(hsm::Token& token, const base::Uuid& key_id, const KeyVersion& version) {
+KeyProof prove_key(hsm::Token& token, const Key& key, const KeyVersion& version) {
     try {
-        const base::SecretBytes opened = token.decrypt(
-            version.token_key_id, version.known_answer.iv,
-            known_answer_aad(key_id, version.version), version.known_answer.ciphertext);
-        return opened.equals(known_plaintext()) ? KeyProof::proven : KeyProof::different;
+        return fits(token, key, version) ? KeyProof::proven : KeyProof::different;
     } catch (const base::Error& error) {
         if (error.code() == base::ErrorCode::not_found) return KeyProof::missing;
-        if (error.code() == base::ErrorCode::integrity_failure) return KeyProof::different;
+        // internal: a key of another kind, or a pair whose halves don't fit to each other.
+        if (error.code() == base::ErrorCode::integrity_failure ||
+            error.code() == base::ErrorCode::internal) {
+            return KeyProof::different;
+        }
         throw;
     }
+}
+
+base::ByteView public_key_of(const KeyVersion& version) noexcept {
+    return version.known_answer.ciphertext;
 }
 
 }  // namespace kms

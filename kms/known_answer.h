@@ -1,6 +1,8 @@
-// Proof that a key in the token is the key it was: a small ciphertext made under it at creation,
-// opened again whenever the key's identity matters. A CKA_ID is only a name; a restored or swapped
-// token can have another key under it.
+// Proof that a key in the token is the key it was. A CKA_ID is only a name; a restored or swapped
+// token can have another key under it. So at creation each version leaves something in the
+// catalogue that only that key fits to, asked for again whenever the key's identity matters: of an
+// AES key a small ciphertext, of an HMAC key a MAC, of a pair its public key, under which it must
+// sign.
 #pragma once
 
 #include "hsm/token.h"
@@ -15,17 +17,21 @@ enum class KeyProof {
 };
 std::string_view to_string(KeyProof proof) noexcept;
 
-// What the known answer opens to, and what it is bound to. The AAD can't be mistaken for that of a
+// What the known answer is of, and what it is bound to. The AAD can't be mistaken for that of a
 // wrapped data key, since it starts with other bytes.
 base::ByteView known_plaintext() noexcept;
 base::Bytes known_answer_aad(const base::Uuid& key_id, std::uint32_t version);
 
-// One encryption under the version's token key: the caller has counted it. Throws what
-// hsm::Token::encrypt throws.
-hsm::Encrypted make_known_answer(hsm::Token& token, const base::Uuid& key_id,
-                                 const KeyVersion& version);
+// What KeyVersion::known_answer keeps: IV and ciphertext of an AES key; else `ciphertext` is the
+// MAC or the public key (SubjectPublicKeyInfo), and the IV zero. One encryption under an AES
+// version: the caller has counted it. Throws what hsm::Token throws.
+hsm::Encrypted make_known_answer(hsm::Token& token, const Key& key, const KeyVersion& version);
 
 // Throws unavailable or failed_precondition when the token can't tell.
-KeyProof prove_key(hsm::Token& token, const base::Uuid& key_id, const KeyVersion& version);
+KeyProof prove_key(hsm::Token& token, const Key& key, const KeyVersion& version);
+
+// The public key of a version of a pair, SubjectPublicKeyInfo, as the catalogue keeps it; empty
+// while the version is pending.
+base::ByteView public_key_of(const KeyVersion& version) noexcept;
 
 }  // namespace kms

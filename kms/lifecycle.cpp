@@ -55,8 +55,8 @@ KeyDescription KeyLifecycle::create(const server::Grant& grant, const NewKey& wa
     const hsm::KeyAttributes attributes = token_.generate_aes_key(
         version.token_key_id, "strongroom/" + key.id.to_string() + "/1", key.profile);
     usage_.take(key.id, version.version, 1);
-    version.known_answer = make_known_answer(token_, key.id, version);
-    if (prove_key(token_, key.id, version) != KeyProof::proven) {
+    version.known_answer = make_known_answer(token_, key, version);
+    if (prove_key(token_, key, version) != KeyProof::proven) {
         throw Error(ErrorCode::unavailable, "the new key did not prove itself and is not used",
                     "key " + key.id.to_string());
     }

@@ -45,7 +45,7 @@ struct Reconciler {
         const KeyVersion& version = key.primary();
         const auto attributes = token.find_key(version.token_key_id);
         if (!attributes) return abandon(key);
-        const auto wrong = hsm::differences_from_profile(*attributes, key.profile);
+        const auto wrong = hsm::differences_from_profile(*attributes, key.profile, key.kind);
         if (!wrong.empty()) {
             std::string list;
             for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
@@ -57,7 +57,7 @@ struct Reconciler {
             return leave_pending(key, error.what());
         }
         usage.take(key.id, version.version, 1);
-        enable(key, make_known_answer(token, key.id, version));
+        enable(key, make_known_answer(token, key, version));
         ++result.finished;
         log.info("finished a key creation that was cut short", {{"key_id", key.id.to_string()}});
     }
@@ -67,7 +67,7 @@ struct Reconciler {
             if (version.state == KeyState::pending || version.state == KeyState::destroyed) {
                 continue;
             }
-            const KeyProof proof = prove_key(token, key.id, version);
+            const KeyProof proof = prove_key(token, key, version);
             if (proof == KeyProof::proven) continue;
             result.unproven.push_back({key.id, version.version});
             log.error(proof == KeyProof::missing

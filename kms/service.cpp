@@ -106,14 +106,14 @@ void KeyService::verify_fresh(const KeyPointer& key, const base::Bytes& aad,
     }
 }
 
-Error KeyService::explain_failure(const base::Uuid& key_id, const KeyVersion& version) {
-    const KeyProof proof = prove_key(token_, key_id, version);
+Error KeyService::explain_failure(const Key& key, const KeyVersion& version) {
+    const KeyProof proof = prove_key(token_, key, version);
     if (proof == KeyProof::proven) return base::decryption_failed();
     log_.error("a master key can't be used",
-               {{"key_id", key_id.to_string()},
+               {{"key_id", key.id.to_string()},
                 {"key_version", static_cast<std::int64_t>(version.version)},
                 {"proof", std::string(to_string(proof))}});
-    return key_not_at_hand(key_id, to_string(proof));
+    return key_not_at_hand(key.id, to_string(proof));
 }
 
 base::SecretBytes KeyService::unwrap(const UnwrapJob& job) {
@@ -130,7 +130,7 @@ base::SecretBytes KeyService::unwrap(const UnwrapJob& job) {
             throw;
         }
     }
-    throw explain_failure(key->id, *version);
+    throw explain_failure(*key, *version);
 }
 
 std::vector<UnwrapAnswer> KeyService::unwrap_many(std::span<const UnwrapJob> jobs) {
@@ -174,8 +174,7 @@ std::vector<UnwrapAnswer> KeyService::unwrap_many(std::span<const UnwrapJob> job
         const hsm::KeyId& token_key = place.version->token_key_id;
         auto reason = reasons.find(token_key);
         if (reason == reasons.end()) {
-            reason =
-                reasons.emplace(token_key, explain_failure(place.key->id, *place.version)).first;
+            reason = reasons.emplace(token_key, explain_failure(*place.key, *place.version)).first;
         }
         answers[place.job] = reason->second;
     }
@@ -189,7 +188,7 @@ void KeyService::check_token() {
     const auto is_fine = [&](const VersionName& name) {
         const KeyPointer key = snapshot->find(name.key_id);
         const KeyVersion* version = key == nullptr ? nullptr : key->find_version(name.version);
-        return version == nullptr || prove_key(token_, name.key_id, *version) == KeyProof::proven;
+        return version == nullptr || prove_key(token_, *key, *version) == KeyProof::proven;
     };
     unproven_.erase(std::remove_if(unproven_.begin(), unproven_.end(), is_fine), unproven_.end());
     if (unproven_.empty()) return;

@@ -82,7 +82,7 @@ private:
                       std::span<const hsm::Encrypted> wrapped);
     // Why a data key did not open: integrity_failure, or unavailable when the master key is to
     // blame.
-    base::Error explain_failure(const base::Uuid& key_id, const KeyVersion& version);
+    base::Error explain_failure(const Key& key, const KeyVersion& version);
 
     Catalogue& catalogue_;
     hsm::Token& token_;

@@ -42,8 +42,9 @@ TEST_F(SoftHsmServiceTest, TheTokenSaysThatAMasterKeyCantLeaveIt) {
         rig.grant(operation, kms::describe_key, key->id.to_string()), key->id);
     ASSERT_EQ(description.attributes.size(), 1U);
     ASSERT_TRUE(description.attributes[0]);
-    EXPECT_TRUE(
-        hsm::differences_from_profile(*description.attributes[0], hsm::KeyProfile::sealed).empty());
+    EXPECT_TRUE(hsm::differences_from_profile(*description.attributes[0], hsm::KeyProfile::sealed,
+                                              hsm::KeyKind::aes_256)
+                    .empty());
     EXPECT_EQ(description.attributes[0]->never_extractable, true);
 }
 
