@@ -99,6 +99,12 @@ struct Key {
     KeyUse use() const noexcept { return use_of(kind); }
 };
 
+// One version of one key.
+struct VersionName {
+    base::Uuid key_id;
+    std::uint32_t version = 0;
+};
+
 // Keys are shared between snapshots and never changed in place.
 using KeyPointer = std::shared_ptr<const Key>;
 

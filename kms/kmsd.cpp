@@ -56,10 +56,10 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     config.pin = base::SecretBytes();
 
     kms::UsageCounter usage(store);
-    const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, log);
+    const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, clock, log);
     kms::Catalogue catalogue(reconciled.keys);
     kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);
-    kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock);
+    kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
     kms::Api api({service, lifecycle, catalogue, authorizer, store, audit, metrics});
     const server::RouteTable routes(api.routes());
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);

@@ -4,6 +4,8 @@
 
 #include "base/error.h"
 #include "kms/known_answer.h"
+#include "kms/making_lock.h"
+#include "kms/settle.h"
 
 namespace kms {
 namespace {
@@ -11,62 +13,28 @@ namespace {
 struct Reconciler {
     Store& store;
     hsm::Token& token;
-    UsageCounter& usage;
     base::Log& log;
+    Settler settler;
     Reconciled result;
 
-    void abandon(const Key& key) {
-        store.abandon_key(key.id);
-        ++result.abandoned;
-        log.warning("a key creation that was never finished is marked destroyed",
-                    {{"key_id", key.id.to_string()}});
+    void count(Settled settled) {
+        if (settled == Settled::finished) ++result.finished;
+        if (settled == Settled::abandoned) ++result.abandoned;
     }
 
-    // Enabled with the alias it asked for, or without when another key has that.
-    void enable(const Key& key, const hsm::Encrypted& known_answer) {
-        try {
-            store.enable_key(key.id, known_answer, key.wanted_alias);
-        } catch (const base::Error& error) {
-            if (error.code() != base::ErrorCode::already_exists) throw;
-            store.enable_key(key.id, known_answer, "");
-            log.warning("a finished key gets no alias, since another key has it",
-                        {{"key_id", key.id.to_string()}, {"alias", key.wanted_alias}});
+    void settle(const Key& key) {
+        if (key.state == KeyState::pending) return count(settler.settle_key(key));
+        for (const auto& version : key.versions) {
+            if (version.state == KeyState::pending && !key.destruction_begun) {
+                count(settler.settle_version(key, version));
+            }
         }
-    }
-
-    void leave_pending(const Key& key, const std::string& why) {
-        log.error("a pending key is in the token but can't be put in service; it stays pending",
-                  {{"key_id", key.id.to_string()},
-                   {"token_key_id", key.primary().token_key_id.to_string()},
-                   {"why", why}});
-    }
-
-    void settle_pending(const Key& key) {
-        const KeyVersion& version = key.primary();
-        const auto attributes = token.find_key(version.token_key_id);
-        if (!attributes) return abandon(key);
-        const auto wrong = hsm::differences_from_profile(*attributes, key.profile, key.kind);
-        if (!wrong.empty()) {
-            std::string list;
-            for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
-            return leave_pending(key, "it is not as ordered: " + list);
-        }
-        try {
-            token.make_durable(version.token_key_id);
-        } catch (const base::Error& error) {
-            return leave_pending(key, error.what());
-        }
-        usage.take(key.id, version.version, 1);
-        enable(key, make_known_answer(token, key, version));
-        ++result.finished;
-        log.info("finished a key creation that was cut short", {{"key_id", key.id.to_string()}});
     }
 
     void prove_versions(const Key& key) {
+        if (key.destruction_begun) return;
         for (const auto& version : key.versions) {
-            if (version.state == KeyState::pending || version.state == KeyState::destroyed) {
-                continue;
-            }
+            if (version.state != KeyState::enabled) continue;
             const KeyProof proof = prove_key(token, key, version);
             if (proof == KeyProof::proven) continue;
             result.unproven.push_back({key.id, version.version});
@@ -100,11 +68,14 @@ struct Reconciler {
 
 }  // namespace
 
-Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, base::Log& log) {
-    Reconciler work{store, token, usage, log, {}};
-    for (const auto& key : store.load()) {
-        if (key.state == KeyState::pending) work.settle_pending(key);
+Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
+                     base::Log& log) {
+    Reconciler work{store, token, log, {store, token, usage, clock, log}, {}};
+    {
+        const MakingLock lock(store, clock, base::Uuid::random().to_string());
+        for (const auto& key : store.load()) work.settle(key);
     }
+    work.result.change_count = store.change_count();
     work.result.keys = store.load();
     for (const auto& key : work.result.keys) work.prove_versions(key);
     work.count_unknown_objects();

@@ -1,228 +1,214 @@
 #include "kms/sqlite_store.h"
 
 #include <algorithm>
-#include <array>
 
-#include "base/encoding.h"
 #include "base/error.h"
-#include "base/json.h"
+#include "kms/sqlite_store_rows.h"
 
 namespace kms {
 namespace {
 
-constexpr std::array migrations = {server::Migration{1, R"sql(
-CREATE TABLE keys (
-  id TEXT PRIMARY KEY,
-  state TEXT NOT NULL,
-  profile TEXT NOT NULL,
-  description TEXT NOT NULL,
-  tags TEXT NOT NULL,
-  wanted_alias TEXT NOT NULL,
-  primary_version INTEGER NOT NULL,
-  created_at BIGINT NOT NULL
-);
-CREATE TABLE key_versions (
-  key_id TEXT NOT NULL REFERENCES keys(id),
-  version INTEGER NOT NULL,
-  state TEXT NOT NULL,
-  token_key_id TEXT NOT NULL UNIQUE,
-  created_at BIGINT NOT NULL,
-  wraps_reserved BIGINT NOT NULL,
-  known_answer TEXT NOT NULL,
-  PRIMARY KEY (key_id, version)
-);
-CREATE TABLE aliases (
-  name TEXT PRIMARY KEY,
-  key_id TEXT NOT NULL REFERENCES keys(id)
-)
-)sql"}};
-
-[[noreturn]] void refuse_row(const std::string& key_id, const std::string& column) {
-    throw base::Error(base::ErrorCode::failed_precondition,
-                      "the key store holds a record that this program can't read",
-                      "key " + key_id + ", column " + column);
+// Each change has a number of its own; the newest is the store's change count.
+long long next_change(soci::session& sql) {
+    long long number = 0;
+    sql << "UPDATE change_counter SET value = value + 1 WHERE one = 1";
+    sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(number);
+    return number;
 }
 
-std::string to_text(const std::map<std::string, std::string>& tags) {
-    base::JsonWriter writer;
-    writer.begin_object();
-    for (const auto& [name, value] : tags) writer.field(name, value);
-    writer.end_object();
-    return std::string(writer.text());
+// Notes that a caller can see something new in the key.
+void revise(soci::session& sql, const std::string& key_id, long long number) {
+    sql << "UPDATE keys SET revision = revision + 1, change = :change WHERE id = :id",
+        soci::use(number, "change"), soci::use(key_id, "id");
 }
 
-std::map<std::string, std::string> parse_tags(const std::string& text) {
-    const base::JsonValue value = base::parse_json(text);
-    std::map<std::string, std::string> tags;
-    if (value.object() == nullptr) return tags;
-    for (const auto& member : *value.object()) {
-        if (member.value.string() != nullptr) {
-            tags.emplace(std::string(member.name), std::string(*member.value.string()));
-        }
-    }
-    return tags;
+// Notes that the key's counters moved.
+void touch(soci::session& sql, const std::string& key_id, long long number) {
+    sql << "UPDATE keys SET change = :change WHERE id = :id", soci::use(number, "change"),
+        soci::use(key_id, "id");
 }
 
-// IV and ciphertext in one base64 text; empty while there is none.
-std::string to_text(const hsm::Encrypted& known_answer) {
-    if (known_answer.ciphertext.empty()) return {};
-    base::Bytes bytes(known_answer.iv.begin(), known_answer.iv.end());
-    bytes.insert(bytes.end(), known_answer.ciphertext.begin(), known_answer.ciphertext.end());
-    return base::to_base64(bytes);
+void mark_applied(soci::session& sql, const std::string& request) {
+    if (request.empty()) return;
+    sql << "UPDATE requests SET applied = 1 WHERE id = :id", soci::use(request, "id");
 }
 
-hsm::Encrypted parse_known_answer(const std::string& text, const std::string& key_id) {
-    hsm::Encrypted answer;
-    if (text.empty()) return answer;
-    const auto bytes = base::parse_base64(text);
-    if (!bytes || bytes->size() <= hsm::iv_bytes) refuse_row(key_id, "known_answer");
-    std::copy_n(bytes->begin(), hsm::iv_bytes, answer.iv.begin());
-    answer.ciphertext.assign(bytes->begin() + hsm::iv_bytes, bytes->end());
-    return answer;
-}
-
-base::Uuid parse_id(const std::string& text, const std::string& column) {
-    const auto id = base::Uuid::parse(text);
-    if (!id) refuse_row(text, column);
-    return *id;
-}
-
-KeyState parse_state(const std::string& text, const std::string& key_id) {
-    const auto state = parse_key_state(text);
-    if (!state) refuse_row(key_id, "state");
-    return *state;
-}
-
-std::vector<Key> load_keys(soci::session& sql) {
-    std::vector<Key> keys;
-    std::string id, state, profile, description, tags, wanted_alias;
-    int primary_version = 0;
-    long long created_at = 0;
-    soci::statement rows =
-        (sql.prepare << "SELECT id, state, profile, description, tags, wanted_alias, "
-                        "primary_version, created_at FROM keys",
-         soci::into(id), soci::into(state), soci::into(profile), soci::into(description),
-         soci::into(tags), soci::into(wanted_alias), soci::into(primary_version),
-         soci::into(created_at));
-    rows.execute();
-    while (rows.fetch()) {
-        Key key;
-        key.id = parse_id(id, "id");
-        key.state = parse_state(state, id);
-        const auto parsed_profile = hsm::parse_key_profile(profile);
-        if (!parsed_profile) refuse_row(id, "profile");
-        key.profile = *parsed_profile;
-        key.description = description;
-        key.tags = parse_tags(tags);
-        key.wanted_alias = wanted_alias;
-        key.primary_version = static_cast<std::uint32_t>(primary_version);
-        key.created_at = base::from_milliseconds(created_at);
-        keys.push_back(std::move(key));
-    }
-    return keys;
-}
-
-void load_versions(soci::session& sql, std::map<base::Uuid, Key*>& keys) {
-    std::string key_id, state, token_key_id, known_answer;
-    int number = 0;
-    long long created_at = 0;
-    long long wraps_reserved = 0;
-    soci::statement rows =
-        (sql.prepare << "SELECT key_id, version, state, token_key_id, created_at, wraps_reserved, "
-                        "known_answer FROM key_versions ORDER BY key_id, version",
-         soci::into(key_id), soci::into(number), soci::into(state), soci::into(token_key_id),
-         soci::into(created_at), soci::into(wraps_reserved), soci::into(known_answer));
-    rows.execute();
-    while (rows.fetch()) {
-        const auto found = keys.find(parse_id(key_id, "key_id"));
-        if (found == keys.end()) refuse_row(key_id, "key_id");
-        auto& versions = found->second->versions;
-        if (static_cast<std::size_t>(number) != versions.size() + 1) refuse_row(key_id, "version");
-        KeyVersion version;
-        version.version = static_cast<std::uint32_t>(number);
-        version.state = parse_state(state, key_id);
-        version.token_key_id = parse_id(token_key_id, "token_key_id");
-        version.created_at = base::from_milliseconds(created_at);
-        version.wraps_reserved = static_cast<std::uint64_t>(wraps_reserved);
-        version.known_answer = parse_known_answer(known_answer, key_id);
-        versions.push_back(std::move(version));
-    }
-}
-
-void load_aliases(soci::session& sql, std::map<base::Uuid, Key*>& keys) {
-    std::string name, key_id;
-    soci::statement rows = (sql.prepare << "SELECT name, key_id FROM aliases ORDER BY name",
-                            soci::into(name), soci::into(key_id));
-    rows.execute();
-    while (rows.fetch()) {
-        const auto found = keys.find(parse_id(key_id, "key_id"));
-        if (found == keys.end()) refuse_row(key_id, "alias");
-        found->second->aliases.push_back(name);
-    }
+void require_one_row(soci::statement& update, const std::string& message, const std::string& key) {
+    if (update.get_affected_rows() != 1) base::refuse(message, "key " + key);
 }
 
 // Moves a pending key to `state`; the key's other columns stay.
-void leave_pending(soci::session& sql, const std::string& key_id, std::string_view state) {
-    const std::string word(state);
-    soci::statement update = (sql.prepare << "UPDATE keys SET state = :state, wanted_alias = '' "
-                                             "WHERE id = :id AND state = 'pending'",
-                              soci::use(word, "state"), soci::use(key_id, "id"));
+void leave_pending(soci::session& sql, const std::string& key_id, KeyState state,
+                   long long destroyed_at) {
+    const std::string word(to_string(state));
+    soci::statement update =
+        (sql.prepare << "UPDATE keys SET state = :state, wanted_alias = '', destroyed_at = :at "
+                        "WHERE id = :id AND state = 'pending'",
+         soci::use(word, "state"), soci::use(destroyed_at, "at"), soci::use(key_id, "id"));
     update.execute(true);
-    if (update.get_affected_rows() != 1) {
-        throw base::Error(base::ErrorCode::failed_precondition, "the key is not pending",
-                          "key " + key_id);
-    }
+    require_one_row(update, "the key is not pending", key_id);
+}
+
+// Moves a pending version to `state`; what it was ordered by is applied when it is enabled.
+void leave_pending(soci::session& sql, const std::string& key_id, int version, KeyState state,
+                   const std::string& known_answer, long long destroyed_at) {
+    const std::string word(to_string(state));
+    soci::statement update =
+        (sql.prepare << "UPDATE key_versions SET state = :state, known_answer = :answer, "
+                        "destroyed_at = :at "
+                        "WHERE key_id = :id AND version = :version AND state = 'pending'",
+         soci::use(word, "state"), soci::use(known_answer, "answer"), soci::use(destroyed_at, "at"),
+         soci::use(key_id, "id"), soci::use(version, "version"));
+    update.execute(true);
+    require_one_row(update, "the key version is not pending", key_id);
+    if (state != KeyState::enabled) return;
+    std::string request;
+    sql << "SELECT request FROM key_versions WHERE key_id = :id AND version = :version",
+        soci::into(request), soci::use(key_id, "id"), soci::use(version, "version");
+    mark_applied(sql, request);
+}
+
+void insert_pending_version(soci::session& sql, const std::string& key_id,
+                            const KeyVersion& version) {
+    const int number = static_cast<int>(version.version);
+    const std::string token_key_id = version.token_key_id.to_string();
+    const long long created_at = to_column(version.created_at);
+    sql << "INSERT INTO key_versions (key_id, version, state, token_key_id, created_at, "
+           "wraps_reserved, known_answer, request) "
+           "VALUES (:id, :version, 'pending', :token, :created, 0, '', :request)",
+        soci::use(key_id, "id"), soci::use(number, "version"), soci::use(token_key_id, "token"),
+        soci::use(created_at, "created"), soci::use(version.request, "request");
+}
+
+void require_key_row(soci::session& sql, const std::string& id) {
+    int found = 0;
+    sql << "SELECT COUNT(*) FROM keys WHERE id = :id", soci::into(found), soci::use(id, "id");
+    if (found == 0) throw base::Error(base::ErrorCode::not_found, "there is no such key");
+}
+
+// The key's row as `key` has it, if its revision is the stored one; else false.
+bool update_row(soci::session& sql, const Key& key, long long change) {
+    const std::string id = key.id.to_string();
+    const std::string state(to_string(key.state));
+    const std::string tags = tags_to_text(key.tags);
+    const std::string context_rule = context_rule_to_text(key.context_rule);
+    const int period = key.rotation_period_days.value_or(0);
+    const int begun = key.destruction_begun ? 1 : 0;
+    const long long rotation_at = to_column(key.next_rotation_at);
+    const long long deletion_at = to_column(key.deletion_at);
+    const long long compromised_at = to_column(key.compromised_at);
+    const long long destroyed_at = to_column(key.destroyed_at);
+    const auto revision = static_cast<long long>(key.revision);
+    soci::statement update =
+        (sql.prepare << "UPDATE keys SET state = :state, description = :description, tags = :tags, "
+                        "rotation_period_days = :period, next_rotation_at = :rotation, "
+                        "deletion_at = :deletion, compromised_at = :compromised, "
+                        "destroyed_at = :destroyed, destruction_begun = :begun, "
+                        "context_rule = :rule, revision = revision + 1, change = :change "
+                        "WHERE id = :id AND revision = :revision",
+         soci::use(state, "state"), soci::use(key.description, "description"),
+         soci::use(tags, "tags"), soci::use(period, "period"), soci::use(rotation_at, "rotation"),
+         soci::use(deletion_at, "deletion"), soci::use(compromised_at, "compromised"),
+         soci::use(destroyed_at, "destroyed"), soci::use(begun, "begun"),
+         soci::use(context_rule, "rule"), soci::use(change, "change"), soci::use(id, "id"),
+         soci::use(revision, "revision"));
+    update.execute(true);
+    if (update.get_affected_rows() == 1) return true;
+    require_key_row(sql, id);
+    return false;
+}
+
+// Who has the alias; empty when nobody has.
+std::string alias_holder(soci::session& sql, const std::string& alias) {
+    std::string holder;
+    sql << "SELECT key_id FROM aliases WHERE name = :name", soci::into(holder),
+        soci::use(alias, "name");
+    return sql.got_data() ? holder : std::string();
 }
 
 }  // namespace
 
-SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, migrations) {}
+SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, sqlite_migrations()) {
+    database_.write([&](soci::session& sql) {
+        sql << "DELETE FROM locks";
+        sql << "UPDATE requests SET node = ''";
+        long long count = 0;
+        sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(count);
+        change_count_ = static_cast<std::uint64_t>(count);
+    });
+}
+
+void SqliteStore::change(const std::function<void(soci::session&, long long)>& work) {
+    std::uint64_t number = 0;
+    database_.write([&](soci::session& sql) {
+        const long long next = next_change(sql);
+        number = static_cast<std::uint64_t>(next);
+        work(sql, next);
+    });
+    std::uint64_t seen = change_count_.load();
+    while (seen < number && !change_count_.compare_exchange_weak(seen, number)) {
+    }
+}
 
 std::vector<Key> SqliteStore::load() {
     std::vector<Key> keys;
-    database_.read([&](soci::session& sql) {
-        keys = load_keys(sql);
-        std::map<base::Uuid, Key*> by_id;
-        for (auto& key : keys) by_id.emplace(key.id, &key);
-        load_versions(sql, by_id);
-        load_aliases(sql, by_id);
-    });
-    for (const auto& key : keys) {
-        if (key.find_version(key.primary_version) == nullptr) {
-            refuse_row(key.id.to_string(), "primary_version");
-        }
-    }
+    database_.read([&](soci::session& sql) { keys = select_keys(sql, {}); });
     return keys;
+}
+
+std::optional<Key> SqliteStore::find(const base::Uuid& id) {
+    KeySelection selection;
+    selection.id = id.to_string();
+    std::vector<Key> keys;
+    database_.read([&](soci::session& sql) { keys = select_keys(sql, selection); });
+    if (keys.empty()) return std::nullopt;
+    return std::move(keys.front());
+}
+
+Store::Changes SqliteStore::load_changed(std::uint64_t since) {
+    KeySelection selection;
+    selection.after = static_cast<long long>(since);
+    Changes changes;
+    database_.read([&](soci::session& sql) {
+        long long count = 0;
+        sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(count);
+        changes.count = static_cast<std::uint64_t>(count);
+        changes.keys = select_keys(sql, selection);
+    });
+    return changes;
 }
 
 void SqliteStore::add_pending_key(const Key& key) {
     const std::string id = key.id.to_string();
+    const std::string kind(hsm::to_string(key.kind));
     const std::string profile(hsm::to_string(key.profile));
-    const std::string tags = to_text(key.tags);
-    const auto created_at = static_cast<long long>(base::to_milliseconds(key.created_at));
-    const std::string token_key_id = key.primary().token_key_id.to_string();
-    database_.write([&](soci::session& sql) {
-        sql << "INSERT INTO keys (id, state, profile, description, tags, wanted_alias, "
-               "primary_version, created_at) VALUES (:id, 'pending', :profile, :description, "
-               ":tags, :alias, 1, :created)",
-            soci::use(id, "id"), soci::use(profile, "profile"),
+    const std::string tags = tags_to_text(key.tags);
+    const std::string context_rule = context_rule_to_text(key.context_rule);
+    const int period = key.rotation_period_days.value_or(0);
+    const long long rotation_at = to_column(key.next_rotation_at);
+    const long long created_at = to_column(key.created_at);
+    change([&](soci::session& sql, long long number) {
+        sql << "INSERT INTO keys (id, state, kind, profile, description, tags, wanted_alias, "
+               "primary_version, created_at, rotation_period_days, next_rotation_at, context_rule, "
+               "change) VALUES (:id, 'pending', :kind, :profile, :description, :tags, :alias, 1, "
+               ":created, :period, :rotation, :rule, :change)",
+            soci::use(id, "id"), soci::use(kind, "kind"), soci::use(profile, "profile"),
             soci::use(key.description, "description"), soci::use(tags, "tags"),
-            soci::use(key.wanted_alias, "alias"), soci::use(created_at, "created");
-        sql << "INSERT INTO key_versions (key_id, version, state, token_key_id, created_at, "
-               "wraps_reserved, known_answer) VALUES (:id, 1, 'pending', :token, :created, 0, '')",
-            soci::use(id, "id"), soci::use(token_key_id, "token"), soci::use(created_at, "created");
+            soci::use(key.wanted_alias, "alias"), soci::use(created_at, "created"),
+            soci::use(period, "period"), soci::use(rotation_at, "rotation"),
+            soci::use(context_rule, "rule"), soci::use(number, "change");
+        insert_pending_version(sql, id, key.primary());
     });
 }
 
 void SqliteStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                              const std::string& alias) {
     const std::string id = key_id.to_string();
-    const std::string answer = to_text(known_answer);
-    database_.write([&](soci::session& sql) {
-        leave_pending(sql, id, to_string(KeyState::enabled));
-        sql << "UPDATE key_versions SET state = 'enabled', known_answer = :answer "
-               "WHERE key_id = :id AND version = 1",
-            soci::use(answer, "answer"), soci::use(id, "id");
+    const std::string answer = known_answer_to_text(known_answer);
+    change([&](soci::session& sql, long long number) {
+        leave_pending(sql, id, KeyState::enabled, 0);
+        leave_pending(sql, id, 1, KeyState::enabled, answer, 0);
+        touch(sql, id, number);
         if (!alias.empty()) {
             sql << "INSERT INTO aliases (name, key_id) VALUES (:name, :id)",
                 soci::use(alias, "name"), soci::use(id, "id");
@@ -230,13 +216,117 @@ void SqliteStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& kno
     });
 }
 
-void SqliteStore::abandon_key(const base::Uuid& key_id) {
+void SqliteStore::abandon_key(const base::Uuid& key_id, base::Time at) {
     const std::string id = key_id.to_string();
-    database_.write([&](soci::session& sql) {
-        leave_pending(sql, id, to_string(KeyState::destroyed));
-        sql << "UPDATE key_versions SET state = 'destroyed' WHERE key_id = :id",
-            soci::use(id, "id");
+    change([&](soci::session& sql, long long number) {
+        leave_pending(sql, id, KeyState::destroyed, to_column(at));
+        leave_pending(sql, id, 1, KeyState::destroyed, "", to_column(at));
+        touch(sql, id, number);
     });
+}
+
+void SqliteStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& version) {
+    const std::string id = key_id.to_string();
+    change([&](soci::session& sql, long long number) {
+        int fitting = 0;
+        const int last = static_cast<int>(version.version) - 1;
+        sql << "SELECT COUNT(*) FROM keys k WHERE k.id = :id AND k.state = 'enabled' "
+               "AND (SELECT MAX(version) FROM key_versions WHERE key_id = :same) = :last "
+               "AND NOT EXISTS (SELECT 1 FROM key_versions "
+               "WHERE key_id = :again AND state = 'pending')",
+            soci::into(fitting), soci::use(id, "id"), soci::use(id, "same"),
+            soci::use(last, "last"), soci::use(id, "again");
+        if (fitting != 1) {
+            base::refuse("the key can't get a new version now: it has been changed meanwhile",
+                         "key " + id);
+        }
+        insert_pending_version(sql, id, version);
+        touch(sql, id, number);
+    });
+}
+
+void SqliteStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
+                                 const hsm::Encrypted& known_answer,
+                                 std::optional<base::Time> next_rotation_at) {
+    const std::string id = key_id.to_string();
+    const int primary = static_cast<int>(version);
+    const std::string answer = known_answer_to_text(known_answer);
+    const long long rotation_at = to_column(next_rotation_at);
+    change([&](soci::session& sql, long long number) {
+        leave_pending(sql, id, primary, KeyState::enabled, answer, 0);
+        sql << "UPDATE keys SET primary_version = :version, next_rotation_at = :rotation "
+               "WHERE id = :id",
+            soci::use(primary, "version"), soci::use(rotation_at, "rotation"), soci::use(id, "id");
+        revise(sql, id, number);
+    });
+}
+
+void SqliteStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) {
+    const std::string id = key_id.to_string();
+    change([&](soci::session& sql, long long number) {
+        leave_pending(sql, id, static_cast<int>(version), KeyState::destroyed, "", to_column(at));
+        touch(sql, id, number);
+    });
+}
+
+bool SqliteStore::update(const Key& key, const std::string& request) {
+    bool updated = false;
+    change([&](soci::session& sql, long long number) {
+        updated = update_row(sql, key, number);
+        if (updated) mark_applied(sql, request);
+    });
+    return updated;
+}
+
+bool SqliteStore::move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
+                             const std::string& request) {
+    const std::string old_id = from.is_nil() ? std::string() : from.to_string();
+    const std::string new_id = to.is_nil() ? std::string() : to.to_string();
+    bool moved = false;
+    change([&](soci::session& sql, long long number) {
+        if (!new_id.empty()) require_key_row(sql, new_id);
+        moved = alias_holder(sql, alias) == old_id;
+        if (!moved) return;
+        sql << "DELETE FROM aliases WHERE name = :name", soci::use(alias, "name");
+        if (!new_id.empty()) {
+            sql << "INSERT INTO aliases (name, key_id) VALUES (:name, :id)",
+                soci::use(alias, "name"), soci::use(new_id, "id");
+            revise(sql, new_id, number);
+        }
+        if (!old_id.empty()) revise(sql, old_id, number);
+        mark_applied(sql, request);
+    });
+    return moved;
+}
+
+bool SqliteStore::finish_destruction(const Key& key, const std::string& tombstone) {
+    const std::string id = key.id.to_string();
+    const long long at = to_column(key.destroyed_at);
+    Key destroyed = key;
+    destroyed.state = KeyState::destroyed;
+    bool finished = false;
+    change([&](soci::session& sql, long long number) {
+        finished = update_row(sql, destroyed, number);
+        if (!finished) return;
+        sql << "UPDATE key_versions SET state = 'destroyed', destroyed_at = :at "
+               "WHERE key_id = :id AND state <> 'destroyed'",
+            soci::use(at, "at"), soci::use(id, "id");
+        sql << "DELETE FROM aliases WHERE key_id = :id", soci::use(id, "id");
+        sql << "INSERT INTO tombstones (key_id, record) VALUES (:id, :record)", soci::use(id, "id"),
+            soci::use(tombstone, "record");
+    });
+    return finished;
+}
+
+std::string SqliteStore::tombstone(const base::Uuid& key_id) {
+    const std::string id = key_id.to_string();
+    std::string record;
+    database_.read([&](soci::session& sql) {
+        sql << "SELECT record FROM tombstones WHERE key_id = :id", soci::into(record),
+            soci::use(id, "id");
+        if (!sql.got_data()) record.clear();
+    });
+    return record;
 }
 
 Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
@@ -244,7 +334,7 @@ Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t v
     const std::string id = key_id.to_string();
     const int number = static_cast<int>(version);
     Reservation reservation;
-    database_.write([&](soci::session& sql) {
+    change([&](soci::session& sql, long long change_number) {
         long long reserved = -1;
         sql << "SELECT wraps_reserved FROM key_versions WHERE key_id = :id AND version = :version",
             soci::into(reserved), soci::use(id, "id"), soci::use(number, "version");
@@ -260,8 +350,29 @@ Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t v
         sql << "UPDATE key_versions SET wraps_reserved = :after "
                "WHERE key_id = :id AND version = :version",
             soci::use(after, "after"), soci::use(id, "id"), soci::use(number, "version");
+        touch(sql, id, change_number);
     });
     return reservation;
+}
+
+void SqliteStore::add_usage(std::span<const UsageReport> reports) {
+    if (reports.empty()) return;
+    change([&](soci::session& sql, long long number) {
+        for (const UsageReport& report : reports) {
+            const std::string id = report.key_id.to_string();
+            const int version = static_cast<int>(report.version);
+            const auto wraps = static_cast<long long>(report.wraps);
+            const auto away = static_cast<long long>(report.rewrapped_away);
+            const long long at = to_column(report.last_used_at);
+            sql << "UPDATE key_versions SET wraps_used = wraps_used + :wraps, "
+                   "rewrapped_away = rewrapped_away + :away, "
+                   "last_used_at = CASE WHEN last_used_at < :at THEN :same ELSE last_used_at END "
+                   "WHERE key_id = :id AND version = :version",
+                soci::use(wraps, "wraps"), soci::use(away, "away"), soci::use(at, "at"),
+                soci::use(at, "same"), soci::use(id, "id"), soci::use(version, "version");
+            touch(sql, id, number);
+        }
+    });
 }
 
 void SqliteStore::check() { database_.check(); }

@@ -1,7 +1,9 @@
-// The store on an embedded SQLite database: for one kmsd node.
+// The store on an embedded SQLite database: for one kmsd process.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
+#include <functional>
 
 #include "kms/store.h"
 #include "server/database.h"
@@ -10,20 +12,51 @@ namespace kms {
 
 class SqliteStore final : public Store {
 public:
-    // Opens or creates the file; throws what server::Database throws.
+    // Opens or creates the file; throws what server::Database throws. The database is this
+    // process's alone, so locks and requests under way that it finds are a dead one's: both are
+    // freed.
     explicit SqliteStore(const std::filesystem::path& file);
 
     std::vector<Key> load() override;
+    std::optional<Key> find(const base::Uuid& id) override;
+    // Without a question to the database: nobody else changes it.
+    std::uint64_t change_count() override { return change_count_.load(); }
+    Changes load_changed(std::uint64_t since) override;
     void add_pending_key(const Key& key) override;
     void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                     const std::string& alias) override;
-    void abandon_key(const base::Uuid& key_id) override;
+    void abandon_key(const base::Uuid& key_id, base::Time at) override;
+    void add_pending_version(const base::Uuid& key_id, const KeyVersion& version) override;
+    void enable_version(const base::Uuid& key_id, std::uint32_t version,
+                        const hsm::Encrypted& known_answer,
+                        std::optional<base::Time> next_rotation_at) override;
+    void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) override;
+    bool update(const Key& key, const std::string& request = {}) override;
+    bool move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
+                    const std::string& request = {}) override;
+    bool finish_destruction(const Key& key, const std::string& tombstone) override;
+    std::string tombstone(const base::Uuid& key_id) override;
     Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
                               std::uint64_t count) override;
+    void add_usage(std::span<const UsageReport> reports) override;
+    std::optional<VersionName> find_version_of(const std::string& request) override;
+    std::optional<IdempotentRequest> find_request(const std::string& id) override;
+    void begin_request(const IdempotentRequest& request) override;
+    bool take_over_request(const std::string& id, const std::string& from_node,
+                           const std::string& to_node, base::Time at) override;
+    void finish_request(const std::string& id, unsigned status, const std::string& answer) override;
+    std::size_t forget_requests(base::Time time) override;
+    bool take_lock(const std::string& holder, base::Time now, base::Time until) override;
+    void release_lock(const std::string& holder) override;
     void check() override;
 
 private:
+    // Runs `work` in a transaction with the number of this change, which `work` writes to every
+    // key that it changes.
+    void change(const std::function<void(soci::session&, long long number)>& work);
+
     server::Database database_;
+    std::atomic<std::uint64_t> change_count_{0};
 };
 
 }  // namespace kms

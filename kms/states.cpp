@@ -7,18 +7,19 @@
 namespace kms {
 namespace {
 
-constexpr Permission no = Permission::no;
-constexpr Permission yes = Permission::yes;
-constexpr Permission right = Permission::with_right;
-
 struct StateRow {
     KeyOperation operation;
     std::string_view word;
     std::array<Permission, key_states.size()> cells;  // in the order of KeyState
 };
 
+namespace cells {
+constexpr Permission no = Permission::no;
+constexpr Permission yes = Permission::yes;
+constexpr Permission right = Permission::with_right;
+
 // clang-format off
-constexpr std::array state_table = {
+constexpr std::array table = {
     //                                                                 pending enabled disabled pending_deletion destroyed compromised
     StateRow{KeyOperation::describe,          "describe",             {yes,    yes,    yes,     yes,             yes,      yes}},
     StateRow{KeyOperation::wrap,              "wrap",                 {no,     yes,    no,      no,              no,       no}},
@@ -42,6 +43,9 @@ constexpr std::array state_table = {
     StateRow{KeyOperation::mark_compromised,  "mark_compromised",     {no,     yes,    yes,     yes,             no,       yes}},
 };
 // clang-format on
+}  // namespace cells
+
+constexpr const auto& state_table = cells::table;
 
 constexpr bool in_order() {
     for (std::size_t i = 0; i < key_states.size(); ++i) {

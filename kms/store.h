@@ -3,6 +3,8 @@
 // (tests/kms/store_contract.h). No SQL and no library type may appear here.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "kms/key.h"
@@ -14,8 +16,29 @@ struct Reservation {
     std::uint64_t total = 0;    // wraps_reserved afterwards
 };
 
+// What was done under a version since the last report.
+struct UsageReport {
+    base::Uuid key_id;
+    std::uint32_t version = 0;
+    std::uint64_t wraps = 0;
+    std::uint64_t rewrapped_away = 0;
+    base::Time last_used_at{};
+};
+
+// A request that named an Idempotency-Key (kms/idempotency.h).
+struct IdempotentRequest {
+    std::string id;      // hex: of the caller and his key
+    std::string digest;  // hex: of method, path and body
+    std::string node;    // the instance that works on it; empty: none does
+    base::Time begun_at{};
+    bool applied = false;  // what it ordered is in the store
+    unsigned status = 0;   // of the answer; 0: not answered yet
+    std::string answer;    // the body; never anything secret
+};
+
 // Every change is durable and whole when its function returns. Implementations are safe to share
-// between threads. Every function may throw unavailable.
+// between threads. Every function may throw unavailable. A change with a `request` marks the
+// idempotent request of that id as applied in the same moment.
 class Store {
 public:
     virtual ~Store() = default;
@@ -23,25 +46,98 @@ public:
     // Every key, destroyed ones too, in no order.
     virtual std::vector<Key> load() = 0;
 
+    // Empty when there is none.
+    virtual std::optional<Key> find(const base::Uuid& id) = 0;
+
+    // A number that grows with every change of a key. Cheap: it is asked several times a second.
+    virtual std::uint64_t change_count() = 0;
+
+    // The keys that changed after `since`, as they are now, and the count up to which that is.
+    struct Changes {
+        std::uint64_t count = 0;
+        std::vector<Key> keys;
+    };
+    virtual Changes load_changed(std::uint64_t since) = 0;
+
     // Writes a key and its first version as `pending`, before the token is asked to make it.
     // `key.wanted_alias` is noted, not taken. Throws already_exists when the id is there.
     virtual void add_pending_key(const Key& key) = 0;
 
     // The token has the key: its first version and the key become `enabled`, and `alias`, unless it
-    // is empty, becomes the key's. Throws already_exists, changing nothing, when another key has
-    // the alias, and failed_precondition when the key is not pending.
+    // is empty, becomes the key's. Its version's request is applied. Throws already_exists,
+    // changing nothing, when another key has the alias, and failed_precondition when the key is
+    // not pending.
     virtual void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                             const std::string& alias) = 0;
 
     // A pending key that never came to be is marked `destroyed`; its record stays. Throws
     // failed_precondition when the key is not pending.
-    virtual void abandon_key(const base::Uuid& key_id) = 0;
+    virtual void abandon_key(const base::Uuid& key_id, base::Time at) = 0;
+
+    // Writes the next version of an enabled key as `pending`, before the token is asked to make it.
+    // Throws failed_precondition when the key is not enabled, has a pending version already, or
+    // when `version` is not the number behind the last.
+    virtual void add_pending_version(const base::Uuid& key_id, const KeyVersion& version) = 0;
+
+    // The token has the version: it becomes `enabled` and the primary one in the same moment, and
+    // the key's next rotation is at `next_rotation_at`. Its request is applied. Whatever state the
+    // key itself has got meanwhile stays. Throws failed_precondition when the version is not
+    // pending.
+    virtual void enable_version(const base::Uuid& key_id, std::uint32_t version,
+                                const hsm::Encrypted& known_answer,
+                                std::optional<base::Time> next_rotation_at) = 0;
+
+    // A pending version that never came to be is marked `destroyed`. Throws failed_precondition
+    // when it is not pending.
+    virtual void abandon_version(const base::Uuid& key_id, std::uint32_t version,
+                                 base::Time at) = 0;
+
+    // Compare and set: writes state, description, tags, rotation, dates and context rule of `key`
+    // (not its versions, aliases and usage) and adds 1 to the revision. False, changing nothing,
+    // when the stored revision is not `key.revision`. Throws not_found.
+    virtual bool update(const Key& key, const std::string& request = {}) = 0;
+
+    // The alias becomes `to`'s, and is `from`'s no longer; nil stands for nobody. False, changing
+    // nothing, when it is not `from`'s now. Throws not_found when there is no key `to`.
+    virtual bool move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
+                            const std::string& request = {}) = 0;
+
+    // The token objects are gone: the key and its versions become `destroyed` at
+    // `key.destroyed_at`, its aliases are free, and `tombstone` (JSON) stays as the record of it.
+    // Compare and set like update().
+    virtual bool finish_destruction(const Key& key, const std::string& tombstone) = 0;
+    // Empty when the key was not destroyed.
+    virtual std::string tombstone(const base::Uuid& key_id) = 0;
 
     // Sets numbers aside before they are used: adds up to `count` to wraps_reserved, never beyond
     // max_wraps_per_version. What a crash leaves unused is lost. Throws not_found when there is no
     // such version.
     virtual Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
                                       std::uint64_t count) = 0;
+
+    // Adds to the figures of the versions; the latest last_used_at stays. Versions that are not
+    // there are passed over. What was reported is counted once, whichever node reports it.
+    virtual void add_usage(std::span<const UsageReport> reports) = 0;
+
+    // The version that an idempotent request ordered; empty when there is none.
+    virtual std::optional<VersionName> find_version_of(const std::string& request) = 0;
+
+    // Empty when there is none.
+    virtual std::optional<IdempotentRequest> find_request(const std::string& id) = 0;
+    // Throws already_exists.
+    virtual void begin_request(const IdempotentRequest& request) = 0;
+    // Another node goes on with it, unless it changed hands meanwhile: false then.
+    virtual bool take_over_request(const std::string& id, const std::string& from_node,
+                                   const std::string& to_node, base::Time at) = 0;
+    virtual void finish_request(const std::string& id, unsigned status,
+                                const std::string& answer) = 0;
+    // How many were begun before `time` and are forgotten now, by their versions too.
+    virtual std::size_t forget_requests(base::Time time) = 0;
+
+    // The lock that serialises the making of keys between nodes. True when `holder` has it now,
+    // until `until`; false when somebody else has it and his time is not over at `now`.
+    virtual bool take_lock(const std::string& holder, base::Time now, base::Time until) = 0;
+    virtual void release_lock(const std::string& holder) = 0;
 
     // Throws unavailable when the store does not answer.
     virtual void check() = 0;

@@ -114,11 +114,11 @@ TYPED_TEST_P(StoreContract, OnlyAPendingKeyIsEnabledOrAbandoned) {
     const auto store = this->open();
     const auto key = this->new_key();
     EXPECT_ERROR(failed_precondition, store->enable_key(key.id, this->answer(), ""));
-    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id));
+    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id, key.created_at));
     store->add_pending_key(key);
     store->enable_key(key.id, this->answer(), "");
     EXPECT_ERROR(failed_precondition, store->enable_key(key.id, this->answer(), ""));
-    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id));
+    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id, key.created_at));
     EXPECT_EQ(this->load_one(*store, key.id).state, kms::KeyState::enabled);
 }
 
@@ -126,7 +126,7 @@ TYPED_TEST_P(StoreContract, AnAbandonedKeyStaysAsDestroyed) {
     const auto store = this->open();
     const auto key = this->new_key("a");
     store->add_pending_key(key);
-    store->abandon_key(key.id);
+    store->abandon_key(key.id, key.created_at);
     const auto loaded = this->load_one(*store, key.id);
     EXPECT_EQ(loaded.state, kms::KeyState::destroyed);
     EXPECT_EQ(loaded.versions.at(0).state, kms::KeyState::destroyed);

@@ -1,0 +1,27 @@
+// For the files of KeyLifecycle only: how making and destroying are serialised.
+#pragma once
+
+#include "kms/lifecycle.h"
+#include "kms/making_lock.h"
+
+namespace kms {
+
+// Held while a key is made or destroyed: by one thread of one node.
+class KeyLifecycle::Making {
+public:
+    explicit Making(KeyLifecycle& lifecycle)
+        : lifecycle_(lifecycle),
+          mutex_lock_(lifecycle.making_mutex_),
+          store_lock_(lifecycle.store_, lifecycle.clock_, lifecycle.node_) {}
+
+    // A version whose making was cut short stands in the way of the next one. True when it is in
+    // service now, and so the rotation done. Throws unavailable when it can't be trusted.
+    bool settle_leftover(const Key& key) const;
+
+private:
+    KeyLifecycle& lifecycle_;
+    std::lock_guard<std::mutex> mutex_lock_;
+    MakingLock store_lock_;
+};
+
+}  // namespace kms

@@ -1,0 +1,122 @@
+// The SQLite store's idempotent requests and locks.
+#include "kms/sqlite_store.h"
+#include "kms/sqlite_store_rows.h"
+
+namespace kms {
+namespace {
+
+const std::string making_keys = "making_keys";
+
+}  // namespace
+
+std::optional<VersionName> SqliteStore::find_version_of(const std::string& request) {
+    std::optional<VersionName> name;
+    database_.read([&](soci::session& sql) {
+        std::string key_id;
+        int version = 0;
+        sql << "SELECT key_id, version FROM key_versions WHERE request = :request "
+               "AND request <> '' ORDER BY created_at DESC, version DESC LIMIT 1",
+            soci::into(key_id), soci::into(version), soci::use(request, "request");
+        const auto id = sql.got_data() ? base::Uuid::parse(key_id) : std::nullopt;
+        if (id) name = VersionName{*id, static_cast<std::uint32_t>(version)};
+    });
+    return name;
+}
+
+std::optional<IdempotentRequest> SqliteStore::find_request(const std::string& id) {
+    std::optional<IdempotentRequest> request;
+    database_.read([&](soci::session& sql) {
+        IdempotentRequest found;
+        long long begun_at = 0;
+        int applied = 0, status = 0;
+        sql << "SELECT id, digest, node, begun_at, applied, status, answer FROM requests "
+               "WHERE id = :id",
+            soci::into(found.id), soci::into(found.digest), soci::into(found.node),
+            soci::into(begun_at), soci::into(applied), soci::into(status), soci::into(found.answer),
+            soci::use(id, "id");
+        if (!sql.got_data()) return;
+        found.begun_at = base::from_milliseconds(begun_at);
+        found.applied = applied != 0;
+        found.status = static_cast<unsigned>(status);
+        request = std::move(found);
+    });
+    return request;
+}
+
+void SqliteStore::begin_request(const IdempotentRequest& request) {
+    const long long begun_at = to_column(request.begun_at);
+    database_.write([&](soci::session& sql) {
+        sql << "INSERT INTO requests (id, digest, node, begun_at, applied, status, answer) "
+               "VALUES (:id, :digest, :node, :begun, 0, 0, '')",
+            soci::use(request.id, "id"), soci::use(request.digest, "digest"),
+            soci::use(request.node, "node"), soci::use(begun_at, "begun");
+    });
+}
+
+bool SqliteStore::take_over_request(const std::string& id, const std::string& from_node,
+                                    const std::string& to_node, base::Time at) {
+    const long long begun_at = to_column(at);
+    bool taken = false;
+    database_.write([&](soci::session& sql) {
+        soci::statement update = (sql.prepare << "UPDATE requests SET node = :to, begun_at = :at "
+                                                 "WHERE id = :id AND node = :from AND status = 0",
+                                  soci::use(to_node, "to"), soci::use(begun_at, "at"),
+                                  soci::use(id, "id"), soci::use(from_node, "from"));
+        update.execute(true);
+        taken = update.get_affected_rows() == 1;
+    });
+    return taken;
+}
+
+void SqliteStore::finish_request(const std::string& id, unsigned status,
+                                 const std::string& answer) {
+    const int number = static_cast<int>(status);
+    database_.write([&](soci::session& sql) {
+        sql << "UPDATE requests SET node = '', status = :status, answer = :answer WHERE id = :id",
+            soci::use(number, "status"), soci::use(answer, "answer"), soci::use(id, "id");
+    });
+}
+
+std::size_t SqliteStore::forget_requests(base::Time time) {
+    const long long before = to_column(time);
+    std::size_t forgotten = 0;
+    database_.write([&](soci::session& sql) {
+        sql << "UPDATE key_versions SET request = '' WHERE request <> '' "
+               "AND request IN (SELECT id FROM requests WHERE begun_at < :before)",
+            soci::use(before, "before");
+        soci::statement remove = (sql.prepare << "DELETE FROM requests WHERE begun_at < :before",
+                                  soci::use(before, "before"));
+        remove.execute(true);
+        forgotten = static_cast<std::size_t>(remove.get_affected_rows());
+    });
+    return forgotten;
+}
+
+bool SqliteStore::take_lock(const std::string& holder, base::Time now, base::Time until) {
+    const long long now_column = to_column(now);
+    const long long until_column = to_column(until);
+    bool taken = false;
+    database_.write([&](soci::session& sql) {
+        sql << "DELETE FROM locks WHERE name = :name AND (expires_at <= :now OR holder = :holder)",
+            soci::use(making_keys, "name"), soci::use(now_column, "now"),
+            soci::use(holder, "holder");
+        int held = 0;
+        sql << "SELECT COUNT(*) FROM locks WHERE name = :name", soci::into(held),
+            soci::use(making_keys, "name");
+        if (held != 0) return;
+        sql << "INSERT INTO locks (name, holder, expires_at) VALUES (:name, :holder, :until)",
+            soci::use(making_keys, "name"), soci::use(holder, "holder"),
+            soci::use(until_column, "until");
+        taken = true;
+    });
+    return taken;
+}
+
+void SqliteStore::release_lock(const std::string& holder) {
+    database_.write([&](soci::session& sql) {
+        sql << "DELETE FROM locks WHERE name = :name AND holder = :holder",
+            soci::use(making_keys, "name"), soci::use(holder, "holder");
+    });
+}
+
+}  // namespace kms

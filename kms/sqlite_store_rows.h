@@ -1,0 +1,34 @@
+// How keys lie in the tables: the columns, and reading them back. For the SQLite store's own files
+// only.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kms/key.h"
+#include "server/database.h"
+
+namespace kms {
+
+std::span<const server::Migration> sqlite_migrations();
+
+// Which keys to read: all those whose change is after `after`, or the one of `id`.
+struct KeySelection {
+    long long after = -1;
+    std::string id;
+};
+// Whole keys, in no order. Throws failed_precondition for a row that can't be read.
+std::vector<Key> select_keys(soci::session& sql, const KeySelection& selection);
+
+std::string tags_to_text(const std::map<std::string, std::string>& tags);
+// IV and ciphertext in one base64 text; empty while there is none.
+std::string known_answer_to_text(const hsm::Encrypted& known_answer);
+// Empty for the rule that lets everything pass.
+std::string context_rule_to_text(const ContextRule& rule);
+
+inline long long to_column(std::optional<base::Time> time) {
+    return time ? static_cast<long long>(base::to_milliseconds(*time)) : 0;
+}
+
+}  // namespace kms
