@@ -6,7 +6,7 @@
 #include "server/audit_file.h"
 #include "server/audit_record.h"
 #include "server/audit_writer.h"
-#include "server/digest.h"
+#include "server/merkle.h"
 
 namespace server {
 namespace {
@@ -14,7 +14,8 @@ namespace {
 AuditChain chain_after(const DiskAuditFile& file) {
     if (file.last_line().empty()) return {0, first_previous()};
     try {
-        return {sequence_of(file.last_line()), Sha256().hex(file.last_line())};
+        MerkleHasher hasher;
+        return {sequence_of(file.last_line()), line_hash(file.last_line(), hasher)};
     } catch (const base::Error& error) {
         throw base::Error(
             base::ErrorCode::failed_precondition,
@@ -39,7 +40,8 @@ struct AuditLog::Writer {
 };
 
 AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log) {
-    auto file = std::make_unique<DiskAuditFile>(config.directory, log);
+    auto file = std::make_unique<DiskAuditFile>(
+        config.directory, SegmentLimits{config.segment_bytes, config.segment_age}, log);
     AuditChain chain = chain_after(*file);
     writer_ =
         std::make_unique<Writer>(std::move(config), std::move(file), std::move(chain), clock, log);
@@ -69,6 +71,10 @@ void AuditLog::event(std::string_view action, const std::map<std::string, std::s
 }
 
 void AuditLog::check() const { writer_->writer.check(); }
+
+void AuditLog::follow(AuditFollower* follower) { writer_->writer.follow(follower); }
+
+const AuditConfig& AuditLog::config() const { return writer_->config; }
 
 std::uint64_t AuditLog::records_written() const { return writer_->writer.records_written(); }
 

@@ -22,6 +22,20 @@ struct AuditConfig {
     std::string daemon;  // "kmsd", "vaultd"
     std::string node;    // host name or configured name
     std::chrono::milliseconds bound{200};  // longest wait for durability
+    // The file is closed and another begun when it has this size or age.
+    std::uint64_t segment_bytes = 256UL * 1024 * 1024;
+    std::chrono::hours segment_age{7 * 24};
+};
+
+// Who wants to know how far the log has got: see server/audit_sealer.h.
+class AuditFollower {
+public:
+    virtual ~AuditFollower() = default;
+    // All records up to `sequence` are durable; `hash` is the leaf hash of that one, in hex. Called
+    // on the writer's thread: must not block, nor call the log.
+    virtual void durable(std::uint64_t sequence, const std::string& hash) = 0;
+    // Throws unavailable when the log must not be used any more. Must not block, nor call the log.
+    virtual void check() const = 0;
 };
 
 // How an operation ended, as the record says it.
@@ -57,8 +71,14 @@ public:
     // An event of the daemon's own: start, stop, reload. Waits like append_and_wait.
     void event(std::string_view action, const std::map<std::string, std::string>& facts);
 
-    // Throws unavailable while the log can't be written.
+    // Throws unavailable while the log can't be written, or its follower says so.
     void check() const;
+
+    // Tells `follower` at once how far the log is, then with each batch. One at a time; null takes
+    // it off: it is not called any more when this returns. It must outlive its time here.
+    void follow(AuditFollower* follower);
+
+    const AuditConfig& config() const;
 
     std::uint64_t records_written() const;
 

@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
+#include "base/json.h"
+#include "server/audit_segments.h"
 
 namespace server {
 namespace {
@@ -78,8 +81,14 @@ void DiskAuditFile::Descriptor::open(const std::filesystem::path& path, int flag
     require_private(path, status, "0600");
 }
 
-DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, base::Log& log)
-    : path_(directory / "audit.jsonl") {
+void DiskAuditFile::Descriptor::take(int value) {
+    if (value_ >= 0) ::close(value_);
+    value_ = value;
+}
+
+DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits,
+                             base::Log& log)
+    : path_(directory / growing_segment), limits_(limits) {
     prepare_folder(directory);
     lock_.open(directory / "audit.lock", O_RDWR | O_CREAT);
     if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -88,6 +97,7 @@ DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, base::Log& 
     file_.open(path_, O_RDWR | O_CREAT);
     sync_folder(directory);
     read_tail(log);
+    read_head();
 }
 
 DiskAuditFile::~DiskAuditFile() = default;
@@ -131,6 +141,70 @@ void DiskAuditFile::read_tail(base::Log& log) {
     if (lines == 0) return;
     tail.resize(lines - 1);
     last_line_ = tail.substr(tail.rfind('\n') + 1);
+}
+
+// Where the segment begins and since when it is written; for an empty one, where the last closed
+// one ends.
+void DiskAuditFile::read_head() {
+    std::string_view line;
+    if (end_ > 0) {
+        SegmentLines lines({path_, 0, false});
+        if (!lines.next(line)) return;
+        first_ = leading_sequence(line).value_or(0);
+        base::JsonLimits whole;
+        whole.bytes = line.size();
+        try {
+            const base::JsonValue record = base::parse_json(line, whole);
+            const base::JsonValue* time = record.find("time");
+            const auto* text = time == nullptr ? nullptr : time->string();
+            begun_ =
+                text == nullptr ? base::Time() : base::parse_rfc3339(*text).value_or(base::Time());
+        } catch (const Error&) {
+            first_ = 0;
+        }
+        return;
+    }
+    const auto segments = audit_segments(path_.parent_path());
+    if (segments.size() < 2) return;
+    SegmentLines lines(segments[segments.size() - 2]);
+    while (lines.next(line)) last_line_ = line;
+}
+
+void DiskAuditFile::begin_segment_if_due(std::uint64_t next_sequence, base::Time now) {
+    const bool due = end_ >= limits_.bytes || now - begun_ >= limits_.age;
+    if (end_ > 0 && due && first_ != 0 && !longer_than_end_) close_segment();
+    if (end_ > 0) return;
+    first_ = next_sequence;
+    begun_ = now;
+}
+
+// At every moment all lines are there under names that readers know; a crash between the two
+// renames leaves a log whose growing segment is yet to be made.
+void DiskAuditFile::close_segment() {
+    const std::filesystem::path folder = path_.parent_path();
+    const std::filesystem::path closed = folder / closed_segment_name(first_);
+    const std::filesystem::path fresh = folder / ".audit.jsonl.new";
+    const int next =
+        ::open(fresh.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (next < 0) unavailable("begin a segment");
+    bool moved =
+        ::renameat2(AT_FDCWD, path_.c_str(), AT_FDCWD, closed.c_str(), RENAME_NOREPLACE) == 0;
+    if (moved && ::rename(fresh.c_str(), path_.c_str()) != 0) {
+        const int error = errno;
+        static_cast<void>(::rename(closed.c_str(), path_.c_str()));
+        errno = error;
+        moved = false;
+    }
+    if (!moved) {
+        const int error = errno;
+        ::close(next);
+        ::unlink(fresh.c_str());
+        errno = error;
+        unavailable("close a segment");
+    }
+    file_.take(next);
+    end_ = 0;
+    sync_folder(folder);
 }
 
 void DiskAuditFile::write_at_end(std::string_view lines) const {

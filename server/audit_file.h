@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 namespace server {
@@ -19,16 +20,29 @@ public:
     // unavailable when they are not; then none of them stays in the file: what was written in part
     // is cut off at once or, when that fails too, before the next append.
     virtual void append(std::string_view lines) = 0;
+
+    // Closes the segment and begins another when it is full or old; called before an append, with
+    // the sequence number of its first line. Throws unavailable when that was due and failed; then
+    // the next append goes on in the old segment.
+    virtual void begin_segment_if_due(std::uint64_t next_sequence, base::Time now) {
+        static_cast<void>(next_sequence);
+        static_cast<void>(now);
+    }
+};
+
+struct SegmentLimits {
+    std::uint64_t bytes;
+    std::chrono::hours age;
 };
 
 // `audit.jsonl` (mode 0600) in a folder of mode 0700, locked by `audit.lock` against a second
-// writer for as long as this lives.
+// writer for as long as this lives. A closed segment beside it is `audit-<first sequence>.jsonl`.
 class DiskAuditFile final : public AuditFile {
 public:
     // Creates folder and file when missing. Cuts a torn last line, which was never acknowledged,
     // and says so in `log`. Throws failed_precondition naming the file: held by another process,
     // not private, unreadable.
-    DiskAuditFile(const std::filesystem::path& directory, base::Log& log);
+    DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits, base::Log& log);
     ~DiskAuditFile() override;
     DiskAuditFile(const DiskAuditFile&) = delete;
     DiskAuditFile& operator=(const DiskAuditFile&) = delete;
@@ -38,9 +52,12 @@ public:
     const std::filesystem::path& path() const { return path_; }
 
     void append(std::string_view lines) override;
+    void begin_segment_if_due(std::uint64_t next_sequence, base::Time now) override;
 
 private:
     void read_tail(base::Log& log);
+    void read_head();
+    void close_segment();
     std::string read_range(std::uint64_t from, std::uint64_t to) const;
     void write_at_end(std::string_view lines) const;
     void cut_to_end();
@@ -53,6 +70,7 @@ private:
         Descriptor& operator=(const Descriptor&) = delete;
         // Throws failed_precondition naming `path`.
         void open(const std::filesystem::path& path, int flags);
+        void take(int value);
         int get() const { return value_; }
 
     private:
@@ -65,6 +83,10 @@ private:
     std::uint64_t end_ = 0;         // of the last durable line
     bool longer_than_end_ = false;  // a failed append left bytes behind end_
     std::string last_line_;
+    SegmentLimits limits_;
+    std::uint64_t first_ =
+        0;  // sequence of the first line; 0 when there is none or it is no record
+    base::Time begun_;
 };
 
 }  // namespace server

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/encoding.h"
 #include "base/json.h"
 
 namespace server {
@@ -10,6 +11,8 @@ namespace {
 using base::JsonWriter;
 
 constexpr std::size_t hash_hex_digits = 64;
+constexpr std::string_view previous_start = ",\"previous\":\"";
+constexpr std::string_view line_close = "\"}";
 
 // The one place that decides how context values appear in a record.
 void write_context(JsonWriter& out, const std::map<std::string, std::string>& context) {
@@ -89,9 +92,21 @@ void append_audit_line(std::string& out, std::uint64_t sequence, std::string_vie
     out += std::to_string(sequence);
     out += ',';
     out += fields;
-    out += ",\"previous\":\"";
+    out += previous_start;
     out += previous_hex;
-    out += "\"}";
+    out += line_close;
+}
+
+std::string line_hash(std::string_view line, MerkleHasher& hasher) {
+    return base::to_hex(hasher.leaf(line));
+}
+
+bool follows(std::string_view line, std::string_view previous_hex) {
+    if (!line.ends_with(line_close)) return false;
+    line.remove_suffix(line_close.size());
+    if (!line.ends_with(previous_hex)) return false;
+    line.remove_suffix(previous_hex.size());
+    return line.ends_with(previous_start);
 }
 
 std::uint64_t sequence_of(std::string_view line) {

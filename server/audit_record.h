@@ -1,8 +1,10 @@
 // What a line of the audit log says. Only building lines is in here: no file, no thread.
 //
-// A line is one JSON object. `sequence` counts from 1 without gaps; `previous` is the SHA-256 (hex)
-// of the line before it without its line end, 64 zeros in the first: whoever cuts, inserts or
-// changes a line breaks the chain behind it.
+// A line is one JSON object. `sequence` counts from 1 without gaps. The raw bytes of a line without
+// its line end are a leaf of the log's Merkle tree (RFC 6962), and `previous` is the leaf hash
+// (hex) of the line before it, 64 zeros in the first. So a log without signed checkpoints is a
+// chain, too: whoever cuts, inserts or changes a line breaks it behind that place. The chain costs
+// no hash of its own, and lets the sealer compare the file with what the writer remembers.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +13,7 @@
 
 #include "base/clock.h"
 #include "server/audit.h"
+#include "server/merkle.h"
 
 namespace server {
 
@@ -22,6 +25,12 @@ std::string audit_fields(const AuditConfig& config, const Operation& operation,
 // Appends `{"sequence":…,<fields>,"previous":…}` without a line end.
 void append_audit_line(std::string& out, std::uint64_t sequence, std::string_view fields,
                        std::string_view previous_hex);
+
+// The leaf hash of a line, in hex, as the next one has it in `previous`.
+std::string line_hash(std::string_view line, MerkleHasher& hasher);
+
+// Whether the line ends with that `previous`.
+bool follows(std::string_view line, std::string_view previous_hex);
 
 // Reads the sequence number of a line back. Throws invalid_argument when it is no record.
 std::uint64_t sequence_of(std::string_view line);

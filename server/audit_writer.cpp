@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "server/audit_record.h"
-#include "server/digest.h"
+#include "server/merkle.h"
 
 namespace server {
 namespace {
@@ -64,6 +64,7 @@ struct AuditWriter::State {
 
     // Writer's thread only.
     bool write_batch();
+    void begin_segment();
     bool settle(const std::optional<base::Error>& failure, AuditChain reached);
     void settle_success(AuditChain reached, std::vector<Call>& calls);
     void settle_failure(std::vector<Call>& calls);
@@ -76,14 +77,17 @@ struct AuditWriter::State {
 
     const AuditConfig config;
     const std::unique_ptr<AuditFile> file;  // writer's thread only
-    AuditChain chain;                       // writer's thread only
-    Sha256 sha256;                          // writer's thread only
+    AuditChain chain;                       // the writer changes it, with `calling` held
+    MerkleHasher hasher;                    // writer's thread only
+    bool rotation_fails = false;            // writer's thread only
     std::string lines;                      // writer's thread only
     const base::Clock& clock;               // not to be touched once abandoned
     base::Log& log;                         // not to be touched once abandoned
 
     // Held by the writer while it calls others (callbacks, log, clock). Taken before `mutex`.
     std::mutex calling;
+
+    AuditFollower* follower = nullptr;  // set with both mutexes held
 
     mutable std::mutex mutex;
     std::condition_variable work;  // for the writer: records, retry or stop
@@ -141,16 +145,30 @@ void AuditWriter::State::take_batch() {
     new_since_failure = false;
 }
 
+// A log that can't be rotated is a log still: it grows on, and says so once.
+void AuditWriter::State::begin_segment() {
+    try {
+        file->begin_segment_if_due(chain.sequence + 1, clock.now());
+        rotation_fails = false;
+    } catch (const base::Error& error) {
+        const std::lock_guard calling_lock(calling);
+        const std::lock_guard lock(mutex);
+        if (!abandoned && !rotation_fails) log.warning(error.what());
+        rotation_fails = true;
+    }
+}
+
 // Makes the lines, writes them and tells who waits. False when the log was abandoned meanwhile.
 bool AuditWriter::State::write_batch() {
     AuditChain reached = chain;
     std::optional<base::Error> failure;
+    begin_segment();
     try {
         lines.clear();
         for (const Queued& queued : in_flight) {
             const std::size_t start = lines.size();
             append_audit_line(lines, ++reached.sequence, queued.entry.fields, reached.previous);
-            reached.previous = sha256.hex(std::string_view(lines).substr(start));
+            reached.previous = line_hash(std::string_view(lines).substr(start), hasher);
             lines += '\n';
         }
         file->append(lines);
@@ -177,6 +195,7 @@ bool AuditWriter::State::settle(const std::optional<base::Error>& failure, Audit
             settle_success(std::move(reached), calls);
         }
     }
+    if (!failure && follower != nullptr) follower->durable(chain.sequence, chain.previous);
     run(calls);
     if (changed && failure)
         log.error("the audit log can't be written", {{"detail", failure->detail()}});
@@ -300,6 +319,14 @@ void AuditWriter::check() const {
             base::ErrorCode::unavailable, "the audit log can't be written",
             state_->hanging ? "the disk does not answer in time" : "the last write failed");
     }
+    if (state_->follower != nullptr) state_->follower->check();
+}
+
+void AuditWriter::follow(AuditFollower* follower) {
+    const std::lock_guard calling_lock(state_->calling);
+    const std::lock_guard lock(state_->mutex);
+    state_->follower = follower;
+    if (follower != nullptr) follower->durable(state_->chain.sequence, state_->chain.previous);
 }
 
 std::uint64_t AuditWriter::records_written() const {

@@ -22,7 +22,7 @@ namespace server {
 // Where the chain stands.
 struct AuditChain {
     std::uint64_t sequence = 0;  // of the last line
-    std::string previous;        // its SHA-256, hex
+    std::string previous;        // its leaf hash, hex
 };
 
 // One record on its way.
@@ -48,8 +48,10 @@ public:
     // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full.
     void append(AuditEntry entry);
 
-    // Throws unavailable while the disk fails or hangs.
+    // Throws unavailable while the disk fails or hangs, or the follower says so.
     void check() const;
+    // See AuditLog::follow.
+    void follow(AuditFollower* follower);
     std::uint64_t records_written() const;
 
 private:

@@ -29,13 +29,18 @@ Sha256::Sha256() : context_(std::make_unique<Context>()) {
 
 Sha256::~Sha256() = default;
 
-Sha256::Digest Sha256::digest(std::string_view text) {
+Sha256::Digest Sha256::digest(std::string_view text) { return digest_parts({text}); }
+
+Sha256::Digest Sha256::digest_parts(std::initializer_list<std::string_view> parts) {
     Digest result{};
     unsigned length = 0;
     EVP_MD_CTX* state = context_->state.get();
-    if (EVP_DigestInit_ex2(state, context_->algorithm.get(), nullptr) != 1 ||
-        EVP_DigestUpdate(state, text.data(), text.size()) != 1 ||
-        EVP_DigestFinal_ex(state, result.data(), &length) != 1 || length != result.size()) {
+    bool good = EVP_DigestInit_ex2(state, context_->algorithm.get(), nullptr) == 1;
+    for (const std::string_view part : parts) {
+        good = good && EVP_DigestUpdate(state, part.data(), part.size()) == 1;
+    }
+    good = good && EVP_DigestFinal_ex(state, result.data(), &length) == 1;
+    if (!good || length != result.size()) {
         throw base::Error(base::ErrorCode::internal, "internal error", "SHA-256 failed");
     }
     return result;

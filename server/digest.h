@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@ public:
 
     // Throws internal.
     Digest digest(std::string_view text);
+    // Of the parts as one text, without joining them.
+    Digest digest_parts(std::initializer_list<std::string_view> parts);
     // The digest in lower-case hex.
     std::string hex(std::string_view text);
 

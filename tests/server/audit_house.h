@@ -15,7 +15,7 @@
 #include "base/json.h"
 #include "server/audit.h"
 #include "server/audit_record.h"
-#include "server/digest.h"
+#include "server/merkle.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temporary_directory.h"
 
@@ -40,13 +40,13 @@ inline std::string text_field(const std::string& line, std::string_view name) {
 // Empty when every line follows from the one before it.
 inline std::string chain_fault(const std::vector<std::string>& lines) {
     std::string previous = server::first_previous();
-    server::Sha256 sha256;
+    server::MerkleHasher hasher;
     for (std::size_t i = 0; i < lines.size(); ++i) {
         if (server::sequence_of(lines[i]) != i + 1)
             return "sequence of line " + std::to_string(i + 1);
         if (text_field(lines[i], "previous") != previous)
             return "chain at line " + std::to_string(i + 1);
-        previous = sha256.hex(lines[i]);
+        previous = server::line_hash(lines[i], hasher);
     }
     return "";
 }
