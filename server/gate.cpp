@@ -109,13 +109,24 @@ struct Gate::State {
 
     // False when there is no place: the request is left as it was.
     bool enqueue(Request& request, Done& done) {
+        bool wake = false;
         {
             const std::scoped_lock lock(mutex);
             if (draining || queue.size() >= config.max_queued) return false;
             ++pending;
             queue.push_back({std::move(request), std::move(done)});
+            wake = must_wake();
         }
-        work.notify_one();
+        if (wake) work.notify_one();
+        return true;
+    }
+
+    // Whether the caller, who holds `mutex`, has to wake a worker. One is woken at a time and wakes
+    // the next while there is more: a worker that is awake takes what is queued without a switch of
+    // threads.
+    bool must_wake() {
+        if (sleeping == 0 || waking || queue.empty()) return false;
+        waking = true;
         return true;
     }
 
@@ -127,12 +138,19 @@ struct Gate::State {
         pthread_sigmask(SIG_BLOCK, &all, nullptr);
         std::unique_lock lock(mutex);
         for (;;) {
-            work.wait(lock, [this] { return stopping || !queue.empty(); });
+            while (!stopping && queue.empty()) {
+                ++sleeping;
+                work.wait(lock);
+                --sleeping;
+                waking = false;
+            }
             if (queue.empty()) return;
             Job job = std::move(queue.front());
             queue.pop_front();
+            const bool wake = must_wake();
             const bool refused = stopping;
             lock.unlock();
+            if (wake) work.notify_one();
             work_on(job, refused);
             lock.lock();
         }
@@ -309,7 +327,9 @@ struct Gate::State {
     std::condition_variable work;
     std::condition_variable idle;
     std::deque<Job> queue;
-    std::size_t pending = 0;  // queued, worked on, or waiting for their record
+    std::size_t sleeping = 0;  // workers that wait for work
+    bool waking = false;       // one of them was called and is not awake yet
+    std::size_t pending = 0;   // queued, worked on, or waiting for their record
     bool draining = false;
     bool stopping = false;
     std::vector<std::jthread> workers;
