@@ -41,25 +41,29 @@ struct FaultTable {
     static inline CK_FUNCTION_LIST real{};
     static inline CK_FUNCTION_LIST table{};
     static inline Fault initialize, finalize, open_session, login, session_info, generate_key,
-        find_init, encrypt_init, encrypt, decrypt_init, decrypt, random, mechanism_info, attribute,
-        token_info;
+        generate_pair, find_init, encrypt_init, encrypt, decrypt_init, decrypt, sign_init, sign,
+        random, mechanism_info, attribute, token_info;
     static inline std::atomic<CK_FLAGS> token_flags{0};  // added to the real ones
     static inline bool random_gives_zeros = false;
     static inline bool random_repeats = false;
+    static inline bool sign_flips_a_bit = false;
+    static inline CK_MECHANISM_TYPE missing_mechanism = CKM_VENDOR_DEFINED;  // none
 
     static std::shared_ptr<hsm::Module> module() {
         real = *raw_functions(std::string(softhsm_library));
         table = real;
         break_lifecycle();
         break_operations();
+        break_signing();
         return std::make_shared<hsm::Module>(&table, "");
     }
 
     // As before the first fault: for whoever runs several tests in one process.
     static void reset() {
-        for (Fault* fault : {&initialize, &finalize, &open_session, &login, &session_info,
-                             &generate_key, &find_init, &encrypt_init, &encrypt, &decrypt_init,
-                             &decrypt, &random, &mechanism_info, &attribute, &token_info}) {
+        for (Fault* fault :
+             {&initialize, &finalize, &open_session, &login, &session_info, &generate_key,
+              &generate_pair, &find_init, &encrypt_init, &encrypt, &decrypt_init, &decrypt,
+              &sign_init, &sign, &random, &mechanism_info, &attribute, &token_info}) {
             fault->left = 0;
             fault->spared = 0;
             fault->calls = 0;
@@ -67,6 +71,8 @@ struct FaultTable {
         token_flags = 0;
         random_gives_zeros = false;
         random_repeats = false;
+        sign_flips_a_bit = false;
+        missing_mechanism = CKM_VENDOR_DEFINED;
     }
 
 private:
@@ -99,8 +105,35 @@ private:
         };
         table.C_GetMechanismInfo = [](CK_SLOT_ID slot, CK_MECHANISM_TYPE type,
                                       CK_MECHANISM_INFO* info) {
+            if (type == missing_mechanism) return CK_RV{CKR_MECHANISM_INVALID};
             const CK_RV code = mechanism_info.next();
             return code != CKR_OK ? code : real.C_GetMechanismInfo(slot, type, info);
+        };
+    }
+
+    static void break_signing() {
+        table.C_GenerateKeyPair = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism,
+                                     CK_ATTRIBUTE* public_half, CK_ULONG public_count,
+                                     CK_ATTRIBUTE* private_half, CK_ULONG private_count,
+                                     CK_OBJECT_HANDLE* public_key, CK_OBJECT_HANDLE* private_key) {
+            const CK_RV code = generate_pair.next();
+            return code != CKR_OK ? code
+                                  : real.C_GenerateKeyPair(session, mechanism, public_half,
+                                                           public_count, private_half,
+                                                           private_count, public_key, private_key);
+        };
+        table.C_SignInit = [](CK_SESSION_HANDLE session, CK_MECHANISM* mechanism,
+                              CK_OBJECT_HANDLE key) {
+            const CK_RV code = sign_init.next();
+            return code != CKR_OK ? code : real.C_SignInit(session, mechanism, key);
+        };
+        table.C_Sign = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size, CK_BYTE* out,
+                          CK_ULONG* room) {
+            const CK_RV code = sign.next();
+            if (code != CKR_OK) return code;
+            const CK_RV answer = real.C_Sign(session, in, size, out, room);
+            if (answer == CKR_OK && sign_flips_a_bit && out != nullptr) out[*room - 1] ^= 1U;
+            return answer;
         };
     }
 

@@ -87,6 +87,22 @@ public:
         return value;
     }
 
+    void generate_p256_pair(const hsm::KeyId& id) const {
+        base::Bytes name = base::to_bytes(id.bytes());
+        base::Bytes curve{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
+        CK_MECHANISM mechanism{CKM_EC_KEY_PAIR_GEN, nullptr, 0};
+        std::vector<CK_ATTRIBUTE> both{{CKA_ID, name.data(), name.size()}, {CKA_TOKEN, yes(), 1}};
+        auto of_public = both;
+        of_public.push_back({CKA_EC_PARAMS, curve.data(), curve.size()});
+        of_public.push_back({CKA_VERIFY, yes(), 1});
+        both.push_back({CKA_SIGN, yes(), 1});
+        CK_OBJECT_HANDLE public_key = 0;
+        CK_OBJECT_HANDLE private_key = 0;
+        require(functions_->C_GenerateKeyPair(session_, &mechanism, of_public.data(),
+                                              of_public.size(), both.data(), both.size(),
+                                              &public_key, &private_key));
+    }
+
     void import_hmac_key(const hsm::KeyId& id, base::Bytes value) const {
         import(id, CKO_SECRET_KEY, CKK_GENERIC_SECRET,
                {{CKA_VALUE, value.data(), value.size()},

@@ -38,6 +38,33 @@ TEST_F(Readback, ANewKeyIsReadBackByASecondProcess) {
     EXPECT_EQ(token->list_keys().size(), 3U);
 }
 
+TEST_F(Readback, EveryKindOfKeyIsReadBackByASecondProcess) {
+    auto token = open();
+    for (const KeyKind kind : token->supported_kinds()) {
+        const KeyId id = KeyId::random();
+        EXPECT_NO_THROW(token->generate_key(id, "", kind, KeyProfile::sealed)) << to_string(kind);
+        EXPECT_NO_THROW(token->make_durable(id)) << to_string(kind);
+    }
+}
+
+TEST_F(Readback, ASecondProcessMustSeeTheSameKeyOfThePairOrTheMacKey) {
+    auto token = open();
+    const KeyId pair = KeyId::random();
+    const KeyId mac = KeyId::random();
+    token->generate_key(pair, "", KeyKind::ecdsa_p256, KeyProfile::sealed);
+    token->generate_key(mac, "", KeyKind::hmac_sha_256, KeyProfile::sealed);
+    hsm::ReadbackQuestion of_pair{
+        pair, KeyKind::ecdsa_p256, {}, base::Bytes(32), token->public_key(pair)};
+    hsm::ReadbackQuestion of_mac{
+        mac, KeyKind::hmac_sha_256, {}, base::Bytes(32), token->mac(mac, base::Bytes(32))};
+    EXPECT_NO_THROW(hsm::read_back(config_, token_.pin(), of_pair));
+    EXPECT_NO_THROW(hsm::read_back(config_, token_.pin(), of_mac));
+    of_pair.expected.back() ^= 1U;
+    of_mac.expected.back() ^= 1U;
+    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), of_pair));
+    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), of_mac));
+}
+
 TEST_F(Readback, AMissingProgramMakesTheKeyUnavailable) {
     config_.readback_program = "/nowhere/strongroom-key-readback";
     EXPECT_ERROR(unavailable, open()->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
