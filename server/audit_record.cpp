@@ -50,6 +50,9 @@ void write_items(JsonWriter& out, const std::vector<ItemOutcome>& items) {
     for (const ItemOutcome& item : items) {
         out.begin_object();
         out.field("resource", item.resource).field("outcome", item.outcome);
+        if (!item.made.empty()) out.field("made", item.made);
+        if (!item.items.empty()) out.field("items", item.items);
+        if (item.decision) out.field("decision", std::uint64_t{*item.decision});
         out.end_object();
     }
     out.end_array();

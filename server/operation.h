@@ -46,10 +46,14 @@ struct DecidedAccess {
     Decision decision;
 };
 
-// One item of a call on many, as the record names it: no payload.
+// Items of a call on many that have all of this in common, as the record names them: no payload.
+// What is not known is left out of the record.
 struct ItemOutcome {
-    std::string resource;  // e.g. a key id with version
-    std::string outcome;   // "ok" or an error word
+    std::string resource;                   // e.g. a key id with version
+    std::string outcome;                    // "ok" or an error word
+    std::string made{};                     // what came of it: a key id with version
+    std::string items{};                    // which ones, counted from 0: "0-499,501"
+    std::optional<std::size_t> decision{};  // their decision's place in decided(), from 0
 };
 
 // Not thread-safe: one worker at a time works on an operation.
