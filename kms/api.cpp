@@ -18,6 +18,7 @@ Api::Api(const ApiParts& parts) : parts_(parts) {}
 std::vector<server::Route> Api::routes() {
     std::vector<server::Route> rows = key_routes();
     for (auto& row : data_key_routes()) rows.push_back(std::move(row));
+    for (auto& row : text_routes()) rows.push_back(std::move(row));
     return server::with_operational_routes(std::move(rows),
                                            {parts_.authorizer,
                                             parts_.metrics,
@@ -50,30 +51,49 @@ base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes
     return base::parse_json(request.body, limits);
 }
 
-Api::NamedKey Api::name_key(const server::Request& request) const {
-    const auto snapshot = parts_.catalogue.snapshot();
+NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,
+                    std::string_view field) {
+    constexpr std::string_view by_alias = "alias/";
     NamedKey named;
     named.resource.kind = key_kind;
-    const auto id_text = request.path_parameters.find("key");
-    if (id_text != request.path_parameters.end()) {
-        const auto id = base::Uuid::parse(id_text->second);
-        if (!id) {
-            throw Error(ErrorCode::invalid_argument,
-                        "\"key\" in the path must be a UUID in lower case");
-        }
-        named.key = snapshot->find(*id);
-        named.resource.id = id_text->second;
-    } else {
-        const std::string& alias = request.path_parameter("alias");
+    if (name.starts_with(by_alias)) {
+        const std::string alias(name.substr(by_alias.size()));
         if (!is_alias(alias)) {
-            throw Error(ErrorCode::invalid_argument, "\"alias\" in the path is not well-formed");
+            throw Error(ErrorCode::invalid_argument,
+                        "\"" + std::string(field) + "\" names an alias that is not well-formed");
         }
-        named.key = snapshot->find_alias(alias);
+        named.key = snapshot.find_alias(alias);
         named.resource.aliases = {alias};
+    } else {
+        const auto id = base::Uuid::parse(name);
+        if (!id) {
+            throw Error(
+                ErrorCode::invalid_argument,
+                "\"" + std::string(field) + "\" must be a UUID in lower case or alias/<name>");
+        }
+        named.key = snapshot.find(*id);
+        named.resource.id = name;
     }
     // An unknown key is asked about as it was named: who may not see it learns nothing.
     if (named.key != nullptr) named.resource = key_resource(*named.key);
     return named;
+}
+
+NamedKey Api::name_key(const server::Request& request) const {
+    const auto snapshot = parts_.catalogue.snapshot();
+    const auto id = request.path_parameters.find("key");
+    if (id != request.path_parameters.end()) {
+        if (!base::Uuid::parse(id->second)) {
+            throw Error(ErrorCode::invalid_argument,
+                        "\"key\" in the path must be a UUID in lower case");
+        }
+        return find_named(*snapshot, id->second, "key");
+    }
+    const std::string& alias = request.path_parameter("alias");
+    if (!is_alias(alias)) {
+        throw Error(ErrorCode::invalid_argument, "\"alias\" in the path is not well-formed");
+    }
+    return find_named(*snapshot, "alias/" + alias, "alias");
 }
 
 }  // namespace kms

@@ -30,6 +30,12 @@ struct ApiParts {
     server::Metrics& metrics;
 };
 
+// A key as a request names it: what the policy is asked about, and the key if there is one.
+struct NamedKey {
+    server::Resource resource;
+    KeyPointer key;
+};
+
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
 class Api {
 public:
@@ -41,39 +47,32 @@ public:
     std::vector<server::Route> routes();
 
 private:
-    // A key as a request names it: what the policy is asked about, and the key if there is one.
-    struct NamedKey {
-        server::Resource resource;
-        KeyPointer key;
-    };
-    // One thing to unwrap, as the request has it.
-    struct UnwrapRequest {
-        base::Bytes wrapped;
-        EncryptionContext context;
-    };
-
     std::vector<server::Route> key_routes();
     std::vector<server::Route> data_key_routes();
+    std::vector<server::Route> text_routes();
 
     server::Response create(server::Operation& operation, const server::Request& request);
     server::Response list(server::Operation& operation, const server::Request& request);
     server::Response describe(server::Operation& operation, const server::Request& request);
     server::Response create_data_keys(server::Operation& operation, const server::Request& request);
     server::Response unwrap(server::Operation& operation, const server::Request& request);
-    server::Response unwrap_one(server::Operation& operation, UnwrapRequest wanted);
-    server::Response unwrap_many(server::Operation& operation, std::vector<UnwrapRequest> wanted);
+    server::Response rewrap(server::Operation& operation, const server::Request& request);
+    server::Response encrypt(server::Operation& operation, const server::Request& request);
+    server::Response decrypt(server::Operation& operation, const server::Request& request);
 
     // From the path's {key} or {alias}. Throws invalid_argument naming the parameter.
     NamedKey name_key(const server::Request& request) const;
-    server::Grant authorize_unwrap(server::Operation& operation, const KeyPointer& key,
-                                   const EncryptionContext& context) const;
-    static UnwrapRequest read_unwrap(base::JsonReader& reader);
 
     ApiParts parts_;
 };
 
 // What a policy is asked about when `key` is acted on.
 server::Resource key_resource(const Key& key);
+
+// What the policy is asked about, and the key if there is one, by "<uuid>" or "alias/<name>".
+// Throws invalid_argument, naming `field`, when it is neither.
+NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,
+                    std::string_view field);
 
 // The JSON of a request's body. Throws unsupported_media_type when it says that it is something
 // else.

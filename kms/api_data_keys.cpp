@@ -1,10 +1,10 @@
 // Data keys on the wire: make and wrap, unwrap one or many.
-#include <map>
-
 #include "base/error.h"
 #include "base/json.h"
 #include "kms/actions.h"
 #include "kms/api.h"
+#include "kms/api_data.h"
+#include "kms/batch.h"
 #include "server/answer.h"
 
 namespace kms {
@@ -13,22 +13,94 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::size_t max_data_keys_body_bytes = 64UL * 1024;
-constexpr std::size_t max_unwrap_body_bytes = 1024UL * 1024;  // 100 items with large contexts
+// One thing to unwrap, as the request has it.
+struct UnwrapRequest {
+    base::Bytes wrapped;
+    const Context* context;
+};
 
-std::string version_name(const base::Uuid& key_id, std::uint32_t version) {
-    return key_id.to_string() + "/" + std::to_string(version);
-}
-
-EncryptionContext read_context(base::JsonReader& reader) {
-    return reader.optional_string_map("context", max_context_entries, max_context_bytes);
+UnwrapRequest read_unwrap(base::JsonReader& reader, Rights& rights) {
+    UnwrapRequest wanted{};
+    // Any length passes: what is no wrapped data key gets the one answer of everything that does
+    // not open.
+    wanted.wrapped = reader.required_base64("wrapped", max_batch_body_bytes, 0);
+    wanted.context = &rights.context(read_context(reader));
+    reader.refuse_unknown();
+    return wanted;
 }
 
 void write_plaintext(base::JsonWriter& out, const base::SecretBytes& plaintext,
-                     const WrappedDataKey& wrapped) {
+                     const Envelope& envelope) {
     out.begin_object().name("plaintext").base64(plaintext.expose());
-    out.field("key_id", wrapped.key_id.to_string()).field("key_version", wrapped.key_version);
+    write_key(out, envelope);
     out.end_object();
+}
+
+// One item on its way to its result: a job for the service, or a refusal that stands.
+struct UnwrapItem {
+    Named name;
+    const Verdict* verdict = nullptr;
+    std::optional<std::size_t> job;
+};
+
+// Takes what is well-formed and allowed as a job.
+UnwrapItem prepare(const UnwrapRequest& wanted, const CatalogueSnapshot& snapshot, Rights& rights,
+                   std::vector<OpenJob>& jobs) {
+    UnwrapItem item;
+    auto envelope = parse_envelope(EnvelopeKind::data_key, wanted.wrapped);
+    if (!envelope) return item;
+    item.name = {envelope->key_id, envelope->key_version};
+    const KeyPointer key = snapshot.find(envelope->key_id);
+    if (key == nullptr) return item;
+    item.verdict = &rights.to_open(unwrap_data_key, key, *wanted.context);
+    if (!item.verdict->grant) return item;
+    item.job = jobs.size();
+    jobs.push_back({&*item.verdict->grant,
+                    item.verdict->compromised ? &*item.verdict->compromised : nullptr,
+                    wanted.context, std::move(*envelope)});
+    return item;
+}
+
+server::Response answer_one(KeyService& service, server::Operation& operation,
+                            const UnwrapItem& item, std::span<const OpenJob> jobs) {
+    if (item.name.version != 0) {
+        operation.set_fact("key_version", std::to_string(item.name.version));
+    }
+    if (!item.job) throw item.verdict == nullptr ? base::decryption_failed() : item.verdict->error;
+    const base::SecretBytes plaintext = service.unwrap(jobs.front());
+    base::JsonWriter answer;
+    write_plaintext(answer, plaintext, jobs.front().envelope);
+    return server::json_answer(std::move(answer));
+}
+
+server::Response answer_many(KeyService& service, server::Operation& operation,
+                             std::span<const UnwrapItem> items, std::span<const OpenJob> jobs) {
+    const std::vector<OpenAnswer> opened = service.unwrap_many(jobs);
+    const Error unknown = base::decryption_failed();
+    ItemRows rows;
+    base::JsonWriter answer;
+    answer.begin_object().name("results").begin_array();
+    for (const UnwrapItem& item : items) {
+        const Error* error = item.verdict == nullptr ? &unknown : &item.verdict->error;
+        if (item.job) error = std::get_if<Error>(&opened[*item.job]);
+        if (error == nullptr) {
+            write_plaintext(answer, std::get<base::SecretBytes>(opened[*item.job]),
+                            jobs[*item.job].envelope);
+        } else {
+            write_error(answer, *error);
+        }
+        rows.add(item.name, error, {},
+                 item.verdict == nullptr ? std::nullopt : std::optional(item.verdict->decision));
+    }
+    answer.end_array().end_object();
+    rows.write_to(operation);
+    return server::json_answer(std::move(answer));
+}
+
+}  // namespace
+
+EncryptionContext read_context(base::JsonReader& reader, std::string_view field) {
+    return reader.optional_string_map(field, max_context_entries, max_context_bytes);
 }
 
 void write_error(base::JsonWriter& out, const Error& error) {
@@ -37,20 +109,15 @@ void write_error(base::JsonWriter& out, const Error& error) {
     out.end_object().end_object();
 }
 
-// The answer to one item of a batch on its way: a job for the token, or a refusal that stands.
-struct BatchItem {
-    std::optional<WrappedDataKey> wrapped;
-    std::optional<std::size_t> job;
-    Error error = base::decryption_failed();
-};
+void write_key(base::JsonWriter& out, const Envelope& envelope) {
+    out.field("key_id", envelope.key_id.to_string()).field("key_version", envelope.key_version);
+}
 
-// What was decided for one key and context.
-struct Verdict {
-    std::optional<server::Grant> grant;
-    Error error = base::decryption_failed();
-};
-
-}  // namespace
+void refuse_idempotency_key(const server::Request& request) {
+    if (request.headers.find("idempotency-key") == request.headers.end()) return;
+    throw Error(ErrorCode::invalid_argument,
+                "Idempotency-Key is for changes of keys and aliases; this call may be repeated");
+}
 
 std::vector<server::Route> Api::data_key_routes() {
     using server::Access;
@@ -61,14 +128,19 @@ std::vector<server::Route> Api::data_key_routes() {
     };
     return {
         {Method::POST, "/v1/keys/{key}/data-keys", create_data_key, Access::authenticated,
-         max_data_keys_body_bytes, "Make data keys, wrapped under a master key", create_handler},
+         max_data_body_bytes, "Make data keys, wrapped under a master key", create_handler},
         {Method::POST, "/v1/keys/alias/{alias}/data-keys", create_data_key, Access::authenticated,
-         max_data_keys_body_bytes, "Make data keys, wrapped under the master key of an alias",
+         max_data_body_bytes, "Make data keys, wrapped under the master key of an alias",
          create_handler},
         {Method::POST, "/v1/data-keys/unwrap", unwrap_data_key, Access::authenticated,
-         max_unwrap_body_bytes, "Unwrap one data key or many",
+         max_batch_body_bytes, "Unwrap one data key or up to 1,000",
          [this](server::Operation& operation, const server::Request& request) {
              return unwrap(operation, request);
+         }},
+        {Method::POST, "/v1/data-keys/rewrap", rewrap_data_key, Access::authenticated,
+         max_batch_body_bytes, "Wrap one data key or up to 1,000 anew",
+         [this](server::Operation& operation, const server::Request& request) {
+             return rewrap(operation, request);
          }},
     };
 }
@@ -76,10 +148,11 @@ std::vector<server::Route> Api::data_key_routes() {
 server::Response Api::create_data_keys(server::Operation& operation,
                                        const server::Request& request) {
     server::refuse_query(request);
+    refuse_idempotency_key(request);
     NamedKey named = name_key(request);
-    const base::JsonValue body = parse_body(request, max_data_keys_body_bytes);
+    const base::JsonValue body = parse_body(request, max_data_body_bytes);
     base::JsonReader reader(body);
-    const EncryptionContext context = read_context(reader);
+    const Context context(read_context(reader));
     NewDataKeys wanted;
     wanted.bytes = static_cast<std::size_t>(
         reader.optional_integer("bytes", min_data_key_bytes, max_data_key_bytes).value_or(32));
@@ -88,8 +161,8 @@ server::Response Api::create_data_keys(server::Operation& operation,
     wanted.with_plaintext = reader.optional_boolean("plaintext").value_or(true);
     reader.refuse_unknown();
 
-    const server::Grant grant =
-        parts_.authorizer.authorize(operation, create_data_key, std::move(named.resource), context);
+    const server::Grant grant = parts_.authorizer.authorize(
+        operation, create_data_key, std::move(named.resource), context.entries);
     if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
     const FreshDataKeys fresh =
         parts_.service.create_data_keys(grant, named.key->id, context, wanted);
@@ -108,125 +181,35 @@ server::Response Api::create_data_keys(server::Operation& operation,
     return server::json_answer(std::move(answer));
 }
 
-Api::UnwrapRequest Api::read_unwrap(base::JsonReader& reader) {
-    UnwrapRequest wanted;
-    // Any length passes: what is no wrapped data key gets the one answer of everything that does
-    // not open.
-    wanted.wrapped = reader.required_base64("wrapped", max_unwrap_body_bytes, 0);
-    wanted.context = read_context(reader);
-    reader.refuse_unknown();
-    return wanted;
-}
-
 server::Response Api::unwrap(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    const base::JsonValue body = parse_body(request, max_unwrap_body_bytes);
+    refuse_idempotency_key(request);
+    const base::JsonValue body = parse_body(request, max_batch_body_bytes);
     base::JsonReader reader(body);
+    Rights rights(parts_.authorizer, operation);
     std::vector<UnwrapRequest> wanted;
-    const base::JsonValue::Array* items = reader.optional_array("items", max_batch, 1);
-    if (items == nullptr) {
-        wanted.push_back(read_unwrap(reader));
+    const base::JsonValue::Array* list = reader.optional_array("items", max_batch, 1);
+    if (list == nullptr) {
+        wanted.push_back(read_unwrap(reader, rights));
     } else {
         reader.refuse_unknown();
-        for (std::size_t i = 0; i < items->size(); ++i) {
-            base::JsonReader item((*items)[i], reader.item_path("items", i));
-            wanted.push_back(read_unwrap(item));
+        wanted.reserve(list->size());
+        for (std::size_t i = 0; i < list->size(); ++i) {
+            base::JsonReader item((*list)[i], reader.item_path("items", i));
+            wanted.push_back(read_unwrap(item, rights));
         }
     }
     // Who has no right to any key learns nothing from the blob, whatever it is.
-    if (!parts_.authorizer.may_ever(operation.caller(), unwrap_data_key)) {
-        server::Resource any_key;
-        any_key.kind = key_kind;
-        any_key.id = "*";
-        static_cast<void>(
-            parts_.authorizer.authorize(operation, unwrap_data_key, std::move(any_key)));
-    }
-    if (items == nullptr) return unwrap_one(operation, std::move(wanted.front()));
-    return unwrap_many(operation, std::move(wanted));
-}
+    rights.require_any(unwrap_data_key);
 
-// A key that the caller may not use looks like one that does not exist, unless the caller may see
-// it anyway.
-server::Grant Api::authorize_unwrap(server::Operation& operation, const KeyPointer& key,
-                                    const EncryptionContext& context) const {
-    server::Resource resource = key_resource(*key);
-    try {
-        return parts_.authorizer.authorize(operation, unwrap_data_key, resource, context);
-    } catch (const Error& error) {
-        if (error.code() != ErrorCode::permission_denied) throw;
-        if (parts_.authorizer.would_allow(operation, describe_key, std::move(resource))) throw;
-    }
-    throw base::decryption_failed("no right to unwrap under this key");
-}
-
-server::Response Api::unwrap_one(server::Operation& operation, UnwrapRequest wanted) {
-    auto wrapped = parse_wrapped(wanted.wrapped);
-    if (!wrapped) throw base::decryption_failed("not a wrapped data key");
-    const KeyPointer key = parts_.catalogue.snapshot()->find(wrapped->key_id);
-    if (key == nullptr) throw base::decryption_failed("no such key");
-    const server::Grant grant = authorize_unwrap(operation, key, wanted.context);
-    operation.set_fact("key_version", std::to_string(wrapped->key_version));
-    const UnwrapJob job{&grant, std::move(*wrapped), canonical_context(wanted.context)};
-    const base::SecretBytes plaintext = parts_.service.unwrap(job);
-    base::JsonWriter answer;
-    write_plaintext(answer, plaintext, job.wrapped);
-    return server::json_answer(std::move(answer));
-}
-
-server::Response Api::unwrap_many(server::Operation& operation, std::vector<UnwrapRequest> wanted) {
     const auto snapshot = parts_.catalogue.snapshot();
-    // Decided once for each key and context; std::map keeps the grants where they are.
-    std::map<std::pair<base::Uuid, base::Bytes>, Verdict> verdicts;
-    const auto decide = [&](const KeyPointer& key, const EncryptionContext& context) {
-        Verdict verdict;
-        try {
-            verdict.grant = authorize_unwrap(operation, key, context);
-        } catch (const Error& error) {
-            verdict.error = error;
-        }
-        return verdict;
-    };
-
-    std::vector<BatchItem> items(wanted.size());
-    std::vector<UnwrapJob> jobs;
-    for (std::size_t i = 0; i < wanted.size(); ++i) {
-        items[i].wrapped = parse_wrapped(wanted[i].wrapped);
-        if (!items[i].wrapped) continue;
-        const KeyPointer key = snapshot->find(items[i].wrapped->key_id);
-        if (key == nullptr) continue;
-        base::Bytes context = canonical_context(wanted[i].context);
-        auto verdict = verdicts.find({key->id, context});
-        if (verdict == verdicts.end()) {
-            verdict =
-                verdicts.emplace(std::make_pair(key->id, context), decide(key, wanted[i].context))
-                    .first;
-        }
-        if (!verdict->second.grant) {
-            items[i].error = verdict->second.error;
-            continue;
-        }
-        items[i].job = jobs.size();
-        jobs.push_back({&*verdict->second.grant, *items[i].wrapped, std::move(context)});
-    }
-    const std::vector<UnwrapAnswer> opened = parts_.service.unwrap_many(jobs);
-
-    base::JsonWriter answer;
-    answer.begin_object().name("results").begin_array();
-    for (const BatchItem& item : items) {
-        const UnwrapAnswer* result = item.job ? &opened[*item.job] : nullptr;
-        const std::string name =
-            item.wrapped ? version_name(item.wrapped->key_id, item.wrapped->key_version) : "";
-        if (result != nullptr && std::holds_alternative<base::SecretBytes>(*result)) {
-            write_plaintext(answer, std::get<base::SecretBytes>(*result), *item.wrapped);
-            operation.add_item({name, "ok"});
-            continue;
-        }
-        const Error& error = result == nullptr ? item.error : std::get<Error>(*result);
-        write_error(answer, error);
-        operation.add_item({name, std::string(base::to_string(error.code()))});
-    }
-    answer.end_array().end_object();
-    return server::json_answer(std::move(answer));
+    std::vector<OpenJob> jobs;
+    jobs.reserve(wanted.size());
+    std::vector<UnwrapItem> items;
+    items.reserve(wanted.size());
+    for (const auto& one : wanted) items.push_back(prepare(one, *snapshot, rights, jobs));
+    if (list == nullptr) return answer_one(parts_.service, operation, items.front(), jobs);
+    return answer_many(parts_.service, operation, items, jobs);
 }
 
 }  // namespace kms

@@ -73,18 +73,18 @@ std::optional<Envelope> parse_envelope(EnvelopeKind kind, base::ByteView bytes);
 // UTF-8.
 base::Bytes canonical_context(const EncryptionContext& context);
 
+// A context in both its forms, made once for everything that is bound to it. Throws as
+// canonical_context().
+struct Context {
+    explicit Context(EncryptionContext the_entries = {})
+        : entries(std::move(the_entries)), canonical(canonical_context(entries)) {}
+
+    EncryptionContext entries;
+    base::Bytes canonical;
+};
+
 // What AES-256-GCM authenticates beside the plaintext; `canonical` comes from canonical_context().
 base::Bytes envelope_aad(EnvelopeKind kind, const base::Uuid& key_id, std::uint32_t key_version,
                          base::ByteView canonical);
-
-// The same for wrapped data keys.
-using WrappedDataKey = Envelope;
-inline std::optional<WrappedDataKey> parse_wrapped(base::ByteView bytes) {
-    return parse_envelope(EnvelopeKind::data_key, bytes);
-}
-inline base::Bytes wrapping_aad(const base::Uuid& key_id, std::uint32_t key_version,
-                                base::ByteView canonical) {
-    return envelope_aad(EnvelopeKind::data_key, key_id, key_version, canonical);
-}
 
 }  // namespace kms

@@ -24,7 +24,7 @@ namespace tests {
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
 // reader: unwraps under alias/second only, may describe nothing. root: everything. Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
-  "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key"],
+  "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
           "resources":["key:alias/credentials","key:alias/second"]}],
   "operator":[{"id":"operator-keys","effect":"allow",
           "actions":["create_key","list_keys","describe_key","observe"],"resources":["*"]}],
@@ -82,15 +82,43 @@ public:
                                         const kms::NewDataKeys& wanted = {}) {
         auto operation = operation_of("root");
         return service.create_data_keys(grant(operation, kms::create_data_key, key.to_string()),
-                                        key, context, wanted);
+                                        key, kms::Context(context), wanted);
     }
     base::SecretBytes unwrap(const base::Bytes& wrapped,
                              const kms::EncryptionContext& context = {}) {
         auto operation = operation_of("root");
-        auto parsed = kms::parse_wrapped(wrapped);
+        const auto parsed = kms::parse_envelope(kms::EnvelopeKind::data_key, wrapped);
         if (!parsed) throw base::decryption_failed();
         const auto proof = grant(operation, kms::unwrap_data_key, parsed->key_id.to_string());
-        return service.unwrap({&proof, *parsed, kms::canonical_context(context)});
+        const kms::Context bound(context);
+        return service.unwrap({&proof, nullptr, &bound, *parsed});
+    }
+    base::Bytes rewrap(const base::Bytes& wrapped, const kms::EncryptionContext& context,
+                       const base::Uuid& to_key, const kms::EncryptionContext& to_context) {
+        auto operation = operation_of("root");
+        const auto parsed = kms::parse_envelope(kms::EnvelopeKind::data_key, wrapped);
+        if (!parsed) throw base::decryption_failed();
+        const auto source = grant(operation, kms::rewrap_data_key, parsed->key_id.to_string());
+        const auto target = grant(operation, kms::rewrap_data_key, to_key.to_string());
+        const kms::Context from(context);
+        const kms::Context to(to_context);
+        return kms::to_bytes(
+            service.rewrap({{&source, nullptr, &from, *parsed}, &target, to_key, &to}));
+    }
+    base::Bytes encrypt(const base::Uuid& key, std::string_view text,
+                        const kms::EncryptionContext& context = {}) {
+        auto operation = operation_of("root");
+        return kms::to_bytes(service.encrypt(grant(operation, kms::encrypt_action, key.to_string()),
+                                             key, kms::Context(context), base::as_bytes(text)));
+    }
+    base::SecretBytes decrypt(const base::Bytes& ciphertext,
+                              const kms::EncryptionContext& context = {}) {
+        auto operation = operation_of("root");
+        const auto parsed = kms::parse_envelope(kms::EnvelopeKind::small_text, ciphertext);
+        if (!parsed) throw base::decryption_failed();
+        const auto proof = grant(operation, kms::decrypt_action, parsed->key_id.to_string());
+        const kms::Context bound(context);
+        return service.decrypt({&proof, nullptr, &bound, *parsed});
     }
 
 private:

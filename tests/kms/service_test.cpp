@@ -12,6 +12,10 @@ namespace {
 
 using kms::KeyState;
 
+kms::Envelope parse(const base::Bytes& wrapped) {
+    return kms::parse_envelope(kms::EnvelopeKind::data_key, wrapped).value();
+}
+
 class SoftHsmServiceTest : public testing::Test {
 protected:
     TemporaryDirectory folder_;
@@ -73,13 +77,13 @@ TEST_F(SoftHsmServiceTest, EachItemOfABatchHasItsOwnAnswer) {
     auto operation = operation_of("root");
     const auto grant_a = rig.grant(operation, kms::unwrap_data_key, first->id.to_string());
     const auto grant_b = rig.grant(operation, kms::unwrap_data_key, second->id.to_string());
-    const auto parsed_a = *kms::parse_wrapped(a.keys[0].wrapped);
-    const auto parsed_b = *kms::parse_wrapped(b.keys[0].wrapped);
-    const auto none = kms::canonical_context({});
-    const std::vector<kms::UnwrapJob> jobs = {
-        {&grant_b, parsed_b, kms::canonical_context({{"k", "v"}})},
-        {&grant_b, parsed_b, none},
-        {&grant_a, parsed_a, none}};
+    const auto parsed_a = parse(a.keys[0].wrapped);
+    const auto parsed_b = parse(b.keys[0].wrapped);
+    const kms::Context none;
+    const kms::Context k(kms::EncryptionContext{{"k", "v"}});
+    const std::vector<kms::OpenJob> jobs = {{&grant_b, nullptr, &k, parsed_b},
+                                            {&grant_b, nullptr, &none, parsed_b},
+                                            {&grant_a, nullptr, &none, parsed_a}};
     const auto answers = rig.service.unwrap_many(jobs);
     ASSERT_EQ(answers.size(), 3U);
     EXPECT_TRUE(std::get<base::SecretBytes>(answers[0]).equals(b.keys[0].plaintext.expose()));
@@ -111,7 +115,7 @@ TEST_F(FakeServiceTest, AGrantForSomethingElseIsRefused) {
     const auto other = rig->create_key();
     auto operation = operation_of("root");
     const auto grant = rig->grant(operation, kms::create_data_key, other->id.to_string());
-    EXPECT_ERROR(internal, rig->service.create_data_keys(grant, key->id, {}, {}));
+    EXPECT_ERROR(internal, rig->service.create_data_keys(grant, key->id, kms::Context(), {}));
     EXPECT_ERROR(internal, rig->lifecycle.describe(grant, other->id));
     EXPECT_ERROR(internal, rig->lifecycle.create(grant, {}));
     EXPECT_ERROR(internal, rig->lifecycle.list(grant, std::nullopt, 1));
@@ -226,8 +230,8 @@ TEST_F(FakeServiceTest, AMissingMasterKeyIsUnavailableAndComesBackWithTheKey) {
     EXPECT_ERROR(unavailable, rig->create_data_keys(key->id));
     auto operation = operation_of("root");
     const auto grant = rig->grant(operation, kms::unwrap_data_key, key->id.to_string());
-    const std::vector<kms::UnwrapJob> jobs = {
-        {&grant, *kms::parse_wrapped(wrapped), kms::canonical_context({})}};
+    const kms::Context none;
+    const std::vector<kms::OpenJob> jobs = {{&grant, nullptr, &none, parse(wrapped)}};
     EXPECT_EQ(std::get<base::Error>(rig->service.unwrap_many(jobs).at(0)).code(),
               base::ErrorCode::unavailable);
     rig.reset();
@@ -278,10 +282,10 @@ TEST_F(FakeServiceTest, SizesAndCountsOutsideTheLimitsAreRefused) {
     const auto rig = start();
     const auto key = rig->create_key();
     for (const auto& wanted : {kms::NewDataKeys{15, 1, true}, kms::NewDataKeys{65, 1, true},
-                               kms::NewDataKeys{32, 0, true}, kms::NewDataKeys{32, 101, true}}) {
+                               kms::NewDataKeys{32, 0, true}, kms::NewDataKeys{32, 1001, true}}) {
         EXPECT_ERROR(invalid_argument, rig->create_data_keys(key->id, {}, wanted));
     }
-    EXPECT_EQ(rig->create_data_keys(key->id, {}, {16, 100, false}).keys.size(), 100U);
+    EXPECT_EQ(rig->create_data_keys(key->id, {}, {16, 1000, false}).keys.size(), 1000U);
     EXPECT_TRUE(rig->create_data_keys(key->id, {}, {16, 1, false}).keys[0].plaintext.empty());
 }
 

@@ -1,0 +1,26 @@
+// What the calls on data keys and small texts read and write alike.
+#pragma once
+
+#include "base/error.h"
+#include "base/json.h"
+#include "kms/envelope.h"
+#include "server/request.h"
+
+namespace kms {
+
+inline constexpr std::size_t max_data_body_bytes = 64UL * 1024;
+// 1,000 items with about 2 KiB each.
+inline constexpr std::size_t max_batch_body_bytes = 2UL * 1024 * 1024;
+
+EncryptionContext read_context(base::JsonReader& reader, std::string_view field = "context");
+
+// {"error":{"code","message"}}, the place of one item's result.
+void write_error(base::JsonWriter& out, const base::Error& error);
+// "key_id" and "key_version" of what was opened or made.
+void write_key(base::JsonWriter& out, const Envelope& envelope);
+
+// These calls may be repeated, and no answer with key material is kept: a caller that names a key
+// for that is refused, so that he doesn't rely on it.
+void refuse_idempotency_key(const server::Request& request);
+
+}  // namespace kms
