@@ -21,6 +21,6 @@ void write_key(base::JsonWriter& out, const Envelope& envelope);
 
 // These calls may be repeated, and no answer with key material is kept: a caller that names a key
 // for that is refused, so that he doesn't rely on it.
-void refuse_idempotency_key(const server::Request& request);
+void refuse_idempotent_request(const server::Request& request);
 
 }  // namespace kms
