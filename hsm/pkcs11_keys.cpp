@@ -41,27 +41,51 @@ std::unique_lock<std::mutex> KeyHandles::objects_lock() const {
     return serialise_ ? std::unique_lock(objects_) : std::unique_lock<std::mutex>();
 }
 
-struct KeyHandles::Found {
-    std::vector<CK_OBJECT_HANDLE> secret_keys, private_keys, public_keys;
-};
-
-KeyHandles::Found KeyHandles::sort_objects(const Operation& operation, const KeyId& id) const {
+FoundObjects KeyHandles::sort_objects(const Operation& operation, const KeyId& id) const {
     const auto lock = objects_lock();
-    Found found;
-    for (const CK_OBJECT_HANDLE object :
-         operation.session().find(search_template(id), max_objects_of_one_id)) {
-        const auto object_class = read_number(operation.session(), object, CKA_CLASS);
-        if (object_class == CKO_SECRET_KEY) found.secret_keys.push_back(object);
-        if (object_class == CKO_PRIVATE_KEY) found.private_keys.push_back(object);
-        if (object_class == CKO_PUBLIC_KEY) found.public_keys.push_back(object);
-    }
-    if (found.secret_keys.empty() && found.private_keys.empty())
+    FoundObjects found;
+    // Without a login a search does not see private objects. Nothing found is believed only when
+    // the login was seen before the search: another thread may have made it anew in between.
+    for (const bool login_was_seen : {false, true}) {
+        for (const CK_OBJECT_HANDLE object :
+             operation.session().find(search_template(id), max_objects_of_one_id)) {
+            const auto object_class = read_number(operation.session(), object, CKA_CLASS);
+            if (object_class == CKO_SECRET_KEY) found.secret_keys.push_back(object);
+            if (object_class == CKO_PRIVATE_KEY) found.private_keys.push_back(object);
+            if (object_class == CKO_PUBLIC_KEY) found.public_keys.push_back(object);
+        }
+        if (!found.secret_keys.empty() || !found.private_keys.empty()) break;
         operation.session().require_login();
+        if (!login_was_seen) found = {};
+    }
     return found;
 }
 
+void KeyHandles::note_listing(const Operation& operation,
+                              std::unordered_map<KeyId, FoundObjects> listing) {
+    const std::lock_guard lock(mutex_);
+    listed_ = std::move(listing);
+    listed_generation_ = operation.generation;
+}
+
+std::optional<KeyObjects> KeyHandles::take_listed(const Operation& operation, const KeyId& id) {
+    FoundObjects found;
+    {
+        const std::lock_guard lock(mutex_);
+        const auto listed = listed_.find(id);
+        if (listed == listed_.end()) return std::nullopt;
+        found = std::move(listed->second);
+        listed_.erase(listed);
+        if (listed_generation_ != operation.generation) return std::nullopt;
+    }
+    return choose(found, id);
+}
+
 std::optional<KeyObjects> KeyHandles::look_up(const Operation& operation, const KeyId& id) const {
-    const Found found = sort_objects(operation, id);
+    return choose(sort_objects(operation, id), id);
+}
+
+std::optional<KeyObjects> KeyHandles::choose(const FoundObjects& found, const KeyId& id) {
     const std::size_t keys = found.secret_keys.size() + found.private_keys.size();
     if (keys == 0) return std::nullopt;
     const bool is_pair = !found.private_keys.empty();
@@ -75,7 +99,7 @@ std::optional<KeyObjects> KeyHandles::look_up(const Operation& operation, const 
 
 std::vector<CK_OBJECT_HANDLE> KeyHandles::all_objects(const Operation& operation,
                                                       const KeyId& id) const {
-    Found found = sort_objects(operation, id);
+    FoundObjects found = sort_objects(operation, id);
     std::vector<CK_OBJECT_HANDLE> all = std::move(found.secret_keys);
     all.insert(all.end(), found.private_keys.begin(), found.private_keys.end());
     all.insert(all.end(), found.public_keys.begin(), found.public_keys.end());
@@ -96,7 +120,8 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
         if (entry != entries_.end() && entry->second.generation == operation.generation)
             return entry->second.known;
     }
-    const auto objects = look_up(operation, id);
+    auto objects = take_listed(operation, id);
+    if (!objects) objects = look_up(operation, id);
     if (!objects) {
         forget(id);
         return std::nullopt;
@@ -127,6 +152,7 @@ bool KeyHandles::answers(const Operation& operation, const KeyId& id,
 void KeyHandles::forget(const KeyId& id) {
     const std::lock_guard lock(mutex_);
     entries_.erase(id);
+    listed_.erase(id);
 }
 
 KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId& id,

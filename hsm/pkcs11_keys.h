@@ -33,6 +33,11 @@ struct KnownKey {
     std::shared_ptr<const base::Bytes> public_key;
 };
 
+// The objects of one id, by class.
+struct FoundObjects {
+    std::vector<CK_OBJECT_HANDLE> secret_keys, private_keys, public_keys;
+};
+
 // Safe to share between threads.
 //
 // After a re-initialisation a handle may point to another key. So each key, when first looked up,
@@ -50,6 +55,11 @@ public:
     // when it is of no kind that we know, or half of a pair is missing; and unavailable when the
     // key does not prove to be the one that it was.
     std::optional<KnownKey> find(const Operation& operation, const KeyId& id);
+
+    // Remembers where a listing has just seen key objects, so that looking up each of many keys for
+    // the first time needs no search of its own: a search takes longer the more objects there are.
+    // Each is used once, and only in the generation of `operation`.
+    void note_listing(const Operation& operation, std::unordered_map<KeyId, FoundObjects> listing);
 
     // The next two look in the token itself, past the cache. Half a pair that is only public is no
     // key.
@@ -73,9 +83,9 @@ private:
         Iv iv{};
         base::Bytes answer;
     };
-    struct Found;
-
-    Found sort_objects(const Operation& operation, const KeyId& id) const;
+    static std::optional<KeyObjects> choose(const FoundObjects& found, const KeyId& id);
+    std::optional<KeyObjects> take_listed(const Operation& operation, const KeyId& id);
+    FoundObjects sort_objects(const Operation& operation, const KeyId& id) const;
     Entry introduce(const Operation& operation, const KeyId& id, const KeyObjects& objects);
     // False when the key does not fit to its known answer; throws Pkcs11Error when the session, the
     // login, the handle or the token is in trouble, since that says nothing of the key.
@@ -87,6 +97,8 @@ private:
     mutable std::mutex objects_;
     mutable std::mutex mutex_;
     std::unordered_map<KeyId, Entry> entries_;
+    std::unordered_map<KeyId, FoundObjects> listed_;
+    std::uint64_t listed_generation_ = 0;
 };
 
 }  // namespace hsm

@@ -169,22 +169,29 @@ std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {
 std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
     return connection_->repeatable([&](const Operation& operation) {
         std::size_t unnamed = 0;
-        std::set<KeyId> ids;  // both halves of a pair have the same
+        std::unordered_map<KeyId, FoundObjects> found;  // both halves of a pair have one id
         const auto lock = keys_.objects_lock();
         operation.session().require_login();
-        for (const CK_OBJECT_CLASS kind : {CKO_SECRET_KEY, CKO_PRIVATE_KEY, CKO_PUBLIC_KEY}) {
+        for (const auto& [kind, objects] :
+             {std::pair{CKO_SECRET_KEY, &FoundObjects::secret_keys},
+              std::pair{CKO_PRIVATE_KEY, &FoundObjects::private_keys},
+              std::pair{CKO_PUBLIC_KEY, &FoundObjects::public_keys}}) {
             for (const CK_OBJECT_HANDLE key :
                  operation.session().find(search_template(kind), max_listed_objects)) {
                 const auto id = operation.session().read_attribute(key, CKA_ID);
                 if (id && id->size() == KeyId::size) {
-                    ids.insert(KeyId::from_bytes(*id));
+                    (found[KeyId::from_bytes(*id)].*objects).push_back(key);
                 } else {
                     ++unnamed;
                 }
             }
         }
         if (unnamed_objects != nullptr) *unnamed_objects = unnamed;
-        return std::vector<KeyId>(ids.begin(), ids.end());
+        std::vector<KeyId> ids;
+        ids.reserve(found.size());
+        for (const auto& [id, objects] : found) ids.push_back(id);
+        keys_.note_listing(operation, std::move(found));
+        return ids;
     });
 }
 

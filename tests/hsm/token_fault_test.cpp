@@ -131,6 +131,20 @@ TEST_F(TokenFault, APinThatIsRefusedLaterIsTriedOnceAndThenLatched) {
     EXPECT_EQ(Faults::login.calls, 1);
 }
 
+TEST_F(TokenFault, AKeyThatWasListedIsFoundWithoutASearch) {
+    std::vector<hsm::KeyId> more;
+    for (int i = 0; i < 3; ++i) {
+        more.push_back(hsm::KeyId::random());
+        token_->generate_aes_key(more.back(), "listed", hsm::KeyProfile::sealed);
+    }
+    token_.reset();
+    token_ = hsm::open_token(Faults::module(), fixture_.config(), fixture_.pin(), log_);
+    token_->list_keys();
+    Faults::find_init.calls = 0;
+    for (const auto& id : more) token_->encrypt(id, {}, base::as_bytes("text"));
+    EXPECT_EQ(Faults::find_init.calls, 0);
+}
+
 TEST_F(TokenFault, AStaleHandleIsLookedUpAgain) {
     for (const CK_RV code : {CKR_KEY_HANDLE_INVALID, CKR_OBJECT_HANDLE_INVALID}) {
         Faults::decrypt_init.strike(code);
