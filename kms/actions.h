@@ -32,6 +32,8 @@ inline constexpr server::Action verify_mac_action{"verify_mac"};
 // Beside the action itself: opening what was made under a key before it was compromised.
 inline constexpr server::Action use_compromised_key{"use_compromised_key"};
 inline constexpr server::Action observe{"observe"};
+// What the schedule does by itself: in audit records only, nobody can be given it.
+inline constexpr server::Action destroy_key{"destroy_key"};
 
 // Every word that a policy for kmsd may use.
 inline std::vector<std::string_view> known_actions() {

@@ -11,14 +11,27 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
+// A row whose calls may be repeated as they are, and whose answers are never stored.
+server::Route repeatable(server::Route row) {
+    row.handler = [handler = std::move(row.handler)](server::Operation& operation,
+                                                     const server::Request& request) {
+        refuse_idempotency_key(request);
+        return handler(operation, request);
+    };
+    return row;
+}
+
 }  // namespace
 
 Api::Api(const ApiParts& parts) : parts_(parts) {}
 
 std::vector<server::Route> Api::routes() {
     std::vector<server::Route> rows = key_routes();
-    for (auto& row : data_key_routes()) rows.push_back(std::move(row));
-    for (auto& row : text_routes()) rows.push_back(std::move(row));
+    for (auto& row : lifecycle_routes()) rows.push_back(std::move(row));
+    for (auto& row : alias_routes()) rows.push_back(std::move(row));
+    for (auto& row : data_key_routes()) rows.push_back(repeatable(std::move(row)));
+    for (auto& row : text_routes()) rows.push_back(repeatable(std::move(row)));
+    for (auto& row : signing_routes()) rows.push_back(repeatable(std::move(row)));
     return server::with_operational_routes(std::move(rows),
                                            {parts_.authorizer,
                                             parts_.metrics,
@@ -49,6 +62,33 @@ base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes
     base::JsonLimits limits;
     limits.bytes = max_bytes;
     return base::parse_json(request.body, limits);
+}
+
+base::JsonValue parse_optional_body(const server::Request& request, std::size_t max_bytes) {
+    if (request.body.empty()) return base::JsonValue(base::JsonValue::Object{});
+    return parse_body(request, max_bytes);
+}
+
+server::Resource all_keys() {
+    server::Resource resource;
+    resource.kind = key_kind;
+    resource.id = "*";
+    return resource;
+}
+
+Api::AllowedKey Api::authorize_key(server::Operation& operation, const server::Request& request,
+                                   server::Action action) const {
+    NamedKey named = name_key(request);
+    server::Grant grant = parts_.authorizer.authorize(operation, action, std::move(named.resource));
+    if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+    return {std::move(grant), named.key->id};
+}
+
+RecordIntent Api::intent_of(server::Operation& operation) {
+    return [this, &operation](const std::map<std::string, std::string>& facts) {
+        for (const auto& [name, value] : facts) operation.set_fact(name, value);
+        parts_.audit.append_and_wait(operation, {"intent", "", 0});
+    };
 }
 
 NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,

@@ -3,14 +3,17 @@
 // name.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
 #include "kms/catalogue.h"
+#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/service.h"
+#include "kms/signing.h"
 #include "kms/store.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
@@ -23,10 +26,12 @@ namespace kms {
 struct ApiParts {
     KeyService& service;
     KeyLifecycle& lifecycle;
+    Idempotency& idempotency;
+    KeySigning& signing;
     const Catalogue& catalogue;
     const server::Authorizer& authorizer;
     Store& store;
-    const server::AuditLog& audit;
+    server::AuditLog& audit;
     server::Metrics& metrics;
 };
 
@@ -47,18 +52,64 @@ public:
     std::vector<server::Route> routes();
 
 private:
+    // The right to one act of KeySigning.
+    struct SigningGrant {
+        server::Grant grant;
+        base::Uuid key_id;
+        bool may_use_compromised = false;
+        SigningRequest request() const { return {&grant, key_id, may_use_compromised}; }
+    };
+
     std::vector<server::Route> key_routes();
+    std::vector<server::Route> lifecycle_routes();
+    std::vector<server::Route> alias_routes();
     std::vector<server::Route> data_key_routes();
     std::vector<server::Route> text_routes();
+    std::vector<server::Route> signing_routes();
 
     server::Response create(server::Operation& operation, const server::Request& request);
     server::Response list(server::Operation& operation, const server::Request& request);
     server::Response describe(server::Operation& operation, const server::Request& request);
+    server::Response change(server::Operation& operation, const server::Request& request);
+    server::Response rotate(server::Operation& operation, const server::Request& request);
+    // A method of KeyLifecycle that takes a key to another state.
+    using Transition = KeyPointer (KeyLifecycle::*)(const server::Grant&, const base::Uuid&,
+                                                    const OrderContext&);
+    server::Response go_to_state(server::Operation& operation, const server::Request& request,
+                                 server::Action action, Transition transition);
+    server::Response schedule_deletion(server::Operation& operation,
+                                       const server::Request& request);
+    server::Response put_alias(server::Operation& operation, const server::Request& request);
+    server::Response delete_alias(server::Operation& operation, const server::Request& request);
+    server::Response list_aliases(server::Operation& operation, const server::Request& request);
     server::Response create_data_keys(server::Operation& operation, const server::Request& request);
     server::Response unwrap(server::Operation& operation, const server::Request& request);
     server::Response rewrap(server::Operation& operation, const server::Request& request);
     server::Response encrypt(server::Operation& operation, const server::Request& request);
     server::Response decrypt(server::Operation& operation, const server::Request& request);
+
+    server::Response sign(server::Operation& operation, const server::Request& request);
+    server::Response verify(server::Operation& operation, const server::Request& request);
+    server::Response give_public_key(server::Operation& operation, const server::Request& request);
+    server::Response mac(server::Operation& operation, const server::Request& request);
+    server::Response verify_mac(server::Operation& operation, const server::Request& request);
+    // Asks for `action` on the key that the path names. Throws permission_denied, not_found.
+    SigningGrant authorize_signing(server::Operation& operation, const server::Request& request,
+                                   server::Action action);
+
+    // The key of the path with the right to do `action` to it. Throws permission_denied, not_found.
+    struct AllowedKey {
+        server::Grant grant;
+        base::Uuid id;
+    };
+    AllowedKey authorize_key(server::Operation& operation, const server::Request& request,
+                             server::Action action) const;
+    // Does an order on one key once; answers with the key as it is then.
+    server::Response order_once(server::Operation& operation, const server::Request& request,
+                                const base::Uuid& key_id,
+                                const std::function<KeyPointer(const OrderContext&)>& order);
+    // How the audit log takes down what the token is about to be asked.
+    RecordIntent intent_of(server::Operation& operation);
 
     // From the path's {key} or {alias}. Throws invalid_argument naming the parameter.
     NamedKey name_key(const server::Request& request) const;
@@ -77,5 +128,10 @@ NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,
 // The JSON of a request's body. Throws unsupported_media_type when it says that it is something
 // else.
 base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes);
+// The same, where no body stands for {}.
+base::JsonValue parse_optional_body(const server::Request& request, std::size_t max_bytes);
+
+// What a policy is asked about for an action on all keys.
+server::Resource all_keys();
 
 }  // namespace kms

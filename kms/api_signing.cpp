@@ -89,35 +89,39 @@ std::vector<server::Route> Api::signing_routes() {
     using server::Method;
     struct Row {
         Method method;
-        const char* path;
+        std::string_view by_id;
+        std::string_view by_alias;
         server::Action action;
         std::size_t max_body_bytes;
-        const char* summary;
+        std::string_view summary;
         server::Response (Api::*handler)(server::Operation&, const server::Request&);
     };
     const std::vector<Row> rows{
-        {Method::POST, "/sign", sign_action, max_signing_body_bytes,
-         "Sign a message with the primary version of a key pair", &Api::sign},
-        {Method::POST, "/verify", verify_action, max_signing_body_bytes,
-         "Tell whether a signature is of a message by a key pair", &Api::verify},
-        {Method::GET, "/public-key", get_public_key, 0, "The public half of a key pair",
-         &Api::give_public_key},
-        {Method::POST, "/mac", mac_action, max_signing_body_bytes,
-         "Make the MAC of a message with the primary version of a MAC key", &Api::mac},
-        {Method::POST, "/verify-mac", verify_mac_action, max_signing_body_bytes,
+        {Method::POST, "/v1/keys/{key}/sign", "/v1/keys/alias/{alias}/sign", sign_action,
+         max_signing_body_bytes, "Sign a message with the primary version of a key pair",
+         &Api::sign},
+        {Method::POST, "/v1/keys/{key}/verify", "/v1/keys/alias/{alias}/verify", verify_action,
+         max_signing_body_bytes, "Tell whether a signature is of a message by a key pair",
+         &Api::verify},
+        {Method::GET, "/v1/keys/{key}/public-key", "/v1/keys/alias/{alias}/public-key",
+         get_public_key, 0, "The public half of a key pair", &Api::give_public_key},
+        {Method::POST, "/v1/keys/{key}/mac", "/v1/keys/alias/{alias}/mac", mac_action,
+         max_signing_body_bytes, "Make the MAC of a message with the primary version of a MAC key",
+         &Api::mac},
+        {Method::POST, "/v1/keys/{key}/verify-mac", "/v1/keys/alias/{alias}/verify-mac",
+         verify_mac_action, max_signing_body_bytes,
          "Tell whether a MAC is of a message by a MAC key", &Api::verify_mac},
     };
+    // Routes hold views: of these texts, which live as long as the program.
     std::vector<server::Route> routes;
     for (const Row& row : rows) {
         const auto handler = [this, act = row.handler](server::Operation& operation,
                                                        const server::Request& request) {
             return (this->*act)(operation, request);
         };
-        for (const auto& [prefix, suffix] :
-             {std::pair("/v1/keys/{key}", ""), std::pair("/v1/keys/alias/{alias}", ", by alias")}) {
-            routes.push_back({row.method, std::string(prefix) + row.path, row.action,
-                              server::Access::authenticated, row.max_body_bytes,
-                              std::string(row.summary) + suffix, handler});
+        for (const std::string_view pattern : {row.by_id, row.by_alias}) {
+            routes.push_back({row.method, pattern, row.action, server::Access::authenticated,
+                              row.max_body_bytes, row.summary, handler});
         }
     }
     return routes;

@@ -12,8 +12,11 @@
 #include "kms/api.h"
 #include "kms/catalogue.h"
 #include "kms/config.h"
+#include "kms/follower.h"
+#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/reconcile.h"
+#include "kms/schedule.h"
 #include "kms/service.h"
 #include "kms/sqlite_store.h"
 #include "kms/usage.h"
@@ -58,12 +61,17 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     kms::UsageCounter usage(store);
     const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, clock, log);
     kms::Catalogue catalogue(reconciled.keys);
+    const kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log);
     kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);
     kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
-    kms::Api api({service, lifecycle, catalogue, authorizer, store, audit, metrics});
+    kms::KeySigning signing(catalogue, *token, log);
+    kms::Idempotency idempotency(store, clock);
+    kms::Api api(
+        {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics});
     const server::RouteTable routes(api.routes());
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
+    const kms::Schedule schedule({lifecycle, catalogue, store, audit, clock, log});
     server::serve_until_stopped({edge, gate, audit, log, config.edge.address,
                                  start_facts(authorizer.policy_hash(), reconciled)},
                                 signals);

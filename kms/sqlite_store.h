@@ -19,6 +19,7 @@ public:
 
     std::vector<Key> load() override;
     std::optional<Key> find(const base::Uuid& id) override;
+    bool is_shared() const override { return false; }
     // Without a question to the database: nobody else changes it.
     std::uint64_t change_count() override { return change_count_.load(); }
     Changes load_changed(std::uint64_t since) override;

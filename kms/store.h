@@ -49,6 +49,9 @@ public:
     // Empty when there is none.
     virtual std::optional<Key> find(const base::Uuid& id) = 0;
 
+    // Whether other processes may change it too.
+    virtual bool is_shared() const = 0;
+
     // A number that grows with every change of a key. Cheap: it is asked several times a second.
     virtual std::uint64_t change_count() = 0;
 

@@ -7,6 +7,7 @@
 #include "kms/actions.h"
 #include "kms/api.h"
 #include "kms/catalogue.h"
+#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/reconcile.h"
 #include "kms/service.h"
@@ -22,7 +23,8 @@
 namespace tests {
 
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
-// reader: unwraps under alias/second only, may describe nothing. root: everything. Others: nothing.
+// reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and verifies
+// under alias/signing. root: everything. Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
           "resources":["key:alias/credentials","key:alias/second"]}],
@@ -33,10 +35,13 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "watcher":[{"id":"watcher-second","effect":"allow","actions":["unwrap_data_key"],
           "resources":["key:alias/second"]},
           {"id":"watcher-describe","effect":"allow","actions":["describe_key"],"resources":["*"]}],
+  "signer":[{"id":"signer-signing","effect":"allow",
+          "actions":["sign","verify","get_public_key","mac","verify_mac"],
+          "resources":["key:alias/signing"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
-  {"caller":"root","roles":["root"]}]})";
+  {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]}]})";
 
 inline server::Operation operation_of(const std::string& caller) {
     server::Caller who;
@@ -57,9 +62,12 @@ public:
           catalogue(reconciled.keys),
           service(catalogue, token, usage, log, reconciled.unproven),
           lifecycle(catalogue, store, token, usage, clock, log),
+          signing(catalogue, token, log),
           authorizer(server::parse_policy(rig_policy, kms::known_actions())),
           audit(audit_config(folder), clock, log),
-          api({service, lifecycle, catalogue, authorizer, store, audit, metrics}),
+          idempotency(store, clock),
+          api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
+               metrics}),
           routes(api.routes()) {}
 
     server::Grant grant(server::Operation& operation, server::Action action,
@@ -142,8 +150,10 @@ public:
     kms::Catalogue catalogue;
     kms::KeyService service;
     kms::KeyLifecycle lifecycle;
+    kms::KeySigning signing;
     server::Authorizer authorizer;
     server::AuditLog audit;
+    kms::Idempotency idempotency;
     kms::Api api;
     server::RouteTable routes;
 };

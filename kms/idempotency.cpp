@@ -1,0 +1,108 @@
+#include "kms/idempotency.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/error.h"
+#include "server/digest.h"
+
+namespace kms {
+namespace {
+
+constexpr std::string_view idempotency_header = "idempotency-key";
+constexpr std::size_t max_idempotency_key = 128;
+
+std::optional<std::string> idempotency_key(const server::Request& request) {
+    const auto found = request.headers.find(idempotency_header);
+    if (found == request.headers.end()) return std::nullopt;
+    const std::string& key = found->second;
+    const bool is_visible =
+        std::all_of(key.begin(), key.end(), [](char byte) { return byte >= '!' && byte <= '~'; });
+    if (key.empty() || key.size() > max_idempotency_key || !is_visible) {
+        throw base::Error(base::ErrorCode::invalid_argument,
+                          "the Idempotency-Key must be 1 to 128 visible ASCII characters");
+    }
+    return key;
+}
+
+// Each part with its length before it, so that no two lists of parts look alike.
+std::string digest_of(std::initializer_list<std::string_view> parts) {
+    std::string text;
+    for (const std::string_view part : parts) {
+        text += std::to_string(part.size()) + ":";
+        text += part;
+    }
+    return server::Sha256().hex(text);
+}
+
+}  // namespace
+
+Idempotency::Standing Idempotency::begin(const std::string& id, const std::string& digest,
+                                         server::Response& response) {
+    constexpr int attempts = 3;  // another node may be faster, once
+    for (int i = 0; i < attempts; ++i) {
+        const base::Time now = clock_.now();
+        auto found = store_.find_request(id);
+        if (found && found->begun_at + idempotency_memory <= now) {
+            store_.forget_requests(now - idempotency_memory + std::chrono::milliseconds(1));
+            found.reset();
+        }
+        if (!found) {
+            try {
+                store_.begin_request({id, digest, node_, now, false, 0, {}});
+                return Standing::fresh;
+            } catch (const base::Error& error) {
+                if (error.code() != base::ErrorCode::already_exists) throw;
+                continue;
+            }
+        }
+        if (found->digest != digest) {
+            base::refuse("the Idempotency-Key was used for another request");
+        }
+        if (found->status != 0) {
+            response.status = found->status;
+            response.body.assign(found->answer.begin(), found->answer.end());
+            return Standing::answered;
+        }
+        const bool is_free = found->node.empty() ||
+                             (found->node != node_ && found->begun_at + idempotency_lease <= now);
+        if (!is_free) break;
+        if (!store_.take_over_request(id, found->node, node_, now)) continue;
+        return found->applied ? Standing::applied : Standing::fresh;
+    }
+    base::refuse("the first request with this Idempotency-Key is under way: try again");
+}
+
+server::Response Idempotency::once(server::Operation& operation, const server::Request& request,
+                                   const Work& work, const Again& again) {
+    const auto key = idempotency_key(request);
+    if (!key) return work({});
+    const std::string id = digest_of({operation.caller().id, *key});
+    const std::string digest =
+        digest_of({server::to_string(request.method), request.path, request.query, request.body});
+    server::Response response;
+    const Standing standing = begin(id, digest, response);
+    if (standing == Standing::answered) {
+        operation.set_fact("repeated", "answered before");
+        return response;
+    }
+    try {
+        const bool from_record = standing == Standing::applied && again;
+        if (from_record) operation.set_fact("repeated", "applied before");
+        response = from_record ? again() : work(id);
+    } catch (...) {
+        // Not under way any more; whether it was applied stays noted.
+        store_.take_over_request(id, node_, {}, clock_.now());
+        throw;
+    }
+    store_.finish_request(id, response.status, std::string(response.body));
+    return response;
+}
+
+void refuse_idempotency_key(const server::Request& request) {
+    if (request.headers.count(idempotency_header) == 0) return;
+    throw base::Error(base::ErrorCode::invalid_argument,
+                      "this call takes no Idempotency-Key: it may be repeated as it is");
+}
+
+}  // namespace kms

@@ -1,0 +1,51 @@
+// Doing an order once however often it is sent: the header Idempotency-Key names the order, and the
+// store remembers for a day what came of it. For changes of keys and aliases only: an answer with
+// key material is never stored.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/clock.h"
+#include "kms/store.h"
+#include "server/operation.h"
+#include "server/request.h"
+
+namespace kms {
+
+inline constexpr std::chrono::hours idempotency_memory{24};
+// After that another node may take over what a dead one has begun.
+inline constexpr std::chrono::minutes idempotency_lease{2};
+
+// Thread-safe. `store` and `clock` must outlive it.
+class Idempotency {
+public:
+    Idempotency(Store& store, const base::Clock& clock) : store_(store), clock_(clock) {}
+
+    // Gives `work` the id under which the store marks the order as applied; empty when the request
+    // has no Idempotency-Key. The same caller's same key gives the answer of the first time;
+    // `again` makes one from the record when the order was applied but never answered (a crash in
+    // between). Without `again`, `work` is able to find out itself. What failed is not remembered:
+    // it may be sent again. Call it when the caller is authorised. Throws invalid_argument for a
+    // key that is not 1 to 128 visible ASCII characters, failed_precondition when the key was used
+    // for another request or when the first one is under way, and what `work` throws.
+    using Work = std::function<server::Response(const std::string& request_id)>;
+    using Again = std::function<server::Response()>;
+    server::Response once(server::Operation& operation, const server::Request& request,
+                          const Work& work, const Again& again = {});
+
+private:
+    enum class Standing { fresh, applied, answered };
+    // Ours to work on, unless it is answered; the answer is in `response` then.
+    Standing begin(const std::string& id, const std::string& digest, server::Response& response);
+
+    Store& store_;
+    const base::Clock& clock_;
+    const std::string node_ = base::Uuid::random().to_string();
+};
+
+// For calls that may be repeated as they are: throws invalid_argument when there is an
+// Idempotency-Key.
+void refuse_idempotency_key(const server::Request& request);
+
+}  // namespace kms

@@ -1,0 +1,117 @@
+#include "kms/schedule.h"
+
+#include "base/error.h"
+#include "kms/actions.h"
+#include "kms/idempotency.h"
+
+namespace kms {
+namespace {
+
+bool may_be_due(const Key& key, base::Time now) {
+    if (key.state == KeyState::pending_deletion) return key.deletion_at && *key.deletion_at <= now;
+    if (!permits(key.state, KeyOperation::rotate)) return false;
+    if (key.next_rotation_at && *key.next_rotation_at <= now) return true;
+    return key.use() == KeyUse::encrypt && key.primary().wraps_reserved >= wraps_before_rotation;
+}
+
+}  // namespace
+
+Schedule::Schedule(const ScheduleParts& parts) : parts_(parts), thread_([this] { run(); }) {}
+
+Schedule::~Schedule() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+}
+
+void Schedule::wake() {
+    {
+        const std::lock_guard lock(mutex_);
+        woken_ = true;
+    }
+    wake_.notify_all();
+}
+
+void Schedule::run() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+        woken_ = false;
+        lock.unlock();
+        try {
+            run_due();
+        } catch (const std::exception& error) {
+            parts_.log.error("the schedule failed", {{"reason", error.what()}});
+        }
+        lock.lock();
+        wake_.wait_for(lock, schedule_interval, [this] { return woken_ || stopping_; });
+    }
+}
+
+bool Schedule::is_paused(const base::Uuid& key_id, base::Time now) {
+    const auto found = paused_until_.find(key_id);
+    if (found == paused_until_.end()) return false;
+    if (found->second > now) return true;
+    paused_until_.erase(found);
+    return false;
+}
+
+bool Schedule::run_order(const base::Uuid& key_id, server::Action action,
+                         const std::function<bool(const RecordIntent&)>& order) {
+    server::Operation operation(base::Uuid::random(), parts_.clock.now(), server::Caller{});
+    operation.set_action(action);
+    operation.set_fact("cause", "schedule");
+    operation.set_fact("key_id", key_id.to_string());
+    bool was_intended = false;
+    const auto intend = [&](const std::map<std::string, std::string>& facts) {
+        for (const auto& [name, value] : facts) operation.set_fact(name, value);
+        parts_.audit.append_and_wait(operation, {"intent", "", 0});
+        was_intended = true;
+    };
+    try {
+        const bool done = order(intend);
+        if (done) parts_.audit.append_and_wait(operation, {"ok", "", 0});
+        return done;
+    } catch (const base::Error& error) {
+        paused_until_[key_id] = parts_.clock.now() + schedule_pause;
+        parts_.log.error("what is due for a key failed", {{"action", std::string(action.word)},
+                                                          {"key_id", key_id.to_string()},
+                                                          {"reason", error.what()}});
+        if (was_intended) {
+            parts_.audit.append(operation, {"failed", std::string(to_string(error.code())), 0},
+                                nullptr);
+        }
+        return false;
+    }
+}
+
+std::size_t Schedule::run_due() {
+    const std::lock_guard lock(run_mutex_);
+    std::size_t done = 0;
+    for (const auto& key : parts_.catalogue.snapshot()->keys()) {
+        {
+            const std::lock_guard stop_lock(mutex_);
+            if (stopping_) return done;
+        }
+        const base::Time now = parts_.clock.now();
+        if (!may_be_due(*key, now) || is_paused(key->id, now)) continue;
+        const bool is_end = key->state == KeyState::pending_deletion;
+        const auto order = [&](const RecordIntent& intend) {
+            return is_end ? parts_.lifecycle.destroy_if_due(key->id, intend)
+                          : parts_.lifecycle.rotate_if_due(key->id, intend);
+        };
+        if (run_order(key->id, is_end ? destroy_key : rotate_key, order)) ++done;
+    }
+    forget_requests(parts_.clock.now());
+    return done;
+}
+
+void Schedule::forget_requests(base::Time now) {
+    if (now < next_forgetting_) return;
+    parts_.store.forget_requests(now - idempotency_memory);
+    next_forgetting_ = now + std::chrono::hours(1);
+}
+
+}  // namespace kms
