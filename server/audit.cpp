@@ -70,6 +70,8 @@ void AuditLog::event(std::string_view action, const std::map<std::string, std::s
     append_and_wait(operation, {"ok", "", 0});
 }
 
+void AuditLog::expect(std::ptrdiff_t more) noexcept { writer_->writer.expect(more); }
+
 void AuditLog::check() const { writer_->writer.check(); }
 
 void AuditLog::follow(AuditFollower* follower) { writer_->writer.follow(follower); }

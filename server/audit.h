@@ -22,6 +22,9 @@ struct AuditConfig {
     std::string daemon;  // "kmsd", "vaultd"
     std::string node;    // host name or configured name
     std::chrono::milliseconds bound{200};  // longest wait for durability
+    // Longest wait of a record for those of other operations, before the sync: about as long as one
+    // sync of a fast disk takes.
+    std::chrono::microseconds gather{300};
     // The file is closed and another begun when it has this size or age.
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
@@ -70,6 +73,11 @@ public:
 
     // An event of the daemon's own: start, stop, reload. Waits like append_and_wait.
     void event(std::string_view action, const std::map<std::string, std::string>& facts);
+
+    // Says that so many more (or fewer) operations are under way whose records may come. While
+    // there are any, a record waits up to AuditConfig::gather for theirs, so that many share one
+    // sync.
+    void expect(std::ptrdiff_t more) noexcept;
 
     // Throws unavailable while the log can't be written, or its follower says so.
     void check() const;

@@ -1,6 +1,7 @@
 #include "server/audit_writer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -105,6 +106,9 @@ struct AuditWriter::State {
     bool new_since_failure = false;
     bool hanging = false;  // a record passed its bound since the last success
     bool writer_waits = false;
+    bool gathering = false;  // the writer waits for the records of operations that are under way
+    std::atomic<std::ptrdiff_t> expected{0};
+    bool expects_more() const { return expected.load(std::memory_order_relaxed) > 0; }
     bool timer_sleeps = false;
     bool stopping = false;
     bool writer_done = false;
@@ -304,12 +308,17 @@ void AuditWriter::append(AuditEntry entry) {
             Queued queued{std::move(entry), std::chrono::steady_clock::now() + state.config.bound};
             queued.waited_for = queued.entry.done != nullptr;
             state.queue.push_back(std::move(queued));
-            if (state.writer_waits) state.work.notify_one();
+            if (state.writer_waits && !(state.gathering && state.expects_more()))
+                state.work.notify_one();
             if (state.timer_sleeps) state.deadline.notify_one();
             return;
         }
     }
     if (entry.done) entry.done(false);
+}
+
+void AuditWriter::expect(std::ptrdiff_t more) noexcept {
+    state_->expected.fetch_add(more, std::memory_order_relaxed);
 }
 
 void AuditWriter::check() const {
@@ -346,6 +355,12 @@ void AuditWriter::write_loop(const std::shared_ptr<State>& state) {
             state->work.wait_until(lock, *state->retry_at, has_work);
         } else {
             state->work.wait(lock, has_work);
+        }
+        if (!state->stopping && !state->retry_at && state->expects_more()) {
+            state->gathering = true;
+            state->work.wait_for(lock, state->config.gather,
+                                 [&state] { return state->stopping || !state->expects_more(); });
+            state->gathering = false;
         }
         state->writer_waits = false;
         const bool last_try = state->stopping && state->retry_at.has_value();

@@ -48,6 +48,9 @@ public:
     // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full.
     void append(AuditEntry entry);
 
+    // As AuditLog::expect.
+    void expect(std::ptrdiff_t more) noexcept;
+
     // Throws unavailable while the disk fails or hangs, or the follower says so.
     void check() const;
     // See AuditLog::follow.

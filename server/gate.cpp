@@ -117,6 +117,7 @@ struct Gate::State {
             queue.push_back({std::move(request), std::move(done)});
             wake = must_wake();
         }
+        audit.expect(1);
         if (wake) work.notify_one();
         return true;
     }
@@ -157,15 +158,23 @@ struct Gate::State {
     }
 
     void work_on(Job& job, bool refused) {
+        bool expected = true;
+        const auto arrived = [&] {
+            if (std::exchange(expected, false)) audit.expect(-1);
+        };
         try {
             if (refused) {
+                arrived();
                 job.done(refusal(job.request, stopping_error()));
                 leave();
             } else {
-                finish(process(job));
+                const auto finished = process(job);
+                arrived();
+                finish(finished);
             }
         } catch (const std::exception& error) {
             // Only what fails before there is an operation comes here: no randomness, no memory.
+            arrived();
             log.error("a request could not be begun", {{"reason", error.what()}});
             job.done(error_answer(internal_error({}), base::Uuid()));
             leave();

@@ -38,6 +38,10 @@ public:
         fails_ = fails;
         changed_.notify_all();
     }
+    int calls() {
+        const std::lock_guard lock(mutex_);
+        return calls_;
+    }
     void wait_for_call() {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return calls_ > 0; });
@@ -106,6 +110,31 @@ TEST_F(AuditWriterTest, HangingDiskRefusesWithinTheBoundAndRecordsAreKept) {
         std::count_if(lines.begin(), lines.end(),
                       [](const auto& line) { return text_field(line, "outcome") == "withheld"; }),
         10);
+}
+
+TEST_F(AuditWriterTest, OneSyncTakesTheRecordsOfAllThatAreUnderWay) {
+    Answers answers;
+    auto patient = config();
+    patient.bound = patient.gather = 60s;
+    server::AuditWriter writer(patient, std::make_unique<TestFile>(disk_),
+                               server::AuditChain{0, server::first_previous()}, clock_, log_);
+    constexpr int operations = 8;
+    writer.expect(operations);
+    for (int i = 0; i < operations; ++i) {
+        writer.expect(-1);
+        writer.append(entry(answers.callback()));
+    }
+    ASSERT_TRUE(answers.wait_for(operations));
+    EXPECT_EQ(disk_->calls(), 1);
+}
+
+TEST_F(AuditWriterTest, ARecordDoesNotWaitForOperationsThatTakeLong) {
+    Answers answers;
+    const auto writer = open_writer();
+    writer->expect(1);
+    writer->append(entry(answers.callback()));
+    ASSERT_TRUE(answers.wait_for(1));
+    EXPECT_EQ(answers.yes(), 1U);
 }
 
 TEST_F(AuditWriterTest, RecordOfAQuietLogIsBoundedToo) {
