@@ -213,6 +213,7 @@ class House:
         }
         if name == "kmsd":
             config["store"] = {"sqlite": "kms.db"}
+            config["workers"] = {"count": 4}  # as deploy/quickstart does for SoftHSM
             config["token"] = {"module": self.module, "uri": self.token_uri, "pin": {"file": "user.pin"},
                                "softhsm_config": "softhsm2.conf"}
         else:
