@@ -187,7 +187,8 @@ hsm::Encrypted FakeToken::encrypt(const hsm::KeyId& id, base::ByteView aad,
     base::random_bytes(encrypted.iv);
     const auto text = run_gcm(encryption, entry.key.expose(), encrypted.iv, aad, plaintext);
     encrypted.ciphertext.assign(text.begin(), text.end());
-    if (flips_a_bit) encrypted.ciphertext.front() ^= 1U;
+    if (flips_a_bit || flips_left > 0) encrypted.ciphertext.front() ^= 1U;
+    if (flips_left > 0) --flips_left;
     return encrypted;
 }
 

@@ -54,6 +54,7 @@ public:
     bool dies_after_generate = false;  // … having made the key
     bool fails_to_be_durable = false;  // no proof of durability succeeds
     bool flips_a_bit = false;          // in every ciphertext, signature and MAC it returns
+    std::size_t flips_left = 0;        // … in as many ciphertexts and no more
     std::size_t decrypt_calls = 0;     // single and batched calls alike
     std::size_t encrypt_calls = 0;     // likewise
 

@@ -1,0 +1,316 @@
+// Batches, rewrap and small texts on the wire.
+#include "tests/kms/api_fixture.h"
+#include "tests/support/expect_error.h"
+
+namespace tests {
+namespace {
+
+class DataApi : public ApiFixture {
+protected:
+    static const base::JsonValue& result(const base::JsonValue& answer, std::size_t i) {
+        return answer.find("results")->array()->at(i);
+    }
+    static std::string code_at(const base::JsonValue& answer, std::size_t i) {
+        const auto* error = result(answer, i).find("error");
+        return error == nullptr ? "" : text_of(*error, "code");
+    }
+    static std::string items_of(const std::vector<std::string>& items) {
+        std::string body = R"({"items":[)";
+        for (const auto& item : items) body += item + ",";
+        body.back() = ']';
+        return body + "}";
+    }
+    kms::KeyPointer key_ = rig_.create_key("credentials");
+    kms::KeyPointer second_ = rig_.create_key("second");
+    kms::KeyPointer hidden_ = rig_.create_key("hidden");
+    const std::string unwrap_ = "/v1/data-keys/unwrap";
+    const std::string rewrap_ = "/v1/data-keys/rewrap";
+};
+
+TEST_F(DataApi, AThousandItemsAreUnwrappedInOneCallAndOneMoreIsRefusedBeforeAnyWork) {
+    const auto fresh = rig_.create_data_keys(key_->id, {{"a", "b"}}, {32, 1000, true});
+    std::vector<std::string> items;
+    for (const auto& one : fresh.keys) {
+        items.push_back(R"({"wrapped":")" + base::to_base64(one.wrapped) +
+                        R"(","context":{"a":"b"}})");
+    }
+    token_.decrypt_calls = 0;
+    const auto answer = post("app", unwrap_, items_of(items));
+    ASSERT_EQ(answer.status, 200U);
+    EXPECT_EQ(token_.decrypt_calls, 1U);
+    EXPECT_EQ(operation_->decided().size(), 1U);
+    const auto value = parse(answer);
+    ASSERT_EQ(value.find("results")->array()->size(), 1000U);
+    for (std::size_t i = 0; i < 1000; ++i) {
+        ASSERT_EQ(text_of(result(value, i), "plaintext"),
+                  base::to_base64(fresh.keys[i].plaintext.expose()));
+    }
+    // One row of the record names them all.
+    ASSERT_EQ(operation_->items().size(), 1U);
+    EXPECT_EQ(operation_->items()[0].resource, key_->id.to_string() + "/1");
+    EXPECT_EQ(operation_->items()[0].items, "0-999");
+    EXPECT_EQ(operation_->items()[0].decision, 0U);
+
+    items.push_back(items.front());
+    token_.decrypt_calls = 0;
+    for (const auto& path : {unwrap_, rewrap_}) {
+        const auto refused = post("app", path, items_of(items));
+        EXPECT_EQ(refused.status, 400U);
+        EXPECT_NE(refused.body.find("items"), std::string::npos);
+        EXPECT_TRUE(operation_->decided().empty());
+    }
+    EXPECT_EQ(token_.decrypt_calls, 0U);
+}
+
+TEST_F(DataApi, TheRecordNamesItemsInRowsOfWhatTheyHaveInCommon) {
+    const auto good = wrap(key_->id);
+    const auto bound = wrap(key_->id, {{"a", "b"}});
+    const auto other = wrap(second_->id);
+    const auto plain = [](const std::string& wrapped) {
+        return R"({"wrapped":")" + wrapped + R"("})";
+    };
+    const auto answer =
+        post("app", unwrap_,
+             items_of({plain(good), plain(bound), plain(other), plain(good), plain(good),
+                       R"({"wrapped":")" + bound + R"(","context":{"a":"b"}})", plain("QQ==")}));
+    ASSERT_EQ(answer.status, 200U) << answer.body;
+    const auto& rows = operation_->items();
+    ASSERT_EQ(rows.size(), 5U);
+    const std::string first = key_->id.to_string() + "/1";
+    EXPECT_EQ(rows[0].resource, first);
+    EXPECT_EQ(rows[0].outcome, "ok");
+    EXPECT_EQ(rows[0].items, "0,3-4");
+    EXPECT_EQ(rows[1].outcome, "integrity_failure");
+    EXPECT_EQ(rows[1].items, "1");
+    EXPECT_EQ(rows[2].resource, second_->id.to_string() + "/1");
+    EXPECT_EQ(rows[3].resource, first);
+    EXPECT_EQ(rows[3].items, "5");
+    ASSERT_TRUE(rows[3].decision);
+    EXPECT_EQ(operation_->decided().at(*rows[3].decision).context,
+              (kms::EncryptionContext{{"a", "b"}}));
+    EXPECT_EQ(rows[4].resource, "");
+    EXPECT_EQ(rows[4].items, "6");
+    EXPECT_FALSE(rows[4].decision);
+}
+
+TEST_F(DataApi, AContextAgainstTheRuleFailsItsItemAlone) {
+    const auto old = wrap(key_->id);
+    const auto good = wrap(key_->id, {{"tenant", "t"}});
+    kms::Key key = *key_;
+    key.context_rule.required = {"tenant"};
+    rig_.catalogue.put(key);
+    const auto value =
+        parse(post("app", unwrap_,
+                   items_of({R"({"wrapped":")" + old + R"("})",
+                             R"({"wrapped":")" + good + R"(","context":{"tenant":"t"}})"})));
+    EXPECT_EQ(code_at(value, 0), "invalid_argument");
+    EXPECT_NE(text_of(*result(value, 0).find("error"), "message").find("context.tenant"),
+              std::string::npos);
+    EXPECT_EQ(code_at(value, 1), "");
+    const auto path = "/v1/keys/" + key.id.to_string();
+    expect_refused(path + "/data-keys", "{}", "\\\"context.tenant\\\"");
+    expect_refused(path + "/encrypt", R"({"plaintext":"QQ=="})", "\\\"context.tenant\\\"");
+    // Who may do nothing learns nothing of the rule.
+    EXPECT_EQ(code_of(post("nobody-known", path + "/data-keys", "{}")), "permission_denied");
+}
+
+TEST_F(DataApi, RewrapMovesOneToAnotherKeyAndContext) {
+    const auto wrapped = wrap(key_->id, {{"a", "b"}});
+    const auto plaintext = text_of(
+        parse(post("app", unwrap_, R"({"wrapped":")" + wrapped + R"(","context":{"a":"b"}})")),
+        "plaintext");
+    for (const std::string& target : {second_->id.to_string(), std::string("alias/second")}) {
+        const auto answer =
+            post("app", rewrap_,
+                 R"({"wrapped":")" + wrapped + R"(","context":{"a":"b"},"to_key":")" + target +
+                     R"(","to_context":{"c":"d"}})");
+        ASSERT_EQ(answer.status, 200U) << answer.body;
+        const auto value = parse(answer);
+        EXPECT_EQ(text_of(value, "key_id"), second_->id.to_string());
+        EXPECT_EQ(answer.body.find(plaintext), std::string::npos);
+        EXPECT_EQ(operation_->decided().size(), 2U);
+        EXPECT_EQ(operation_->facts().at("from"), key_->id.to_string() + "/1");
+        EXPECT_EQ(operation_->facts().at("to"), second_->id.to_string() + "/1");
+        const auto opened = parse(
+            post("app", unwrap_,
+                 R"({"wrapped":")" + text_of(value, "wrapped") + R"(","context":{"c":"d"}})"));
+        EXPECT_EQ(text_of(opened, "plaintext"), plaintext);
+    }
+}
+
+TEST_F(DataApi, RewrapKeepsTheContextUnlessAnotherIsNamedEvenAnEmptyOne) {
+    const auto wrapped = wrap(key_->id, {{"a", "b"}});
+    const std::string base = R"({"wrapped":")" + wrapped + R"(","context":{"a":"b"},"to_key":")" +
+                             second_->id.to_string() + "\"";
+    const auto kept = text_of(parse(post("app", rewrap_, base + "}")), "wrapped");
+    EXPECT_EQ(post("app", unwrap_, R"({"wrapped":")" + kept + R"(","context":{"a":"b"}})").status,
+              200U);
+    const auto emptied =
+        text_of(parse(post("app", rewrap_, base + R"(,"to_context":{}})")), "wrapped");
+    EXPECT_EQ(post("app", unwrap_, R"({"wrapped":")" + emptied + R"("})").status, 200U);
+}
+
+TEST_F(DataApi, ABatchOfRewrapsAnswersEachItemAndRecordsWhatCameOfIt) {
+    const auto good = wrap(key_->id);
+    const auto hidden = wrap(hidden_->id);
+    const std::string onto = R"("to_key":"alias/second"})";
+    const auto item = [&](const std::string& wrapped, const std::string& more) {
+        return R"({"wrapped":")" + wrapped + R"(",)" + more;
+    };
+    const auto answer = post("app", rewrap_,
+                             items_of({item(good, onto), item("QQ==", onto), item(hidden, onto),
+                                       item(good, onto), item(good, R"("to_key":"alias/hidden"})"),
+                                       item(good, R"("to_key":"alias/no-such"})"),
+                                       item(good, R"("context":{"a":"b"},)" + onto)}));
+    ASSERT_EQ(answer.status, 200U) << answer.body;
+    const auto value = parse(answer);
+    EXPECT_FALSE(text_of(result(value, 0), "wrapped").empty());
+    EXPECT_EQ(code_at(value, 1), "integrity_failure");
+    EXPECT_EQ(base::to_json(result(value, 1)), base::to_json(result(value, 2)))
+        << "a key without a right to it looks unknown";
+    EXPECT_FALSE(text_of(result(value, 3), "wrapped").empty());
+    EXPECT_EQ(code_at(value, 4), "permission_denied");
+    EXPECT_EQ(base::to_json(result(value, 4)), base::to_json(result(value, 5)))
+        << "an unknown and a forbidden target look alike";
+    EXPECT_EQ(code_at(value, 6), "integrity_failure");
+    const auto& row = operation_->items().at(0);
+    EXPECT_EQ(row.resource, key_->id.to_string() + "/1");
+    EXPECT_EQ(row.made, second_->id.to_string() + "/1");
+    EXPECT_EQ(row.items, "0,3");
+    const auto root = parse(post("root", rewrap_,
+                                 items_of({item(good, R"("to_key":"alias/no-such"})"),
+                                           item(good, R"("to_key":"alias/hidden"})")})));
+    EXPECT_EQ(code_at(root, 0), "not_found");
+    EXPECT_EQ(code_at(root, 1), "");
+}
+
+TEST_F(DataApi, RewrapNeedsTheRightToBothKeys) {
+    const auto good = wrap(second_->id);
+    const std::string item = R"({"wrapped":")" + good + "\"";
+    // May unwrap there, which is another right.
+    EXPECT_EQ(code_of(post("reader", rewrap_, item + "}")), "permission_denied");
+    EXPECT_EQ(code_of(post("nobody-known", rewrap_, item + "}")), "permission_denied");
+    EXPECT_EQ(code_of(post("", rewrap_, item + "}")), "unauthenticated");
+    EXPECT_EQ(post("app", rewrap_, item + "}").status, 200U);
+    EXPECT_EQ(code_of(post("app", rewrap_, item + R"(,"to_key":"alias/hidden"})")),
+              "permission_denied");
+}
+
+TEST_F(DataApi, EveryWrongFieldOfRewrapIsNamed) {
+    expect_refused(rewrap_, R"({})", "\\\"wrapped\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"*"})", "\\\"wrapped\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"QQ==","to_key":"x"})", "\\\"to_key\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"QQ==","to_key":"alias/No"})", "\\\"to_key\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"QQ==","to_key":7})", "\\\"to_key\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"QQ==","to_context":{"a":1}})", "\\\"to_context.a\\\"");
+    expect_refused(rewrap_, R"({"wrapped":"QQ==","more":1})", "\\\"more\\\"");
+    expect_refused(rewrap_, R"({"items":[]})", "\\\"items\\\"");
+    expect_refused(rewrap_, R"({"items":[{"wrapped":"QQ=="},{"wrapped":"QQ==","to_key":"x"}]})",
+                   "\\\"items[1].to_key\\\"");
+    expect_refused(rewrap_, R"({"items":[{"wrapped":"QQ=="}],"to_key":"x"})", "\\\"to_key\\\"");
+}
+
+TEST_F(DataApi, ATextIsEncryptedAndDecryptedByIdAndByAlias) {
+    for (const std::string& path : {"/v1/keys/" + key_->id.to_string() + "/encrypt",
+                                    std::string("/v1/keys/alias/credentials/encrypt")}) {
+        const auto made = post("app", path, R"({"plaintext":"c2VjcmV0","context":{"a":"b"}})");
+        ASSERT_EQ(made.status, 200U) << made.body;
+        const auto value = parse(made);
+        EXPECT_EQ(text_of(value, "key_id"), key_->id.to_string());
+        const std::string sealed = text_of(value, "ciphertext");
+        const auto opened =
+            post("app", "/v1/decrypt", R"({"ciphertext":")" + sealed + R"(","context":{"a":"b"}})");
+        ASSERT_EQ(opened.status, 200U) << opened.body;
+        EXPECT_EQ(text_of(parse(opened), "plaintext"), "c2VjcmV0");
+        EXPECT_EQ(code_of(post("app", "/v1/decrypt", R"({"ciphertext":")" + sealed + R"("})")),
+                  "integrity_failure");
+        // The right to unwrap is not the right to decrypt, and a text is no data key.
+        EXPECT_EQ(code_of(post("reader", "/v1/decrypt", R"({"ciphertext":"QQ=="})")),
+                  "permission_denied");
+        EXPECT_EQ(
+            code_of(post("app", unwrap_, R"({"wrapped":")" + sealed + R"(","context":{"a":"b"}})")),
+            "integrity_failure");
+    }
+    EXPECT_EQ(code_of(post("app", "/v1/keys/alias/hidden/encrypt", R"({"plaintext":"QQ=="})")),
+              "permission_denied");
+    EXPECT_EQ(code_of(post("root", "/v1/keys/alias/no-such/encrypt", R"({"plaintext":"QQ=="})")),
+              "not_found");
+}
+
+TEST_F(DataApi, EveryCiphertextThatDoesNotOpenGetsTheSameAnswer) {
+    const auto good = rig_.encrypt(key_->id, "text");
+    auto tampered = good;
+    tampered.back() ^= 1U;
+    auto unknown_key = good;
+    unknown_key[6] ^= 1U;
+    auto other_version = good;
+    other_version[25] = 2;
+    auto renamed = good;
+    std::copy_n("SRdk", 4, renamed.begin());
+    const auto hidden = rig_.encrypt(hidden_->id, "text");
+    base::WipedString expected;
+    for (const auto& bytes : {tampered, unknown_key, other_version, renamed, hidden, base::Bytes(),
+                              base::Bytes(5000, 1)}) {
+        const auto answer =
+            post("app", "/v1/decrypt", R"({"ciphertext":")" + base::to_base64(bytes) + "\"}");
+        EXPECT_EQ(answer.status, 422U) << answer.body;
+        if (expected.empty()) expected = answer.body;
+        EXPECT_EQ(answer.body, expected);
+    }
+}
+
+TEST_F(DataApi, EveryWrongFieldOfATextIsNamed) {
+    const std::string path = "/v1/keys/alias/credentials/encrypt";
+    expect_refused(path, "{}", "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":""})", "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":"*"})", "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":"QR=="})", "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":7})", "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":")" + base::to_base64(base::Bytes(4097, 1)) + "\"}",
+                   "\\\"plaintext\\\"");
+    expect_refused(path, R"({"plaintext":"QQ==","more":1})", "\\\"more\\\"");
+    expect_refused("/v1/decrypt", "{}", "\\\"ciphertext\\\"");
+    expect_refused("/v1/decrypt", R"({"ciphertext":"*"})", "\\\"ciphertext\\\"");
+    expect_refused("/v1/decrypt", R"({"ciphertext":"QQ==","context":7})", "\\\"context\\\"");
+    expect_refused("/v1/decrypt", R"({"ciphertext":"QQ==","key":"x"})", "\\\"key\\\"");
+    EXPECT_EQ(post("app", path, R"({"plaintext":")" + base::to_base64(base::Bytes(4096, 1)) + "\"}")
+                  .status,
+              200U);
+}
+
+TEST_F(DataApi, TheRightToACompromisedKeyIsAskedForAndRecorded) {
+    const auto wrapped = wrap(key_->id);
+    const auto text = base::to_base64(rig_.encrypt(key_->id, "text"));
+    kms::Key key = *key_;
+    key.state = kms::KeyState::compromised;
+    rig_.catalogue.put(key);
+    const std::string body = R"({"wrapped":")" + wrapped + "\"}";
+    const auto refused = post("app", unwrap_, body);
+    EXPECT_EQ(code_of(refused), "failed_precondition");
+    EXPECT_NE(refused.body.find("use_compromised_key"), std::string::npos) << refused.body;
+    EXPECT_EQ(post("root", unwrap_, body).status, 200U);
+    ASSERT_EQ(operation_->decided().size(), 2U);
+    EXPECT_EQ(operation_->decided()[1].action, "use_compromised_key");
+    EXPECT_EQ(post("root", "/v1/decrypt", R"({"ciphertext":")" + text + "\"}").status, 200U);
+    EXPECT_EQ(
+        post("root", rewrap_, R"({"wrapped":")" + wrapped + R"(","to_key":"alias/second"})").status,
+        200U);
+    EXPECT_EQ(code_of(post("root", rewrap_, body)), "failed_precondition");
+}
+
+TEST_F(DataApi, NoAnswerOfRewrapOrEncryptAndNoRecordHasAPlaintext) {
+    const auto fresh = rig_.create_data_keys(key_->id);
+    const std::string secret = base::to_base64(fresh.keys[0].plaintext.expose());
+    const auto moved = post("app", rewrap_,
+                            R"({"wrapped":")" + base::to_base64(fresh.keys[0].wrapped) +
+                                R"(","to_key":"alias/second"})");
+    EXPECT_EQ(moved.body.find(secret), std::string::npos);
+    for (const auto& [name, value] : operation_->facts()) EXPECT_NE(value, secret) << name;
+    const auto sealed =
+        post("app", "/v1/keys/alias/credentials/encrypt", R"({"plaintext":")" + secret + "\"}");
+    EXPECT_EQ(sealed.body.find(secret), std::string::npos);
+    for (const auto& [name, value] : operation_->facts()) EXPECT_NE(value, secret) << name;
+}
+
+}  // namespace
+}  // namespace tests
