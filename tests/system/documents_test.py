@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""What the documents say is what the programs do: the configuration's schemas accept and refuse what
+the daemons accept and refuse, and the requests of README.md run as they stand there."""
+import copy
+import json
+import re
+import subprocess
+import unittest
+
+import jsonschema
+
+import house
+
+EXAMPLES = house.SOURCE / "deploy" / "examples"
+
+
+def without_comments(text):
+    """JSON with // comments, which stand behind a blank or at the start of a line."""
+    return re.sub(r"(^|\s)//[^\n]*", r"\1", text)
+
+
+def objects_in(value, path=()):
+    """Every object of `value` with its path, the outermost first."""
+    if isinstance(value, dict):
+        yield path, value
+        for name, member in value.items():
+            yield from objects_in(member, (*path, name))
+
+
+def at(value, path):
+    for name in path:
+        value = value[name]
+    return value
+
+
+class Schemas(unittest.TestCase):
+    """Each change to a sound configuration is judged by the schema and by the daemon itself."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.house = house.House()
+        cls.house.__enter__()
+        cls.house.configure("vaultd", kms_port=7443)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.house.__exit__(None, None, None)
+
+    def daemon_accepts(self, name, config):
+        file = self.house.folder / name / "tried.json"
+        self.house.write(file, json.dumps(config))
+        done = subprocess.run([self.house.bin / name, "--config", file, "--check-config"], capture_output=True,
+                              text=True, check=False, stdin=subprocess.DEVNULL, cwd="/", **self.house.as_daemon)
+        return done.returncode == 0, done.stderr
+
+    def schema_of(self, name):
+        schema = json.loads((EXAMPLES / f"{name}.schema.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        return jsonschema.Draft202012Validator(schema)
+
+    def check_both(self, name, config, accepted, what):
+        with self.subTest(daemon=name, what=what):
+            self.assertEqual(self.schema_of(name).is_valid(config), accepted, "the schema")
+            by_daemon, said = self.daemon_accepts(name, config)
+            self.assertEqual(by_daemon, accepted, said)
+
+    def base(self, name):
+        config = json.loads((self.house.folder / name / f"{name}.json").read_text())
+        example = json.loads(without_comments((EXAMPLES / f"{name}.json").read_text()))
+        # All that the example has and that names no file of the machine it is for.
+        for part in ("workers", "limits", "log"):
+            if part in example:
+                config[part] = example[part]
+        return config
+
+    def test_the_examples_fit_their_schemas(self):
+        for name in ("kmsd", "vaultd"):
+            config = json.loads(without_comments((EXAMPLES / f"{name}.json").read_text()))
+            errors = [error.message for error in self.schema_of(name).iter_errors(config)]
+            self.assertEqual(errors, [], name)
+
+    def test_a_sound_configuration_is_accepted_by_both(self):
+        for name in ("kmsd", "vaultd"):
+            self.check_both(name, self.base(name), True, "as it is")
+
+    def test_an_unknown_field_is_refused_by_both(self):
+        for name in ("kmsd", "vaultd"):
+            base = self.base(name)
+            for path, _ in objects_in(base):
+                config = copy.deepcopy(base)
+                at(config, path)["surprise"] = 1
+                self.check_both(name, config, False, (*path, "surprise"))
+
+    def test_a_missing_part_is_judged_alike(self):
+        for name in ("kmsd", "vaultd"):
+            base = self.base(name)
+            for path, value in objects_in(base):
+                for field in value:
+                    config = copy.deepcopy(base)
+                    del at(config, path)[field]
+                    self.check_both(name, config, self.schema_of(name).is_valid(config), ("without", *path, field))
+
+    def test_a_field_of_another_type_is_refused_by_both(self):
+        for name in ("kmsd", "vaultd"):
+            base = self.base(name)
+            for path, value in objects_in(base):
+                for field, member in value.items():
+                    config = copy.deepcopy(base)
+                    at(config, path)[field] = [] if not isinstance(member, list) else "text"
+                    self.check_both(name, config, False, (*path, field))
+
+
+class Readme(unittest.TestCase):
+    def test_its_requests_run_as_they_stand(self):
+        text = (house.SOURCE / "README.md").read_text()
+        block = next(block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if "as()" in block)
+        with house.House() as strongroom:
+            kms, vault = strongroom.start_both()
+            for given, there in (("var/pki", str(strongroom.pki)), (":7443", f":{kms.port}"),
+                                 (":7444", f":{vault.port}"), ("curl -sS", "curl -sS --fail-with-body")):
+                self.assertIn(given, block)
+                block = block.replace(given, there)
+            done = subprocess.run(["bash", "-e", "-c", "set -o pipefail\n" + block.replace("; echo; }", " && echo; }")],
+                                  capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        requests = [line for line in block.splitlines() if line.startswith("as ")]
+        self.assertEqual(len(answers), len(requests))
+        self.assertTrue(any(answer.get("secret") == {"user": "me", "password": "correct horse"} for answer in answers))
+
+
+if __name__ == "__main__":
+    house.main()
