@@ -71,7 +71,7 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     const server::RouteTable routes(api.routes());
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
-    const kms::Schedule schedule({lifecycle, catalogue, store, audit, clock, log});
+    const kms::Schedule schedule({lifecycle, catalogue, store, usage, audit, clock, log});
     server::serve_until_stopped({edge, gate, audit, log, config.edge.address,
                                  start_facts(authorizer.policy_hash(), reconciled)},
                                 signals);

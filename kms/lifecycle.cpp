@@ -97,7 +97,11 @@ Key KeyLifecycle::require_stored(const base::Uuid& key_id) {
 KeyPointer KeyLifecycle::with_usage(const KeyPointer& key) const {
     auto shown = std::make_shared<Key>(*key);
     for (auto& version : shown->versions) {
-        version.wraps_reserved = usage_.reserved(key->id, version);
+        const UsageFigures figures = usage_.figures(key->id, version);
+        version.wraps_reserved = figures.wraps_reserved;
+        version.wraps_used = figures.wraps_used;
+        version.rewrapped_away = figures.rewrapped_away;
+        version.last_used_at = figures.last_used_at;
     }
     return shown;
 }

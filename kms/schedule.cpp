@@ -25,6 +25,7 @@ Schedule::~Schedule() {
     }
     wake_.notify_all();
     thread_.join();
+    report_usage();
 }
 
 void Schedule::wake() {
@@ -104,14 +105,28 @@ std::size_t Schedule::run_due() {
         };
         if (run_order(key->id, is_end ? destroy_key : rotate_key, order)) ++done;
     }
-    forget_requests(parts_.clock.now());
+    keep_books(parts_.clock.now());
     return done;
 }
 
-void Schedule::forget_requests(base::Time now) {
-    if (now < next_forgetting_) return;
-    parts_.store.forget_requests(now - idempotency_memory);
-    next_forgetting_ = now + std::chrono::hours(1);
+void Schedule::report_usage() noexcept {
+    try {
+        parts_.usage.report();
+    } catch (const std::exception& error) {
+        // Nothing is lost by that: it is reported the next time.
+        parts_.log.warning("the use of keys could not be written down", {{"reason", error.what()}});
+    }
+}
+
+void Schedule::keep_books(base::Time now) {
+    if (now >= next_report_) {
+        report_usage();
+        next_report_ = now + usage_report_interval;
+    }
+    if (now >= next_forgetting_) {
+        parts_.store.forget_requests(now - idempotency_memory);
+        next_forgetting_ = now + std::chrono::hours(1);
+    }
 }
 
 }  // namespace kms

@@ -1,5 +1,6 @@
-// What time does to keys: rotations and destructions that are due, and forgetting old idempotent
-// requests. Each is written down in the audit log before and after, as done by the service itself.
+// What time does: rotations and destructions of keys that are due, writing down how much keys were
+// used, and forgetting old idempotent requests. What is done to a key is written down in the audit
+// log before and after, as done by the service itself.
 #pragma once
 
 #include <chrono>
@@ -20,18 +21,21 @@ namespace kms {
 // How often it looks, and how long a key that failed is left alone.
 inline constexpr std::chrono::milliseconds schedule_interval{1000};
 inline constexpr std::chrono::minutes schedule_pause{1};
+inline constexpr std::chrono::seconds usage_report_interval{10};
 
 // References must outlive the schedule.
 struct ScheduleParts {
     KeyLifecycle& lifecycle;
     const Catalogue& catalogue;
     Store& store;
+    UsageCounter& usage;
     server::AuditLog& audit;
     const base::Clock& clock;
     base::Log& log;
 };
 
-// Thread-safe. The destructor stops the thread, after the key that it is at.
+// Thread-safe. The destructor stops the thread, after the key that it is at, and writes down the
+// use that is not yet.
 class Schedule {
 public:
     explicit Schedule(const ScheduleParts& parts);
@@ -51,12 +55,14 @@ private:
     bool is_paused(const base::Uuid& key_id, base::Time now);
     bool run_order(const base::Uuid& key_id, server::Action action,
                    const std::function<bool(const RecordIntent&)>& order);
-    void forget_requests(base::Time now);
+    void keep_books(base::Time now);
+    void report_usage() noexcept;
 
     const ScheduleParts parts_;
     std::mutex run_mutex_;  // one look at a time
     std::map<base::Uuid, base::Time> paused_until_;
     base::Time next_forgetting_{};
+    base::Time next_report_{};
     std::mutex mutex_;
     std::condition_variable wake_;
     bool woken_ = false;

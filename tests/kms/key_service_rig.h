@@ -24,7 +24,8 @@ namespace tests {
 
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
 // reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and verifies
-// under alias/signing. root: everything. Others: nothing.
+// under alias/signing. root: everything. unprivileged: everything but
+// compromised keys. Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
           "resources":["key:alias/credentials","key:alias/second"]}],
@@ -38,10 +39,13 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "signer":[{"id":"signer-signing","effect":"allow",
           "actions":["sign","verify","get_public_key","mac","verify_mac"],
           "resources":["key:alias/signing"]}],
+  "no-compromised":[{"id":"no-compromised","effect":"deny","actions":["use_compromised_key"],
+          "resources":["*"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
-  {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]}]})";
+  {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]},
+  {"caller":"unprivileged","roles":["root","no-compromised"]}]})";
 
 inline server::Operation operation_of(const std::string& caller) {
     server::Caller who;

@@ -1,0 +1,259 @@
+#include "kms/states.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include "base/encoding.h"
+#include "tests/kms/api_calls.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/fake_token.h"
+
+namespace tests {
+namespace {
+
+using kms::KeyOperation;
+using kms::KeyState;
+using kms::Permission;
+
+std::string word_of(Permission permission) {
+    if (permission == Permission::with_right) return "right";
+    return permission == Permission::yes ? "yes" : "no";
+}
+
+// "| `wrap` | no | yes | …" to {"`wrap`", "no", "yes", …}.
+std::vector<std::string> cells_of(const std::string& line) {
+    std::vector<std::string> cells;
+    std::istringstream text(line);
+    std::string cell;
+    std::getline(text, cell, '|');
+    while (std::getline(text, cell, '|')) {
+        const auto first = cell.find_first_not_of(' ');
+        if (first == std::string::npos) continue;
+        cells.push_back(cell.substr(first, cell.find_last_not_of(' ') - first + 1));
+    }
+    return cells;
+}
+
+TEST(KeyStates, TheReadmeHasTheTableOfTheCode) {
+    std::ifstream readme(KMS_README);
+    ASSERT_TRUE(readme) << KMS_README;
+    std::map<std::string, std::vector<std::string>> rows;
+    for (std::string line; std::getline(readme, line);) {
+        if (line.rfind("| ", 0) != 0) continue;
+        auto cells = cells_of(line);
+        if (cells.size() == kms::key_states.size() + 1) rows[cells.front()] = cells;
+    }
+    const auto& head = rows["operation"];
+    ASSERT_EQ(head.size(), kms::key_states.size() + 1);
+    for (std::size_t i = 0; i < kms::key_states.size(); ++i) {
+        EXPECT_EQ(head[i + 1], kms::to_string(kms::key_states[i]));
+    }
+    EXPECT_EQ(rows.size(), kms::key_operations.size() + 1);
+    for (const auto operation : kms::key_operations) {
+        const auto& row = rows["`" + std::string(kms::to_string(operation)) + "`"];
+        ASSERT_EQ(row.size(), kms::key_states.size() + 1) << kms::to_string(operation);
+        for (std::size_t i = 0; i < kms::key_states.size(); ++i) {
+            EXPECT_EQ(row[i + 1], word_of(kms::permission(kms::key_states[i], operation)))
+                << kms::to_string(operation) << " in " << kms::to_string(kms::key_states[i]);
+        }
+    }
+}
+
+TEST(KeyStates, ARefusalSaysTheStateAndWhatPermitsIt) {
+    kms::Key key;
+    key.state = KeyState::disabled;
+    EXPECT_ERROR_SAYING(failed_precondition,
+                        "the key is in state disabled, which forbids wrap; it is permitted in "
+                        "state enabled",
+                        kms::require_permitted(key, KeyOperation::wrap));
+    key.state = KeyState::destroyed;
+    EXPECT_ERROR_SAYING(failed_precondition, "enabled, disabled or compromised",
+                        kms::require_permitted(key, KeyOperation::change));
+    key.state = KeyState::compromised;
+    EXPECT_ERROR_SAYING(failed_precondition, "or with the right use_compromised_key",
+                        kms::require_permitted(key, KeyOperation::unwrap));
+    EXPECT_NO_THROW(kms::require_permitted(key, KeyOperation::unwrap, true));
+    EXPECT_ERROR(failed_precondition, kms::require_permitted(key, KeyOperation::wrap, true));
+}
+
+TEST(KeyStates, OnlyAnEnabledVersionOfAnEnabledKeyWorks) {
+    kms::Key key;
+    key.state = KeyState::enabled;
+    kms::KeyVersion version;
+    for (const auto state : {KeyState::pending, KeyState::destroyed}) {
+        version.state = state;
+        EXPECT_ERROR(failed_precondition,
+                     kms::require_permitted(key, version, KeyOperation::unwrap));
+    }
+    version.state = KeyState::enabled;
+    EXPECT_NO_THROW(kms::require_permitted(key, version, KeyOperation::unwrap));
+}
+
+// Every cell, asked over the API: what the table permits is done, what it forbids is 409 and says
+// the state.
+class StateCells : public testing::Test {
+protected:
+    struct Call {
+        server::Method method;
+        std::string path;  // behind the key
+        std::string body;
+    };
+
+    server::Response send(const std::string& caller, server::Method method, const std::string& path,
+                          std::string_view body) {
+        return send_as(rig_, caller, method, path, body);
+    }
+
+    hsm::KeyKind kind_for(KeyOperation operation) const {
+        switch (operation) {
+            case KeyOperation::sign:
+            case KeyOperation::verify:
+            case KeyOperation::public_key:
+                return hsm::KeyKind::ecdsa_p256;
+            case KeyOperation::mac:
+            case KeyOperation::verify_mac:
+                return hsm::KeyKind::hmac_sha_256;
+            default:
+                return hsm::KeyKind::aes_256;
+        }
+    }
+
+    base::Uuid make_key(hsm::KeyKind kind) {
+        auto operation = operation_of("root");
+        kms::NewKey wanted;
+        wanted.kind = kind;
+        return rig_.lifecycle.create(rig_.grant(operation, kms::create_key, "*"), wanted).key->id;
+    }
+
+    // The store's record and the catalogue's, by the ways there are.
+    void bring_into(const base::Uuid& id, KeyState state) {
+        kms::Key key = *rig_.store.find(id);
+        key.state = state;
+        if (state == KeyState::pending_deletion) key.deletion_at = rig_.clock.now();
+        if (state == KeyState::compromised) key.compromised_at = rig_.clock.now();
+        ASSERT_TRUE(rig_.store.update(key));
+        rig_.catalogue.put(*rig_.store.find(id));
+    }
+
+    std::string made_before(KeyOperation operation, const std::string& key) {
+        using server::Method;
+        const auto post = [&](const std::string& path, std::string_view body) {
+            const auto response = send("root", Method::POST, key + path, body);
+            EXPECT_EQ(response.status, 200U) << path << ' ' << response.body;
+            return response;
+        };
+        switch (operation) {
+            case KeyOperation::unwrap:
+            case KeyOperation::rewrap_from: {
+                const auto response = post("/data-keys", "{}");
+                const auto value = json_of(response);
+                return std::string(
+                    *value.find("data_keys")->array()->front().find("wrapped")->string());
+            }
+            case KeyOperation::decrypt:
+                return text_in(json_of(post("/encrypt", R"({"plaintext":"aGVsbG8="})")),
+                               "ciphertext");
+            case KeyOperation::verify:
+                return text_in(json_of(post("/sign", R"({"message":"aGVsbG8="})")), "signature");
+            case KeyOperation::verify_mac:
+                return text_in(json_of(post("/mac", R"({"message":"aGVsbG8="})")), "mac");
+            default:
+                return {};
+        }
+    }
+
+    Call call_for(KeyOperation operation, const base::Uuid& id, const std::string& made) {
+        using server::Method;
+        const std::string key = "/v1/keys/" + id.to_string();
+        const auto revision = std::to_string(rig_.store.find(id)->revision);
+        switch (operation) {
+            case KeyOperation::describe:
+                return {Method::GET, key, ""};
+            case KeyOperation::wrap:
+                return {Method::POST, key + "/data-keys", "{}"};
+            case KeyOperation::unwrap:
+                return {Method::POST, "/v1/data-keys/unwrap", R"({"wrapped":")" + made + "\"}"};
+            case KeyOperation::rewrap_from:
+                return {Method::POST, "/v1/data-keys/rewrap",
+                        R"({"wrapped":")" + made + R"(","to_key":")" + other_.to_string() + "\"}"};
+            case KeyOperation::rewrap_to:
+                return {Method::POST, "/v1/data-keys/rewrap",
+                        R"({"wrapped":")" + other_wrapped_ + R"(","to_key":")" + id.to_string() +
+                            "\"}"};
+            case KeyOperation::encrypt:
+                return {Method::POST, key + "/encrypt", R"({"plaintext":"aGVsbG8="})"};
+            case KeyOperation::decrypt:
+                return {Method::POST, "/v1/decrypt", R"({"ciphertext":")" + made + "\"}"};
+            case KeyOperation::sign:
+                return {Method::POST, key + "/sign", R"({"message":"aGVsbG8="})"};
+            case KeyOperation::verify:
+                return {Method::POST, key + "/verify",
+                        R"({"message":"aGVsbG8=","signature":")" + made + "\"}"};
+            case KeyOperation::public_key:
+                return {Method::GET, key + "/public-key", ""};
+            case KeyOperation::mac:
+                return {Method::POST, key + "/mac", R"({"message":"aGVsbG8="})"};
+            case KeyOperation::verify_mac:
+                return {Method::POST, key + "/verify-mac",
+                        R"({"message":"aGVsbG8=","mac":")" + made + "\"}"};
+            case KeyOperation::rotate:
+                return {Method::POST, key + "/rotate", ""};
+            case KeyOperation::change:
+                return {Method::PATCH, key,
+                        R"({"if_revision":)" + revision + R"(,"description":"d"})"};
+            case KeyOperation::add_alias:
+                return {Method::PUT, "/v1/aliases/state-cell",
+                        R"({"key":")" + id.to_string() + "\"}"};
+            case KeyOperation::enable:
+                return {Method::POST, key + "/enable", ""};
+            case KeyOperation::disable:
+                return {Method::POST, key + "/disable", ""};
+            case KeyOperation::schedule_deletion:
+                return {Method::POST, key + "/schedule-deletion", ""};
+            case KeyOperation::cancel_deletion:
+                return {Method::POST, key + "/cancel-deletion", ""};
+            case KeyOperation::mark_compromised:
+                return {Method::POST, key + "/mark-compromised", ""};
+        }
+        return {};
+    }
+
+    void expect_cell(KeyState state, KeyOperation operation) {
+        const std::string cell =
+            std::string(kms::to_string(operation)) + " in " + std::string(kms::to_string(state));
+        const base::Uuid id = make_key(kind_for(operation));
+        const std::string made = made_before(operation, "/v1/keys/" + id.to_string());
+        bring_into(id, state);
+        const Call call = call_for(operation, id, made);
+        const Permission expected = kms::permission(state, operation);
+        // "unprivileged" may do everything but use a compromised key.
+        const auto plain = send("unprivileged", call.method, call.path, call.body);
+        if (expected == Permission::yes) {
+            EXPECT_EQ(plain.status, 200U) << cell << ": " << plain.body;
+            return;
+        }
+        EXPECT_EQ(plain.status, 409U) << cell << ": " << plain.body;
+        EXPECT_NE(plain.body.find(kms::to_string(state)), std::string::npos)
+            << cell << ": " << plain.body;
+        const auto privileged = send("root", call.method, call.path, call.body);
+        EXPECT_EQ(privileged.status, expected == Permission::with_right ? 200U : 409U)
+            << cell << ": " << privileged.body;
+    }
+
+    TemporaryDirectory folder_;
+    FakeToken token_;
+    KeyServiceRig rig_{token_, folder_.path()};
+    base::Uuid other_ = rig_.create_key("other")->id;
+    std::string other_wrapped_ = base::to_base64(rig_.create_data_keys(other_).keys[0].wrapped);
+};
+
+TEST_F(StateCells, EveryCellHoldsOverTheApi) {
+    for (const auto state : kms::key_states) {
+        for (const auto operation : kms::key_operations) expect_cell(state, operation);
+    }
+}
+
+}  // namespace
+}  // namespace tests
