@@ -120,7 +120,10 @@ void add_settings(CLI::App& app, Settings& settings, Tool& tool) {
 
 // Arguments and environment are readable by others: a secret in either is refused, not used.
 void refuse_secrets(int count, char** arguments) {
-    server::refuse_secret_arguments({arguments + 1, arguments + count});
+    std::vector<std::string_view> given(arguments + 1, arguments + count);
+    // With the files of a log, --key names a public key or a key's id.
+    if (!given.empty() && given.front() == "audit") std::erase(given, "--key");
+    server::refuse_secret_arguments(given);
     server::refuse_secret_environment(own_environment(environ).data());
 }
 
@@ -140,6 +143,7 @@ int parse_and_run(int count, char** arguments) {
     add_key_commands(app, tool);
     add_data_key_commands(app, tool);
     add_service_commands(app, tool);
+    add_audit_commands(app, tool);
     try {
         app.parse(count, arguments);
     } catch (const CLI::ParseError& error) {

@@ -38,6 +38,8 @@ struct Tool {
 void add_key_commands(CLI::App& app, Tool& tool);       // key create | list | show
 void add_data_key_commands(CLI::App& app, Tool& tool);  // data-key create | unwrap
 void add_service_commands(CLI::App& app, Tool& tool);   // status, metrics, openapi
+void add_audit_commands(CLI::App& app, Tool& tool);  // audit verify | prove | check | show | export
+                                                     // | report
 
 // "name=value" arguments as a map. Throws UsageError naming `option` for anything else or a name
 // given twice.

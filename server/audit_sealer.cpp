@@ -359,7 +359,8 @@ AuditSealer::~AuditSealer() {
     }
     {
         const std::lock_guard lock(state.mutex);
-        state.messages.error("the audit log ends without a last checkpoint: the signer hangs");
+        state.messages.error(
+            "the audit log ends without a last checkpoint: the signer or the disk took too long");
         state.abandoned = true;
     }
     state.thread.detach();

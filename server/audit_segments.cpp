@@ -168,7 +168,9 @@ bool SegmentLines::next(std::string_view& line) {
 
 std::uint64_t SegmentLines::offset() const { return file_->offset + file_->taken; }
 
-std::size_t SegmentLines::torn_bytes() const { return file_->buffer.size() - file_->taken; }
+std::string_view SegmentLines::torn() const {
+    return std::string_view(file_->buffer).substr(file_->taken);
+}
 
 void SegmentLines::forget_ahead() {
     if (file_->gunzip) return;

@@ -44,7 +44,8 @@ public:
     // Where the next line begins.
     std::uint64_t offset() const;
     // After next() gave false: how many bytes stand behind the last line end.
-    std::size_t torn_bytes() const;
+    std::size_t torn_bytes() const { return torn().size(); }
+    std::string_view torn() const;
     // Reads again what follows the lines that were taken: it may have changed since.
     void forget_ahead();
 

@@ -115,7 +115,8 @@ TEST_F(AuditWriterTest, HangingDiskRefusesWithinTheBoundAndRecordsAreKept) {
 TEST_F(AuditWriterTest, OneSyncTakesTheRecordsOfAllThatAreUnderWay) {
     Answers answers;
     auto patient = config();
-    patient.bound = patient.gather = 60s;
+    patient.bound = 60s;
+    patient.gather = 60s;
     server::AuditWriter writer(patient, std::make_unique<TestFile>(disk_),
                                server::AuditChain{0, server::first_previous()}, clock_, log_);
     constexpr int operations = 8;

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with
+no code in common: Python's own library, and the openssl program for signatures. The exit codes are the same:
+0 clean, 2 tampered, 3 inconsistent checkpoints, 4 cut off. Formats: RFC 6962 (tree), C2SP signed-note,
+tlog-checkpoint, tlog-tiles.   usage: audit_verifier.py FOLDER PUBLIC_KEY.pem"""
+import base64
+import functools
+import gzip
+import hashlib
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+CLEAN, TAMPERED, INCONSISTENT, CUT_OFF = 0, 2, 3, 4
+DASH = "\u2014 "
+
+
+
+def verifies(pem, is_ed25519, text, signature):
+    """By the openssl program, which our programs do not use."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder) / name for name in ("key", "text", "signature")]
+        for path, content in zip(paths, (pem.encode(), text, signature)):
+            path.write_bytes(content)
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", paths[0],
+                   "-rawin", "-in", paths[1], "-sigfile", paths[2]]
+        command += [] if is_ed25519 else ["-digest", "sha256"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+
+class Key:
+    def __init__(self, pem):
+        self.pem = pem
+        self.spki = base64.b64decode("".join(line for line in pem.split("\n") if "-----" not in line))
+        self.is_ed25519 = self.spki.startswith(bytes.fromhex("302a300506032b6570032100"))
+        p256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
+        assert self.is_ed25519 or self.spki.startswith(p256), "neither Ed25519 nor P-256"
+
+    def key_id(self, name):
+        named = name.encode() + b"\n\x01" + self.spki[12:] if self.is_ed25519 else self.spki
+        return hashlib.sha256(named).digest()[:4]
+
+    @functools.lru_cache(maxsize=100_000)
+    def open(self, note):
+        """(origin, size, root) of a signed checkpoint, or None."""
+        try:
+            text, signatures = note.decode().rsplit("\n\n", 1)
+            origin, size, root = text.split("\n")[:3]
+            lines, hashed = signatures.split("\n"), base64.b64decode(root, validate=True)
+            if lines.pop() or not lines or not origin or str(int(size)) != size or len(hashed) != 32:
+                return None
+            good = False
+            for line in lines:
+                dash, name, value = line.split(" ")
+                signature = base64.b64decode(value, validate=True)
+                if dash + " " != DASH or base64.b64encode(signature).decode() != value:
+                    return None
+                if name == origin and signature[:4] == self.key_id(name):
+                    if not verifies(self.pem, self.is_ed25519, (text + "\n").encode(), signature[4:]):
+                        return None
+                    good = True
+            return (origin, int(size), hashed) if good and base64.b64encode(hashed).decode() == root else None
+        except (ValueError, UnicodeDecodeError):
+            return None
+
+
+def split_notes(text):
+    notes, note, block = [], 0, 0
+    while (end := text.find(b"\n\n", block)) >= 0:
+        if text.startswith(DASH.encode(), block):
+            notes.append(text[note:end + 1])
+            note = end + 2
+        block = end + 2
+    return notes
+
+
+def leaf_hash(line):
+    return hashlib.sha256(b"\0" + line).digest()
+
+
+def roots_at(leaves, sizes):
+    """{size: root} for those sizes that the tree reaches."""
+    edge, found = [], {}
+    for count in range(len(leaves) + 1):
+        if count:
+            edge.append(leaves[count - 1])
+            for _ in range((count & -count).bit_length() - 1):  # as many as complete with this leaf
+                right = edge.pop()
+                edge[-1] = hashlib.sha256(b"\1" + edge[-1] + right).digest()
+        if count in sizes:
+            found[count] = functools.reduce(lambda right, left: hashlib.sha256(b"\1" + left + right).digest(),
+                                            reversed(edge)) if edge else hashlib.sha256(b"").digest()
+    return found
+
+
+def tile_leaves(folder, size):
+    """The first `size` leaf hashes by the tiles, or None."""
+    leaves = []
+    for tile in range((size + 255) // 256):
+        groups = re.findall("...", str(tile).zfill((len(str(tile)) + 2) // 3 * 3))
+        path = folder / "tile" / "0" / "/".join(["x" + group for group in groups[:-1]] + groups[-1:])
+        wide = min(256, size - 256 * tile)
+        for candidate in [path] + [path.parent / f"{path.name}.p" / str(w) for w in range(wide, 256)]:
+            data = candidate.read_bytes() if candidate.is_file() else b""
+            if len(data) >= 32 * wide:
+                break
+        else:
+            return None
+        leaves += [data[32 * i:32 * i + 32] for i in range(wide)]
+    return leaves
+
+
+def read_lines(folder):
+    closed = {}
+    for path in folder.glob("audit-*.jsonl*"):
+        if match := re.fullmatch(r"audit-(\d+)\.jsonl(\.gz)?", path.name):
+            closed.setdefault(int(match[1]), []).append(path)
+    paths = [min(closed[first], key=lambda path: len(path.name)) for first in sorted(closed)]
+    lines = []
+    for path in paths + [folder / "audit.jsonl"] * (folder / "audit.jsonl").exists():
+        parts = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).split(b"\n")
+        torn = parts.pop()
+        lines += parts + [torn] * (torn != b"" and path.name != "audit.jsonl")
+    return lines
+
+
+def chain_fault(lines, leaves, first):
+    """The sequence number of the first line, from leaf `first` on, that has not its number or does not follow."""
+    def follows(i):
+        before = leaves[i - 1].hex() if i else "0" * 64
+        return lines[i] is None or lines[i].endswith(b',"previous":"%s"}' % before.encode())
+    for i in range(first, len(lines)):
+        if lines[i] is not None and not lines[i].startswith(b'{"sequence":%d,' % (i + 1)):
+            return i + 1
+        if not follows(i):
+            return i + 1 if i == 0 or (i + 1 < len(lines) and not follows(i + 1)) else i
+    return 0
+
+
+def judge(folder, key):
+    """(exit code, sequence number of the first record that is not proven good or 0)."""
+    folder, roots, origins = pathlib.Path(folder), {}, set()
+    notes = split_notes((folder / "checkpoints").read_bytes()) if (folder / "checkpoints").exists() else []
+    notes += [(folder / "checkpoint").read_bytes()] if (folder / "checkpoint").exists() else []
+    for opened in map(key.open, notes):
+        if not opened or roots.setdefault(opened[1], opened[2]) != opened[2]:
+            return INCONSISTENT, 0
+        origins.add(opened[0])
+    if len(origins) != 1:
+        return INCONSISTENT, 0
+    last, lines, pruned = max(roots), read_lines(folder), 0
+    first = re.match(rb'\{"sequence":(\d{1,18}),', lines[0]) if lines else None
+    if first and 0 < int(first[1]) - 1 <= last and (gone := tile_leaves(folder, last)):
+        gone = gone[:int(first[1]) - 1]
+        stated = [json.loads(line)["facts"]["through"] for line in lines if b'"action":"audit_prune"' in line]
+        pruned = len(gone) if any(int(through) >= len(gone) for through in stated) else 0
+        if not pruned:
+            return TAMPERED, 1
+        lines = [None] * pruned + lines
+    leaves = (gone if pruned else []) + [leaf_hash(line) for line in lines[pruned:]]
+    found = roots_at(leaves, roots)
+    if found.get(last) == roots[last]:
+        if any(found[size] != roots[size] for size in roots):
+            return INCONSISTENT, 0
+        fault = chain_fault(lines, leaves, last)
+        return (TAMPERED, max(fault, last + 1)) if fault else (CLEAN, 0)
+    if (told := tile_leaves(folder, last)) and (by_tiles := roots_at(told, roots))[last] == roots[last]:
+        if any(by_tiles[size] != roots[size] for size in roots):
+            return INCONSISTENT, 0
+        for i, leaf in enumerate(leaves):
+            if i == last or leaf != told[i]:
+                return TAMPERED, i + 1
+        return CUT_OFF, len(leaves) + 1
+    good = max((size for size in found if found[size] == roots[size]), default=0)
+    fault = chain_fault(lines, leaves, 0)
+    if not fault and all(found[size] == roots[size] for size in found):
+        return CUT_OFF, len(leaves) + 1
+    return TAMPERED, max(fault, good + 1)
+
+
+if __name__ == "__main__":
+    code, first_bad = judge(sys.argv[1], Key(pathlib.Path(sys.argv[2]).read_text()))
+    print(json.dumps({"exit_code": code, "first_bad": first_bad or None}))
+    sys.exit(code)

@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+"""Whatever is done to the records of a sealed log is detected and located, by the verifier that ships and by
+the one that shares no code with it (tests/audit_verifier.py), which must agree on every case.
+usage: audit_tamper_test.py FOLDER_OF_PROGRAMS; EVERY=n tries every n-th record (1: all of them)."""
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+import audit_verifier  # noqa: E402
+
+PROGRAMS = None
+RECORDS = 1000
+EVERY = int(os.environ.get("EVERY", "1"))
+CLEAN, TAMPERED, INCONSISTENT, CUT_OFF = 0, 2, 3, 4
+
+
+class Judges:
+    """Both verifiers, on one folder."""
+
+    def __init__(self, key):
+        self.key = audit_verifier.Key(pathlib.Path(key).read_text())
+        self.process = subprocess.Popen([PROGRAMS / "audit_cases", "judge", key], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, bufsize=1)
+
+    def judge(self, folder):
+        self.process.stdin.write(f"{folder}\n")
+        self.process.stdin.flush()
+        theirs = audit_verifier.judge(folder, self.key)
+        line = self.process.stdout.readline().split()
+        ours = (int(line[0]), int(line[1]))
+        assert ours == theirs, f"{ours} by the one that ships, {theirs} by the other"
+        return ours
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Sealed(unittest.TestCase):
+    algorithm, segment_bytes, prune = "ed25519", None, False
+
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="strongroom-")))
+        self.log = self.folder / "log"
+        more = [] if self.segment_bytes is None else [str(self.segment_bytes)]
+        more += ["prune"] if self.prune else []
+        subprocess.run([PROGRAMS / "audit_cases", "make", self.log, str(RECORDS), self.algorithm, *more], check=True)
+        self.judges = Judges(f"{self.log}.pem")
+        self.addCleanup(self.judges.close)
+        self.file = self.log / "audit.jsonl"
+        self.good = self.file.read_bytes()
+        self.random = random.Random(1)
+
+    def lines(self):
+        return self.good.split(b"\n")[:-1]
+
+    def judge(self, content=None):
+        if content is not None:
+            self.file.write_bytes(content)
+        return self.judges.judge(self.log)
+
+    def judge_lines(self, lines):
+        return self.judge(b"".join(line + b"\n" for line in lines))
+
+    def without_tiles(self):
+        shutil.rmtree(self.log / "tile")
+
+
+class Located(Sealed):
+    """With the tiles at hand the place is exact."""
+
+    def test_untouched_log_is_clean(self):
+        self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_every_changed_byte_is_located(self):
+        lines, start = self.lines(), 0
+        for number, line in enumerate(lines, 1):
+            if number % EVERY == 0:
+                # The first and the last byte of the line, its end, and some in between.
+                for at in [0, len(line) - 1, len(line), *self.random.sample(range(len(line)), 2)]:
+                    changed = bytearray(self.good)
+                    changed[start + at] ^= 1 << self.random.randrange(7)
+                    expected = (TAMPERED, number)
+                    if number == RECORDS and at == len(line):
+                        expected = (CUT_OFF, number)  # the last line has no end any more
+                    self.assertEqual(self.judge(bytes(changed)), expected, f"byte {at} of record {number}")
+            start += len(line) + 1
+
+    def test_every_removed_record_is_located(self):
+        lines = self.lines()
+        for number in range(1, RECORDS + 1, EVERY):
+            expected = (TAMPERED if number < RECORDS else CUT_OFF, number)
+            self.assertEqual(self.judge_lines(lines[:number - 1] + lines[number:]), expected)
+
+    def test_every_inserted_record_is_located(self):
+        lines = self.lines()
+        for number in range(1, RECORDS + 1, EVERY):
+            forged = lines[number - 1].replace(b"/app", b"/foe")
+            self.assertEqual(self.judge_lines(lines[:number - 1] + [forged] + lines[number - 1:]), (TAMPERED, number))
+
+    def test_every_two_swapped_records_are_located(self):
+        lines = self.lines()
+        for number in range(1, RECORDS, EVERY):
+            other = self.random.randrange(number, RECORDS)
+            swapped = list(lines)
+            swapped[number - 1], swapped[other] = swapped[other], swapped[number - 1]
+            self.assertEqual(self.judge_lines(swapped), (TAMPERED, number))
+
+    def test_truncation_at_every_record_is_located(self):
+        end = 0
+        for number, line in enumerate(self.lines(), 1):
+            if number % EVERY == 0:
+                for cut in (end, end + len(line) // 2, end + len(line)):
+                    self.assertEqual(self.judge(self.good[:cut]), (CUT_OFF, number))
+            end += len(line) + 1
+
+    def test_log_without_its_file_is_cut_off(self):
+        self.file.unlink()
+        self.assertEqual(self.judge(), (CUT_OFF, 1))
+
+    def test_record_that_is_chained_anew_to_the_end_is_located(self):
+        lines = self.lines()
+        for number in range(5, RECORDS, 50):
+            forged = list(lines)
+            forged[number - 1] = forged[number - 1].replace(b"/app", b"/foe")
+            for i in range(number, RECORDS):
+                forged[i] = forged[i][:-66] + audit_verifier.leaf_hash(forged[i - 1]).hex().encode() + b'"}'
+            self.assertEqual(self.judge_lines(forged), (TAMPERED, number))
+
+
+class Chained(Sealed):
+    """Without the tiles, chain and checkpoints say where: exactly but for what is last."""
+    algorithm = "ecdsa"
+
+    def setUp(self):
+        super().setUp()
+        self.without_tiles()
+        self.every = max(EVERY, 7)
+
+    def test_untouched_log_is_clean(self):
+        self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_changed_bytes_are_located(self):
+        lines, start = self.lines(), 0
+        for number, line in enumerate(lines, 1):
+            if number % self.every == 0 and number < RECORDS - 1:
+                for at in [0, len(line) - 1, *self.random.sample(range(len(line)), 3)]:
+                    changed = bytearray(self.good)
+                    changed[start + at] ^= 1 << self.random.randrange(7)
+                    self.assertEqual(self.judge(bytes(changed)), (TAMPERED, number), f"byte {at} of {number}")
+            start += len(line) + 1
+
+    def test_changed_last_record_is_narrowed_down_by_the_checkpoints(self):
+        changed = bytearray(self.good)
+        changed[-100] ^= 1
+        code, number = self.judge(bytes(changed))
+        self.assertEqual(code, TAMPERED)
+        self.assertIn(number, range(RECORDS // 97 * 97 + 1, RECORDS + 1))
+
+    def test_removed_inserted_and_swapped_records_are_located(self):
+        lines = self.lines()
+        for number in range(1, RECORDS - 1, self.every):
+            self.assertEqual(self.judge_lines(lines[:number - 1] + lines[number:]), (TAMPERED, number))
+            inserted = lines[:number] + [lines[number - 1]] + lines[number:]
+            self.assertEqual(self.judge_lines(inserted), (TAMPERED, number + 1))
+            swapped = lines[:number - 1] + [lines[number], lines[number - 1]] + lines[number + 1:]
+            self.assertEqual(self.judge_lines(swapped), (TAMPERED, number))
+
+    def test_truncation_is_located(self):
+        lines = self.lines()
+        for number in range(0, RECORDS, self.every):
+            self.assertEqual(self.judge_lines(lines[:number]), (CUT_OFF, number + 1))
+
+    def test_history_that_is_chained_anew_is_narrowed_down_by_the_checkpoints(self):
+        for number in (1, 97, 98, 500, 970):
+            forged = self.lines()
+            forged[number - 1] = forged[number - 1].replace(b"/app", b"/foe")
+            for i in range(number, RECORDS):
+                forged[i] = forged[i][:-66] + audit_verifier.leaf_hash(forged[i - 1]).hex().encode() + b'"}'
+            self.assertEqual(self.judge_lines(forged), (TAMPERED, (number - 1) // 97 * 97 + 1))
+
+
+class Checkpoints(Sealed):
+    def history(self):
+        return self.log / "checkpoints"
+
+    def test_every_changed_byte_of_the_checkpoints_is_noticed(self):
+        for file in (self.history(), self.log / "checkpoint"):
+            good = file.read_bytes()
+            for at in range(0, len(good), 5 if file == self.history() else 1):
+                changed = bytearray(good)
+                changed[at] ^= 1 << self.random.randrange(7)
+                file.write_bytes(bytes(changed))
+                code, _ = self.judge()
+                # A line end that is gone joins the last note to nothing: it counts as torn, and is in the other file.
+                self.assertEqual(code, INCONSISTENT if at < len(good) - 260 or file != self.history() else code)
+                self.assertIn(code, (INCONSISTENT, CLEAN))
+            file.write_bytes(good)
+
+    def test_log_without_checkpoints_proves_nothing(self):
+        self.history().unlink()
+        (self.log / "checkpoint").unlink()
+        self.assertEqual(self.judge(), (INCONSISTENT, 0))
+
+    def test_checkpoints_of_another_key_prove_nothing(self):
+        other = self.folder / "other"
+        subprocess.run([PROGRAMS / "audit_cases", "make", other, "10", "ed25519"], check=True)
+        shutil.copy(other / "checkpoint", self.log / "checkpoint")
+        self.assertEqual(self.judge(), (INCONSISTENT, 0))
+
+    def test_records_behind_the_last_checkpoint_are_chained(self):
+        lines = self.lines()
+        notes = audit_verifier.split_notes(self.history().read_bytes())
+        self.history().write_bytes(b"".join(note + b"\n" for note in notes[:-1]))
+        (self.log / "checkpoint").write_bytes(notes[-2])
+        self.assertEqual(self.judge(), (CLEAN, 0))
+        changed = list(lines)
+        changed[980] = changed[980].replace(b"/app", b"/foe")
+        self.assertEqual(self.judge_lines(changed), (TAMPERED, 981))
+        self.assertEqual(self.judge_lines(lines[:980] + lines[981:]), (TAMPERED, 981))
+        self.assertEqual(self.judge(self.good + b'{"sequence":1001,"ti'), (CLEAN, 0))  # torn by a crash
+
+    def test_damaged_tiles_do_not_hide_anything(self):
+        tile = self.log / "tile" / "0" / "001"
+        tile.write_bytes(b"x" * 8192)
+        self.assertEqual(self.judge(), (CLEAN, 0))
+        lines = self.lines()
+        lines[300] = lines[300].replace(b"/app", b"/foe")
+        self.assertEqual(self.judge_lines(lines), (TAMPERED, 301))
+
+
+class Segments(Sealed):
+    segment_bytes = 60_000
+
+    def segments(self):
+        return sorted(self.log.glob("audit-*.jsonl*"))
+
+    def test_log_of_many_files_is_one_log(self):
+        self.assertGreater(len(self.segments()), 3)
+        self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_compressed_segments_are_the_same_log(self):
+        for segment in self.segments():
+            subprocess.run(["gzip", segment], check=True)
+        self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_missing_segment_is_located(self):
+        for segment in self.segments():
+            content = segment.read_bytes()
+            segment.unlink()
+            self.assertEqual(self.judge(), (TAMPERED, int(segment.name[6:-6])))
+            segment.write_bytes(content)
+
+    def test_changes_are_located_over_the_borders_of_files(self):
+        for segment in self.segments():
+            content, first = segment.read_bytes(), int(segment.name[6:-6])
+            lines = content.split(b"\n")
+            segment.write_bytes(content.replace(b"/app", b"/foe", 1))
+            self.assertEqual(self.judge(), (TAMPERED, first))
+            segment.write_bytes(b"\n".join(lines[:-2]) + b"\n")
+            self.assertEqual(self.judge(), (TAMPERED, first + len(lines) - 2))
+            segment.write_bytes(content[:-1])  # no end of its last line, but no crash in a closed file either
+            self.assertEqual(self.judge(), (CLEAN, 0))
+            segment.write_bytes(content)
+
+
+class Pruned(Segments):
+    """Old segments were removed by retention, which says so in the log."""
+    prune = True
+
+    def test_log_of_many_files_is_one_log(self):
+        self.assertEqual(len(self.segments()), 1)
+        self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_missing_segment_is_located(self):
+        self.segments()[0].unlink()
+        self.assertEqual(self.judge(), (TAMPERED, 1))  # more is gone than retention said
+
+    def test_nothing_proves_what_is_left_without_tiles(self):
+        self.without_tiles()
+        self.assertEqual(self.judge(), (TAMPERED, 1))
+
+    def test_records_that_are_gone_without_a_word_are_missing(self):
+        self.judge(self.good.replace(b"audit_prune", b"audit_prunx"))
+        self.assertEqual(self.judge()[0], TAMPERED)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
+    unittest.main(verbosity=2)
