@@ -4,7 +4,6 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "kms/envelope.h"
-#include "server/request.h"
 
 namespace kms {
 
@@ -18,9 +17,5 @@ EncryptionContext read_context(base::JsonReader& reader, std::string_view field 
 void write_error(base::JsonWriter& out, const base::Error& error);
 // "key_id" and "key_version" of what was opened or made.
 void write_key(base::JsonWriter& out, const Envelope& envelope);
-
-// These calls may be repeated, and no answer with key material is kept: a caller that names a key
-// for that is refused, so that he doesn't rely on it.
-void refuse_idempotent_request(const server::Request& request);
 
 }  // namespace kms

@@ -113,12 +113,6 @@ void write_key(base::JsonWriter& out, const Envelope& envelope) {
     out.field("key_id", envelope.key_id.to_string()).field("key_version", envelope.key_version);
 }
 
-void refuse_idempotent_request(const server::Request& request) {
-    if (request.headers.find("idempotency-key") == request.headers.end()) return;
-    throw Error(ErrorCode::invalid_argument,
-                "Idempotency-Key is for changes of keys and aliases; this call may be repeated");
-}
-
 std::vector<server::Route> Api::data_key_routes() {
     using server::Access;
     using server::Method;
@@ -148,7 +142,6 @@ std::vector<server::Route> Api::data_key_routes() {
 server::Response Api::create_data_keys(server::Operation& operation,
                                        const server::Request& request) {
     server::refuse_query(request);
-    refuse_idempotent_request(request);
     NamedKey named = name_key(request);
     const base::JsonValue body = parse_body(request, max_data_body_bytes);
     base::JsonReader reader(body);
@@ -183,7 +176,6 @@ server::Response Api::create_data_keys(server::Operation& operation,
 
 server::Response Api::unwrap(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    refuse_idempotent_request(request);
     const base::JsonValue body = parse_body(request, max_batch_body_bytes);
     base::JsonReader reader(body);
     Rights rights(parts_.authorizer, operation);

@@ -121,7 +121,6 @@ server::Response answer_many(KeyService& service, server::Operation& operation,
 
 server::Response Api::rewrap(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    refuse_idempotent_request(request);
     const auto snapshot = parts_.catalogue.snapshot();
     const base::JsonValue body = parse_body(request, max_batch_body_bytes);
     base::JsonReader reader(body);

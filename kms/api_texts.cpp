@@ -48,7 +48,6 @@ std::vector<server::Route> Api::text_routes() {
 
 server::Response Api::encrypt(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    refuse_idempotent_request(request);
     NamedKey named = name_key(request);
     const base::JsonValue body = parse_body(request, max_data_body_bytes);
     base::JsonReader reader(body);
@@ -71,7 +70,6 @@ server::Response Api::encrypt(server::Operation& operation, const server::Reques
 
 server::Response Api::decrypt(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    refuse_idempotent_request(request);
     const base::JsonValue body = parse_body(request, max_data_body_bytes);
     base::JsonReader reader(body);
     Rights rights(parts_.authorizer, operation);
