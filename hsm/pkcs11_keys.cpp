@@ -136,9 +136,18 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
                    "the token gave another key back under the same id", id);
     }
     entry->known.handle = objects->key;
+    entry->public_half = objects->public_half;
     entry->generation = operation.generation;
     const std::lock_guard lock(mutex_);
     return entries_.insert_or_assign(id, std::move(*entry)).first->second.known;
+}
+
+std::optional<KeyObjects> KeyHandles::in_use(const Operation& operation, const KeyId& id) const {
+    const std::lock_guard lock(mutex_);
+    const auto entry = entries_.find(id);
+    if (entry == entries_.end() || entry->second.generation != operation.generation)
+        return std::nullopt;
+    return KeyObjects{entry->second.known.handle, entry->second.public_half};
 }
 
 bool KeyHandles::answers(const Operation& operation, const KeyId& id,

@@ -56,6 +56,10 @@ public:
     // key does not prove to be the one that it was.
     std::optional<KnownKey> find(const Operation& operation, const KeyId& id);
 
+    // Where the objects of a key are that find() has given in this generation; empty when it has
+    // not. Not searched for: a search takes longer the more objects the token has.
+    std::optional<KeyObjects> in_use(const Operation& operation, const KeyId& id) const;
+
     // Remembers where a listing has just seen key objects, so that looking up each of many keys for
     // the first time needs no search of its own: a search takes longer the more objects there are.
     // Each is used once, and only in the generation of `operation`.
@@ -78,6 +82,7 @@ public:
 private:
     struct Entry {
         KnownKey known;
+        CK_OBJECT_HANDLE public_half = CK_INVALID_HANDLE;  // of a pair, where there is one
         std::uint64_t generation = 0;
         // The known answer, when it isn't the public key.
         Iv iv{};

@@ -160,7 +160,8 @@ void Pkcs11Token::make_durable(const KeyId& id) {
 
 std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {
     return connection_->repeatable([&](const Operation& operation) -> std::optional<KeyAttributes> {
-        const auto objects = keys_.look_up(operation, id);
+        auto objects = keys_.in_use(operation, id);
+        if (!objects) objects = keys_.look_up(operation, id);
         if (!objects) return std::nullopt;
         return read_attributes(operation.session(), *objects, traits_);
     });

@@ -147,8 +147,9 @@ public:
     // is a proof.
     virtual void make_durable(const KeyId& id) = 0;
 
-    // Empty when the token has no such key; half a pair, which a crash leaves, is none. More than
-    // one key under the id throws internal.
+    // Read from the token now. Empty when it has no such key; half a pair, which a crash leaves, is
+    // none. More than one key under the id throws internal when the key is looked for: at its first
+    // use, and after a reconnection.
     virtual std::optional<KeyAttributes> find_key(const KeyId& id) = 0;
     // The ids of all keys in the token, each once, in no order; also of half a pair. Objects
     // without a 16-byte id are left out and counted by `unnamed_objects`, when given.

@@ -230,8 +230,23 @@ TYPED_TEST(TokenContract, TwoObjectsOfOneIdAreInternal) {
         const RawSession raw(this->fixture_);
         raw.generate_key(base::as_text(key.bytes()));
     }
-    EXPECT_ERROR(internal, this->token_->find_key(key));
     EXPECT_ERROR(internal, this->token_->destroy_key(key));
+    this->token_.reset();
+    this->token_ = hsm::open_token(this->fixture_.config(), this->fixture_.pin(), this->log_);
+    EXPECT_ERROR(internal, this->token_->find_key(key));
+    EXPECT_ERROR(internal, this->token_->encrypt(key, {}, as_bytes("x")));
+}
+
+TYPED_TEST(TokenContract, AKeyThatAnotherProcessDestroyedIsNotDescribedFromMemory) {
+    const KeyId key = this->make_key();
+    static_cast<void>(this->token_->encrypt(key, {}, as_bytes("x")));
+    ASSERT_TRUE(this->token_->find_key(key).has_value());
+    {
+        const RawSession raw(this->fixture_);
+        raw.destroy(raw.find(key));
+    }
+    EXPECT_FALSE(this->token_->find_key(key).has_value());
+    EXPECT_ERROR(not_found, this->token_->encrypt(key, {}, as_bytes("x")));
 }
 
 TYPED_TEST(TokenContract, KeysOutliveTheProcess) {
