@@ -131,7 +131,7 @@ TEST_F(EdgeTlsTest, PlainHttpOnTheTlsPortGetsNoHttpAnswer) {
 }
 
 TEST_F(EdgeTlsTest, BadFilesRefuseTheStartAndAreNamed) {
-    const auto start_with = [this](auto change) {
+    const auto start_with = [](auto change) {
         EdgeHouse fresh;
         change(fresh.config);
         fresh.start();

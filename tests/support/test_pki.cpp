@@ -23,7 +23,7 @@ void require_made(bool good, const char* what) {
 }
 
 Key new_key() {
-    Key key(EVP_EC_gen("P-256"), &EVP_PKEY_free);
+    Key key(EVP_PKEY_Q_keygen(nullptr, nullptr, "EC", "P-256"), &EVP_PKEY_free);
     require_made(key != nullptr, "key generation failed");
     return key;
 }
