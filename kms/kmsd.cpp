@@ -58,7 +58,7 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
     config.pin = base::SecretBytes();
 
-    kms::UsageCounter usage(store);
+    kms::UsageCounter usage(store, clock);
     const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, clock, log);
     kms::Catalogue catalogue(reconciled.keys);
     const kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log);

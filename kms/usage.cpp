@@ -98,17 +98,4 @@ UsageFigures UsageCounter::figures(const base::Uuid& key_id, const KeyVersion& v
     return figures;
 }
 
-std::uint64_t UsageCounter::reserved(const base::Uuid& key_id, const KeyVersion& version) const {
-    return figures(key_id, version).wraps_reserved;
-}
-
-std::vector<VersionName> UsageCounter::due_for_rotation() const {
-    std::vector<VersionName> due;
-    const std::lock_guard lock(mutex_);
-    for (const auto& [name, entry] : entries_) {
-        if (entry.wraps_reserved >= wraps_before_rotation) due.push_back({name.first, name.second});
-    }
-    return due;
-}
-
 }  // namespace kms

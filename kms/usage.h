@@ -37,8 +37,6 @@ struct UsageFigures {
 class UsageCounter {
 public:
     UsageCounter(Store& store, const base::Clock& clock) : store_(store), clock_(clock) {}
-    // By the system's clock.
-    explicit UsageCounter(Store& store) : UsageCounter(store, system_clock_) {}
 
     // Counts `count` encryptions (at most wrap_block) that are about to happen. Throws
     // failed_precondition when the version has no more, and what Store::reserve_wraps throws.
@@ -53,12 +51,6 @@ public:
 
     // `version` as it was loaded gives what the store knew then.
     UsageFigures figures(const base::Uuid& key_id, const KeyVersion& version) const;
-    // wraps_reserved alone.
-    std::uint64_t reserved(const base::Uuid& key_id, const KeyVersion& version) const;
-
-    // Versions that this node has seen at wraps_before_rotation or beyond: whoever rotates keys
-    // asks now and then, and passes over those that are no longer primary.
-    std::vector<VersionName> due_for_rotation() const;
 
 private:
     struct Entry {
@@ -80,7 +72,6 @@ private:
     void settle(const std::vector<Reported>& reported);
 
     Store& store_;
-    base::SystemClock system_clock_;
     const base::Clock& clock_;
     std::mutex report_mutex_;  // one report at a time
     mutable std::mutex mutex_;

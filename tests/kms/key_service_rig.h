@@ -61,7 +61,7 @@ public:
     explicit KeyServiceRig(hsm::Token& token, const std::filesystem::path& folder)
         : token_(token),
           store(folder / "kms.db"),
-          usage(store),
+          usage(store, clock),
           reconciled(kms::reconcile(store, token, usage, clock, log)),
           catalogue(reconciled.keys),
           service(catalogue, token, usage, log, reconciled.unproven),

@@ -10,6 +10,7 @@
 #include "kms/store.h"
 #include "kms/usage.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/fake_clock.h"
 
 namespace tests {
 
@@ -162,7 +163,8 @@ TYPED_TEST_P(StoreContract, TheCounterStopsExactlyAtTheLimit) {
     const auto key = this->new_key();
     store->add_pending_key(key);
     store->reserve_wraps(key.id, 1, (1ULL << 32U) - 3);
-    kms::UsageCounter counter(*store);
+    const FakeClock clock;
+    kms::UsageCounter counter(*store, clock);
     counter.take(key.id, 1, 2);
     EXPECT_ERROR(failed_precondition, counter.take(key.id, 1, 2));
     counter.take(key.id, 1, 1);
@@ -174,12 +176,14 @@ TYPED_TEST_P(StoreContract, ACrashLosesTheRestOfABlockAndNeverCountsTooFew) {
     {
         const auto store = this->open();
         store->add_pending_key(key);
-        kms::UsageCounter counter(*store);
+        const FakeClock clock;
+        kms::UsageCounter counter(*store, clock);
         for (int i = 0; i < 5; ++i) counter.take(key.id, 1, 1);
         EXPECT_EQ(this->load_one(*store, key.id).versions.at(0).wraps_reserved, kms::wrap_block);
     }
     const auto store = this->open();
-    kms::UsageCounter counter(*store);
+    const FakeClock clock;
+    kms::UsageCounter counter(*store, clock);
     counter.take(key.id, 1, 1);
     EXPECT_EQ(this->load_one(*store, key.id).versions.at(0).wraps_reserved, 2 * kms::wrap_block);
 }

@@ -92,18 +92,6 @@ TEST_F(Usage, NotesFromManyThreadsAreAllCounted) {
     EXPECT_EQ(figures().wraps_used, 4000U);
 }
 
-TEST_F(Usage, AVersionIsDueForRotationWhen2To30AreReserved) {
-    usage_.take(key_.id, 1, 1);
-    EXPECT_TRUE(usage_.due_for_rotation().empty());
-    store_.reserve_wraps(key_.id, 1, kms::wraps_before_rotation - 2 * kms::wrap_block);
-    usage_.take(key_.id, 1, kms::wrap_block);
-    const auto due = usage_.due_for_rotation();
-    ASSERT_EQ(due.size(), 1U);
-    EXPECT_EQ(due[0].key_id, key_.id);
-    EXPECT_EQ(due[0].version, 1U);
-    EXPECT_NO_THROW(usage_.take(key_.id, 1, 1)) << "it wraps on until it is rotated";
-}
-
 TEST_F(Usage, NumbersAreNeverGivenTwiceToTwoNodes) {
     kms::UsageCounter second(store_, clock_);
     usage_.take(key_.id, 1, 1);
