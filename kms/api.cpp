@@ -23,7 +23,7 @@ server::Route repeatable(server::Route row) {
 
 }  // namespace
 
-Api::Api(const ApiParts& parts) : parts_(parts) {}
+Api::Api(ApiParts parts) : parts_(std::move(parts)) {}
 
 std::vector<server::Route> Api::routes() {
     std::vector<server::Route> rows = key_routes();
@@ -32,6 +32,7 @@ std::vector<server::Route> Api::routes() {
     for (auto& row : data_key_routes()) rows.push_back(repeatable(std::move(row)));
     for (auto& row : text_routes()) rows.push_back(repeatable(std::move(row)));
     for (auto& row : signing_routes()) rows.push_back(repeatable(std::move(row)));
+    for (const auto& row : parts_.more_routes) rows.push_back(row);
     return server::with_operational_routes(std::move(rows),
                                            {parts_.authorizer,
                                             parts_.metrics,

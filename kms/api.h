@@ -33,6 +33,7 @@ struct ApiParts {
     Store& store;
     server::AuditLog& audit;
     server::Metrics& metrics;
+    std::vector<server::Route> more_routes{};  // of the daemon's, in the OpenAPI document like ours
 };
 
 // A key as a request names it: what the policy is asked about, and the key if there is one.
@@ -44,7 +45,7 @@ struct NamedKey {
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
 class Api {
 public:
-    explicit Api(const ApiParts& parts);
+    explicit Api(ApiParts parts);
     Api(const Api&) = delete;
     Api& operator=(const Api&) = delete;
 

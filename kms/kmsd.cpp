@@ -10,6 +10,7 @@
 #include "hsm/token_config.h"
 #include "kms/actions.h"
 #include "kms/api.h"
+#include "kms/audit_key.h"
 #include "kms/catalogue.h"
 #include "kms/config.h"
 #include "kms/follower.h"
@@ -21,6 +22,8 @@
 #include "kms/sqlite_store.h"
 #include "kms/usage.h"
 #include "server/audit.h"
+#include "server/audit_routes.h"
+#include "server/audit_sealer.h"
 #include "server/authorizer.h"
 #include "server/daemon.h"
 #include "server/edge.h"
@@ -48,6 +51,14 @@ std::map<std::string, std::string> start_facts(const std::string& policy_hash,
             {"keys_unproven", std::to_string(reconciled.unproven.size())}};
 }
 
+// Nothing when the configuration asks for no checkpoints.
+std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& token,
+                                          const base::Clock& clock, base::Log& log) {
+    if (!audit.config().seal) return nullptr;
+    return std::make_unique<server::AuditSealer>(audit, kms::open_audit_key(token, audit),
+                                                 *audit.config().seal, clock, log);
+}
+
 // Members in order of need: each is taken down before what it stands on.
 void serve(kms::Config config, base::Log& log, const server::StopSignals& signals) {
     const base::SystemClock clock;
@@ -57,6 +68,7 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     server::AuditLog audit(config.audit, clock, log);
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
     config.pin = base::SecretBytes();
+    const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
 
     kms::UsageCounter usage(store, clock);
     const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, clock, log);
@@ -66,8 +78,10 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
     kms::KeySigning signing(catalogue, *token, log);
     kms::Idempotency idempotency(store, clock);
-    kms::Api api(
-        {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics});
+    kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
+                  metrics,
+                  sealer ? server::audit_routes(*sealer, authorizer, kms::observe, "kmsd")
+                         : std::vector<server::Route>()});
     const server::RouteTable routes(api.routes());
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);

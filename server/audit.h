@@ -16,6 +16,15 @@
 
 namespace server {
 
+// How the log is sealed: see server/audit_sealer.h.
+struct SealConfig {
+    std::uint64_t every_records = 1000;          // a checkpoint at the latest after so many records
+    std::chrono::milliseconds every{5000};       // and after so long, when there is a new record
+    std::filesystem::path copy;                  // second folder for checkpoints; empty: none
+    std::chrono::days keep{0};                   // segments are removed when so old; 0: never
+    std::chrono::milliseconds stop_bound{2000};  // longest wait for the signer at the end
+};
+
 struct AuditConfig {
     std::filesystem::path
         directory;       // created when missing, mode 0700; one writer at a time (locked)
@@ -28,6 +37,7 @@ struct AuditConfig {
     // The file is closed and another begun when it has this size or age.
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
+    std::optional<SealConfig> seal;  // none: no tree, no checkpoints
 };
 
 // Who wants to know how far the log has got: see server/audit_sealer.h.

@@ -21,14 +21,6 @@
 
 namespace server {
 
-struct SealConfig {
-    std::uint64_t every_records = 1000;          // a checkpoint at the latest after so many records
-    std::chrono::milliseconds every{5000};       // and after so long, when there is a new record
-    std::filesystem::path copy;                  // second folder for checkpoints; empty: none
-    std::chrono::days keep{0};                   // segments are removed when so old; 0: never
-    std::chrono::milliseconds stop_bound{2000};  // longest wait for the signer at the end
-};
-
 // A record's place in the log and the proof that it is covered by a checkpoint.
 struct RecordProof {
     std::uint64_t index = 0;  // of the leaf, from 0: the record's sequence number less 1

@@ -96,6 +96,32 @@ EdgeConfig read_edge_config(JsonReader& top, const std::filesystem::path& folder
     return config;
 }
 
+namespace {
+
+constexpr std::uint64_t mebibyte = 1024UL * 1024;
+constexpr std::int64_t default_segment_mebibytes = 256;
+constexpr std::int64_t default_segment_days = 7;
+
+SealConfig read_seal_config(JsonReader& checkpoints, const std::filesystem::path& folder) {
+    SealConfig config;
+    if (const auto records = checkpoints.optional_integer("records", 1, 1'000'000)) {
+        config.every_records = static_cast<std::uint64_t>(*records);
+    }
+    if (const auto seconds = checkpoints.optional_integer("seconds", 1, 3600)) {
+        config.every = std::chrono::seconds(*seconds);
+    }
+    if (checkpoints.has("copy_directory")) {
+        config.copy = required_path(checkpoints, "copy_directory", folder);
+    }
+    if (const auto days = checkpoints.optional_integer("keep_days", 1, 36'500)) {
+        config.keep = std::chrono::days(*days);
+    }
+    checkpoints.refuse_unknown();
+    return config;
+}
+
+}  // namespace
+
 AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& folder,
                               std::string daemon) {
     JsonReader audit = top.required_object("audit");
@@ -104,6 +130,20 @@ AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& fold
     config.daemon = std::move(daemon);
     const auto node = audit.optional_string("node", 255);
     config.node = node ? std::string(*node) : host_name();
+    if (auto segments = audit.optional_object("segments")) {
+        config.segment_bytes =
+            mebibyte *
+            static_cast<std::uint64_t>(segments->optional_integer("mebibytes", 1, 1024L * 1024)
+                                           .value_or(default_segment_mebibytes));
+        config.segment_age = std::chrono::days(
+            segments->optional_integer("days", 1, 3650).value_or(default_segment_days));
+        segments->refuse_unknown();
+    }
+    if (auto checkpoints = audit.optional_object("checkpoints")) {
+        // Who has no token needs somebody to sign.
+        if (config.daemon != "kmsd") audit.refuse("checkpoints", "is for kmsd only");
+        config.seal = read_seal_config(*checkpoints, folder);
+    }
     audit.refuse_unknown();
     return config;
 }

@@ -23,6 +23,9 @@ std::filesystem::path required_path(base::JsonReader& reader, std::string_view n
 
 // "listen" and "tls" of a daemon's file; see deploy/examples/kmsd.json.
 EdgeConfig read_edge_config(base::JsonReader& top, const std::filesystem::path& folder);
+// "audit" {"directory", "node", "segments" {"mebibytes", "days"}, "checkpoints" {"records",
+// "seconds", "copy_directory", "keep_days"}}; all but the directory may be absent. Without
+// "checkpoints" the log is not sealed; it is for kmsd only.
 AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path& folder,
                               std::string daemon);
 // "workers" {"count", "max_queued"}, which may be absent.

@@ -83,8 +83,9 @@ class Located(Sealed):
         lines, start = self.lines(), 0
         for number, line in enumerate(lines, 1):
             if number % EVERY == 0:
-                # The first and the last byte of the line, its end, and some in between.
-                for at in [0, len(line) - 1, len(line), *self.random.sample(range(len(line)), 2)]:
+                # In turn the first byte of a line, its last and its end; and some in between.
+                edge = (0, len(line) - 1, len(line))[number // EVERY % 3]
+                for at in [edge, *self.random.sample(range(len(line)), 2)]:
                     changed = bytearray(self.good)
                     changed[start + at] ^= 1 << self.random.randrange(7)
                     expected = (TAMPERED, number)
@@ -117,8 +118,8 @@ class Located(Sealed):
         end = 0
         for number, line in enumerate(self.lines(), 1):
             if number % EVERY == 0:
-                for cut in (end, end + len(line) // 2, end + len(line)):
-                    self.assertEqual(self.judge(self.good[:cut]), (CUT_OFF, number))
+                cut = end + (0, len(line) // 2, len(line))[number // EVERY % 3]
+                self.assertEqual(self.judge(self.good[:cut]), (CUT_OFF, number))
             end += len(line) + 1
 
     def test_log_without_its_file_is_cut_off(self):

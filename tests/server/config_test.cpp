@@ -62,6 +62,7 @@ TEST(Config, RelativePathsAreTakenFromTheFolder) {
     EXPECT_EQ(audit.directory, "/etc/strongroom/audit-kms");
     EXPECT_EQ(audit.daemon, "kmsd");
     EXPECT_FALSE(audit.node.empty());
+    EXPECT_FALSE(audit.seal);
     EXPECT_NO_THROW(config.top.refuse_unknown());
 }
 
@@ -69,7 +70,8 @@ TEST(Config, EveryOptionIsRead) {
     Config config(R"({
       "listen": {"address": "::1", "port": 0, "max_connections": 10, "max_connections_per_peer": 5, "threads": 3, "idle_seconds": 9},
       "tls": {"certificate": "c", "key": "k", "client_ca": "a", "minimum_version": "1.2", "client_certificates": "required"},
-      "audit": {"directory": "d", "node": "n1"}, "workers": {"count": 4, "max_queued": 8},
+      "audit": {"directory": "d", "node": "n1", "segments": {"mebibytes": 16, "days": 2},
+        "checkpoints": {"records": 10, "seconds": 2, "copy_directory": "copy", "keep_days": 90}}, "workers": {"count": 4, "max_queued": 8},
       "policy": {"file": "p.json"}, "log": {"level": "warning"}})");
     const auto edge = server::read_edge_config(config.top, "/x");
     EXPECT_EQ(edge.address, "::1");
@@ -79,7 +81,15 @@ TEST(Config, EveryOptionIsRead) {
     EXPECT_EQ(edge.idle_deadline, std::chrono::seconds(9));
     EXPECT_EQ(edge.minimum_version, server::TlsVersion::tls_1_2);
     EXPECT_TRUE(edge.require_client_certificate);
-    EXPECT_EQ(server::read_audit_config(config.top, "/x", "kmsd").node, "n1");
+    const auto audit = server::read_audit_config(config.top, "/x", "kmsd");
+    EXPECT_EQ(audit.node, "n1");
+    EXPECT_EQ(audit.segment_bytes, 16UL * 1024 * 1024);
+    EXPECT_EQ(audit.segment_age, std::chrono::days(2));
+    ASSERT_TRUE(audit.seal);
+    EXPECT_EQ(audit.seal->every_records, 10U);
+    EXPECT_EQ(audit.seal->every, std::chrono::seconds(2));
+    EXPECT_EQ(audit.seal->copy, "/x/copy");
+    EXPECT_EQ(audit.seal->keep, std::chrono::days(90));
     const auto gate = server::read_gate_config(config.top);
     EXPECT_EQ(gate.workers, 4U);
     EXPECT_EQ(gate.max_queued, 8U);
