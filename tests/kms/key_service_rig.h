@@ -23,9 +23,9 @@
 namespace tests {
 
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
-// reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and verifies
-// under alias/signing. root: everything. unprivileged: everything but
-// compromised keys. Others: nothing.
+// reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and
+// verifies under alias/signing. root: everything. unprivileged: everything but compromised keys.
+// namer: the aliases dev-*. Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
           "resources":["key:alias/credentials","key:alias/second"]}],
@@ -39,12 +39,15 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "signer":[{"id":"signer-signing","effect":"allow",
           "actions":["sign","verify","get_public_key","mac","verify_mac"],
           "resources":["key:alias/signing"]}],
+  "namer":[{"id":"namer-dev","effect":"allow","actions":["change_alias"],
+          "resources":["key:alias/dev-*"]}],
   "no-compromised":[{"id":"no-compromised","effect":"deny","actions":["use_compromised_key"],
           "resources":["*"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
   {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]},
+  {"caller":"namer","roles":["namer"]},
   {"caller":"unprivileged","roles":["root","no-compromised"]}]})";
 
 inline server::Operation operation_of(const std::string& caller) {
@@ -58,8 +61,10 @@ inline server::Operation operation_of(const std::string& caller) {
 // What outlives a restart of the service: the folder with the database.
 class KeyServiceRig {
 public:
-    explicit KeyServiceRig(hsm::Token& token, const std::filesystem::path& folder)
+    KeyServiceRig(hsm::Token& token, const std::filesystem::path& folder,
+                  const FakeClock& now = FakeClock())
         : token_(token),
+          clock(base::to_milliseconds(now.now())),
           store(folder / "kms.db"),
           usage(store, clock),
           reconciled(kms::reconcile(store, token, usage, clock, log)),

@@ -59,9 +59,10 @@ class Client:
             context.load_cert_chain(pki / f"{name}.crt", pki / f"{name}.key")
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=PATIENCE_SECONDS)
 
-    def call(self, method, path, body=None):
+    def call(self, method, path, body=None, more_headers=None):
         data = None if body is None else json.dumps(body)
         headers = {} if body is None else {"Content-Type": "application/json"}
+        headers.update(more_headers or {})
         try:
             self._connection.request(method, path, data, headers)
             response = self._connection.getresponse()

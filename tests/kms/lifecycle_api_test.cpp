@@ -1,0 +1,186 @@
+#include <gtest/gtest.h>
+
+#include "base/encoding.h"
+#include "kms/api.h"
+#include "kms/schedule.h"
+#include "tests/kms/api_calls.h"
+#include "tests/support/fake_token.h"
+
+namespace tests {
+namespace {
+
+using server::Method;
+
+class LifecycleApiTest : public testing::Test {
+protected:
+    server::Response call(Method method, const std::string& path, std::string_view body = {},
+                          const std::string& caller = "root", const std::string& query = {}) {
+        return send_as(rig_, caller, method, path, body, query);
+    }
+    std::string make(std::string_view body = "{}") {
+        const auto made = call(Method::POST, "/v1/keys", body);
+        EXPECT_EQ(made.status, 201U) << made.body;
+        return text_in(json_of(made), "id");
+    }
+    void expect_refused(Method method, const std::string& path, std::string_view body,
+                        std::string_view naming) {
+        const auto response = call(method, path, body);
+        EXPECT_EQ(response.status, 400U) << body << '\n' << response.body;
+        EXPECT_NE(response.body.find(naming), std::string::npos) << body << '\n' << response.body;
+    }
+
+    TemporaryDirectory folder_;
+    FakeToken token_;
+    KeyServiceRig rig_{token_, folder_.path()};
+};
+
+TEST_F(LifecycleApiTest, AKeyIsDescribedWithEverythingThatItWasMadeWith) {
+    const auto id = make(R"({"kind":"aes_256","rotation_period_days":90,
+        "context_rule":{"required":["tenant"],"patterns":{"env":"prod-*"},"only_known":true,
+                        "max_bytes":512}})");
+    const auto described = json_of(call(Method::GET, "/v1/keys/" + id));
+    EXPECT_EQ(text_in(described, "kind"), "aes_256");
+    EXPECT_EQ(text_in(described, "use"), "encrypt");
+    EXPECT_EQ(described.find("revision")->integer(), 1);
+    EXPECT_EQ(described.find("rotation_period_days")->integer(), 90);
+    EXPECT_FALSE(text_in(described, "next_rotation_at").empty());
+    const auto* rule = described.find("context_rule");
+    ASSERT_NE(rule, nullptr);
+    EXPECT_EQ(base::to_json(*rule),
+              R"({"required":["tenant"],"patterns":{"env":"prod-*"},"only_known":true,)"
+              R"("max_bytes":512})");
+    const auto& version = described.find("versions")->array()->front();
+    for (const auto* field : {"wraps_reserved", "wraps_used", "wraps_remaining"}) {
+        ASSERT_NE(version.find(field), nullptr) << field;
+        EXPECT_TRUE(version.find(field)->integer()) << field;
+    }
+}
+
+TEST_F(LifecycleApiTest, APairIsDescribedWithItsPublicKeyAndAListIsNot) {
+    const auto id = make(R"({"kind":"ecdsa_p256"})");
+    const auto described = call(Method::GET, "/v1/keys/" + id);
+    EXPECT_NE(described.body.find("-----BEGIN PUBLIC KEY-----"), std::string::npos);
+    const auto list = call(Method::GET, "/v1/keys");
+    EXPECT_EQ(list.body.find("PUBLIC KEY"), std::string::npos);
+    EXPECT_EQ(list.body.find("attributes"), std::string::npos);
+}
+
+TEST_F(LifecycleApiTest, EveryWrongFieldOfAnOrderIsNamed) {
+    const std::string key = "/v1/keys/" + make();
+    for (const auto& [body, naming] : std::vector<std::pair<std::string, std::string>>{
+             {R"({"kind":"des"})", "kind"},
+             {R"({"rotation_period_days":0})", "rotation_period_days"},
+             {R"({"rotation_period_days":3651})", "rotation_period_days"},
+             {R"({"context_rule":{"required":["a","a"]}})", "context_rule.required"},
+             {R"({"context_rule":{"max_bytes":8193}})", "context_rule.max_bytes"},
+             {R"({"context_rule":{"more":1}})", "context_rule.more"},
+             {R"({"context_rule":{"patterns":{"a":1}}})", "context_rule.patterns"}}) {
+        expect_refused(Method::POST, "/v1/keys", body, naming);
+    }
+    for (const auto& [body, naming] : std::vector<std::pair<std::string, std::string>>{
+             {"{}", "if_revision"},
+             {R"({"if_revision":0})", "if_revision"},
+             {R"({"if_revision":1,"description":7})", "description"},
+             {R"({"if_revision":1,"tags":{"a":1}})", "tags"},
+             {R"({"if_revision":1,"rotation_period_days":"x"})", "rotation_period_days"},
+             {R"({"if_revision":1,"state":"enabled"})", "state"}}) {
+        expect_refused(Method::PATCH, key, body, naming);
+    }
+    expect_refused(Method::POST, key + "/rotate", R"({"if_primary_version":0})",
+                   "if_primary_version");
+    expect_refused(Method::POST, key + "/enable", R"({"now":true})", "now");
+    expect_refused(Method::POST, key + "/schedule-deletion", R"({"days":6})", "days");
+    expect_refused(Method::POST, key + "/schedule-deletion", R"({"days":31})", "days");
+    expect_refused(Method::PUT, "/v1/aliases/a", "{}", "key");
+    expect_refused(Method::PUT, "/v1/aliases/A", R"({"key":")" + make() + "\"}", "alias");
+    EXPECT_EQ(rig_.store.load().size(), 2U);
+}
+
+TEST_F(LifecycleApiTest, APatchChangesWhatItNamesAndNullTakesAway) {
+    const std::string key =
+        "/v1/keys/" + make(R"({"description":"old","tags":{"a":"1"},"rotation_period_days":5,
+                              "context_rule":{"only_known":true}})");
+    auto changed = json_of(call(Method::PATCH, key, R"({"if_revision":1,"description":"new"})"));
+    EXPECT_EQ(text_in(changed, "description"), "new");
+    EXPECT_EQ(text_in(*changed.find("tags"), "a"), "1");
+    EXPECT_NE(changed.find("context_rule"), nullptr);
+    changed = json_of(call(Method::PATCH, key,
+                           R"({"if_revision":2,"rotation_period_days":null,"context_rule":null,
+                               "tags":{}})"));
+    EXPECT_EQ(changed.find("rotation_period_days"), nullptr);
+    EXPECT_EQ(changed.find("next_rotation_at"), nullptr);
+    EXPECT_EQ(changed.find("context_rule"), nullptr);
+    EXPECT_TRUE(changed.find("tags")->object()->empty());
+    EXPECT_EQ(call(Method::PATCH, key, R"({"if_revision":2,"description":"late"})").status, 409U);
+}
+
+TEST_F(LifecycleApiTest, ADestroyedKeyIsDescribedWithItsTombstone) {
+    const auto id = make(R"({"alias":"a"})");
+    EXPECT_EQ(call(Method::POST, "/v1/keys/alias/a/schedule-deletion", R"({"days":7})").status,
+              200U);
+    rig_.clock.advance(std::chrono::hours(24 * 7));
+    kms::Schedule schedule(
+        {rig_.lifecycle, rig_.catalogue, rig_.store, rig_.usage, rig_.audit, rig_.clock, rig_.log});
+    schedule.run_due();
+    const auto described = json_of(call(Method::GET, "/v1/keys/" + id));
+    EXPECT_EQ(text_in(described, "state"), "destroyed");
+    ASSERT_NE(described.find("tombstone"), nullptr);
+    EXPECT_EQ(text_in(*described.find("tombstone"), "key_id"), id);
+    EXPECT_EQ(call(Method::GET, "/v1/keys/alias/a").status, 404U);
+}
+
+TEST_F(LifecycleApiTest, AliasesAreMadeMovedListedAndTakenAway) {
+    const auto first = make();
+    const auto second = make();
+    const auto put = [&](const std::string& alias, const std::string& key) {
+        return call(Method::PUT, "/v1/aliases/" + alias, R"({"key":")" + key + "\"}");
+    };
+    EXPECT_EQ(std::string(put("a", first).body), R"({"alias":"a","key_id":")" + first + "\"}");
+    EXPECT_EQ(put("b", first).status, 200U);
+    EXPECT_EQ(put("b", second).status, 200U);
+    EXPECT_EQ(put("b", second).status, 200U);
+    EXPECT_EQ(put("c", "00000000-0000-4000-8000-000000000000").status, 404U);
+    const auto page = json_of(call(Method::GET, "/v1/aliases", "", "root", "limit=1"));
+    ASSERT_EQ(page.find("aliases")->array()->size(), 1U);
+    EXPECT_EQ(text_in(page.find("aliases")->array()->front(), "key_id"), first);
+    const auto rest = json_of(call(Method::GET, "/v1/aliases", "", "root",
+                                   "limit=5&cursor=" + text_in(page, "next_cursor")));
+    ASSERT_EQ(rest.find("aliases")->array()->size(), 1U);
+    EXPECT_EQ(text_in(rest.find("aliases")->array()->front(), "key_id"), second);
+    EXPECT_EQ(rest.find("next_cursor"), nullptr);
+    EXPECT_EQ(call(Method::DELETE, "/v1/aliases/b").status, 200U);
+    EXPECT_EQ(call(Method::DELETE, "/v1/aliases/b").status, 404U);
+    EXPECT_EQ(call(Method::GET, "/v1/aliases", "", "root", "cursor=zz").status, 400U);
+    EXPECT_EQ(call(Method::GET, "/v1/aliases", "", "app").status, 403U);
+}
+
+TEST_F(LifecycleApiTest, WhoGovernsSomeNamesTakesNoOthers) {
+    const auto mine = make(R"({"alias":"dev-a"})");
+    const auto theirs = make(R"({"alias":"prod"})");
+    const auto put = [&](const std::string& alias, const std::string& key) {
+        return call(Method::PUT, "/v1/aliases/" + alias, R"({"key":")" + key + "\"}", "namer")
+            .status;
+    };
+    EXPECT_EQ(put("dev-b", mine), 200U);
+    EXPECT_EQ(put("free", mine), 403U);     // a name that is not his
+    EXPECT_EQ(put("prod", mine), 403U);     // … and taken
+    EXPECT_EQ(put("dev-c", theirs), 403U);  // a key that is not his
+    EXPECT_EQ(call(Method::DELETE, "/v1/aliases/prod", "", "namer").status, 403U);
+    EXPECT_EQ(call(Method::DELETE, "/v1/aliases/dev-b", "", "namer").status, 200U);
+}
+
+TEST_F(LifecycleApiTest, EveryOrderNeedsItsOwnRightAndAnUnknownKeyLooksForbidden) {
+    const std::string key = "/v1/keys/" + make();
+    const std::string unknown = "/v1/keys/00000000-0000-4000-8000-000000000000";
+    for (const auto* path : {"/rotate", "/enable", "/disable", "/schedule-deletion",
+                             "/cancel-deletion", "/mark-compromised"}) {
+        EXPECT_EQ(call(Method::POST, key + path, "", "operator").status, 403U) << path;
+        EXPECT_EQ(call(Method::POST, unknown + path, "", "operator").status, 403U) << path;
+        EXPECT_EQ(call(Method::POST, unknown + path).status, 404U) << path;
+    }
+    EXPECT_EQ(call(Method::PATCH, key, R"({"if_revision":1})", "operator").status, 403U);
+    EXPECT_EQ(rig_.store.load().at(0).revision, 1U);
+}
+
+}  // namespace
+}  // namespace tests

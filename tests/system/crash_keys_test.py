@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""kill -9 in the middle of creating, rotating and destroying master keys: nothing that was acknowledged
+is lost, an order that was cut short is done exactly once when it is sent again with its Idempotency-Key,
+and the token holds no key that no record names. The loop is the short form: ROUNDS=n makes it longer,
+SEED=n repeats one."""
+import contextlib
+import http.client
+import json
+import os
+import random
+import sqlite3
+import threading
+import time
+import unittest
+
+import house
+
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+EVERYTHING = {"version": 1,
+              "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+              "bindings": [{"caller": "spiffe://strongroom/operator", "roles": ["all"]}]}
+
+
+class Orders:
+    """What was ordered and what was acknowledged, over all rounds."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+        self.number = 0
+        self.keys = {}  # id: {"rotations": n, "wrapped": [data keys], "doomed": bool}
+        self.open = None  # the order under way: (path, body, Idempotency-Key, key id or None)
+
+    def alive(self):
+        return [key for key, facts in self.keys.items() if not facts["doomed"]]
+
+    def next(self):
+        """The order that was cut short, or a new one."""
+        if self.open is None:
+            self.number += 1
+            alive = self.alive()
+            if len(alive) < 2 or self.random.random() < 0.3:
+                self.open = ("/v1/keys", {"description": str(self.number)}, f"order-{self.number}", None)
+            else:
+                key = self.random.choice(alive)
+                self.open = (f"/v1/keys/{key}/rotate", {}, f"order-{self.number}", key)
+        return self.open
+
+    def acknowledged(self, answer):
+        path, _, _, key = self.open
+        assert answer.status in (200, 201), (path, answer)
+        if key is None:
+            self.keys[answer.json()["id"]] = {"rotations": 0, "wrapped": [], "doomed": False}
+        else:
+            self.keys[key]["rotations"] += 1
+        self.open = None
+        return key or answer.json()["id"]
+
+
+class Writer(threading.Thread):
+    """Sends orders, and wraps under what they made, until the daemon is gone."""
+
+    def __init__(self, client, orders):
+        super().__init__()
+        self.client, self.orders, self.failure = client, orders, None
+
+    def run(self):
+        try:
+            while True:
+                path, body, name, _ = self.orders.next()
+                key = self.orders.acknowledged(self.client.call("POST", path, body, {"Idempotency-Key": name}))
+                wrapped = self.client.call("POST", f"/v1/keys/{key}/data-keys", {})
+                assert wrapped.status == 200, wrapped
+                self.orders.keys[key]["wrapped"].append(wrapped.json()["data_keys"][0])
+        except (OSError, http.client.HTTPException):
+            pass  # the daemon was killed under this request: the order stays open
+        except AssertionError as error:
+            self.failure = error
+        finally:
+            self.client.close()
+
+
+class CrashOfKeys(unittest.TestCase):
+    def setUp(self):
+        self.house = self.enterContext(house.House())
+        seed = os.environ.get("SEED", str(time.time_ns()))
+        print(f"SEED={seed}")
+        self.orders = Orders(seed)
+        self.house.write(self.house.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
+
+    def make_due(self, key):
+        """The days of waiting pass; the daemon is down."""
+        with contextlib.closing(sqlite3.connect(self.house.folder / "kmsd" / "kms.db")) as database:
+            database.execute("UPDATE keys SET deletion_at = 1 WHERE id = ?", (key,))
+            database.commit()
+
+    def schedule_one(self, daemon):
+        """Now and then a key is to be destroyed by the next start."""
+        alive = self.orders.alive()
+        if len(alive) < 2 or (self.orders.open and self.orders.open[3]) or self.orders.random.random() < 0.4:
+            return None
+        key = self.orders.random.choice(alive)
+        with contextlib.closing(self.house.client(daemon, "operator")) as client:
+            answer = client.call("POST", f"/v1/keys/{key}/schedule-deletion", {"days": 7})
+            self.assertEqual(answer.status, 200, answer)
+        self.orders.keys[key]["doomed"] = True
+        return key
+
+    def check_everything(self, client):
+        enabled = 0
+        for key, facts in self.orders.keys.items():
+            seen = client.call("GET", f"/v1/keys/{key}").json()
+            if facts["doomed"]:
+                self.assertEqual(seen["state"], "destroyed", seen)
+                self.assertTrue(all(version["proven_absent"] for version in seen["tombstone"]["versions"]))
+                self.assertTrue(all(version["attributes"] is None for version in seen["versions"]))
+                continue
+            self.assertEqual(seen["state"], "enabled", seen)
+            versions = [version for version in seen["versions"] if version["state"] == "enabled"]
+            self.assertEqual(len(versions), 1 + facts["rotations"], seen)
+            self.assertEqual(seen["primary_version"], versions[-1]["version"])
+            self.assertTrue(all(version["attributes"] for version in versions), seen)
+            enabled += len(versions)
+            for data_key in facts["wrapped"]:
+                opened = client.call("POST", "/v1/data-keys/unwrap", {"wrapped": data_key["wrapped"]})
+                self.assertEqual((opened.status, opened.json().get("plaintext")), (200, data_key["plaintext"]), key)
+        return enabled
+
+    def count_keys(self, client):
+        keys, cursor = [], ""
+        while True:
+            page = client.call("GET", "/v1/keys?limit=100" + (f"&cursor={cursor}" if cursor else "")).json()
+            keys += page["keys"]
+            cursor = page.get("next_cursor", "")
+            if not cursor:
+                return keys
+
+    def test_orders_that_kill_9_cut_short_are_done_exactly_once(self):
+        for _ in range(ROUNDS):
+            daemon = self.house.start("kmsd")
+            doomed = self.schedule_one(daemon)
+            writer = Writer(self.house.client(daemon, "operator"), self.orders)
+            writer.start()
+            # The moment of the kill is what is random here; nothing is waited for.
+            time.sleep(self.orders.random.uniform(0.05, 1.2))
+            daemon.kill()
+            writer.join()
+            self.assertIsNone(writer.failure)
+            if doomed:
+                self.make_due(doomed)
+                dying = house.Daemon(self.house, "kmsd")  # in the middle of its start, or of destroying
+                time.sleep(self.orders.random.uniform(0.05, 0.8))
+                dying.kill()
+        daemon = self.house.start("kmsd")
+        with contextlib.closing(self.house.client(daemon, "operator")) as client:
+            if self.orders.open:
+                path, body, name, _ = self.orders.open
+                self.orders.acknowledged(client.call("POST", path, body, {"Idempotency-Key": name}))
+            house.wait_until(lambda: not any(key["state"] == "pending_deletion" for key in self.count_keys(client)),
+                             "what is due is destroyed")
+            self.check_everything(client)
+            states = [key["state"] for key in self.count_keys(client)]
+            doomed = sum(facts["doomed"] for facts in self.orders.keys.values())
+            # Each order made one key; creations that came to nothing left a destroyed record without a tombstone.
+            self.assertEqual(states.count("enabled"), len(self.orders.keys) - doomed)
+            self.assertGreaterEqual(states.count("destroyed"), doomed)
+            self.assertNotIn("pending", states)
+        daemon.stop()
+        daemon = self.house.start("kmsd")
+        for line in daemon.lines():
+            self.assertNotIn("no record names", line["message"])
+            self.assertNotEqual(line["level"], "error", line)
+        self.assertGreater(len(self.orders.keys), 0, "nothing was made between the kills")
+        print(f"{len(self.orders.keys)} keys, {sum(facts['rotations'] for facts in self.orders.keys.values())} "
+              f"rotations, {doomed} destroyed, {ROUNDS} rounds")
+
+
+if __name__ == "__main__":
+    house.main()
