@@ -1,16 +1,13 @@
-// kmsctl: makes and shows master keys, makes and opens data keys, asks how the service is.
+// kmsctl: governs master keys, makes and opens data keys, signs, lists what there is, asks how the
+// service is.
 #include "kms/kmsctl.h"
 
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
-#include <cstdlib>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/table.h"
-#include "kms/client/connection.h"
 #include "server/hardening.h"
 
 namespace kms {
@@ -18,59 +15,11 @@ namespace kms {
 using base::Error;
 using base::ErrorCode;
 
-std::map<std::string, std::string> parse_pairs(const std::vector<std::string>& pairs,
-                                               std::string_view option) {
-    std::map<std::string, std::string> out;
-    for (const std::string& pair : pairs) {
-        const auto equals = pair.find('=');
-        if (equals == std::string::npos || equals == 0) {
-            throw UsageError(std::string(option) + " takes name=value, not \"" + pair + "\"");
-        }
-        if (!out.emplace(pair.substr(0, equals), pair.substr(equals + 1)).second) {
-            throw UsageError(std::string(option) + " names \"" + pair.substr(0, equals) +
-                             "\" twice");
-        }
-    }
-    return out;
-}
-
 void require_key_name(const std::string& key) {
     constexpr std::string_view alias = "alias/";
     const bool is_alias = key.starts_with(alias) && key.size() > alias.size();
     if (is_alias || base::Uuid::parse(key)) return;
     throw UsageError("KEY is a key id (a UUID) or alias/<name>, not \"" + key + "\"");
-}
-
-void print(std::string_view text) {
-    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-                         (text.ends_with('\n') || std::fputc('\n', stdout) != EOF) &&
-                         std::fflush(stdout) == 0;
-    if (!written) throw Error(ErrorCode::unavailable, "standard output can't be written");
-}
-
-std::string cell(const base::JsonValue& object, std::string_view member) {
-    const base::JsonValue* value = object.find(member);
-    if (value == nullptr || value->is_null()) return {};
-    if (const auto* text = value->string()) return std::string(*text);
-    if (const auto* yes = value->boolean()) return *yes ? "yes" : "no";
-    if (const auto* items = value->array()) {
-        std::string joined;
-        for (const base::JsonValue& item : *items) {
-            const auto* text = item.string();
-            if (!joined.empty()) joined += ", ";
-            joined += text != nullptr ? std::string_view(*text) : "?";
-        }
-        return joined;
-    }
-    if (const auto* members = value->object()) {
-        std::string joined;
-        for (const auto& [name, item] : *members) {
-            if (!joined.empty()) joined += ", ";
-            joined.append(name).append("=").append(cell(*value, name));
-        }
-        return joined;
-    }
-    return std::string(base::to_json(*value));
 }
 
 namespace {
@@ -87,19 +36,17 @@ constexpr const char* footer =
     "  kmsctl key create --alias credentials --tag team=payments\n"
     "  kmsctl key list\n"
     "  kmsctl key show alias/credentials\n"
+    "  kmsctl key rotate alias/credentials\n"
     "  kmsctl data-key create alias/credentials --context owner=acme --without-plaintext\n"
+    "  kmsctl sign alias/releases --in release.tar --out release.sig\n"
+    "  kmsctl inventory --format cyclonedx --out cbom.json\n"
     "  kmsctl status\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service can't be reached or is "
     "not ready.";
 
 constexpr int default_timeout_seconds = 30;
 
-struct Settings {
-    ConnectionOptions connection;
-    int timeout_seconds = default_timeout_seconds;
-};
-
-void add_settings(CLI::App& app, Settings& settings, Tool& tool) {
+void add_settings(CLI::App& app, ToolSettings& settings, Tool& tool) {
     auto& connection = settings.connection;
     app.add_option("--config", connection.config, "File with the connection (JSON)")
         ->type_name("FILE");
@@ -127,21 +74,21 @@ void refuse_secrets(int count, char** arguments) {
     server::refuse_secret_environment(own_environment(environ).data());
 }
 
-void explain(const char* message) {
-    // When standard error can't be written, the exit code still tells.
-    static_cast<void>(std::fprintf(stderr, "kmsctl: %s\n", base::printable(message).c_str()));
-}
-
 int parse_and_run(int count, char** arguments) {
     CLI::App app(description, "kmsctl");
     app.footer(footer);
     app.require_subcommand(1);
     app.fallthrough();  // so that --json and the like may stand behind the command, too
-    Settings settings;
+    ToolSettings settings{{}, default_timeout_seconds};
     Tool tool;
+    tool.client = connect_lazily(settings, "kmsctl", "the key service");
     add_settings(app, settings, tool);
     add_key_commands(app, tool);
+    add_alias_commands(app, tool);
     add_data_key_commands(app, tool);
+    add_text_commands(app, tool);
+    add_signing_commands(app, tool);
+    add_inventory_command(app, tool, settings);
     add_service_commands(app, tool);
     add_audit_commands(app, tool);
     try {
@@ -155,38 +102,16 @@ int parse_and_run(int count, char** arguments) {
         return app.exit(error) == 0 ? 0 : exit_usage;
     }
 
-    std::unique_ptr<Client> client;
-    tool.client = [&]() -> Client& {
-        if (client) return *client;
-        try {
-            auto config = read_connection(settings.connection,
-                                          default_connection_file(std::getenv("HOME"), "kmsctl"));
-            config.deadline = std::chrono::seconds(settings.timeout_seconds);
-            client = std::make_unique<Client>(std::move(config));
-        } catch (const Error& error) {
-            throw UsageError(error.what());
-        }
-        return *client;
-    };
     return tool.command();
 }
 
 int run(int count, char** arguments) noexcept {
-    try {
+    return run_tool("kmsctl", [&] {
         refuse_secrets(count, arguments);
         base::Log log("kmsctl", base::LogLevel::warning);
         server::harden_process(log);  // data keys pass through here
         return parse_and_run(count, arguments);
-    } catch (const UsageError& error) {
-        explain(error.what());
-        return exit_usage;
-    } catch (const Error& error) {
-        explain(error.what());
-        return exit_code(error);
-    } catch (const std::exception& error) {
-        explain(error.what());
-        return exit_failed;
-    }
+    });
 }
 
 }  // namespace

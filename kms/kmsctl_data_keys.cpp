@@ -1,21 +1,16 @@
-// data-key create, unwrap. Files hold base64, one data key a line: what is wrapped may be seen by
-// anybody, a plaintext goes to a file of mode 0600 or into a pipe, never to a terminal.
-#include <unistd.h>
-
+// data-key create, unwrap, rewrap. Files hold base64, one data key a line: what is wrapped may be
+// seen by anybody, a plaintext goes to a file of mode 0600 or into a pipe, never to a terminal.
 #include <CLI/CLI.hpp>
+#include <optional>
 
 #include "base/encoding.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "kms/kmsctl.h"
 
 namespace kms {
 namespace {
 
-constexpr std::size_t max_input_bytes = 256UL * 1024;
-constexpr unsigned private_mode = 0600;
-constexpr unsigned public_mode = 0644;
-constexpr const char* standard_stream = "-";
+constexpr std::size_t max_input_bytes = 1024UL * 1024;  // a thousand wrapped data keys
 
 struct DataKeyCreateOptions {
     std::string key;
@@ -33,25 +28,14 @@ struct UnwrapOptions {
     std::string plaintext_out;
 };
 
-// Before the service is asked: what it makes could not be kept otherwise.
-void require_new_file(const std::string& path) {
-    std::error_code ignored;
-    if (path != standard_stream && std::filesystem::exists(path, ignored)) {
-        throw UsageError(path + " exists already; name a new file");
-    }
-}
-
-void require_plaintext_place(const std::string& path) {
-    if (path == standard_stream && ::isatty(STDOUT_FILENO) != 0) {
-        throw UsageError("a plaintext data key is not shown on a terminal; name a file");
-    }
-    require_new_file(path);
-}
-
-void write_out(const std::string& path, std::string_view text, unsigned mode) {
-    if (path == standard_stream) return print(text);
-    base::write_file_durably(path, text, mode);
-}
+struct RewrapOptions {
+    std::vector<std::string> context;
+    std::vector<std::string> to_context;
+    bool without_context = false;
+    std::string to_key;
+    std::string in;
+    std::string out = standard_stream;
+};
 
 void check_create(const DataKeyCreateOptions& options) {
     require_key_name(options.key);
@@ -61,7 +45,7 @@ void check_create(const DataKeyCreateOptions& options) {
     }
     require_new_file(options.out);
     if (options.without_plaintext) return;
-    require_plaintext_place(options.plaintext_out);
+    require_secret_place(options.plaintext_out, "plaintext data keys");
     if (options.plaintext_out == options.out) {
         throw UsageError("--out and --plaintext-out must be two places");
     }
@@ -99,16 +83,17 @@ int create_data_keys(const Tool& tool, const DataKeyCreateOptions& options) {
             base::append_base64(plaintexts, key.plaintext.expose());
             plaintexts += '\n';
         }
-        write_out(options.plaintext_out, plaintexts, private_mode);
+        write_output(options.plaintext_out, plaintexts, private_mode);
     }
-    write_out(options.out, tool.json ? wrapped_as_json(keys) : wrapped_as_lines(keys), public_mode);
+    write_output(options.out, tool.json ? wrapped_as_json(keys) : wrapped_as_lines(keys),
+                 public_mode);
     return 0;
 }
 
-std::vector<UnwrapItem> read_items(const UnwrapOptions& options) {
-    const auto context = parse_pairs(options.context, "--context");
-    const std::string text = base::read_file(options.in, max_input_bytes);
-    std::vector<UnwrapItem> items;
+// Every line of the file: base64 of a wrapped data key.
+std::vector<base::Bytes> read_wrapped(const std::string& path) {
+    const auto text = read_input(path, max_input_bytes);
+    std::vector<base::Bytes> keys;
     for (std::string_view rest = text; !rest.empty();) {
         const auto end = std::min(rest.find('\n'), rest.size());
         std::string_view line = rest.substr(0, end);
@@ -116,30 +101,62 @@ std::vector<UnwrapItem> read_items(const UnwrapOptions& options) {
         if (line.ends_with('\r')) line.remove_suffix(1);
         auto wrapped = base::parse_base64(line);
         if (!wrapped || wrapped->empty()) {
-            throw UsageError(options.in + ", line " + std::to_string(items.size() + 1) +
+            throw UsageError(path + ", line " + std::to_string(keys.size() + 1) +
                              ": is not the base64 of a wrapped data key");
         }
-        items.push_back({std::move(*wrapped), context});
+        keys.push_back(std::move(*wrapped));
     }
-    if (items.empty()) throw UsageError(options.in + " holds no wrapped data key");
-    return items;
+    if (keys.empty()) throw UsageError(path + " holds no wrapped data key");
+    return keys;
+}
+
+// All or nothing: a file with a gap would put every later line in the wrong place.
+template <typename Result>
+void require_all(const std::vector<Result>& results, const std::string& path) {
+    for (std::size_t i = 0; i < results.size(); ++i) {
+        if (const auto* error = std::get_if<base::Error>(&results[i])) {
+            throw base::Error(error->code(),
+                              path + ", line " + std::to_string(i + 1) + ": " + error->message());
+        }
+    }
 }
 
 int unwrap_data_keys(const Tool& tool, const UnwrapOptions& options) {
-    require_plaintext_place(options.plaintext_out);
-    const auto items = read_items(options);
+    require_secret_place(options.plaintext_out, "plaintext data keys");
+    const auto context = parse_pairs(options.context, "--context");
+    std::vector<UnwrapItem> items;
+    for (auto& wrapped : read_wrapped(options.in)) items.push_back({std::move(wrapped), context});
     const auto results = tool.client().unwrap_many(items);
+    require_all(results, options.in);
     base::WipedString plaintexts;
-    for (std::size_t i = 0; i < results.size(); ++i) {
-        // All or nothing: a file with a gap would put every later line in the wrong place.
-        if (const auto* error = std::get_if<base::Error>(&results[i])) {
-            throw base::Error(error->code(), options.in + ", line " + std::to_string(i + 1) + ": " +
-                                                 error->message());
-        }
-        base::append_base64(plaintexts, std::get<base::SecretBytes>(results[i]).expose());
+    for (const auto& result : results) {
+        base::append_base64(plaintexts, std::get<base::SecretBytes>(result).expose());
         plaintexts += '\n';
     }
-    write_out(options.plaintext_out, plaintexts, private_mode);
+    write_output(options.plaintext_out, plaintexts, private_mode);
+    return 0;
+}
+
+int rewrap_data_keys(const Tool& tool, const RewrapOptions& options) {
+    require_new_file(options.out);
+    if (!options.to_key.empty()) require_key_name(options.to_key);
+    if (options.without_context && !options.to_context.empty())
+        throw UsageError("--to-context and --without-context exclude each other");
+    const auto context = parse_pairs(options.context, "--context");
+    std::optional<EncryptionContext> to_context;
+    if (options.without_context || !options.to_context.empty())
+        to_context = parse_pairs(options.to_context, "--to-context");
+    std::vector<RewrapItem> items;
+    for (auto& wrapped : read_wrapped(options.in))
+        items.push_back({std::move(wrapped), context, options.to_key, to_context});
+    const auto results = tool.client().rewrap_many(items);
+    require_all(results, options.in);
+    base::WipedString lines;
+    for (const auto& result : results) {
+        base::append_base64(lines, std::get<Enveloped>(result).bytes);
+        lines += '\n';
+    }
+    write_output(options.out, lines, public_mode);
     return 0;
 }
 
@@ -158,8 +175,8 @@ void add_data_key_create(CLI::App& family, Tool& tool) {
     CLI::App* create = family.add_subcommand("create", "Make data keys under a master key");
     create->add_option("KEY", options->key, "Key id, or alias/NAME")->required();
     add_context(*create, options->context);
-    create->add_option("--count", options->count, "How many, 1 to 100")
-        ->check(CLI::Range(1, 100))
+    create->add_option("--count", options->count, "How many, 1 to 1000")
+        ->check(CLI::Range(1, 1000))
         ->type_name("N")
         ->capture_default_str();
     create->add_option("--bytes", options->bytes, "Length of each, 16 to 64")
@@ -188,7 +205,7 @@ void add_unwrap(CLI::App& family, Tool& tool) {
     auto options = std::make_shared<UnwrapOptions>();
     CLI::App* unwrap = family.add_subcommand("unwrap", "Open wrapped data keys");
     add_context(*unwrap, options->context);
-    unwrap->add_option("--in", options->in, "Wrapped data keys, base64, one a line, at most 100")
+    unwrap->add_option("--in", options->in, "Wrapped data keys, base64, one a line, at most 1000")
         ->required()
         ->type_name("FILE");
     unwrap
@@ -205,13 +222,42 @@ void add_unwrap(CLI::App& family, Tool& tool) {
     });
 }
 
+void add_rewrap(CLI::App& family, Tool& tool) {
+    auto options = std::make_shared<RewrapOptions>();
+    CLI::App* rewrap = family.add_subcommand(
+        "rewrap", "Wrap data keys anew: under the primary version, another key or context");
+    add_context(*rewrap, options->context);
+    rewrap->add_option("--in", options->in, "Wrapped data keys, base64, one a line, at most 1000")
+        ->required()
+        ->type_name("FILE");
+    rewrap->add_option("--out", options->out, "For the new wrapped data keys, - is standard output")
+        ->type_name("FILE")
+        ->capture_default_str();
+    rewrap->add_option("--to", options->to_key, "Another master key than the one they have")
+        ->type_name("KEY");
+    rewrap
+        ->add_option("--to-context", options->to_context,
+                     "Another context than the one they have; may be given more than once")
+        ->type_name("NAME=VALUE")
+        ->take_all()
+        ->allow_extra_args(false);
+    rewrap->add_flag("--without-context", options->without_context, "Bind them to no context");
+    rewrap->footer(
+        "The plaintext data keys never leave the service. Example:\n"
+        "  kmsctl data-key rewrap --context owner=acme --in acme.wrapped --out acme.rewrapped");
+    rewrap->callback([&tool, options] {
+        tool.command = [&tool, options] { return rewrap_data_keys(tool, *options); };
+    });
+}
+
 }  // namespace
 
 void add_data_key_commands(CLI::App& app, Tool& tool) {
-    CLI::App* family = app.add_subcommand("data-key", "Data keys: create, unwrap");
+    CLI::App* family = app.add_subcommand("data-key", "Data keys: create, unwrap, rewrap");
     family->require_subcommand(1);
     add_data_key_create(*family, tool);
     add_unwrap(*family, tool);
+    add_rewrap(*family, tool);
 }
 
 }  // namespace kms

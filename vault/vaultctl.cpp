@@ -4,19 +4,11 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cstdio>
-#include <cstdlib>
 
-#include "base/error.h"
 #include "base/log.h"
-#include "base/table.h"
-#include "kms/client/connection.h"
 #include "server/hardening.h"
 
 namespace vault {
-
-using base::Error;
-using base::ErrorCode;
 
 std::string credential_path(const std::string& owner, const std::string& name) {
     std::string path = "/v1/owners/" + kms::path_segment(owner) + "/credentials";
@@ -24,32 +16,7 @@ std::string credential_path(const std::string& owner, const std::string& name) {
     return path;
 }
 
-void print(std::string_view text) {
-    const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-                         (text.ends_with('\n') || std::fputc('\n', stdout) != EOF) &&
-                         std::fflush(stdout) == 0;
-    if (!written) throw Error(ErrorCode::unavailable, "standard output can't be written");
-}
-
-void explain(std::string_view message) {
-    static_cast<void>(std::fprintf(stderr, "vaultctl: %s\n", base::printable(message).c_str()));
-}
-
-std::string cell(const base::JsonValue& object, std::string_view member) {
-    const base::JsonValue* value = object.find(member);
-    if (value == nullptr || value->is_null()) return {};
-    if (const auto* text = value->string()) return std::string(*text);
-    if (const auto* yes = value->boolean()) return *yes ? "yes" : "no";
-    if (const auto* members = value->object()) {
-        std::string joined;
-        for (const auto& [name, item] : *members) {
-            if (!joined.empty()) joined += ", ";
-            joined.append(name).append("=").append(cell(*value, name));
-        }
-        return joined;
-    }
-    return std::string(base::to_json(*value));
-}
+void explain(std::string_view message) { kms::explain("vaultctl", message); }
 
 namespace {
 
@@ -72,12 +39,7 @@ constexpr const char* footer =
 
 constexpr int default_timeout_seconds = 10;
 
-struct Settings {
-    kms::ConnectionOptions connection;
-    int timeout_seconds = default_timeout_seconds;
-};
-
-void add_settings(CLI::App& app, Settings& settings, Tool& tool) {
+void add_settings(CLI::App& app, kms::ToolSettings& settings, Tool& tool) {
     auto& connection = settings.connection;
     app.add_option("--config", connection.config, "File with the connection (JSON)")
         ->type_name("FILE");
@@ -101,8 +63,9 @@ int parse_and_run(int count, char** arguments) {
     app.footer(footer);
     app.require_subcommand(1);
     app.fallthrough();  // so that --json and the like may stand behind the command, too
-    Settings settings;
+    kms::ToolSettings settings{{}, default_timeout_seconds};
     Tool tool;
+    tool.client = kms::connect_lazily(settings, "vaultctl", "the vault");
     add_settings(app, settings, tool);
     add_put_command(app, tool);
     add_read_commands(app, tool);
@@ -114,20 +77,6 @@ int parse_and_run(int count, char** arguments) {
         return app.exit(error) == 0 ? 0 : kms::exit_usage;
     }
 
-    std::unique_ptr<kms::Client> client;
-    tool.client = [&]() -> kms::Client& {
-        if (client) return *client;
-        try {
-            auto config = kms::read_connection(
-                settings.connection, kms::default_connection_file(std::getenv("HOME"), "vaultctl"));
-            config.deadline = std::chrono::seconds(settings.timeout_seconds);
-            config.service = "the vault";
-            client = std::make_unique<kms::Client>(std::move(config));
-        } catch (const Error& error) {
-            throw UsageError(error.what());
-        }
-        return *client;
-    };
     return tool.command();
 }
 
@@ -138,21 +87,12 @@ void refuse_secrets(int count, char** arguments) {
 }
 
 int run(int count, char** arguments) noexcept {
-    try {
+    return kms::run_tool("vaultctl", [&] {
         refuse_secrets(count, arguments);
         base::Log log("vaultctl", base::LogLevel::warning);
         server::harden_process(log);  // secrets pass through here
         return parse_and_run(count, arguments);
-    } catch (const UsageError& error) {
-        explain(error.what());
-        return kms::exit_usage;
-    } catch (const Error& error) {
-        explain(error.what());
-        return kms::exit_code(error);
-    } catch (const std::exception& error) {
-        explain(error.what());
-        return kms::exit_failed;
-    }
+    });
 }
 
 }  // namespace

@@ -3,13 +3,11 @@
 // arguments.
 #pragma once
 
-#include <exception>
-#include <functional>
 #include <string>
 #include <string_view>
 
 #include "base/json.h"
-#include "kms/client/client.h"
+#include "kms/client/tool.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's name
 class App;
@@ -17,25 +15,11 @@ class App;
 
 namespace vault {
 
-// A mistake in the arguments: exit code 2, not 1.
-class UsageError : public std::exception {
-public:
-    explicit UsageError(std::string message) : message_(std::move(message)) {}
-    const char* what() const noexcept override { return message_.c_str(); }
-
-private:
-    std::string message_;
-};
-
-// What stands for standard input or output where a file is asked for.
-inline constexpr const char* standard_stream = "-";
-
-// What the commands share. `command` is set by the one that was named and run by the program.
-struct Tool {
-    bool json = false;
-    std::function<kms::Client&()> client;  // of the vault; connects with the first call
-    std::function<int()> command;          // its result is the exit code
-};
+using kms::cell;
+using kms::print;
+using kms::standard_stream;
+using kms::Tool;
+using kms::UsageError;
 
 void add_put_command(CLI::App& app, Tool& tool);
 void add_read_commands(CLI::App& app, Tool& tool);  // get, list, reveal
@@ -48,13 +32,7 @@ std::string credential_path(const std::string& owner, const std::string& name = 
 // Prints a credential's metadata object: as a table, or as JSON.
 void show_credential(const Tool& tool, const base::JsonValue& credential);
 
-// Standard output, and a line feed when `text` does not end with one. Throws unavailable when it
-// can't be written.
-void print(std::string_view text);
 // One line on standard error, behind the program's name.
 void explain(std::string_view message);
-
-// Of an answer: the text of a member for a table cell; empty when it is absent or null.
-std::string cell(const base::JsonValue& object, std::string_view member);
 
 }  // namespace vault

@@ -1,11 +1,7 @@
 // put. The secret comes from a file or from standard input.
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <array>
-#include <cerrno>
-#include <cstring>
 #include <optional>
 
 #include "base/error.h"
@@ -17,7 +13,6 @@ namespace vault {
 namespace {
 
 using base::Error;
-using base::ErrorCode;
 
 constexpr std::size_t max_secret_file_bytes = 128UL * 1024;
 
@@ -30,46 +25,11 @@ struct PutOptions {
     std::optional<std::uint64_t> if_version;
 };
 
-// An open file, or standard input, which stays open.
-class Input {
-public:
-    explicit Input(const std::string& path)
-        : descriptor_(path == standard_stream ? STDIN_FILENO
-                                              : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-        if (descriptor_ < 0) {
-            throw UsageError(path + ": can't be opened: " + std::strerror(errno));
-        }
-    }
-    ~Input() {
-        if (descriptor_ != STDIN_FILENO) ::close(descriptor_);
-    }
-    Input(const Input&) = delete;
-    Input& operator=(const Input&) = delete;
-    int descriptor() const { return descriptor_; }
-
-private:
-    int descriptor_;
-};
-
-// Straight into wiped memory: no stream buffer keeps a copy.
 base::WipedString read_secret_text(const std::string& path) {
-    const Input input(path);
-    if (::isatty(input.descriptor()) != 0) explain("type the secret as JSON, then Ctrl-D");
-    base::WipedString text(max_secret_file_bytes + 1, '\0');
-    std::size_t size = 0;
-    while (size < text.size()) {
-        const ssize_t got = ::read(input.descriptor(), text.data() + size, text.size() - size);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) throw UsageError("the secret can't be read: " + std::string(strerror(errno)));
-        if (got == 0) break;
-        size += static_cast<std::size_t>(got);
+    if (path == standard_stream && ::isatty(STDIN_FILENO) != 0) {
+        explain("type the secret as JSON, then Ctrl-D");
     }
-    if (size > max_secret_file_bytes) {
-        throw UsageError("the secret is larger than " + std::to_string(max_secret_file_bytes) +
-                         " bytes");
-    }
-    text.resize(size);
-    return text;
+    return kms::read_input(path, max_secret_file_bytes);
 }
 
 base::JsonValue parse_object(std::string_view text, const std::string& what) {
@@ -82,18 +42,6 @@ base::JsonValue parse_object(std::string_view text, const std::string& what) {
     throw UsageError(what + " must be a JSON object");
 }
 
-void write_pairs(base::JsonWriter& body, const std::vector<std::string>& pairs) {
-    body.name("metadata").begin_object();
-    for (const std::string& pair : pairs) {
-        const auto equals = pair.find('=');
-        if (equals == std::string::npos || equals == 0) {
-            throw UsageError("--meta takes name=value, not \"" + pair + "\"");
-        }
-        body.field(pair.substr(0, equals), pair.substr(equals + 1));
-    }
-    body.end_object();
-}
-
 base::WipedString put_body(const PutOptions& options) {
     base::JsonWriter body;
     body.begin_object();
@@ -101,7 +49,8 @@ base::WipedString put_body(const PutOptions& options) {
         const std::string text = base::read_file(options.metadata_file, max_secret_file_bytes);
         body.name("metadata").value(parse_object(text, options.metadata_file));
     }
-    if (!options.metadata.empty()) write_pairs(body, options.metadata);
+    if (!options.metadata.empty())
+        body.field("metadata", kms::parse_pairs(options.metadata, "--meta"));
     if (!options.expires_at.empty()) body.field("expires_at", options.expires_at);
     if (options.if_version) body.field("if_version", *options.if_version);
     const auto secret = read_secret_text(options.secret_file);

@@ -1,10 +1,7 @@
 // get, list, reveal.
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <optional>
 
-#include "base/error.h"
-#include "base/file.h"
 #include "base/table.h"
 #include "vault/vaultctl.h"
 
@@ -13,8 +10,6 @@ namespace {
 
 using base::JsonValue;
 using base::Table;
-
-constexpr unsigned private_mode = 0600;
 
 struct Named {
     std::string owner, name;
@@ -36,25 +31,9 @@ int get(const Tool& tool, const Named& what) {
     return 0;
 }
 
-// All pages as one list.
-JsonValue::Array fetch_all(kms::Client& client, const std::string& owner) {
-    JsonValue::Array credentials;
-    std::string cursor;
-    for (;;) {
-        const std::string query = "?limit=100" + (cursor.empty() ? "" : "&cursor=" + cursor);
-        const JsonValue page = client.call("GET", credential_path(owner) + query, {});
-        base::JsonReader reader(page);
-        for (const auto& item : reader.required_array("credentials", 100, 0)) {
-            credentials.push_back(item);
-        }
-        const auto next = reader.optional_string("next_cursor", 1024);
-        if (!next) return credentials;
-        cursor = kms::path_segment(*next);
-    }
-}
-
 int list(const Tool& tool, const std::string& owner) {
-    JsonValue::Array credentials = fetch_all(tool.client(), owner);
+    JsonValue::Array credentials =
+        kms::fetch_pages(tool.client(), credential_path(owner), "credentials");
     if (tool.json) {
         base::JsonWriter out;
         out.begin_object().name("credentials").value(JsonValue(std::move(credentials)));
@@ -75,11 +54,7 @@ int list(const Tool& tool, const std::string& owner) {
 }
 
 int reveal(const Tool& tool, const RevealOptions& options) {
-    const bool to_file = options.out != standard_stream;
-    std::error_code ignored;
-    if (to_file && std::filesystem::exists(options.out, ignored)) {
-        throw UsageError(options.out + " exists already; name a new file");
-    }
+    kms::require_new_file(options.out);
     base::JsonWriter body;
     body.begin_object();
     if (options.version) body.field("version", *options.version);
@@ -92,10 +67,10 @@ int reveal(const Tool& tool, const RevealOptions& options) {
         explain("this credential expired at " + cell(answer, "expires_at"));
     }
     const base::WipedString text = base::to_json(shown);
-    if (to_file) {
-        base::write_file_durably(options.out, text, private_mode);
-    } else {
+    if (options.out == standard_stream) {
         print(text);
+    } else {
+        kms::write_output(options.out, text, kms::private_mode);
     }
     return 0;
 }

@@ -95,9 +95,9 @@ std::string key_path(std::string_view key);
 // Thread-safe. Every function throws base::Error with the code that the service answered;
 // unavailable also for network trouble and a passed deadline; internal for an answer that makes no
 // sense; invalid_argument for what can't be sent. No message or detail holds a body.
-// Retried inside, within the retry budget and the deadline: connection refused; unwrap, decrypt and
-// reads after a lost answer or 503. What makes a key or an encryption is retried only when the
-// request surely did not arrive.
+// Retried inside, within the retry budget and the deadline: connection refused; unwrap, decrypt,
+// reads and calls with an idempotency key after a lost answer or 503. What makes a key or an
+// encryption is retried only when the request surely did not arrive.
 class Client {
 public:
     // Reads the files; connects with the first call. Throws invalid_argument naming the field or

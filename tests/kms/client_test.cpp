@@ -242,6 +242,19 @@ TEST_F(ClientTest, ReadsAreRepeatedAfterALostAnswer) {
     EXPECT_EQ(peer.requests(), 2);
 }
 
+TEST_F(ClientTest, AnOrderWithAnIdempotencyKeyIsRepeatedAfterALostAnswer) {
+    TlsPeer& peer = serve({{"", Then::reset}, {http_answer(200, R"({"id":"k"})")}});
+    kms::Client client(config());
+    kms::CallOptions once;
+    once.idempotency_key = "once-7";
+    EXPECT_NE(client.call("POST", "/v1/keys", "{}", once).find("id"), nullptr);
+    EXPECT_EQ(peer.requests(), 2);
+    TlsPeer& silent = serve({{"", Then::reset}, {http_answer(200, R"({"id":"k"})")}});
+    kms::Client other(config());
+    EXPECT_ERROR(unavailable, other.call("POST", "/v1/keys", "{}"));
+    EXPECT_EQ(silent.requests(), 1);
+}
+
 TEST_F(ClientTest, DecryptIsRepeatedAfterALostAnswer) {
     TlsPeer& peer = serve({{"", Then::reset}, {one_plaintext()}});
     kms::Client client(config());
