@@ -19,7 +19,7 @@ constexpr std::size_t max_key_name_bytes = 70;  // "alias/" and 64
 struct RewrapRequest {
     base::Bytes wrapped;
     const Context* context;
-    std::optional<NamedKey> to_key;  // empty: the key that it has
+    const NamedKey* to_key;  // null: the key that it has
     const Context* to_context;
 };
 
@@ -29,7 +29,7 @@ RewrapRequest read_rewrap(base::JsonReader& reader, const CatalogueSnapshot& sna
     wanted.wrapped = reader.required_base64("wrapped", max_batch_body_bytes, 0);
     wanted.context = &rights.context(read_context(reader));
     if (const auto name = reader.optional_string("to_key", max_key_name_bytes)) {
-        wanted.to_key = find_named(snapshot, *name, reader.path_of("to_key"));
+        wanted.to_key = &rights.named(snapshot, *name, reader.path_of("to_key"));
     }
     // An empty map is another context than none given.
     wanted.to_context = reader.has("to_context")
@@ -61,8 +61,9 @@ RewrapItem prepare(const RewrapRequest& wanted, const CatalogueSnapshot& snapsho
     item.decision = source.decision;
     item.error = source.error;
     if (!source.grant) return item;
-    const NamedKey same{key_resource(*key), key};
-    const NamedKey& to_key = wanted.to_key ? *wanted.to_key : same;
+    const NamedKey& to_key = wanted.to_key != nullptr
+                                 ? *wanted.to_key
+                                 : rights.named(snapshot, key->id.to_string(), "to_key");
     const Verdict& target = rights.to_use(rewrap_data_key, to_key, *wanted.to_context);
     item.error = target.error;
     if (!target.grant) return item;

@@ -21,6 +21,13 @@ const Context& Rights::context(EncryptionContext entries) {
     return *contexts_.emplace(std::move(entries)).first;
 }
 
+const NamedKey& Rights::named(const CatalogueSnapshot& snapshot, std::string_view name,
+                              std::string_view field) {
+    const auto known = named_.find(name);
+    if (known != named_.end()) return known->second;
+    return named_.emplace(name, find_named(snapshot, name, field)).first->second;
+}
+
 const Verdict& Rights::to_open(server::Action action, const KeyPointer& key,
                                const Context& context) {
     const auto question = std::make_tuple(action.word, key->id, &context);

@@ -38,6 +38,10 @@ public:
     // The same context twice is one. Throws invalid_argument as canonical_context().
     const Context& context(EncryptionContext entries);
 
+    // As find_named(), looked for once.
+    const NamedKey& named(const CatalogueSnapshot& snapshot, std::string_view name,
+                          std::string_view field);
+
     // For opening what names `key` itself. A key that the caller may not use looks like one that
     // does not exist (integrity_failure), unless the caller may describe it.
     const Verdict& to_open(server::Action action, const KeyPointer& key, const Context& context);
@@ -61,6 +65,7 @@ private:
     const server::Authorizer& authorizer_;
     server::Operation& operation_;
     std::set<Context, ByBytes> contexts_;
+    std::map<std::string, NamedKey, std::less<>> named_;
     Verdicts<base::Uuid> opening_;
     Verdicts<std::string> using_;  // by the name that was given
 };

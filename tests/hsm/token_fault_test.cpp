@@ -333,6 +333,25 @@ TEST_F(TokenFault, AKeyThatIsNotAsOrderedIsRefusedAndDestroyed) {
     EXPECT_FALSE(token_->find_key(id).has_value());
 }
 
+// A flood of bad input costs its sender, not the connection: no reconnect, no login, and what is
+// good in the same batch opens.
+TEST_F(TokenFault, ABatchOfTamperedItemsNeitherReconnectsNorLogsIn) {
+    auto bad = sealed_;
+    bad.ciphertext.back() ^= 1U;
+    std::vector<hsm::DecryptItem> items(1000, {key_, bad.iv, {}, bad.ciphertext});
+    items[500].ciphertext = sealed_.ciphertext;
+    Faults::initialize.calls = 0;
+    Faults::finalize.calls = 0;
+    Faults::login.calls = 0;
+    for (int round = 0; round < 3; ++round) {
+        const auto opened = token_->decrypt_many(items);
+        for (std::size_t i = 0; i < opened.size(); ++i) EXPECT_EQ(opened[i].has_value(), i == 500);
+    }
+    EXPECT_EQ(Faults::initialize.calls, 0);
+    EXPECT_EQ(Faults::finalize.calls, 0);
+    EXPECT_EQ(Faults::login.calls, 0);
+}
+
 TEST_F(TokenFault, ABrokenGeneratorStopsEncryption) {
     Faults::random_gives_zeros = true;
     EXPECT_ERROR(internal, token_->encrypt(key_, {}, as_bytes("x")));

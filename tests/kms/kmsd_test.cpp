@@ -69,6 +69,35 @@ TEST_F(KmsdTest, ServesAndStopsCleanlyAndRecordsBoth) {
     }
 }
 
+TEST_F(KmsdTest, AThousandDataKeysAreMadeUnwrappedAndWrappedAnewOverTheWire) {
+    const auto daemon = house_.start();
+    const auto port = daemon->wait_ready();
+    client(house_.operator_files, port).call("POST", "/v1/keys", R"({"alias":"credentials"})");
+    auto app = client(house_.app_files, port);
+    const auto keys = app.create_data_keys("alias/credentials", {{"a", "1"}}, 32, 1000);
+    ASSERT_EQ(keys.size(), 1000U);
+    std::vector<kms::RewrapItem> rewraps;
+    for (const auto& key : keys) {
+        rewraps.push_back({key.wrapped, {{"a", "1"}}, "", kms::EncryptionContext{{"b", "2"}}});
+    }
+    const auto moved = app.rewrap_many(rewraps);
+    ASSERT_EQ(moved.size(), 1000U);
+    std::vector<kms::UnwrapItem> unwraps;
+    for (const auto& one : moved) {
+        ASSERT_TRUE(std::holds_alternative<kms::Enveloped>(one));
+        unwraps.push_back({std::get<kms::Enveloped>(one).bytes, {{"b", "2"}}});
+    }
+    const auto opened = app.unwrap_many(unwraps);
+    for (std::size_t i = 0; i < opened.size(); ++i) {
+        ASSERT_TRUE(std::get<base::SecretBytes>(opened[i]).equals(keys[i].plaintext.expose())) << i;
+    }
+    const auto text = app.encrypt("alias/credentials", base::as_bytes("text"), {{"c", "3"}});
+    EXPECT_EQ(app.decrypt(text.bytes, {{"c", "3"}}).expose_text(), "text");
+    EXPECT_ERROR(integrity_failure, app.decrypt(text.bytes, {}));
+    EXPECT_ERROR(invalid_argument,
+                 app.call("POST", "/v1/data-keys/unwrap", R"({"wrapped":"QQ=="})", {"", "once"}));
+}
+
 TEST_F(KmsdTest, AKillLosesNoAcknowledgedKey) {
     std::vector<std::string> acknowledged;
     base::Bytes wrapped;

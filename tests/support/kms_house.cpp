@@ -70,7 +70,8 @@ std::string KmsHouse::policy_text() {
   "roles": {
     "application": [
       {"id": "application-data-keys", "effect": "allow",
-       "actions": ["create_data_key", "unwrap_data_key"], "resources": ["key:alias/credentials"]}
+       "actions": ["create_data_key", "unwrap_data_key", "rewrap_data_key", "encrypt", "decrypt"],
+       "resources": ["key:alias/credentials"]}
     ],
     "operator": [
       {"id": "operator-keys", "effect": "allow",
