@@ -87,8 +87,17 @@ public:
         const std::string_view request = source(number_);
         sent_ = Clock::now();
         std::size_t count = 0;
-        // Requests are far smaller than a socket's buffer, which is empty here.
-        if (SSL_write_ex(ssl_, request.data(), request.size(), &count) != 1) close();
+        // Most requests are far smaller than a socket's buffer, which is empty here; for the others
+        // we wait.
+        while (SSL_write_ex(ssl_, request.data(), request.size(), &count) != 1) {
+            const int error = SSL_get_error(ssl_, 0);
+            ERR_clear_error();
+            pollfd writable{socket_, POLLOUT, 0};
+            if (error != SSL_ERROR_WANT_WRITE || ::poll(&writable, 1, 10'000) != 1) {
+                close();
+                return;
+            }
+        }
     }
 
     // Reads what is there; the status of the answer when it is complete, -1 when the connection

@@ -1,7 +1,9 @@
-// The load generator as a program: sends one POST again and again over keep-alive TLS connections
-// and prints the rate. Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY,
-// where PKI is a folder of deploy/local-authority, CALLER a name in it, and the body comes on
-// standard input. Prints: answers per second, median and 99th percentile in microseconds, errors.
+// The load generator as a program: sends one request again and again over keep-alive TLS
+// connections and prints the rate.
+// Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD] <BODY, POST unless
+// METHOD is given, where PKI is a folder of deploy/local-authority, CALLER a name in it, and the
+// body comes on standard input. Prints: answers per second, median and 99th percentile in
+// microseconds, errors.
 #include <exception>
 #include <iostream>
 #include <iterator>
@@ -23,9 +25,9 @@ tests::LoadConfig read_arguments(char** argv) {
     return config;
 }
 
-int run(char** argv) {
+int run(char** argv, std::string_view method) {
     const std::string body{std::istreambuf_iterator<char>(std::cin), {}};
-    const std::string request = tests::http_request("POST", argv[6], body);
+    const std::string request = tests::http_request(method, argv[6], body);
     const auto result =
         tests::run_load(read_arguments(argv),
                         [&](std::size_t /*connection*/) -> std::string_view { return request; });
@@ -39,12 +41,13 @@ int run(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 7) {
-        std::cerr << "usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH <BODY\n";
+    if (argc != 7 && argc != 8) {
+        std::cerr
+            << "usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD] <BODY\n";
         return 2;
     }
     try {
-        return run(argv);
+        return run(argv, argc == 8 ? argv[7] : "POST");
     } catch (const std::exception& error) {
         std::cerr << "bench_load_client: " << error.what() << '\n';
         return 1;

@@ -6,25 +6,33 @@ import contextlib
 import os
 import pathlib
 import re
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
+import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
 
 EMPTY_SERVER = "bench_empty_server"
+BARE_DECRYPT = "bench_bare_decrypt"
 CONNECTIONS = 16
 ROUNDS = 3  # of each kind, in turn, so that a slow moment of the machine meets them all
 KEYS = 100
 STARTS = 5
+BATCH = 100  # items
+BATCH_CONNECTIONS = 4
+FEW = 10  # keys
+MANY = 10_000
+MANY_IN_TOKEN = 1_000  # SoftHSM takes about 6 ms to make each
 
 
-def load(port, pki, path, body, seconds):
+def load(port, pki, path, body, seconds, connections=CONNECTIONS, caller="app", method="POST"):
     """Answers per second, median and 99th percentile in milliseconds."""
     done = subprocess.run(
-        [house.House.programs / "bench_load_client", str(port), pki, "app", str(CONNECTIONS), str(seconds), path],
+        [house.House.programs / "bench_load_client", str(port), pki, caller, str(connections), str(seconds), path, method],
         input=body, text=True, capture_output=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{path}: {done.stderr}{done.stdout}")
@@ -87,6 +95,101 @@ def measure_rates(figures, strongroom, kms, vault, seconds):
     figures.show("reveal / unwrap", f"{ratio:.2f}", ratio >= 0.30, "at least 0.30")
 
 
+def bare_decrypt(strongroom, *arguments, body=""):
+    """Runs the bare PKCS#11 program on the house's token, as the daemons' user."""
+    folder = strongroom.folder / "kmsd"
+    done = subprocess.run(
+        [strongroom.bin / BARE_DECRYPT, strongroom.module, "strongroom", folder / "user.pin", *map(str, arguments)],
+        input=body, text=True, capture_output=True, check=False,
+        env={"SOFTHSM2_CONF": str(folder / "softhsm2.conf")}, **strongroom.as_daemon)
+    if done.returncode != 0:
+        sys.exit(f"{BARE_DECRYPT}: {done.stderr}")
+    return done.stdout
+
+
+def make_batch(strongroom, kms):
+    """The body of an unwrap of BATCH items, and the id of their master key in the token."""
+    with contextlib.closing(strongroom.client(kms, "app")) as client:
+        made = client.call("POST", "/v1/keys/alias/applications/data-keys",
+                           {"context": {"tenant": "acme"}, "count": BATCH, "plaintext": False}).json()
+    with contextlib.closing(strongroom.client(kms, "operator")) as operator:
+        key = operator.call("GET", "/v1/keys/alias/applications").json()
+    items = ",".join('{"wrapped":"%s","context":{"tenant":"acme"}}' % each["wrapped"] for each in made["data_keys"])
+    return '{"items":[%s]}' % items, key["versions"][-1]["token_key_id"].replace("-", "")
+
+
+def measure_batches(figures, strongroom, kms, seconds):
+    body, token_key_id = make_batch(strongroom, kms)
+    found = {"batched unwrap": [], "bare loop, 1 thread": [], f"bare loop, {os.cpu_count()} threads": []}
+    for _ in range(ROUNDS):
+        rate, _, _ = load(kms.port, strongroom.pki, "/v1/data-keys/unwrap", body, seconds, BATCH_CONNECTIONS)
+        found["batched unwrap"].append(rate * BATCH)
+        for name, threads in (("bare loop, 1 thread", 1), (f"bare loop, {os.cpu_count()} threads", os.cpu_count())):
+            found[name].append(float(bare_decrypt(strongroom, token_key_id, threads, seconds, body=body)))
+    median = {name: statistics.median_low(rates) for name, rates in found.items()}
+    for name, rate in median.items():
+        print(f"{name:24} {rate:8.0f} items/s (median of {ROUNDS} rounds)", flush=True)
+    ratio = median["batched unwrap"] / median["bare loop, 1 thread"]
+    figures.show(f"unwrap of {BATCH}, {BATCH_CONNECTIONS} callers / bare PKCS#11 loop, per item", f"{ratio:.2f}",
+                 ratio >= 0.8, "at least 0.8")
+
+
+def add_records(strongroom, count):
+    """Puts records of keys into the store that no token has: disabled, their versions destroyed. kmsd must be stopped."""
+    with contextlib.closing(sqlite3.connect(strongroom.folder / "kmsd" / "kms.db")) as store, store:
+        store.row_factory = sqlite3.Row
+        key = dict(store.execute("SELECT * FROM keys ORDER BY created_at DESC LIMIT 1").fetchone())
+        version = dict(store.execute("SELECT * FROM key_versions WHERE key_id = ?", (key["id"],)).fetchone())
+        for number in range(count):
+            key.update(id=str(uuid.uuid4()), state="disabled", created_at=key["created_at"] + 1)
+            version.update(key_id=key["id"], token_key_id=str(uuid.uuid4()), state="destroyed",
+                           destroyed_at=key["created_at"], request="")
+            for table, row in (("keys", key), ("key_versions", version)):
+                names = ", ".join(row)
+                marks = ", ".join("?" for _ in row)
+                store.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))
+
+
+@contextlib.contextmanager
+def house_with_keys(records, in_token):
+    """A kmsd with FEW real keys, and with as many records and token keys beside them."""
+    with house.House([BARE_DECRYPT]) as strongroom:
+        kms = strongroom.start("kmsd")
+        with contextlib.closing(strongroom.client(kms, "operator")) as operator:
+            for number in range(FEW):
+                alias = "applications" if number == 0 else f"key-{number}"
+                assert operator.call("POST", "/v1/keys", {"alias": alias}).status == 201
+        if records or in_token:
+            kms.stop()
+            add_records(strongroom, records)
+            bare_decrypt(strongroom, "fill", in_token)
+            kms = strongroom.start("kmsd")
+        yield strongroom, kms
+
+
+def measure_many_keys(figures, seconds):
+    """The same calls on two services at a time, one with few keys and one with many."""
+    with house_with_keys(0, 0) as few, house_with_keys(MANY - FEW, MANY_IN_TOKEN) as many:
+        calls = {"describe": ("/v1/keys/alias/applications", "operator", "GET"),
+                 f"list of {FEW}": (f"/v1/keys?limit={FEW}", "operator", "GET"),
+                 "unwrap": ("/v1/data-keys/unwrap", "app", "POST")}
+        bodies = {}
+        for strongroom, kms in (few, many):
+            with contextlib.closing(strongroom.client(kms, "app")) as client:
+                made = client.call("POST", "/v1/keys/alias/applications/data-keys", {}).json()
+            bodies[kms.port] = '{"wrapped":"%s"}' % made["data_keys"][0]["wrapped"]
+        for name, (path, caller, method) in calls.items():
+            rates = {"few": [], "many": []}
+            for _ in range(ROUNDS):
+                for which, (strongroom, kms) in (("few", few), ("many", many)):
+                    body = bodies[kms.port] if method == "POST" else ""
+                    rates[which].append(load(kms.port, strongroom.pki, path, body, seconds, caller=caller, method=method)[0])
+            ratio = statistics.median_low(rates["few"]) / statistics.median_low(rates["many"])
+            figures.show(f"{name}, time with {MANY} keys to {FEW}" if method == "GET"
+                         else f"{name}, time with {FEW + MANY_IN_TOKEN} keys in the token to {FEW}",
+                         f"{ratio:.2f}", ratio < 1.5, "under 1.5")
+
+
 def measure_memory(figures, daemon, when):
     resident, shared = memory_mib(daemon.pid)
     value = f"{resident:.1f} MiB" + ("" if shared is None else f" (its share {shared:.1f})")
@@ -112,26 +215,41 @@ def measure_starts(figures, strongroom, kms):
     return measured
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("programs")
-    parser.add_argument("--seconds", type=int, default=3)
-    arguments = parser.parse_args()
-    house.House.programs = pathlib.Path(arguments.programs).resolve()
-    figures = Figures()
+def measure_daemons(figures, seconds):
     with house.House([EMPTY_SERVER]) as strongroom:
         kms, vault = strongroom.start_both()
         measure_memory(figures, vault, "idle after start")
-        measure_rates(figures, strongroom, kms, vault, arguments.seconds)
+        measure_rates(figures, strongroom, kms, vault, seconds)
         measure_memory(figures, vault, "idle after that load")
         measure_memory(figures, kms, "idle after that load")
         vault.stop()
         begin = time.monotonic()
         vault = strongroom.start("vaultd")
-        seconds = time.monotonic() - begin
-        figures.show("vaultd, start to ready", f"{seconds:.2f} s", seconds < 0.5, "under 0.5 s")
+        taken = time.monotonic() - begin
+        figures.show("vaultd, start to ready", f"{taken:.2f} s", taken < 0.5, "under 0.5 s")
         kms = measure_starts(figures, strongroom, kms)
         measure_memory(figures, kms, f"idle after start with {KEYS} keys")
+
+
+def measure_batches_alone(figures, seconds):
+    with house_with_keys(0, 0) as (strongroom, kms):
+        measure_batches(figures, strongroom, kms, seconds)
+
+
+PARTS = {"daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("programs")
+    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, help="one part of the figures")
+    arguments = parser.parse_args()
+    house.House.programs = pathlib.Path(arguments.programs).resolve()
+    figures = Figures()
+    for name, measure in PARTS.items():
+        if arguments.only in (None, name):
+            measure(figures, arguments.seconds)
     print(f"{os.cpu_count()} processors; load, daemons and the empty handler share them")
     sys.exit(0 if figures.good else 1)
 
