@@ -163,6 +163,17 @@ TEST_F(TokenStart, AMechanismThatEncryptsWronglyIsRefused) {
                         hsm::open_token(module, token_.config(), token_.pin(), log_));
 }
 
+TEST_F(TokenStart, AMechanismThatMakesWrongMacsIsRefused) {
+    Faults::sign_flips_a_bit = true;
+    EXPECT_ERROR_SAYING(failed_precondition, "CKM_SHA256_HMAC", open_faulty());
+}
+
+TEST_F(TokenStart, ATokenWithoutMacsOpensAndHasNoKeysThatMakeThem) {
+    Faults::missing_mechanism = CKM_SHA256_HMAC;
+    const auto token = open_faulty();
+    EXPECT_EQ(token->supported_kinds().count(hsm::KeyKind::hmac_sha_256), 0U);
+}
+
 TEST_F(TokenStart, AModuleThatTakesNoKeysIsTestedWithAKeyOfItsOwn) {
     auto module = Faults::module();
     Faults::table.C_CreateObject = [](CK_SESSION_HANDLE, CK_ATTRIBUTE*, CK_ULONG,
