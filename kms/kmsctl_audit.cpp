@@ -55,7 +55,8 @@ server::NoteKey read_public_key(const std::string& file) {
     try {
         return server::NoteKey::from_pem(base::read_file(file, max_pem_bytes));
     } catch (const Error& error) {
-        throw UsageError(file + ": " + error.message());
+        // Not a UsageError: its exit code means something else here.
+        throw Error(ErrorCode::invalid_argument, file + ": " + error.message());
     }
 }
 

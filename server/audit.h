@@ -22,7 +22,7 @@ struct SealConfig {
     std::chrono::milliseconds every{5000};       // and after so long, when there is a new record
     std::filesystem::path copy;                  // second folder for checkpoints; empty: none
     std::chrono::days keep{0};                   // segments are removed when so old; 0: never
-    std::chrono::milliseconds stop_bound{2000};  // longest wait for the signer at the end
+    std::chrono::milliseconds stop_bound{1000};  // longest wait for the signer at the end
 };
 
 struct AuditConfig {
