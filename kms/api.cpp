@@ -80,9 +80,17 @@ server::Resource all_keys() {
 Api::AllowedKey Api::authorize_key(server::Operation& operation, const server::Request& request,
                                    server::Action action) const {
     NamedKey named = name_key(request);
-    server::Grant grant = parts_.authorizer.authorize(operation, action, std::move(named.resource));
-    if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+    server::Grant grant = parts_.authorizer.authorize(operation, action, named.resource);
+    if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
     return {std::move(grant), named.key->id};
+}
+
+void refuse_unknown_key(const server::Authorizer& authorizer, server::Operation& operation,
+                        const server::Resource& resource) {
+    if (authorizer.would_allow(operation, describe_key, resource)) {
+        throw Error(ErrorCode::not_found, "there is no such key");
+    }
+    throw Error(ErrorCode::permission_denied, "the caller may not do this");
 }
 
 RecordIntent Api::intent_of(server::Operation& operation) {

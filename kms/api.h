@@ -132,6 +132,12 @@ base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes
 // The same, where no body stands for {}.
 base::JsonValue parse_optional_body(const server::Request& request, std::size_t max_bytes);
 
+// For a key that a caller named and that is not there: throws not_found when he may describe it,
+// else permission_denied, as for a key that he may not use, so that the two look alike.
+[[noreturn]] void refuse_unknown_key(const server::Authorizer& authorizer,
+                                     server::Operation& operation,
+                                     const server::Resource& resource);
+
 // What a policy is asked about for an action on all keys.
 server::Resource all_keys();
 

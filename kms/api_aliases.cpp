@@ -87,15 +87,14 @@ server::Response Api::put_alias(server::Operation& operation, const server::Requ
     if (key != nullptr) resource = key_resource(*key);
     server::Resource renamed = resource;
     renamed.aliases = {alias};
-    const server::Grant grant =
-        parts_.authorizer.authorize(operation, change_alias, std::move(resource));
+    const server::Grant grant = parts_.authorizer.authorize(operation, change_alias, resource);
     static_cast<void>(parts_.authorizer.authorize(operation, change_alias, std::move(renamed)));
     const KeyPointer holder = snapshot->find_alias(alias);
     std::optional<server::Grant> from;
     if (holder != nullptr) {
         from = parts_.authorizer.authorize(operation, change_alias, key_resource(*holder));
     }
-    if (key == nullptr) throw base::Error(base::ErrorCode::not_found, "there is no such key");
+    if (key == nullptr) refuse_unknown_key(parts_.authorizer, operation, resource);
 
     operation.set_fact("alias", alias);
     if (holder != nullptr) operation.set_fact("from_key_id", holder->id.to_string());
@@ -107,12 +106,17 @@ server::Response Api::put_alias(server::Operation& operation, const server::Requ
                                    [&] { return alias_answer(alias, key_id); });
 }
 
+// Two questions: about the key, and about the key under this name alone.
 server::Response Api::delete_alias(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
     NamedKey named = name_key(request);
+    const std::string& alias = request.path_parameter("alias");
+    server::Resource by_this_name = named.resource;
+    by_this_name.aliases = {alias};
     const server::Grant grant =
         parts_.authorizer.authorize(operation, change_alias, std::move(named.resource));
-    const std::string& alias = request.path_parameter("alias");
+    static_cast<void>(
+        parts_.authorizer.authorize(operation, change_alias, std::move(by_this_name)));
     operation.set_fact("alias", alias);
     const auto removed = [&] {
         base::JsonWriter answer;

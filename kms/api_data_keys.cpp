@@ -154,9 +154,9 @@ server::Response Api::create_data_keys(server::Operation& operation,
     wanted.with_plaintext = reader.optional_boolean("plaintext").value_or(true);
     reader.refuse_unknown();
 
-    const server::Grant grant = parts_.authorizer.authorize(
-        operation, create_data_key, std::move(named.resource), context.entries);
-    if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+    const server::Grant grant =
+        parts_.authorizer.authorize(operation, create_data_key, named.resource, context.entries);
+    if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
     const FreshDataKeys fresh =
         parts_.service.create_data_keys(grant, named.key->id, context, wanted);
     operation.set_fact("key_version", std::to_string(fresh.key_version));

@@ -86,6 +86,13 @@ server::Response Api::create(server::Operation& operation, const server::Request
     const base::JsonValue body = parse_body(request, max_key_body_bytes);
     const NewKey wanted = read_new_key(body);
     const server::Grant grant = parts_.authorizer.authorize(operation, create_key, all_keys());
+    if (!wanted.alias.empty()) {
+        // Who may make keys may not therefore give them names that policies go by.
+        server::Resource named;
+        named.kind = key_kind;
+        named.aliases = {wanted.alias};
+        static_cast<void>(parts_.authorizer.authorize(operation, change_alias, std::move(named)));
+    }
     const auto make = [&](const std::string& request_id) {
         const KeyDescription made =
             parts_.lifecycle.create(grant, wanted, {request_id, intent_of(operation)});

@@ -113,7 +113,7 @@ server::Response Api::order_once(server::Operation& operation, const server::Req
         if (key == nullptr) throw base::Error(base::ErrorCode::not_found, "there is no such key");
         return answer(*key);
     };
-    return parts_.idempotency.once(operation, request, work, again);
+    return parts_.idempotency.once(operation, request, work, again, key_id.to_string());
 }
 
 server::Response Api::change(server::Operation& operation, const server::Request& request) {
@@ -166,7 +166,10 @@ server::Response Api::schedule_deletion(server::Operation& operation,
     const AllowedKey key = authorize_key(operation, request, schedule_key_deletion);
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
         KeyPointer scheduled = parts_.lifecycle.schedule_deletion(key.grant, key.id, days, order);
-        operation.set_fact("deletion_at", base::to_rfc3339(*scheduled->deletion_at));
+        // Somebody may have cancelled it since.
+        if (scheduled->deletion_at) {
+            operation.set_fact("deletion_at", base::to_rfc3339(*scheduled->deletion_at));
+        }
         return scheduled;
     });
 }

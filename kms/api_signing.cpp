@@ -131,7 +131,7 @@ Api::SigningGrant Api::authorize_signing(server::Operation& operation,
                                          const server::Request& request, server::Action action) {
     NamedKey named = name_key(request);
     server::Grant grant = parts_.authorizer.authorize(operation, action, named.resource);
-    if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+    if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
     const bool may_use_compromised =
         named.key->state == KeyState::compromised &&
         parts_.authorizer.would_allow(operation, use_compromised_key, named.resource);

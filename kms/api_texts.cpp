@@ -55,9 +55,9 @@ server::Response Api::encrypt(server::Operation& operation, const server::Reques
     const Context context(read_context(reader));
     reader.refuse_unknown();
 
-    const server::Grant grant = parts_.authorizer.authorize(
-        operation, encrypt_action, std::move(named.resource), context.entries);
-    if (named.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+    const server::Grant grant =
+        parts_.authorizer.authorize(operation, encrypt_action, named.resource, context.entries);
+    if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
     const Envelope made = parts_.service.encrypt(grant, named.key->id, context, text.expose());
     operation.set_fact("key_version", std::to_string(made.key_version));
 

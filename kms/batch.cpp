@@ -38,8 +38,10 @@ const Verdict& Rights::to_open(server::Action action, const KeyPointer& key,
 
 const Verdict& Rights::to_use(server::Action action, const NamedKey& key, const Context& context) {
     const server::Resource& resource = key.resource;
+    // An alias may look like an id: an unknown one keeps its prefix.
     const auto question = std::make_tuple(
-        action.word, resource.id.empty() ? resource.aliases.front() : resource.id, &context);
+        action.word, resource.id.empty() ? "alias/" + resource.aliases.front() : resource.id,
+        &context);
     const auto known = using_.find(question);
     if (known != using_.end()) return known->second;
     return using_.emplace(question, decide_use(action, key, context)).first->second;
@@ -72,7 +74,7 @@ Verdict Rights::decide_use(server::Action action, const NamedKey& key, const Con
     try {
         server::Grant grant =
             authorizer_.authorize(operation_, action, key.resource, context.entries);
-        if (key.key == nullptr) throw Error(ErrorCode::not_found, "there is no such key");
+        if (key.key == nullptr) refuse_unknown_key(authorizer_, operation_, key.resource);
         verdict.grant = std::move(grant);
     } catch (const Error& error) {
         if (error.code() != ErrorCode::permission_denied && error.code() != ErrorCode::not_found) {

@@ -14,6 +14,12 @@ void write_context_rule(base::JsonWriter& out, const ContextRule& rule) {
 ContextRule read_context_rule(base::JsonReader& reader) {
     ContextRule rule;
     rule.required = reader.optional_string_array("required", max_rule_entries, max_context_bytes);
+    std::size_t required_bytes = 0;
+    for (const auto& name : rule.required) required_bytes += name.size();
+    if (required_bytes > max_context_bytes) {
+        reader.refuse("required",
+                      "must have at most " + std::to_string(max_context_bytes) + " bytes in all");
+    }
     std::sort(rule.required.begin(), rule.required.end());
     if (std::adjacent_find(rule.required.begin(), rule.required.end()) != rule.required.end()) {
         reader.refuse("required", "must not name a context key twice");

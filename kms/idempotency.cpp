@@ -25,6 +25,10 @@ std::optional<std::string> idempotency_key(const server::Request& request) {
     return key;
 }
 
+[[noreturn]] void refuse_under_way() {
+    base::refuse("the first request with this Idempotency-Key is under way: try again");
+}
+
 // Each part with its length before it, so that no two lists of parts look alike.
 std::string digest_of(std::initializer_list<std::string_view> parts) {
     std::string text;
@@ -36,6 +40,26 @@ std::string digest_of(std::initializer_list<std::string_view> parts) {
 }
 
 }  // namespace
+
+// Holds an id for the life of one request. A row of this node that no thread holds was left by a
+// store that failed, and is free.
+class Idempotency::UnderWay {
+public:
+    UnderWay(Idempotency& idempotency, const std::string& id) : idempotency_(idempotency), id_(id) {
+        const std::lock_guard lock(idempotency_.mutex_);
+        if (!idempotency_.under_way_.insert(id_).second) refuse_under_way();
+    }
+    ~UnderWay() {
+        const std::lock_guard lock(idempotency_.mutex_);
+        idempotency_.under_way_.erase(id_);
+    }
+    UnderWay(const UnderWay&) = delete;
+    UnderWay& operator=(const UnderWay&) = delete;
+
+private:
+    Idempotency& idempotency_;
+    const std::string& id_;
+};
 
 Idempotency::Standing Idempotency::begin(const std::string& id, const std::string& digest,
                                          server::Response& response) {
@@ -64,22 +88,24 @@ Idempotency::Standing Idempotency::begin(const std::string& id, const std::strin
             response.body.assign(found->answer.begin(), found->answer.end());
             return Standing::answered;
         }
-        const bool is_free = found->node.empty() ||
-                             (found->node != node_ && found->begun_at + idempotency_lease <= now);
+        const bool is_free = found->node.empty() || found->node == node_ ||
+                             found->begun_at + idempotency_lease <= now;
         if (!is_free) break;
         if (!store_.take_over_request(id, found->node, node_, now)) continue;
         return found->applied ? Standing::applied : Standing::fresh;
     }
-    base::refuse("the first request with this Idempotency-Key is under way: try again");
+    refuse_under_way();
 }
 
 server::Response Idempotency::once(server::Operation& operation, const server::Request& request,
-                                   const Work& work, const Again& again) {
+                                   const Work& work, const Again& again,
+                                   const std::string& subject) {
     const auto key = idempotency_key(request);
     if (!key) return work({});
     const std::string id = digest_of({operation.caller().id, *key});
-    const std::string digest =
-        digest_of({server::to_string(request.method), request.path, request.query, request.body});
+    const std::string digest = digest_of(
+        {server::to_string(request.method), request.path, request.query, request.body, subject});
+    const UnderWay hold(*this, id);
     server::Response response;
     const Standing standing = begin(id, digest, response);
     if (standing == Standing::answered) {
@@ -92,7 +118,11 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
         response = from_record ? again() : work(id);
     } catch (...) {
         // Not under way any more; whether it was applied stays noted.
-        store_.take_over_request(id, node_, {}, clock_.now());
+        try {
+            store_.take_over_request(id, node_, {}, clock_.now());
+        } catch (const base::Error&) {
+            // The next request finds the row held by nobody of this process.
+        }
         throw;
     }
     store_.finish_request(id, response.status, std::string(response.body));

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
+#include <set>
 #include <string>
 
 #include "base/clock.h"
@@ -31,16 +33,22 @@ public:
     // for another request or when the first one is under way, and what `work` throws.
     using Work = std::function<server::Response(const std::string& request_id)>;
     using Again = std::function<server::Response()>;
+    // `subject` is what the path's names stand for now, where they may come to mean something else:
+    // then the repeated request is another one.
     server::Response once(server::Operation& operation, const server::Request& request,
-                          const Work& work, const Again& again = {});
+                          const Work& work, const Again& again = {},
+                          const std::string& subject = {});
 
 private:
+    class UnderWay;
     enum class Standing { fresh, applied, answered };
     // Ours to work on, unless it is answered; the answer is in `response` then.
     Standing begin(const std::string& id, const std::string& digest, server::Response& response);
 
     Store& store_;
     const base::Clock& clock_;
+    std::mutex mutex_;
+    std::set<std::string> under_way_;  // ids that a thread of this process works on
     const std::string node_ = base::Uuid::random().to_string();
 };
 

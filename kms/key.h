@@ -29,8 +29,10 @@ std::string_view to_string(KeyState state) noexcept;
 std::optional<KeyState> parse_key_state(std::string_view text) noexcept;
 
 // AES-256-GCM with random 96-bit IVs is safe for 2^32 encryptions under one key (NIST SP
-// 800-38D 8.3).
-inline constexpr std::uint64_t max_wraps_per_version = 1ULL << 32U;
+// 800-38D 8.3). Some are kept back for the proofs that hsm/ makes for itself, one at each start of
+// a process and one when a key is made durable.
+inline constexpr std::uint64_t kept_back_for_proofs = 1ULL << 20U;
+inline constexpr std::uint64_t max_wraps_per_version = (1ULL << 32U) - kept_back_for_proofs;
 // A version that has made as many gets a successor by itself, long before it may make no more.
 inline constexpr std::uint64_t wraps_before_rotation = 1ULL << 30U;
 

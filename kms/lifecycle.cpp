@@ -1,5 +1,7 @@
 #include "kms/lifecycle.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "kms/actions.h"
 #include "kms/grants.h"
@@ -146,7 +148,7 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request) {
 }
 
 hsm::KeyAttributes KeyLifecycle::make_in_token(const Key& key, KeyVersion& version) {
-    const hsm::KeyAttributes attributes = token_.generate_key(
+    hsm::KeyAttributes attributes = token_.generate_key(
         version.token_key_id, token_label(key.id, version.version), key.kind, key.profile);
     if (key.use() == KeyUse::encrypt) usage_.take(key.id, version.version, 1);
     version.known_answer = make_known_answer(token_, key, version);
@@ -168,7 +170,13 @@ KeyDescription KeyLifecycle::create(const server::Grant& grant, const NewKey& wa
     }
     const Making making(*this);
     if (const auto made = made_by(order.request)) {
-        refresh(*made);
+        const KeyPointer key = refresh(*made);
+        if (!wanted.alias.empty() && std::find(key->aliases.begin(), key->aliases.end(),
+                                               wanted.alias) == key->aliases.end()) {
+            throw base::Error(base::ErrorCode::already_exists,
+                              "another key has this alias; the key that was made, " +
+                                  key->id.to_string() + ", has none");
+        }
         return describe_stored(*made);
     }
     if (!wanted.alias.empty() && catalogue_.snapshot()->find_alias(wanted.alias) != nullptr) {

@@ -71,21 +71,28 @@ bool Schedule::run_order(const base::Uuid& key_id, server::Action action,
         parts_.audit.append_and_wait(operation, {"intent", "", 0});
         was_intended = true;
     };
+    const auto conclude = [&](const server::Outcome& outcome) {
+        try {
+            parts_.audit.append_and_wait(operation, outcome);
+        } catch (const base::Error& error) {
+            parts_.log.error("the outcome of what was due for a key is not in the audit log yet",
+                             {{"key_id", key_id.to_string()}, {"reason", error.what()}});
+        }
+    };
+    bool done = false;
     try {
-        const bool done = order(intend);
-        if (done) parts_.audit.append_and_wait(operation, {"ok", "", 0});
-        return done;
+        done = order(intend);
     } catch (const base::Error& error) {
         paused_until_[key_id] = parts_.clock.now() + schedule_pause;
         parts_.log.error("what is due for a key failed", {{"action", std::string(action.word)},
                                                           {"key_id", key_id.to_string()},
                                                           {"reason", error.what()}});
-        if (was_intended) {
-            parts_.audit.append(operation, {"failed", std::string(to_string(error.code())), 0},
-                                nullptr);
-        }
+        if (was_intended) conclude({"failed", std::string(to_string(error.code())), 0});
         return false;
     }
+    // An order that was cancelled or done by another node meanwhile ends its intent too.
+    if (done || was_intended) conclude({done ? "ok" : "cancelled", "", 0});
+    return done;
 }
 
 std::size_t Schedule::run_due() {

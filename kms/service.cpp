@@ -240,7 +240,9 @@ void KeyService::check_token() {
     const auto is_fine = [&](const VersionName& name) {
         const KeyPointer key = snapshot->find(name.key_id);
         const KeyVersion* version = key == nullptr ? nullptr : key->find_version(name.version);
-        return version == nullptr || prove_key(token_, *key, *version) == KeyProof::proven;
+        const bool is_in_service = version != nullptr && version->state == KeyState::enabled &&
+                                   key->state != KeyState::destroyed && !key->destruction_begun;
+        return !is_in_service || prove_key(token_, *key, *version) == KeyProof::proven;
     };
     unproven_.erase(std::remove_if(unproven_.begin(), unproven_.end(), is_fine), unproven_.end());
     if (unproven_.empty()) return;

@@ -38,9 +38,18 @@ bool Settler::is_good(const Key& key, const KeyVersion& version) {
     return true;
 }
 
-hsm::Encrypted Settler::known_answer(const Key& key, const KeyVersion& version) {
+// Empty when the key does not open what it has just made.
+std::optional<hsm::Encrypted> Settler::known_answer(const Key& key, const KeyVersion& version) {
     if (key.kind == hsm::KeyKind::aes_256) usage_.take(key.id, version.version, 1);
-    return make_known_answer(token_, key, version);
+    KeyVersion proven = version;
+    proven.known_answer = make_known_answer(token_, key, version);
+    const KeyProof proof = prove_key(token_, key, proven);
+    if (proof == KeyProof::proven) return proven.known_answer;
+    log_.error("a pending key version does not prove itself and is left pending",
+               {{"key_id", key.id.to_string()},
+                {"key_version", static_cast<std::int64_t>(version.version)},
+                {"proof", std::string(to_string(proof))}});
+    return std::nullopt;
 }
 
 Settled Settler::settle_key(const Key& key) {
@@ -52,12 +61,13 @@ Settled Settler::settle_key(const Key& key) {
         return Settled::abandoned;
     }
     if (!is_good(key, version)) return Settled::left_pending;
-    const hsm::Encrypted answer = known_answer(key, version);
+    const auto answer = known_answer(key, version);
+    if (!answer) return Settled::left_pending;
     try {
-        store_.enable_key(key.id, answer, key.wanted_alias);
+        store_.enable_key(key.id, *answer, key.wanted_alias);
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::already_exists) throw;
-        store_.enable_key(key.id, answer, "");
+        store_.enable_key(key.id, *answer, "");
         log_.warning("a finished key gets no alias, since another key has it",
                      {{"key_id", key.id.to_string()}, {"alias", key.wanted_alias}});
     }
@@ -74,8 +84,9 @@ Settled Settler::settle_version(const Key& key, const KeyVersion& version) {
         return Settled::abandoned;
     }
     if (!is_good(key, version)) return Settled::left_pending;
-    store_.enable_version(key.id, version.version, known_answer(key, version),
-                          next_rotation(key, clock_.now()));
+    const auto answer = known_answer(key, version);
+    if (!answer) return Settled::left_pending;
+    store_.enable_version(key.id, version.version, *answer, next_rotation(key, clock_.now()));
     log_.info("finished a rotation that was cut short",
               {{"key_id", key.id.to_string()},
                {"key_version", static_cast<std::int64_t>(version.version)}});

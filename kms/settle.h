@@ -33,7 +33,7 @@ public:
 
 private:
     bool is_good(const Key& key, const KeyVersion& version);
-    hsm::Encrypted known_answer(const Key& key, const KeyVersion& version);
+    std::optional<hsm::Encrypted> known_answer(const Key& key, const KeyVersion& version);
 
     Store& store_;
     hsm::Token& token_;

@@ -16,8 +16,15 @@ namespace {
                       "key " + key_id + ", column " + column);
 }
 
+// What was accepted may be longer as it is written: a control character takes six bytes.
+base::JsonValue parse_stored(const std::string& text) {
+    base::JsonLimits limits;
+    limits.bytes = 1024UL * 1024;
+    return base::parse_json(text, limits);
+}
+
 std::map<std::string, std::string> parse_tags(const std::string& text) {
-    const base::JsonValue value = base::parse_json(text);
+    const base::JsonValue value = parse_stored(text);
     std::map<std::string, std::string> tags;
     if (value.object() == nullptr) return tags;
     for (const auto& member : *value.object()) {
@@ -31,7 +38,7 @@ std::map<std::string, std::string> parse_tags(const std::string& text) {
 ContextRule parse_context_rule(const std::string& text, const std::string& key_id) {
     if (text.empty()) return {};
     try {
-        const base::JsonValue value = base::parse_json(text);
+        const base::JsonValue value = parse_stored(text);
         base::JsonReader reader(value);
         return read_context_rule(reader);
     } catch (const base::Error&) {

@@ -11,8 +11,8 @@ namespace {
 class ApiTest : public ApiFixture {};
 
 TEST_F(ApiTest, ACreatedKeyIsDescribedByIdAndByAlias) {
-    const auto created = post("operator", "/v1/keys",
-                              R"({"alias":"credentials","description":"d","tags":{"a":"b"}})");
+    const auto created =
+        post("root", "/v1/keys", R"({"alias":"credentials","description":"d","tags":{"a":"b"}})");
     ASSERT_EQ(created.status, 201U) << created.body;
     const auto key = parse(created);
     EXPECT_EQ(text_of(key, "state"), "enabled");
@@ -26,7 +26,7 @@ TEST_F(ApiTest, ACreatedKeyIsDescribedByIdAndByAlias) {
     EXPECT_EQ(by_id.status, 200U);
     EXPECT_EQ(by_id.body, by_alias.body);
     EXPECT_EQ(by_id.body, created.body);
-    EXPECT_EQ(post("operator", "/v1/keys", R"({"alias":"credentials"})").status, 409U);
+    EXPECT_EQ(post("root", "/v1/keys", R"({"alias":"credentials"})").status, 409U);
 }
 
 TEST_F(ApiTest, EveryWrongFieldOfCreateIsNamed) {

@@ -184,6 +184,19 @@ TEST_F(DataApi, ABatchOfRewrapsAnswersEachItemAndRecordsWhatCameOfIt) {
     EXPECT_EQ(code_at(root, 1), "");
 }
 
+TEST_F(DataApi, AnUnknownAliasThatLooksLikeAKnownIdIsNotThatKey) {
+    const auto good = wrap(key_->id);
+    const auto item = [&](const std::string& to) {
+        return R"({"wrapped":")" + good + R"(","to_key":")" + to + "\"}";
+    };
+    const std::string id = key_->id.to_string();
+    const auto value =
+        parse(post("app", rewrap_, items_of({item(id), item("alias/" + id), item(id)})));
+    EXPECT_EQ(code_at(value, 0), "");
+    EXPECT_EQ(code_at(value, 1), "permission_denied");
+    EXPECT_EQ(code_at(value, 2), "");
+}
+
 TEST_F(DataApi, RewrapNeedsTheRightToBothKeys) {
     const auto good = wrap(second_->id);
     const std::string item = R"({"wrapped":")" + good + "\"";

@@ -5,6 +5,7 @@
 #include "tests/kms/api_calls.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
+#include "tests/support/shared_store.h"
 
 namespace tests {
 namespace {
@@ -141,6 +142,48 @@ TEST_F(IdempotencyTest, AnOrderThatWasAppliedButNotAnsweredIsAnsweredFromTheReco
     EXPECT_EQ(rig_.idempotency.once(operation, request, work, again).body, "from the record");
     EXPECT_EQ(rig_.idempotency.once(operation, request, work, again).body, "from the record");
     EXPECT_EQ(applied, 1);
+}
+
+TEST_F(IdempotencyTest, AStoreThatCouldNotNoteTheAnswerDoesNotBlockTheKey) {
+    SharedStore store(rig_.store);
+    kms::Idempotency idempotency(store, rig_.clock);
+    server::Request request;
+    request.method = Method::POST;
+    request.path = "/somewhere";
+    request.headers["idempotency-key"] = "k";
+    auto operation = operation_of("root");
+    int done = 0;
+    const auto work = [&](const std::string&) {
+        store.is_away = ++done == 1;
+        return server::Response();
+    };
+    EXPECT_ERROR(unavailable, idempotency.once(operation, request, work));
+    store.is_away = false;
+    EXPECT_NO_THROW(static_cast<void>(idempotency.once(operation, request, work)));
+    EXPECT_EQ(done, 2);
+}
+
+TEST_F(IdempotencyTest, AnOrderIsForTheKeyThatItsAliasNamedThen) {
+    const auto first = rig_.create_key("a");
+    const auto second = rig_.create_key();
+    EXPECT_EQ(post("k", "/v1/keys/alias/a/disable").status, 200U);
+    EXPECT_EQ(order("", Method::PUT, "/v1/aliases/a", {}).status, 400U);
+    server::Operation operation = operation_of("root");
+    ASSERT_EQ(send(rig_, operation, Method::PUT, "/v1/aliases/a",
+                   R"({"key":")" + second->id.to_string() + "\"}")
+                  .status,
+              200U);
+    EXPECT_EQ(post("k", "/v1/keys/alias/a/disable").status, 409U);
+    EXPECT_EQ(rig_.store.find(second->id)->state, kms::KeyState::enabled);
+}
+
+TEST_F(IdempotencyTest, ARetriedCreationWhoseAliasIsGoneSaysSo) {
+    token_.dies_after_generate = true;
+    EXPECT_EQ(post("k", "/v1/keys", R"({"alias":"a"})").status, 503U);
+    token_.dies_after_generate = false;
+    rig_.create_key("a");
+    EXPECT_EQ(post("k", "/v1/keys", R"({"alias":"a"})").status, 409U);
+    EXPECT_EQ(post("k", "/v1/keys", R"({"alias":"a"})").status, 409U);
 }
 
 TEST_F(IdempotencyTest, WhatIsUnderWayIsNotBegunASecondTimeUnlessItsNodeIsDead) {

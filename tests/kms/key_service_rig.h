@@ -25,7 +25,8 @@ namespace tests {
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
 // reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and
 // verifies under alias/signing. root: everything. unprivileged: everything but compromised keys.
-// namer: the aliases dev-*. Others: nothing.
+// namer: the aliases dev-*. nearly: makes and uses all keys but alias/hidden, describes none.
+// Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
           "resources":["key:alias/credentials","key:alias/second"]}],
@@ -43,11 +44,14 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
           "resources":["key:alias/dev-*"]}],
   "no-compromised":[{"id":"no-compromised","effect":"deny","actions":["use_compromised_key"],
           "resources":["*"]}],
+  "nearly":[{"id":"nearly-all","effect":"allow",
+          "actions":["encrypt","create_data_key","sign","rotate_key"],"resources":["*"]},
+          {"id":"nearly-not","effect":"deny","actions":["*"],"resources":["key:alias/hidden"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
   {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]},
-  {"caller":"namer","roles":["namer"]},
+  {"caller":"namer","roles":["namer"]},{"caller":"nearly","roles":["nearly"]},
   {"caller":"unprivileged","roles":["root","no-compromised"]}]})";
 
 inline server::Operation operation_of(const std::string& caller) {

@@ -166,7 +166,52 @@ TEST_F(LifecycleApiTest, WhoGovernsSomeNamesTakesNoOthers) {
     EXPECT_EQ(put("prod", mine), 403U);     // … and taken
     EXPECT_EQ(put("dev-c", theirs), 403U);  // a key that is not his
     EXPECT_EQ(call(Method::DELETE, "/v1/aliases/prod", "", "namer").status, 403U);
+    EXPECT_EQ(call(Method::PUT, "/v1/aliases/shop", R"({"key":")" + mine + "\"}").status, 200U);
+    // The key is his to name, by one of its names; the other isn't.
+    EXPECT_EQ(call(Method::DELETE, "/v1/aliases/shop", "", "namer").status, 403U);
     EXPECT_EQ(call(Method::DELETE, "/v1/aliases/dev-b", "", "namer").status, 200U);
+}
+
+TEST_F(LifecycleApiTest, WhoMayMakeKeysMayNotThereforeNameThem) {
+    const auto make_as_operator = [&](std::string_view body) {
+        return call(Method::POST, "/v1/keys", body, "operator").status;
+    };
+    EXPECT_EQ(make_as_operator(R"({"alias":"credentials"})"), 403U);
+    EXPECT_EQ(make_as_operator("{}"), 201U);
+}
+
+TEST_F(LifecycleApiTest, ARuleOfTheLargestSizeComesBackAsItWent) {
+    // Control characters take most room as they are written.
+    const auto rule_of = [](std::size_t bytes) {
+        std::string required;
+        for (std::size_t i = 0; i < 4; ++i) {
+            const std::size_t size = bytes / 4 - 1;
+            required += (i == 0 ? "\"" : ",\"") + std::string(1, static_cast<char>('a' + i));
+            for (std::size_t k = 0; k < size; ++k) required += "\\b";
+            required += "\"";
+        }
+        return R"({"context_rule":{"required":[)" + required + "]}}";
+    };
+    const auto id = make(rule_of(kms::max_context_bytes));
+    const auto key = rig_.store.find(base::Uuid::parse(id).value());
+    ASSERT_TRUE(key);
+    EXPECT_EQ(key->context_rule.required.size(), 4U);
+    EXPECT_EQ(key->context_rule.required.front().size(), kms::max_context_bytes / 4);
+    expect_refused(Method::POST, "/v1/keys", rule_of(kms::max_context_bytes + 4), "required");
+}
+
+TEST_F(LifecycleApiTest, AForbiddenKeyLooksUnknownWhereverOthersAreAllowed) {
+    const auto hidden = make(R"({"alias":"hidden"})");
+    const std::string unknown = "00000000-0000-4000-8000-000000000000";
+    for (const std::string& id : {hidden, unknown}) {
+        for (const auto* path : {"/encrypt", "/data-keys", "/sign", "/rotate"}) {
+            const auto* body = std::string_view(path) == "/encrypt" ? R"({"plaintext":"QQ=="})"
+                               : std::string_view(path) == "/sign"  ? R"({"message":"QQ=="})"
+                                                                    : "{}";
+            const auto answer = call(Method::POST, "/v1/keys/" + id + path, body, "nearly");
+            EXPECT_EQ(answer.status, 403U) << id << path << answer.body;
+        }
+    }
 }
 
 TEST_F(LifecycleApiTest, EveryOrderNeedsItsOwnRightAndAnUnknownKeyLooksForbidden) {

@@ -148,11 +148,12 @@ TYPED_TEST_P(StoreContract, ReservedWrapsAddUpAndSurviveReopening) {
     EXPECT_ERROR(not_found, store->reserve_wraps(base::Uuid::random(), 1, 1));
 }
 
-TYPED_TEST_P(StoreContract, NoMoreThan2To32WrapsAreEverReserved) {
+TYPED_TEST_P(StoreContract, NoMoreThanIsSafeIsEverReserved) {
     const auto store = this->open();
     const auto key = this->new_key();
     store->add_pending_key(key);
-    const std::uint64_t all = 1ULL << 32U;
+    const std::uint64_t all = kms::max_wraps_per_version;
+    static_assert(kms::max_wraps_per_version + kms::kept_back_for_proofs == 1ULL << 32U);
     EXPECT_EQ(store->reserve_wraps(key.id, 1, all - 10).granted, all - 10);
     EXPECT_EQ(store->reserve_wraps(key.id, 1, 65'536).granted, 10U);
     EXPECT_EQ(store->reserve_wraps(key.id, 1, 65'536).granted, 0U);
@@ -163,7 +164,7 @@ TYPED_TEST_P(StoreContract, TheCounterStopsExactlyAtTheLimit) {
     const auto store = this->open();
     const auto key = this->new_key();
     store->add_pending_key(key);
-    store->reserve_wraps(key.id, 1, (1ULL << 32U) - 3);
+    store->reserve_wraps(key.id, 1, kms::max_wraps_per_version - 3);
     const FakeClock clock;
     kms::UsageCounter counter(*store, clock);
     counter.take(key.id, 1, 2);
@@ -453,7 +454,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     StoreContract, StartsEmpty, APendingKeyIsThereAfterReopening,
     EnablingGivesStateAliasAndKnownAnswer, SecondKeyWithTheSameIdAlreadyExists,
     ATakenAliasChangesNothing, OnlyAPendingKeyIsEnabledOrAbandoned, AnAbandonedKeyStaysAsDestroyed,
-    ReservedWrapsAddUpAndSurviveReopening, NoMoreThan2To32WrapsAreEverReserved,
+    ReservedWrapsAddUpAndSurviveReopening, NoMoreThanIsSafeIsEverReserved,
     TheCounterStopsExactlyAtTheLimit, ACrashLosesTheRestOfABlockAndNeverCountsTooFew, AnswersCheck,
     EverythingOfAKeyIsThereAfterReopening, AnUpdateIsForTheRevisionThatWasRead,
     TheNextVersionIsPendingThenPrimaryInOneMoment, AnAliasMovesOnlyFromWhereItIs,
