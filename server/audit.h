@@ -37,7 +37,7 @@ struct AuditConfig {
     // The file is closed and another begun when it has this size or age.
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
-    std::optional<SealConfig> seal;  // none: no tree, no checkpoints
+    std::optional<SealConfig> seal{};  // none: no tree, no checkpoints
 };
 
 // Who wants to know how far the log has got: see server/audit_sealer.h.
