@@ -95,6 +95,12 @@ void require_good_key(hsm::Token& token, const NamedAuditKey& key) {
 
 }  // namespace
 
+std::optional<hsm::KeyId> named_audit_key(const server::AuditLog& audit) {
+    const std::filesystem::path file = audit.config().directory / key_file;
+    if (!std::filesystem::exists(file)) return std::nullopt;
+    return read_named(file).id;
+}
+
 std::unique_ptr<server::CheckpointSigner> open_audit_key(hsm::Token& token,
                                                          server::AuditLog& audit) {
     const std::filesystem::path folder = audit.config().directory;

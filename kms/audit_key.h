@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "hsm/token.h"
 #include "server/audit.h"
@@ -21,5 +22,9 @@ namespace kms {
 // must be, or the token can do neither; and what the token throws. `token` must outlive the signer.
 std::unique_ptr<server::CheckpointSigner> open_audit_key(hsm::Token& token,
                                                          server::AuditLog& audit);
+
+// The id of that key, once it was chosen; empty while there is none. Throws invalid_argument when
+// the file that names it makes no sense.
+std::optional<hsm::KeyId> named_audit_key(const server::AuditLog& audit);
 
 }  // namespace kms

@@ -51,6 +51,15 @@ std::map<std::string, std::string> start_facts(const std::string& policy_hash,
             {"keys_unproven", std::to_string(reconciled.unproven.size())}};
 }
 
+// What start-up made of a creation or rotation that was cut short: the end of its intent.
+void record_settled(server::AuditLog& audit, const kms::Reconciled& reconciled) {
+    for (const auto& settled : reconciled.settled) {
+        audit.event("settle_key", {{"key_id", settled.name.key_id.to_string()},
+                                   {"key_version", std::to_string(settled.name.version)},
+                                   {"settled", settled.is_finished ? "finished" : "abandoned"}});
+    }
+}
+
 // Nothing when the configuration asks for no checkpoints.
 std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& token,
                                           const base::Clock& clock, base::Log& log) {
@@ -71,12 +80,14 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
 
     kms::UsageCounter usage(store, clock);
-    const kms::Reconciled reconciled = kms::reconcile(store, *token, usage, clock, log);
+    const kms::Reconciled reconciled =
+        kms::reconcile(store, *token, usage, clock, log, kms::named_audit_key(audit));
+    record_settled(audit, reconciled);
     kms::Catalogue catalogue(reconciled.keys);
     const kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log);
     kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);
     kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
-    kms::KeySigning signing(catalogue, *token, log);
+    kms::KeySigning signing(catalogue, *token, usage, log);
     kms::Idempotency idempotency(store, clock);
     kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
                   metrics,

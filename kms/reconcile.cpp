@@ -17,16 +17,20 @@ struct Reconciler {
     Settler settler;
     Reconciled result;
 
-    void count(Settled settled) {
-        if (settled == Settled::finished) ++result.finished;
-        if (settled == Settled::abandoned) ++result.abandoned;
+    void count(const Key& key, std::uint32_t version, Settled settled) {
+        if (settled == Settled::left_pending) return;
+        const bool is_finished = settled == Settled::finished;
+        ++(is_finished ? result.finished : result.abandoned);
+        result.settled.push_back({{key.id, version}, is_finished});
     }
 
     void settle(const Key& key) {
-        if (key.state == KeyState::pending) return count(settler.settle_key(key));
+        if (key.state == KeyState::pending) {
+            return count(key, key.primary_version, settler.settle_key(key));
+        }
         for (const auto& version : key.versions) {
             if (version.state == KeyState::pending && !key.destruction_begun) {
-                count(settler.settle_version(key, version));
+                count(key, version.version, settler.settle_version(key, version));
             }
         }
     }
@@ -48,28 +52,27 @@ struct Reconciler {
         }
     }
 
-    void count_unknown_objects() {
+    void count_unknown_objects(const std::vector<hsm::KeyId>& objects,
+                               std::optional<hsm::KeyId> audit_key) {
         std::set<hsm::KeyId> known;
         for (const auto& key : result.keys) {
             for (const auto& version : key.versions) {
                 if (version.state != KeyState::destroyed) known.insert(version.token_key_id);
             }
         }
-        std::size_t unnamed = 0;
-        for (const auto& id : token.list_keys(&unnamed)) {
-            if (known.count(id) != 0) continue;
+        for (const auto& id : objects) {
+            if (known.count(id) != 0 || id == audit_key) continue;
             ++result.unknown_objects;
             log.warning("the token has a key that no record names; nothing is done to it",
                         {{"token_key_id", id.to_string()}});
         }
-        result.unknown_objects += unnamed;
     }
 };
 
 }  // namespace
 
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
-                     base::Log& log) {
+                     base::Log& log, std::optional<hsm::KeyId> audit_key) {
     Reconciler work{store, token, log, {store, token, usage, clock, log}, {}};
     {
         const MakingLock lock(store, clock, base::Uuid::random().to_string());
@@ -77,8 +80,10 @@ Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const
     }
     work.result.change_count = store.change_count();
     work.result.keys = store.load();
+    // Listed before the keys are proven: each is then found without a search of its own.
+    const auto objects = token.list_keys(&work.result.unknown_objects);
     for (const auto& key : work.result.keys) work.prove_versions(key);
-    work.count_unknown_objects();
+    work.count_unknown_objects(objects, audit_key);
     return work.result;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,13 @@
 namespace kms {
 
 struct Reconciled {
-    std::vector<Key> keys;              // as the store has them afterwards
-    std::uint64_t change_count = 0;     // of the store when they were read
+    std::vector<Key> keys;           // as the store has them afterwards
+    std::uint64_t change_count = 0;  // of the store when they were read
+    struct SettledVersion {
+        VersionName name;
+        bool is_finished = false;  // else abandoned
+    };
+    std::vector<SettledVersion> settled;
     std::size_t finished = 0;           // pending versions whose key was there: enabled now
     std::size_t abandoned = 0;          // pending versions without a key: destroyed now
     std::vector<VersionName> unproven;  // versions in use whose key is missing or another one
@@ -34,7 +40,8 @@ struct Reconciled {
 //
 // Versions of a key whose destruction was cut short are not looked for: the scheduler goes on with
 // it. Throws what the store and the token throw.
+// `audit_key` is no master key and not unknown either.
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
-                     base::Log& log);
+                     base::Log& log, std::optional<hsm::KeyId> audit_key = {});
 
 }  // namespace kms

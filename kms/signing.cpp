@@ -113,6 +113,7 @@ Signed KeySigning::sign(const SigningRequest& request, base::ByteView message) {
     const KeyVersion& version = require_version(*key, key->primary_version);
     return with_token_key(*key, version, [&] {
         require_same_public_key(*key, version);
+        usage_.note(key->id, version.version);
         return Signed{token_.sign(version.token_key_id, key->kind, message), version.version,
                       algorithm_name(key->kind)};
     });
@@ -125,6 +126,7 @@ Verified KeySigning::verify(const SigningRequest& request, base::ByteView messag
     for (const KeyVersion* each : versions_to_try(*key, version)) {
         const bool valid = with_token_key(*key, *each, [&] {
             require_same_public_key(*key, *each);
+            usage_.note(key->id, each->version);
             return token_.verify(each->token_key_id, key->kind, message, signature);
         });
         if (valid) return {true, each->version};
@@ -150,6 +152,7 @@ Signed KeySigning::mac(const SigningRequest& request, base::ByteView message) {
     const KeyVersion& version = require_version(*key, key->primary_version);
     return with_token_key(*key, version, [&] {
         require_same_mac_key(*key, version);
+        usage_.note(key->id, version.version);
         return Signed{token_.mac(version.token_key_id, message), version.version,
                       algorithm_name(key->kind)};
     });
@@ -163,6 +166,7 @@ Verified KeySigning::verify_mac(const SigningRequest& request, base::ByteView me
     for (const KeyVersion* each : versions_to_try(*key, version)) {
         const bool valid = with_token_key(*key, *each, [&] {
             require_same_mac_key(*key, *each);
+            usage_.note(key->id, each->version);
             return token_.verify_mac(each->token_key_id, message, mac);
         });
         if (valid) return {true, each->version};

@@ -12,6 +12,7 @@
 #include "hsm/token.h"
 #include "kms/catalogue.h"
 #include "kms/states.h"
+#include "kms/usage.h"
 #include "server/authorizer.h"
 
 namespace kms {
@@ -53,8 +54,8 @@ struct SigningRequest {
 // is missing or not the one that it was.
 class KeySigning {
 public:
-    KeySigning(const Catalogue& catalogue, hsm::Token& token, base::Log& log)
-        : catalogue_(catalogue), token_(token), log_(log) {}
+    KeySigning(const Catalogue& catalogue, hsm::Token& token, UsageCounter& usage, base::Log& log)
+        : catalogue_(catalogue), token_(token), usage_(usage), log_(log) {}
 
     // By the primary version. Grants: sign_action, mac_action.
     Signed sign(const SigningRequest& request, base::ByteView message);
@@ -89,6 +90,7 @@ private:
 
     const Catalogue& catalogue_;
     hsm::Token& token_;
+    UsageCounter& usage_;
     base::Log& log_;
 };
 

@@ -67,15 +67,14 @@ class KeyServiceRig {
 public:
     KeyServiceRig(hsm::Token& token, const std::filesystem::path& folder,
                   const FakeClock& now = FakeClock())
-        : token_(token),
-          clock(base::to_milliseconds(now.now())),
+        : clock(base::to_milliseconds(now.now())),
           store(folder / "kms.db"),
           usage(store, clock),
           reconciled(kms::reconcile(store, token, usage, clock, log)),
           catalogue(reconciled.keys),
           service(catalogue, token, usage, log, reconciled.unproven),
           lifecycle(catalogue, store, token, usage, clock, log),
-          signing(catalogue, token, log),
+          signing(catalogue, token, usage, log),
           authorizer(server::parse_policy(rig_policy, kms::known_actions())),
           audit(audit_config(folder), clock, log),
           idempotency(store, clock),
@@ -150,8 +149,6 @@ private:
         config.node = "test";
         return config;
     }
-
-    hsm::Token& token_;
 
 public:
     FakeClock clock;

@@ -90,7 +90,9 @@ protected:
     }
 
     void rotate() {
-        auto& [id, key] = *any_key();
+        const auto chosen = any_key();
+        const base::Uuid& id = chosen->first;
+        ModelKey& key = chosen->second;
         // Sometimes the token dies, before or after it made the key.
         const std::size_t fate = pick(4);
         token_.fails_to_generate = fate == 0;
@@ -134,7 +136,9 @@ protected:
     }
 
     void go_to_state() {
-        auto& [id, key] = *any_key();
+        const auto chosen = any_key();
+        const base::Uuid& id = chosen->first;
+        ModelKey& key = chosen->second;
         const std::string name = id.to_string();
         auto& lifecycle = rig_->lifecycle;
         const bool can_switch = key.state == KeyState::enabled || key.state == KeyState::disabled;
@@ -207,7 +211,9 @@ protected:
     }
 
     void use() {
-        auto& [id, key] = *any_key();
+        const auto chosen = any_key();
+        const base::Uuid& id = chosen->first;
+        ModelKey& key = chosen->second;
         EXPECT_EQ(permitted([&] {
                       const auto fresh = rig_->create_data_keys(id);
                       EXPECT_EQ(fresh.key_version, key.primary);

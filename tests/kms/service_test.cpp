@@ -197,6 +197,9 @@ TEST_F(FakeServiceTest, StartUpDeletesNothingInTheToken) {
     token_.set_key(stranger, base::Bytes(32, 1));
     const auto rig = start();
     EXPECT_EQ(rig->reconciled.unknown_objects, 1U);
+    EXPECT_EQ(kms::reconcile(rig->store, token_, rig->usage, rig->clock, rig->log, stranger)
+                  .unknown_objects,
+              0U);
     EXPECT_TRUE(token_.find_key(stranger));
 }
 

@@ -146,6 +146,14 @@ TEST_F(SoftHsmSigningTest, AMacVerifiesAndAnotherDoesNot) {
     EXPECT_EQ(post("root", path, proof_body("a message", "mac", "")).body, R"({"valid":false})");
 }
 
+TEST_F(SigningTest, EveryUseIsShownWithItsTime) {
+    const std::string key = "/v1/keys/" + make_key(KeyKind::hmac_sha_256).to_string();
+    const auto describe = [&] { return call("root", server::Method::GET, key).body; };
+    EXPECT_EQ(describe().find("last_used_at"), std::string::npos);
+    ASSERT_EQ(post("root", "/v1/keys/alias/signing/mac", message_body("a")).status, 200U);
+    EXPECT_NE(describe().find("last_used_at"), std::string::npos);
+}
+
 TEST_F(SigningTest, ASignatureThatDoesNotVerifyIsAnAnswerAndNoError) {
     make_key(KeyKind::ecdsa_p256);
     const auto made = post("root", "/v1/keys/alias/signing/sign", message_body("a message"));
