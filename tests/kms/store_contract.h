@@ -370,7 +370,7 @@ TYPED_TEST_P(StoreContract, UsageAddsUpAndTheLatestMomentStays) {
         store->add_usage(reports);
     }
     const auto store = this->open();
-    const auto& version = this->load_one(*store, key.id).versions.at(0);
+    const kms::KeyVersion version = this->load_one(*store, key.id).versions.at(0);
     EXPECT_EQ(version.wraps_used, 15U);
     EXPECT_EQ(version.rewrapped_away, 3U);
     EXPECT_EQ(version.last_used_at, late);
