@@ -82,6 +82,7 @@ struct AuditWriter::State {
     MerkleHasher hasher;                    // writer's thread only
     bool rotation_fails = false;            // writer's thread only
     std::string lines;                      // writer's thread only
+    base::Time batch_began{};               // writer's thread only
     const base::Clock& clock;               // not to be touched once abandoned
     base::Log& log;                         // not to be touched once abandoned
 
@@ -136,7 +137,7 @@ void AuditWriter::State::expire(SteadyTime now, std::vector<Call>& calls) {
     }
 }
 
-// Moves the next records to `in_flight`; `mutex` is held.
+// Moves the next records to `in_flight`; `mutex` is held, and the log is not abandoned.
 void AuditWriter::State::take_batch() {
     const std::size_t most = retry_at ? max_probe_records : max_batch_records;
     if (queue.size() <= most) {
@@ -147,12 +148,13 @@ void AuditWriter::State::take_batch() {
         queue.erase(queue.begin(), cut);
     }
     new_since_failure = false;
+    batch_began = clock.now();
 }
 
 // A log that can't be rotated is a log still: it grows on, and says so once.
 void AuditWriter::State::begin_segment() {
     try {
-        file->begin_segment_if_due(chain.sequence + 1, clock.now());
+        file->begin_segment_if_due(chain.sequence + 1, batch_began);
         rotation_fails = false;
     } catch (const base::Error& error) {
         const std::lock_guard calling_lock(calling);
@@ -366,6 +368,7 @@ void AuditWriter::write_loop(const std::shared_ptr<State>& state) {
         const bool last_try = state->stopping && state->retry_at.has_value();
         if (state->queue.empty() && state->stopping) break;
         if (state->queue.empty()) continue;
+        if (state->abandoned) return;
         state->take_batch();
         lock.unlock();
         if (!state->write_batch()) return;
