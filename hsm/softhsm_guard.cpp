@@ -125,17 +125,16 @@ SoftHsmGuard::SoftHsmGuard(const TokenConfig& config, const Matches& matches, ba
         if (read && (!copy_is_ours || matches(read->label, read->serial))) continue;
         const std::string file = (entry.path() / object_name).string();
         const std::string why = read ? "names another token than its copy does" : problem(object);
+        std::string trouble = file;
+        trouble.append(" ").append(why);
         if (copy_is_ours) {
-            // NOLINTNEXTLINE(performance-inefficient-string-concatenation): once, at a refused
-            // start
-            refuse(file + " " + why +
-                   ". Its keys are still there: stop everything that uses the token, run\n  " +
-                   restore_command(entry.path()) +
-                   "\nand start again. Do not initialise the token: that destroys it");
+            trouble.append(
+                ". Its keys are still there: stop everything that uses the token, run\n  ");
+            trouble.append(restore_command(entry.path()));
+            refuse(trouble + "\nand start again. Do not initialise the token: that destroys it");
         }
-        // NOLINTNEXTLINE(performance-inefficient-string-concatenation)
-        hint_ +=
-            (hint_.empty() ? "" : "; ") + file + " " + why + " and has no copy to restore it from";
+        hint_.append(hint_.empty() ? "" : "; ").append(trouble);
+        hint_.append(" and has no copy to restore it from");
     }
 }
 

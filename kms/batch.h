@@ -74,6 +74,7 @@ private:
 struct Named {
     base::Uuid key_id;
     std::uint32_t version = 0;  // 0: nothing
+    // NOLINTNEXTLINE(modernize-use-nullptr): the linter mistakes the comparison's zero
     auto operator<=>(const Named&) const = default;
     std::string to_string() const;  // "<key id>/<version>", empty for nothing
 };

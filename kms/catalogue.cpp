@@ -4,7 +4,7 @@
 
 namespace kms {
 
-CatalogueSnapshot::CatalogueSnapshot(std::vector<KeyPointer> keys)
+CatalogueSnapshot::CatalogueSnapshot(const std::vector<KeyPointer>& keys)
     : by_id_(keys), by_creation_(keys) {
     std::vector<Alias> aliases;
     for (const auto& key : keys) {

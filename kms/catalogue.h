@@ -21,7 +21,7 @@ namespace kms {
 // keys() depends on how many there are.
 class CatalogueSnapshot {
 public:
-    explicit CatalogueSnapshot(std::vector<KeyPointer> keys);
+    explicit CatalogueSnapshot(const std::vector<KeyPointer>& keys);
 
     // Null when there is none.
     KeyPointer find(const base::Uuid& id) const;

@@ -88,7 +88,7 @@ void require_log(const std::string& directory) {
 class ProgressBar {
 public:
     ~ProgressBar() {
-        if (shown_) std::fputs("\r\x1B[K", stderr);
+        if (shown_) static_cast<void>(std::fputs("\r\x1B[K", stderr));
     }
     ProgressBar() : wanted_(::isatty(STDERR_FILENO) == 1) {}
     ProgressBar(const ProgressBar&) = delete;

@@ -57,7 +57,7 @@ KeyPointer require_known(const CatalogueSnapshot& snapshot, const base::Uuid& ke
 template <typename Value>
 Value only(std::vector<std::variant<Value, Error>> answers) {
     auto& answer = answers.front();
-    if (const auto* error = std::get_if<Error>(&answer)) throw *error;
+    if (const auto* error = std::get_if<Error>(&answer)) throw Error(*error);
     return std::get<Value>(std::move(answer));
 }
 
@@ -97,7 +97,7 @@ FreshDataKeys KeyService::create_data_keys(const server::Grant& grant, const bas
     FreshDataKeys fresh{key->id, version.version, {}};
     fresh.keys.reserve(wanted.count);
     for (std::size_t i = 0; i < wanted.count; ++i) {
-        if (const auto* error = std::get_if<Error>(&sealed[i])) throw *error;
+        if (const auto* error = std::get_if<Error>(&sealed[i])) throw Error(*error);
         FreshDataKey data_key;
         if (wanted.with_plaintext) data_key.plaintext = base::SecretBytes(plaintext_of(i));
         data_key.wrapped = to_bytes(std::get<Envelope>(sealed[i]));

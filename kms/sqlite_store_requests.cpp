@@ -5,7 +5,7 @@
 namespace kms {
 namespace {
 
-const std::string making_keys = "making_keys";
+constexpr std::string_view making_keys = "making_keys";
 
 }  // namespace
 
@@ -95,27 +95,27 @@ std::size_t SqliteStore::forget_requests(base::Time time) {
 bool SqliteStore::take_lock(const std::string& holder, base::Time now, base::Time until) {
     const long long now_column = to_column(now);
     const long long until_column = to_column(until);
+    const std::string name(making_keys);
     bool taken = false;
     database_.write([&](soci::session& sql) {
         sql << "DELETE FROM locks WHERE name = :name AND (expires_at <= :now OR holder = :holder)",
-            soci::use(making_keys, "name"), soci::use(now_column, "now"),
-            soci::use(holder, "holder");
+            soci::use(name, "name"), soci::use(now_column, "now"), soci::use(holder, "holder");
         int held = 0;
         sql << "SELECT COUNT(*) FROM locks WHERE name = :name", soci::into(held),
-            soci::use(making_keys, "name");
+            soci::use(name, "name");
         if (held != 0) return;
         sql << "INSERT INTO locks (name, holder, expires_at) VALUES (:name, :holder, :until)",
-            soci::use(making_keys, "name"), soci::use(holder, "holder"),
-            soci::use(until_column, "until");
+            soci::use(name, "name"), soci::use(holder, "holder"), soci::use(until_column, "until");
         taken = true;
     });
     return taken;
 }
 
 void SqliteStore::release_lock(const std::string& holder) {
+    const std::string name(making_keys);
     database_.write([&](soci::session& sql) {
-        sql << "DELETE FROM locks WHERE name = :name AND holder = :holder",
-            soci::use(making_keys, "name"), soci::use(holder, "holder");
+        sql << "DELETE FROM locks WHERE name = :name AND holder = :holder", soci::use(name, "name"),
+            soci::use(holder, "holder");
     });
 }
 

@@ -16,7 +16,6 @@ unsigned http_status(base::ErrorCode code) noexcept {
         case ErrorCode::not_found:
             return 404;
         case ErrorCode::already_exists:
-            return 409;
         case ErrorCode::failed_precondition:
             return 409;
         case ErrorCode::integrity_failure:

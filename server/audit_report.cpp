@@ -103,6 +103,7 @@ std::string verdict_box(const AuditReport::Frame& frame) {
 template <typename Counts>
 std::string count_table(const char* what, const Counts& counts) {
     std::vector<const typename Counts::value_type*> rows;
+    rows.reserve(counts.size());
     for (const auto& row : counts) rows.push_back(&row);
     std::stable_sort(rows.begin(), rows.end(), [](const auto* left, const auto* right) {
         return left->second.all > right->second.all;
@@ -192,6 +193,7 @@ std::string refusal_table(const std::vector<AuditRow>& refusals) {
 
 std::vector<std::string> unusual_hours(const std::map<std::string, std::uint64_t>& per_hour) {
     std::vector<std::uint64_t> counts;
+    counts.reserve(per_hour.size());
     for (const auto& [hour, count] : per_hour) counts.push_back(count);
     std::vector<std::string> unusual;
     if (counts.empty()) return unusual;

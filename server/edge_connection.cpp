@@ -213,7 +213,7 @@ Connection::Next Connection::take_head(std::size_t head_bytes) {
     input_.erase(0, head_bytes);
     auto admitted = loop_->environment().handler.admit(head_.request);
     if (auto* refusal = std::get_if<Response>(&admitted)) {
-        return answer(std::move(*refusal), head_.keep_alive && head_.content_length == 0);
+        return answer(*refusal, head_.keep_alive && head_.content_length == 0);
     }
     const std::size_t limit = std::get<std::size_t>(admitted);
     if (head_.content_length > limit) {
@@ -258,13 +258,13 @@ Connection::Next Connection::call_handler() {
         std::move(head_.request), [self = shared_from_this()](Response response) {
             Loop& loop = *self->loop_;
             loop.post([self, response = std::move(response)]() mutable {
-                self->take_answer(std::move(response));
+                self->take_answer(response);
             });
         });
     return Next::rest;
 }
 
-void Connection::take_answer(Response response) {
+void Connection::take_answer(const Response& response) {
     if (phase_ == Phase::working) drive(answer(response, head_.keep_alive));
 }
 

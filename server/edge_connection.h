@@ -55,7 +55,7 @@ private:
     // What a failed OpenSSL call asks for; closes when there is nothing to hope for.
     Next after_tls_failure(int result);
     void begin_request();
-    void take_answer(Response response);
+    void take_answer(const Response& response);
     Next answer(const Response& response, bool keep_alive);
     Next refuse(const base::Error& error);
     Next finish_writing();

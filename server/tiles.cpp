@@ -31,7 +31,9 @@ std::string index_path(std::uint64_t index) {
     std::string path = std::string(3 - digits.size(), '0') + digits;
     for (index /= index_group; index > 0; index /= index_group) {
         digits = std::to_string(index % index_group);
-        path = "x" + std::string(3 - digits.size(), '0') + digits + "/" + path;
+        std::string group = "x" + std::string(3 - digits.size(), '0');
+        group.append(digits).append("/").append(path);
+        path = std::move(group);
     }
     return path;
 }
