@@ -16,7 +16,7 @@ import audit_verifier  # noqa: E402
 
 PROGRAMS = None
 RECORDS = 1000
-EVERY = int(os.environ.get("EVERY", "7"))
+EVERY = int(os.environ.get("EVERY", "20"))
 CLEAN, TAMPERED, INCONSISTENT, CUT_OFF = 0, 2, 3, 4
 
 
