@@ -257,9 +257,8 @@ Connection::Next Connection::call_handler() {
     loop_->environment().handler.handle(
         std::move(head_.request), [self = shared_from_this()](Response response) {
             Loop& loop = *self->loop_;
-            loop.post([self, response = std::move(response)]() mutable {
-                self->take_answer(response);
-            });
+            loop.post(
+                [self, response = std::move(response)]() mutable { self->take_answer(response); });
         });
     return Next::rest;
 }
