@@ -232,7 +232,7 @@ TEST_F(SigningTest, AVersionIsVerifiedUnderTheOneThatIsNamedOrUnderAny) {
     const std::string path = "/v1/keys/alias/signing/";
     const std::string first = member(post("root", path + "sign", message_body("m")), "signature");
     const auto rotated = post("root", path + "rotate", "{}");
-    if (rotated.status != 200) GTEST_SKIP() << "a pair has one version for life";
+    ASSERT_EQ(rotated.status, 200U) << rotated.body;
     const auto second = post("root", path + "sign", message_body("m"));
     EXPECT_EQ(member(second, "key_version"), "2");
     EXPECT_EQ(post("root", path + "verify", proof_body("m", "signature", first)).body,
