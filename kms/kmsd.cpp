@@ -1,9 +1,5 @@
 // The key service's program: reads the configuration, builds every object, and takes them down in
 // order on a signal. Nothing else builds objects.
-#include <iostream>
-
-#include <CLI/CLI.hpp>
-
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -28,17 +24,12 @@
 #include "server/daemon.h"
 #include "server/edge.h"
 #include "server/gate.h"
-#include "server/hardening.h"
 #include "server/metrics.h"
 #include "server/policy.h"
+#include "server/reload.h"
 #include "server/route.h"
 
 namespace {
-
-struct Options {
-    std::filesystem::path config;
-    bool check_config = false;
-};
 
 // What the audit record of the start says.
 std::map<std::string, std::string> start_facts(const std::string& policy_hash,
@@ -69,9 +60,10 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& t
 }
 
 // Members in order of need: each is taken down before what it stands on.
-void serve(kms::Config config, base::Log& log, const server::StopSignals& signals) {
+void serve(kms::Config config, const server::DaemonSignals& signals) {
+    base::Log log("kmsd", config.log_level);
     const base::SystemClock clock;
-    const server::Authorizer authorizer(server::load_policy(config.policy, kms::known_actions()));
+    server::Authorizer authorizer(server::load_policy(config.policy, kms::known_actions()));
     server::Metrics metrics("kmsd");
     kms::SqliteStore store(config.store);
     server::AuditLog audit(config.audit, clock, log);
@@ -97,47 +89,30 @@ void serve(kms::Config config, base::Log& log, const server::StopSignals& signal
     server::Gate gate(config.gate, routes, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
     const kms::Schedule schedule({lifecycle, catalogue, store, usage, audit, clock, log});
-    server::serve_until_stopped({edge, gate, audit, log, config.edge.address,
-                                 start_facts(authorizer.policy_hash(), reconciled)},
-                                signals);
+    server::serve_until_stopped(
+        {edge,
+         gate,
+         audit,
+         log,
+         config.edge.address,
+         start_facts(authorizer.policy_hash(), reconciled),
+         {server::policy_step(authorizer, config.policy, kms::known_actions())}},
+        signals);
 }
 
-void run(const Options& options) {
-    const server::StopSignals signals;
-    base::Log start_log("kmsd", base::LogLevel::info);
-    server::harden_process(start_log);
-    kms::Config config =
-        kms::read_config(options.config, std::filesystem::read_symlink("/proc/self/exe"));
-    if (options.check_config) {
-        static_cast<void>(server::load_policy(config.policy, kms::known_actions()));
-        std::cout << "the configuration is in order\n";
-        return;
-    }
-    base::Log log("kmsd", config.log_level);
-    serve(std::move(config), log, signals);
+kms::Config read_config(const std::filesystem::path& file) {
+    return kms::read_config(file, std::filesystem::read_symlink("/proc/self/exe"));
+}
+
+void check(const std::filesystem::path& file) {
+    static_cast<void>(server::load_policy(read_config(file).policy, kms::known_actions()));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        server::refuse_unsafe_start(argc, argv);
-        CLI::App app("kmsd, the Strongroom key service");
-        Options options;
-        app.add_option("--config", options.config, "the configuration file")->required();
-        app.add_flag("--check-config", options.check_config,
-                     "check configuration, policy and PIN file, then exit");
-        app.set_version_flag("--version", "kmsd " STRONGROOM_VERSION);
-        try {
-            app.parse(argc, argv);
-        } catch (const CLI::ParseError& error) {
-            return app.exit(error) == 0 ? 0 : 1;
-        }
-        run(options);
-        return 0;
-    } catch (const std::exception& error) {
-        // A start-up refusal is one plain sentence: what is wrong and what to do.
-        std::cerr << "kmsd: " << error.what() << '\n';
-        return 1;
-    }
+    return server::run_daemon(
+        argc, argv,
+        {"kmsd", "the Strongroom key service", STRONGROOM_VERSION, check,
+         [](const auto& file, const auto& signals) { serve(read_config(file), signals); }});
 }

@@ -3,10 +3,13 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdlib>
-#include <vector>
+#include <ctime>
+#include <iostream>
 
+#include "base/error.h"
 #include "server/hardening.h"
 
 namespace server {
@@ -14,6 +17,8 @@ namespace {
 
 constexpr std::chrono::milliseconds edge_stop_bound{2500};
 constexpr std::chrono::milliseconds gate_drain_bound{2500};
+// Between two looks at the files that reload steps watch; a change is read at the second look.
+constexpr std::chrono::milliseconds watch_interval{1000};
 
 // A stop that can't be recorded is still a stop.
 void record_stop(const DaemonParts& parts, bool drained) {
@@ -23,6 +28,57 @@ void record_stop(const DaemonParts& parts, bool drained) {
         parts.log.error("the stop could not be recorded", {{"reason", error.what()}});
     }
     parts.log.info("stopped", {{"drained", drained}});
+}
+
+void say_ready(const DaemonParts& parts) {
+    const auto fact = [&parts](const std::string& name) {
+        const auto found = parts.facts.find(name);
+        return found == parts.facts.end() ? std::string() : found->second;
+    };
+    parts.log.info("ready", {{"address", parts.address},
+                             {"port", static_cast<std::int64_t>(parts.edge.port())},
+                             {"version", fact("version")},
+                             {"policy_hash", fact("policy_hash")}});
+}
+
+std::string_view name_of(DaemonSignals::Signal signal) {
+    switch (signal) {
+        case DaemonSignals::Signal::terminate:
+            return "SIGTERM";
+        case DaemonSignals::Signal::interrupt:
+            return "SIGINT";
+        case DaemonSignals::Signal::hang_up:
+            return "SIGHUP";
+    }
+    return {};
+}
+
+// Reloads at every SIGHUP and change of a watched file; the name of the signal that ends the run.
+std::string_view reload_until_stopped(const DaemonParts& parts, const DaemonSignals& signals) {
+    Reloader reloader(parts.reload_steps, parts.audit, parts.log);
+    for (;;) {
+        const auto signal = signals.wait(watch_interval);
+        if (!signal) {
+            reloader.run_changed();
+        } else if (*signal == DaemonSignals::Signal::hang_up) {
+            reloader.run_all("SIGHUP");
+        } else {
+            return name_of(*signal);
+        }
+    }
+}
+
+void run_program(const DaemonProgram& program, const std::filesystem::path& config,
+                 bool check_only) {
+    const DaemonSignals signals;
+    base::Log log(program.name, base::LogLevel::info);
+    harden_process(log);
+    if (check_only) {
+        program.check(config);
+        std::cout << "the configuration is in order\n";
+    } else {
+        program.serve(config, signals);
+    }
 }
 
 }  // namespace
@@ -35,32 +91,43 @@ void refuse_unsafe_start(int argument_count, char** arguments) {
     refuse_secret_arguments(given);
 }
 
-StopSignals::StopSignals() {
+DaemonSignals::DaemonSignals() {
     sigemptyset(&signals_);
     sigaddset(&signals_, SIGTERM);
     sigaddset(&signals_, SIGINT);
+    sigaddset(&signals_, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
     std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): ignoring a signal can't fail here
 }
 
-std::string_view StopSignals::wait() const {
-    int received = 0;
-    sigwait(&signals_, &received);
-    return received == SIGINT ? "SIGINT" : "SIGTERM";
+std::optional<DaemonSignals::Signal> DaemonSignals::wait(std::chrono::milliseconds bound) const {
+    timespec wait{};
+    wait.tv_sec = static_cast<std::time_t>(bound.count() / 1000);
+    wait.tv_nsec = static_cast<long>(bound.count() % 1000) * 1'000'000;
+    switch (::sigtimedwait(&signals_, nullptr, &wait)) {
+        case SIGTERM:
+            return Signal::terminate;
+        case SIGINT:
+            return Signal::interrupt;
+        case SIGHUP:
+            return Signal::hang_up;
+        default:
+            return std::nullopt;  // time is up, or a debugger interrupted the wait
+    }
 }
 
-void serve_until_stopped(const DaemonParts& parts, const StopSignals& signals) {
+std::string_view DaemonSignals::wait_for_stop() const {
+    for (;;) {
+        const auto signal = wait(std::chrono::hours(1));
+        if (signal && *signal != Signal::hang_up) return name_of(*signal);
+    }
+}
+
+void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals) {
     parts.edge.start();
     parts.audit.event("start", parts.facts);
-    const auto fact = [&parts](const std::string& name) {
-        const auto found = parts.facts.find(name);
-        return found == parts.facts.end() ? std::string() : found->second;
-    };
-    parts.log.info("ready", {{"address", parts.address},
-                             {"port", static_cast<std::int64_t>(parts.edge.port())},
-                             {"version", fact("version")},
-                             {"policy_hash", fact("policy_hash")}});
-    const std::string_view signal = signals.wait();
+    say_ready(parts);
+    const std::string_view signal = reload_until_stopped(parts, signals);
     parts.log.info("stopping", {{"signal", std::string(signal)}});
     parts.edge.stop(edge_stop_bound);
     const bool drained = parts.gate.drain(gate_drain_bound);
@@ -68,6 +135,30 @@ void serve_until_stopped(const DaemonParts& parts, const StopSignals& signals) {
     // What still runs hangs, in the token or in a peer, and the gate's destructor would wait for
     // it: the process ends here, with its records written and nobody's answer given.
     if (!drained) std::_Exit(1);
+}
+
+int run_daemon(int argument_count, char** arguments, const DaemonProgram& program) {
+    try {
+        refuse_unsafe_start(argument_count, arguments);
+        CLI::App app(program.name + ", " + program.purpose);
+        std::filesystem::path config;
+        bool check_only = false;
+        app.add_option("--config", config, "the configuration file")->required();
+        app.add_flag("--check-config", check_only,
+                     "check the configuration and the files it names, then exit");
+        app.set_version_flag("--version", program.name + " " + program.version);
+        try {
+            app.parse(argument_count, arguments);
+        } catch (const CLI::ParseError& error) {
+            return app.exit(error) == 0 ? 0 : 1;
+        }
+        run_program(program, config, check_only);
+        return 0;
+    } catch (const std::exception& error) {
+        // A start-up refusal is one plain sentence: what is wrong and what to do.
+        std::cerr << program.name << ": " << error.what() << '\n';
+        return 1;
+    }
 }
 
 }  // namespace server

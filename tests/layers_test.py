@@ -28,7 +28,7 @@ ONLY_IN = {
     r"server/database\.h": r"server/.*\.cpp|kms/.*\.cpp|kms/.*sqlite.*\.h|vault/.*\.cpp|vault/.*sqlite.*\.h|tests/.*",
     r"spdlog/.*": r"base/log\.cpp",
     r"prometheus/.*": r"server/metrics\.cpp",
-    r"CLI/.*": r"kms/.*\.cpp|vault/.*\.cpp|hsm/.*\.cpp|tests/.*\.cpp",
+    r"CLI/.*": r"server/daemon\.cpp|kms/.*\.cpp|vault/.*\.cpp|hsm/.*\.cpp|tests/.*\.cpp",
     r"regex": r"nothing",
 }
 

@@ -1,9 +1,5 @@
 // The credential vault's program: reads the configuration, builds every object, and takes them down
 // in order on a signal. Nothing else builds objects.
-#include <iostream>
-
-#include <CLI/CLI.hpp>
-
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -13,9 +9,9 @@
 #include "server/daemon.h"
 #include "server/edge.h"
 #include "server/gate.h"
-#include "server/hardening.h"
 #include "server/metrics.h"
 #include "server/policy.h"
+#include "server/reload.h"
 #include "server/route.h"
 #include "vault/actions.h"
 #include "vault/api.h"
@@ -26,16 +22,12 @@
 
 namespace {
 
-struct Options {
-    std::filesystem::path config;
-    bool check_config = false;
-};
-
 // Members in order of need: each is taken down before what it stands on. The key service is not
 // asked at the start: vaultd serves metadata without it, and /readyz tells.
-void serve(const vault::Config& config, base::Log& log, const server::StopSignals& signals) {
+void serve(const vault::Config& config, const server::DaemonSignals& signals) {
+    base::Log log("vaultd", config.log_level);
     const base::SystemClock clock;
-    const server::Authorizer authorizer(server::load_policy(config.policy, vault::known_actions()));
+    server::Authorizer authorizer(server::load_policy(config.policy, vault::known_actions()));
     server::Metrics metrics("vaultd");
     vault::SqliteStore store(config.store);
     server::AuditLog audit(config.audit, clock, log);
@@ -53,45 +45,20 @@ void serve(const vault::Config& config, base::Log& log, const server::StopSignal
          audit,
          log,
          config.edge.address,
-         {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}}},
+         {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
+         {server::policy_step(authorizer, config.policy, vault::known_actions())}},
         signals);
 }
 
-void run(const Options& options) {
-    const server::StopSignals signals;
-    base::Log start_log("vaultd", base::LogLevel::info);
-    server::harden_process(start_log);
-    const vault::Config config = vault::read_config(options.config);
-    if (options.check_config) {
-        static_cast<void>(server::load_policy(config.policy, vault::known_actions()));
-        std::cout << "the configuration is in order\n";
-        return;
-    }
-    base::Log log("vaultd", config.log_level);
-    serve(config, log, signals);
+void check(const std::filesystem::path& file) {
+    static_cast<void>(server::load_policy(vault::read_config(file).policy, vault::known_actions()));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        server::refuse_unsafe_start(argc, argv);
-        CLI::App app("vaultd, the Strongroom credential vault");
-        Options options;
-        app.add_option("--config", options.config, "the configuration file")->required();
-        app.add_flag("--check-config", options.check_config,
-                     "check configuration and policy, then exit");
-        app.set_version_flag("--version", "vaultd " STRONGROOM_VERSION);
-        try {
-            app.parse(argc, argv);
-        } catch (const CLI::ParseError& error) {
-            return app.exit(error) == 0 ? 0 : 1;
-        }
-        run(options);
-        return 0;
-    } catch (const std::exception& error) {
-        // A start-up refusal is one plain sentence: what is wrong and what to do.
-        std::cerr << "vaultd: " << error.what() << '\n';
-        return 1;
-    }
+    return server::run_daemon(
+        argc, argv,
+        {"vaultd", "the Strongroom credential vault", STRONGROOM_VERSION, check,
+         [](const auto& file, const auto& signals) { serve(vault::read_config(file), signals); }});
 }

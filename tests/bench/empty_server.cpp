@@ -22,7 +22,7 @@ server::Response nothing(server::Operation& /*operation*/, const server::Request
 }
 
 void serve(char** argv) {
-    const server::StopSignals signals;
+    const server::DaemonSignals signals;
     base::Log log("bench", base::LogLevel::warning);
     const base::SystemClock clock;
     server::Metrics metrics("bench");
@@ -41,7 +41,7 @@ void serve(char** argv) {
     server::Edge edge(config, gate, metrics, log);
     edge.start();
     std::cout << edge.port() << std::endl;
-    static_cast<void>(signals.wait());
+    static_cast<void>(signals.wait_for_stop());
     edge.stop(std::chrono::seconds(2));
 }
 

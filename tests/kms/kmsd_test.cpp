@@ -69,6 +69,32 @@ TEST_F(KmsdTest, ServesAndStopsCleanlyAndRecordsBoth) {
     }
 }
 
+TEST_F(KmsdTest, AHangUpPutsANewPolicyInForceAndABrokenOneIsRefusedAndChangesNothing) {
+    const auto daemon = house_.start();
+    const auto port = daemon->wait_ready();
+    auto app = client(house_.app_files, port);
+    EXPECT_ERROR(permission_denied, app.call("GET", "/v1/keys", ""));
+
+    std::string policy = KmsHouse::policy_text();
+    const std::string_view bound = R"(strongroom/app", "roles": [)";
+    policy.insert(policy.find(bound) + bound.size(), R"("operator", )");
+    house_.write("policy-kms.json", policy);
+    EXPECT_ERROR(permission_denied, app.call("GET", "/v1/keys", ""));
+    daemon->reload();
+    ASSERT_TRUE(daemon->wait_said(R"("reloaded")")) << daemon->output();
+    EXPECT_NO_THROW(app.call("GET", "/v1/keys", ""));
+
+    house_.write("policy-kms.json", policy.substr(0, policy.size() / 2));
+    daemon->reload();
+    ASSERT_TRUE(daemon->wait_said("not reloaded")) << daemon->output();
+    EXPECT_NO_THROW(app.call("GET", "/v1/keys", ""));
+    EXPECT_EQ(daemon->stop(), 0) << daemon->output();
+    const auto audit = base::read_file(house_.folder() / "audit-kms" / "audit.jsonl", 1 << 20);
+    for (const auto* word : {R"("reload")", R"("outcome":"done")", R"("outcome":"refused")"}) {
+        EXPECT_NE(audit.find(word), std::string::npos) << word;
+    }
+}
+
 TEST_F(KmsdTest, AThousandDataKeysAreMadeUnwrappedAndWrappedAnewOverTheWire) {
     const auto daemon = house_.start();
     const auto port = daemon->wait_ready();

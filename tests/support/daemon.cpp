@@ -193,6 +193,17 @@ int Daemon::stop() {
     return wait_exit();
 }
 
+void Daemon::reload() {
+    if (!process_->reaped) ::kill(process_->pid, SIGHUP);
+}
+
+bool Daemon::wait_said(std::string_view part, std::chrono::milliseconds bound) {
+    std::unique_lock lock(process_->mutex);
+    const auto said = [&] { return process_->text.find(part) != std::string::npos; };
+    process_->grown.wait_for(lock, bound, [&] { return said() || process_->ended; });
+    return said();
+}
+
 void Daemon::kill() {
     if (process_->reaped) return;
     ::kill(process_->pid, SIGKILL);

@@ -47,6 +47,11 @@ public:
 
     // SIGTERM, then the exit code.
     int stop();
+    // SIGHUP: read anew what can be.
+    void reload();
+    // Waits until it has said `part`; false when it did not in time.
+    bool wait_said(std::string_view part,
+                   std::chrono::milliseconds bound = std::chrono::seconds(20));
     // SIGKILL: what a crash or a power cut does to the process.
     void kill();
 
