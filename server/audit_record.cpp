@@ -23,6 +23,7 @@ void write_caller(JsonWriter& out, const Caller& caller) {
     out.name("caller").begin_object();
     out.field("id", caller.id);
     out.field("method", to_string(caller.method));
+    if (!caller.credential.empty()) out.field("credential", caller.credential);
     out.field("address", caller.address);
     out.end_object();
 }

@@ -30,8 +30,8 @@ Caller identify(const Request& request) {
     if (!is_sound(id)) return caller;
     caller.id = id;
     caller.method = AuthenticationMethod::client_certificate;
-    caller.claims = {{"certificate_sha256", certificate.fingerprint},
-                     {"subject", certificate.subject}};
+    caller.claims = {{"certificate_sha256", {certificate.fingerprint}},
+                     {"subject", {certificate.subject}}};
     return caller;
 }
 

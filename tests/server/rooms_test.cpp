@@ -211,8 +211,18 @@ TEST(Identity, FirstUriNameIsTheCaller) {
     EXPECT_EQ(caller.id, "spiffe://strongroom/app");
     EXPECT_EQ(caller.address, "::1");
     EXPECT_EQ(to_string(caller.method), "client_certificate");
-    EXPECT_EQ(caller.claims.at("certificate_sha256"), "f1");
-    EXPECT_EQ(caller.claims.at("subject"), "CN=app");
+    EXPECT_EQ(caller.claims.at("certificate_sha256"), std::vector<std::string>{"f1"});
+    EXPECT_EQ(caller.claims.at("subject"), std::vector<std::string>{"CN=app"});
+}
+
+TEST(Identity, MethodsAreTheWordsOfPoliciesAndRecords) {
+    for (const std::string_view word :
+         {"none", "client_certificate", "api_token", "jwt", "introspection", "shared_secret"}) {
+        const auto method = server::parse_authentication_method(word);
+        ASSERT_TRUE(method) << word;
+        EXPECT_EQ(to_string(*method), word);
+    }
+    EXPECT_FALSE(server::parse_authentication_method("password"));
 }
 
 TEST(Identity, SubjectIsTheCallerWithoutUriName) {
