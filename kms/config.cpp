@@ -48,9 +48,7 @@ Config read_config(const std::filesystem::path& file, const std::filesystem::pat
     config.policy = server::read_policy_path(top, folder);
     config.log_level = server::read_log_level(top);
 
-    base::JsonReader store = top.required_object("store");
-    config.store = server::required_path(store, "sqlite", folder);
-    store.refuse_unknown();
+    config.store = server::read_database_config(top, folder);
 
     base::JsonReader token = top.required_object("token");
     config.token = read_token(token, folder, program);

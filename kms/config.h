@@ -9,6 +9,7 @@
 #include "base/secret_bytes.h"
 #include "hsm/token_config.h"
 #include "server/audit.h"
+#include "server/database_config.h"
 #include "server/edge.h"
 #include "server/gate.h"
 
@@ -20,7 +21,7 @@ struct Config {
     server::AuditConfig audit;
     hsm::TokenConfig token;
     base::SecretBytes pin;
-    std::filesystem::path store;  // the SQLite file
+    server::DatabaseConfig store;
     std::filesystem::path policy;
     base::LogLevel log_level = base::LogLevel::info;
 };

@@ -15,13 +15,14 @@
 #include "kms/reconcile.h"
 #include "kms/schedule.h"
 #include "kms/service.h"
-#include "kms/sqlite_store.h"
+#include "kms/sql_store.h"
 #include "kms/usage.h"
 #include "server/audit.h"
 #include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
 #include "server/daemon.h"
+#include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
 #include "server/metrics.h"
@@ -65,7 +66,8 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     const base::SystemClock clock;
     server::Authorizer authorizer(server::load_policy(config.policy, kms::known_actions()));
     server::Metrics metrics("kmsd");
-    kms::SqliteStore store(config.store);
+    const auto database = server::open_database(std::move(config.store));
+    kms::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
     config.pin = base::SecretBytes();

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "kms/client/client.h"
 #include "server/audit.h"
+#include "server/database_config.h"
 #include "server/edge.h"
 #include "server/gate.h"
 
@@ -17,7 +18,7 @@ struct Config {
     server::EdgeConfig edge;
     server::GateConfig gate;
     server::AuditConfig audit;
-    std::filesystem::path store;  // the SQLite file
+    server::DatabaseConfig store;
     std::filesystem::path policy;
     kms::ClientConfig kms;
     std::string master_key;  // a key id or "alias/<name>"

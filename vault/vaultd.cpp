@@ -7,6 +7,7 @@
 #include "server/audit.h"
 #include "server/authorizer.h"
 #include "server/daemon.h"
+#include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
 #include "server/metrics.h"
@@ -18,18 +19,19 @@
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
 #include "vault/service.h"
-#include "vault/sqlite_store.h"
+#include "vault/sql_store.h"
 
 namespace {
 
 // Members in order of need: each is taken down before what it stands on. The key service is not
 // asked at the start: vaultd serves metadata without it, and /readyz tells.
-void serve(const vault::Config& config, const server::DaemonSignals& signals) {
+void serve(vault::Config config, const server::DaemonSignals& signals) {
     base::Log log("vaultd", config.log_level);
     const base::SystemClock clock;
     server::Authorizer authorizer(server::load_policy(config.policy, vault::known_actions()));
     server::Metrics metrics("vaultd");
-    vault::SqliteStore store(config.store);
+    const auto database = server::open_database(std::move(config.store));
+    vault::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
     kms::Client client(config.kms);
     vault::KmsDataKeys keys(client, config.master_key);

@@ -68,7 +68,7 @@ protected:
     FakeToken token_;
     FakeClock clock_;
     base::Log log_{"kmsd", base::LogLevel::error};
-    kms::SqliteStore real_store_{folder_ / "kms.db"};
+    OwnSqlite<kms::SqlStore> real_store_{folder_ / "kms.db"};
     server::Authorizer authorizer_{server::parse_policy(rig_policy, kms::known_actions())};
     server::Operation root_ = operation_of("root");
 };

@@ -11,13 +11,14 @@
 #include "kms/lifecycle.h"
 #include "kms/reconcile.h"
 #include "kms/service.h"
-#include "kms/sqlite_store.h"
+#include "kms/sql_store.h"
 #include "kms/usage.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
 #include "server/metrics.h"
 #include "server/policy.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tests {
@@ -154,7 +155,7 @@ public:
     FakeClock clock;
     base::Log log{"kmsd", base::LogLevel::error};
     server::Metrics metrics{"kmsd"};
-    kms::SqliteStore store;
+    OwnSqlite<kms::SqlStore> store;
     kms::UsageCounter usage;
     kms::Reconciled reconciled;
     kms::Catalogue catalogue;

@@ -4,9 +4,10 @@
 
 #include <thread>
 
-#include "kms/sqlite_store.h"
+#include "kms/sql_store.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tests {
@@ -26,7 +27,7 @@ protected:
 
     TemporaryDirectory folder_;
     FakeClock clock_;
-    kms::SqliteStore store_{folder_ / "kms.db"};
+    OwnSqlite<kms::SqlStore> store_{folder_ / "kms.db"};
     kms::UsageCounter usage_{store_, clock_};
     kms::Key key_;
 };

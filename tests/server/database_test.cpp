@@ -11,12 +11,28 @@
 #include <thread>
 
 #include "tests/support/expect_error.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
 namespace {
 
-using server::Database;
 using server::Migration;
+using server::Session;
+
+// A database with the tables of one room.
+class Database {
+public:
+    Database(const std::filesystem::path& file, std::span<const Migration> migrations)
+        : database_(tests::open_sqlite(file)) {
+        database_->migrate("things", migrations);
+    }
+    void write(const server::Database::Work& work) { database_->write(work); }
+    void read(const server::Database::Work& work) { database_->read(work); }
+    void check() { database_->check(); }
+
+private:
+    std::unique_ptr<server::Database> database_;
+};
 
 const std::vector<Migration> first = {
     {1,
@@ -138,31 +154,42 @@ TEST_F(DatabaseTest, ErrorsNeverQuoteABoundValue) {
     EXPECT_NE(detail_of("INSERT INTO nowhere VALUES (:value)"), "");
 }
 
-TEST_F(DatabaseTest, PreparedStatementMayBeKeptAndUsedAgain) {
+// How a store keeps a statement.
+struct FindThing {
+    explicit FindThing(soci::session& sql)
+        : statement((sql.prepare << "SELECT id FROM things WHERE name = :name", soci::use(name),
+                     soci::into(id))) {
+        ++made;
+    }
+    int run(const std::string& wanted) {
+        name = wanted;
+        return statement.execute(true) ? id : -1;
+    }
+    inline static int made = 0;
+    std::string name;
+    int id = 0;
+    soci::statement statement;
+};
+
+TEST_F(DatabaseTest, KeptStatementsAreMadeOnceUntilAWorkThrows) {
     Database database(file(), first);
     add(database, "a");
     add(database, "b");
-    std::string wanted;
-    int id = 0;
-    std::unique_ptr<soci::statement> find;
+    FindThing::made = 0;
     const auto id_of = [&](const std::string& name) {
-        bool found = false;
-        database.read([&](soci::session& session) {
-            if (!find) {
-                find = std::make_unique<soci::statement>(
-                    (session.prepare << "SELECT id FROM things WHERE name = :name",
-                     soci::use(wanted), soci::into(id)));
-            }
-            wanted = name;
-            found = find->execute(true);
-        });
-        return found ? id : -1;
+        int id = 0;
+        database.read([&](Session& session) { id = session.kept<FindThing>().run(name); });
+        return id;
     };
     EXPECT_EQ(id_of("a"), 1);
     EXPECT_EQ(id_of("b"), 2);
     EXPECT_EQ(id_of("c"), -1);
     add(database, "c");
     EXPECT_EQ(id_of("c"), 3);
+    EXPECT_EQ(FindThing::made, 1);
+    EXPECT_ERROR(unavailable, database.read([](soci::session& session) { session << "nonsense"; }));
+    EXPECT_EQ(id_of("c"), 3);
+    EXPECT_EQ(FindThing::made, 2);
 }
 
 TEST_F(DatabaseTest, MigrationsRunOnceAndInOrder) {
@@ -191,6 +218,48 @@ TEST_F(DatabaseTest, FailedMigrationLeavesTheOldVersion) {
 TEST_F(DatabaseTest, NewerDatabaseIsRefused) {
     { Database database(file(), second); }
     EXPECT_ERROR_SAYING(failed_precondition, "newer version", Database(file(), first));
+}
+
+TEST_F(DatabaseTest, EveryRoomHasAVersionOfItsOwn) {
+    const std::vector<Migration> other = {{1, "CREATE TABLE others (id INTEGER PRIMARY KEY)"}};
+    for (int round = 0; round < 2; ++round) {
+        const auto database = tests::open_sqlite(file());
+        database->migrate("things", second);
+        database->migrate("others", other);
+        database->write([](soci::session& session) {
+            session << "INSERT INTO others DEFAULT VALUES";
+            session << "SELECT size FROM things";
+        });
+    }
+}
+
+// What the first release left: one count for the whole file.
+void leave_unnamed_tables(const std::filesystem::path& file) {
+    soci::session session("sqlite3", "dbname=\"" + file.string() + "\"");
+    session << "CREATE TABLE things (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)";
+    session << "INSERT INTO things (name) VALUES ('old')";
+    session << "PRAGMA user_version=1";
+    ::chmod(file.c_str(), 0600);
+}
+
+TEST_F(DatabaseTest, TablesOfTheFirstReleaseCarryOver) {
+    leave_unnamed_tables(file());
+    {
+        const auto database = tests::open_sqlite(file());
+        database->migrate("new", std::vector<Migration>{{1, "CREATE TABLE news (id INTEGER)"}});
+        database->migrate("things", second, server::Database::Unnamed::this_rooms);
+        int size = 0;
+        database->read([&size](soci::session& session) {
+            session << "SELECT size FROM things WHERE name = 'old'", soci::into(size);
+        });
+        EXPECT_EQ(size, 7);
+    }
+    Database again(file(), second);
+    EXPECT_EQ(count(again), 1);
+    // The first release refuses any version that is higher than its own.
+    int version = 0;
+    again.read([&](soci::session& sql) { sql << "PRAGMA user_version", soci::into(version); });
+    EXPECT_GT(version, 2);
 }
 
 TEST_F(DatabaseTest, FileThatIsNoDatabaseIsRefused) {

@@ -12,11 +12,12 @@
 #include "server/authorizer.h"
 #include "server/policy.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/vault/fake_data_keys.h"
 #include "vault/actions.h"
 #include "vault/service.h"
-#include "vault/sqlite_store.h"
+#include "vault/sql_store.h"
 
 namespace tests {
 
@@ -64,7 +65,7 @@ public:
     }
 
     void start() {
-        store = std::make_unique<vault::SqliteStore>(database_file());
+        store = std::make_unique<OwnSqlite<vault::SqlStore>>(database_file());
         service = std::make_unique<vault::CredentialService>(*store, keys, clock);
     }
 
@@ -74,7 +75,7 @@ public:
     FakeClock clock;
     FakeDataKeys keys;
     server::Authorizer authorizer{server::parse_policy(vault_policy, vault::known_actions())};
-    std::unique_ptr<vault::SqliteStore> store;
+    std::unique_ptr<vault::Store> store;
     std::unique_ptr<vault::CredentialService> service;
 };
 

@@ -1,4 +1,4 @@
-#include "vault/sqlite_store.h"
+#include "vault/sql_store.h"
 
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -6,6 +6,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/vault/store_contract.h"
 
@@ -15,7 +16,7 @@ namespace {
 struct SqliteBackend {
     TemporaryDirectory directory;
     std::unique_ptr<vault::Store> open() const {
-        return std::make_unique<vault::SqliteStore>(directory / "vault.db");
+        return std::make_unique<OwnSqlite<vault::SqlStore>>(directory / "vault.db");
     }
 };
 
@@ -44,9 +45,9 @@ void edit(const TemporaryDirectory& directory, const std::string& sql) {
 
 std::string long_secret(char fill) { return "sealed-" + std::string(6000, fill) + "-text"; }
 
-TEST(SqliteStore, AfterADestructionNoFileHoldsTheSealedText) {
+TEST(SqlStore, AfterADestructionNoFileHoldsTheSealedText) {
     const TemporaryDirectory directory;
-    vault::SqliteStore store(directory / "vault.db");
+    OwnSqlite<vault::SqlStore> store(directory / "vault.db");
     for (std::uint64_t number = 1; number <= 3; ++number) {
         auto added =
             new_version(instagram, number, number == 2 ? "short-marker" : long_secret('q'));
@@ -62,7 +63,7 @@ TEST(SqliteStore, AfterADestructionNoFileHoldsTheSealedText) {
     EXPECT_EQ(left.find("metadata-marker"), std::string::npos);
 }
 
-TEST(SqliteStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
+TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
     for (const auto* sql : {
              "UPDATE credentials SET current_version = 2",
              "UPDATE credentials SET current_version = 2, last_version = 2",
@@ -92,13 +93,13 @@ TEST(SqliteStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
     }
 }
 
-TEST(SqliteStore, TheFileIsForTheDaemonAlone) {
+TEST(SqlStore, TheFileIsForTheDaemonAlone) {
     const TemporaryDirectory directory;
-    const vault::SqliteStore store(directory / "vault.db");
+    const OwnSqlite<vault::SqlStore> store(directory / "vault.db");
     struct stat status {};
     ASSERT_EQ(::stat((directory / "vault.db").c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777U, 0600U);
-    EXPECT_ERROR(failed_precondition, vault::SqliteStore(directory / "vault.db"));
+    EXPECT_ERROR(failed_precondition, OwnSqlite<vault::SqlStore>(directory / "vault.db"));
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // The tables of the key store. Times are milliseconds since 1970, 0 for none.
-#include "kms/sqlite_store_rows.h"
+#include "kms/sql_store_rows.h"
 
 #include <array>
 
@@ -78,6 +78,6 @@ CREATE TABLE locks (
 
 }  // namespace
 
-std::span<const server::Migration> sqlite_migrations() { return migrations; }
+std::span<const server::Migration> key_migrations() { return migrations; }
 
 }  // namespace kms

@@ -1,6 +1,7 @@
-// The SQLite store's idempotent requests and locks.
-#include "kms/sqlite_store.h"
-#include "kms/sqlite_store_rows.h"
+// The SQL store's idempotent requests and locks.
+#include "kms/sql_store.h"
+#include "kms/sql_store_rows.h"
+#include "server/database.h"
 
 namespace kms {
 namespace {
@@ -9,7 +10,7 @@ constexpr std::string_view making_keys = "making_keys";
 
 }  // namespace
 
-std::optional<VersionName> SqliteStore::find_version_of(const std::string& request) {
+std::optional<VersionName> SqlStore::find_version_of(const std::string& request) {
     std::optional<VersionName> name;
     database_.read([&](soci::session& sql) {
         std::string key_id;
@@ -23,7 +24,7 @@ std::optional<VersionName> SqliteStore::find_version_of(const std::string& reque
     return name;
 }
 
-std::optional<IdempotentRequest> SqliteStore::find_request(const std::string& id) {
+std::optional<IdempotentRequest> SqlStore::find_request(const std::string& id) {
     std::optional<IdempotentRequest> request;
     database_.read([&](soci::session& sql) {
         IdempotentRequest found;
@@ -43,7 +44,7 @@ std::optional<IdempotentRequest> SqliteStore::find_request(const std::string& id
     return request;
 }
 
-void SqliteStore::begin_request(const IdempotentRequest& request) {
+void SqlStore::begin_request(const IdempotentRequest& request) {
     const long long begun_at = to_column(request.begun_at);
     database_.write([&](soci::session& sql) {
         sql << "INSERT INTO requests (id, digest, node, begun_at, applied, status, answer) "
@@ -53,8 +54,8 @@ void SqliteStore::begin_request(const IdempotentRequest& request) {
     });
 }
 
-bool SqliteStore::take_over_request(const std::string& id, const std::string& from_node,
-                                    const std::string& to_node, base::Time at) {
+bool SqlStore::take_over_request(const std::string& id, const std::string& from_node,
+                                 const std::string& to_node, base::Time at) {
     const long long begun_at = to_column(at);
     bool taken = false;
     database_.write([&](soci::session& sql) {
@@ -68,8 +69,7 @@ bool SqliteStore::take_over_request(const std::string& id, const std::string& fr
     return taken;
 }
 
-void SqliteStore::finish_request(const std::string& id, unsigned status,
-                                 const std::string& answer) {
+void SqlStore::finish_request(const std::string& id, unsigned status, const std::string& answer) {
     const int number = static_cast<int>(status);
     database_.write([&](soci::session& sql) {
         sql << "UPDATE requests SET node = '', status = :status, answer = :answer WHERE id = :id",
@@ -77,7 +77,7 @@ void SqliteStore::finish_request(const std::string& id, unsigned status,
     });
 }
 
-std::size_t SqliteStore::forget_requests(base::Time time) {
+std::size_t SqlStore::forget_requests(base::Time time) {
     const long long before = to_column(time);
     std::size_t forgotten = 0;
     database_.write([&](soci::session& sql) {
@@ -92,7 +92,7 @@ std::size_t SqliteStore::forget_requests(base::Time time) {
     return forgotten;
 }
 
-bool SqliteStore::take_lock(const std::string& holder, base::Time now, base::Time until) {
+bool SqlStore::take_lock(const std::string& holder, base::Time now, base::Time until) {
     const long long now_column = to_column(now);
     const long long until_column = to_column(until);
     const std::string name(making_keys);
@@ -111,7 +111,7 @@ bool SqliteStore::take_lock(const std::string& holder, base::Time now, base::Tim
     return taken;
 }
 
-void SqliteStore::release_lock(const std::string& holder) {
+void SqlStore::release_lock(const std::string& holder) {
     const std::string name(making_keys);
     database_.write([&](soci::session& sql) {
         sql << "DELETE FROM locks WHERE name = :name AND holder = :holder", soci::use(name, "name"),

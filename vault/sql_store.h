@@ -1,19 +1,21 @@
-// The Store on SQLite: SQL on server/database.h.
+// The Store in SQL, on whatever database the program has.
 #pragma once
 
-#include <filesystem>
-#include <memory>
+#include <functional>
 
-#include "server/database.h"
 #include "vault/store.h"
+
+namespace server {
+class Database;
+}
 
 namespace vault {
 
-class SqliteStore final : public Store {
+class SqlStore : public Store {
 public:
-    // Creates the file when missing. Throws failed_precondition as server::Database does.
-    explicit SqliteStore(const std::filesystem::path& file);
-    ~SqliteStore() override;
+    // Brings the tables to the newest version; throws what server::Database throws. `database` must
+    // outlive it.
+    explicit SqlStore(server::Database& database);
 
     Head head(const CredentialId& id) override;
     std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) override;
@@ -31,11 +33,8 @@ private:
     struct Queries;
 
     void read(const std::function<void(Queries&)>& work);
-    // Runs `work` with the prepared queries; only inside database_.read() or write().
-    void with_queries(soci::session& sql, const std::function<void(Queries&)>& work);
 
-    server::Database database_;
-    std::unique_ptr<Queries> queries_;  // prepared once; used only while the database runs our work
+    server::Database& database_;
 };
 
 }  // namespace vault

@@ -1,8 +1,9 @@
-#include "vault/sqlite_store.h"
+#include "vault/sql_store.h"
 
 #include <array>
 
 #include "base/error.h"
+#include "server/database.h"
 
 namespace vault {
 namespace {
@@ -91,10 +92,9 @@ CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
 
 // The statements of the reading paths, prepared once for a session. Each reads its bound inputs and
 // fills its bound row. Every run is fetched to its end, so that no statement stays open.
-struct SqliteStore::Queries {
+struct SqlStore::Queries {
     explicit Queries(soci::session& sql)
-        : session(&sql),
-          select_credential(
+        : select_credential(
               (sql.prepare
                    << "SELECT id, current_version, last_version, metadata, created_at, updated_at "
                       "FROM credentials WHERE owner = :owner AND name = :name",
@@ -163,7 +163,6 @@ struct SqliteStore::Queries {
         return true;
     }
 
-    soci::session* session;
     std::string owner, name;
     long long credential_id = 0, wanted = 0, limit = 0;
     CredentialRow credential;
@@ -173,30 +172,20 @@ struct SqliteStore::Queries {
 
 // With an exclusive lock SQLite keeps its rollback journal, old pages included, for the next
 // transaction. Erased is erased: the journal is cut to nothing after each one.
-SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, migrations) {
+SqlStore::SqlStore(server::Database& database) : database_(database) {
+    database_.migrate("credentials", migrations, server::Database::Unnamed::this_rooms);
+    if (database_.dialect() != server::Dialect::sqlite) return;
     database_.read([](soci::session& sql) {
         long long limit = -1;
         sql << "PRAGMA journal_size_limit = 0", soci::into(limit);
     });
 }
 
-SqliteStore::~SqliteStore() = default;
-
-void SqliteStore::with_queries(soci::session& sql, const std::function<void(Queries&)>& work) {
-    if (!queries_ || queries_->session != &sql) queries_ = std::make_unique<Queries>(sql);
-    try {
-        work(*queries_);
-    } catch (...) {
-        queries_.reset();  // a statement that failed half way is not used again
-        throw;
-    }
+void SqlStore::read(const std::function<void(Queries&)>& work) {
+    database_.read([&](server::Session& session) { work(session.kept<Queries>()); });
 }
 
-void SqliteStore::read(const std::function<void(Queries&)>& work) {
-    database_.read([&](soci::session& sql) { with_queries(sql, work); });
-}
-
-Head SqliteStore::head(const CredentialId& id) {
+Head SqlStore::head(const CredentialId& id) {
     Head head;
     read([&](Queries& queries) {
         if (!queries.load_credential(id)) return;
@@ -271,28 +260,29 @@ void insert_version(soci::session& sql, const NewVersion& added, long long crede
 
 }  // namespace
 
-std::optional<CredentialInfo> SqliteStore::put(const NewVersion& added, const Head& expected) {
+std::optional<CredentialInfo> SqlStore::put(const NewVersion& added, const Head& expected) {
     if (added.version.version != expected.last + 1 || added.version.version > max_version) {
         throw Error(ErrorCode::internal, "a version must follow the last one");
     }
     std::optional<CredentialInfo> info;
-    database_.write([&](soci::session& sql) {
+    database_.write([&](server::Session& sql) {
+        info.reset();
         const HeadRow old = select_head(sql, added.id);
         if (old.head != expected) return;
         insert_version(sql, added, write_credential(sql, added, old));
-        with_queries(sql, [&](Queries& queries) { info = queries.load_info(added.id); });
+        info = sql.kept<Queries>().load_info(added.id);
     });
     return info;
 }
 
-std::optional<CredentialInfo> SqliteStore::find(const CredentialId& id) {
+std::optional<CredentialInfo> SqlStore::find(const CredentialId& id) {
     std::optional<CredentialInfo> found;
     read([&](Queries& queries) { found = queries.load_info(id); });
     return found;
 }
 
-std::optional<StoredVersion> SqliteStore::find_version(const CredentialId& id,
-                                                       std::optional<std::uint64_t> version) {
+std::optional<StoredVersion> SqlStore::find_version(const CredentialId& id,
+                                                    std::optional<std::uint64_t> version) {
     std::optional<StoredVersion> found;
     if (version && *version > max_version) return found;
     read([&](Queries& queries) {
@@ -307,8 +297,8 @@ std::optional<StoredVersion> SqliteStore::find_version(const CredentialId& id,
     return found;
 }
 
-CredentialPage SqliteStore::list(const std::string& owner, const std::string& after,
-                                 std::size_t limit) {
+CredentialPage SqlStore::list(const std::string& owner, const std::string& after,
+                              std::size_t limit) {
     CredentialPage page;
     read([&](Queries& queries) {
         queries.owner = owner;
@@ -328,8 +318,8 @@ CredentialPage SqliteStore::list(const std::string& owner, const std::string& af
     return page;
 }
 
-std::optional<Destruction> SqliteStore::destroy(const CredentialId& id,
-                                                const std::string& destroyed_by, base::Time now) {
+std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
+                                             const std::string& destroyed_by, base::Time now) {
     std::optional<Destruction> record;
     database_.write([&](soci::session& sql) {
         const HeadRow old = select_head(sql, id);
@@ -355,7 +345,7 @@ std::optional<Destruction> SqliteStore::destroy(const CredentialId& id,
     return record;
 }
 
-std::vector<Destruction> SqliteStore::destructions(const CredentialId& id) {
+std::vector<Destruction> SqlStore::destructions(const CredentialId& id) {
     std::vector<Destruction> records;
     database_.read([&](soci::session& sql) {
         long long versions = 0;
@@ -373,6 +363,6 @@ std::vector<Destruction> SqliteStore::destructions(const CredentialId& id) {
     return records;
 }
 
-void SqliteStore::check() { database_.check(); }
+void SqlStore::check() { database_.check(); }
 
 }  // namespace vault

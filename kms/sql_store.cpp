@@ -1,19 +1,23 @@
-#include "kms/sqlite_store.h"
+#include "kms/sql_store.h"
 
 #include <algorithm>
 
 #include "base/error.h"
-#include "kms/sqlite_store_rows.h"
+#include "kms/sql_store_rows.h"
 
 namespace kms {
 namespace {
 
+std::uint64_t select_change_count(soci::session& sql) {
+    long long count = 0;
+    sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(count);
+    return static_cast<std::uint64_t>(count);
+}
+
 // Each change has a number of its own; the newest is the store's change count.
 long long next_change(soci::session& sql) {
-    long long number = 0;
     sql << "UPDATE change_counter SET value = value + 1 WHERE one = 1";
-    sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(number);
-    return number;
+    return static_cast<long long>(select_change_count(sql));
 }
 
 // Notes that a caller can see something new in the key.
@@ -128,17 +132,26 @@ std::string alias_holder(soci::session& sql, const std::string& alias) {
 
 }  // namespace
 
-SqliteStore::SqliteStore(const std::filesystem::path& file) : database_(file, sqlite_migrations()) {
+SqlStore::SqlStore(server::Database& database) : database_(database) {
+    database_.migrate("keys", key_migrations(), server::Database::Unnamed::this_rooms);
+    if (database_.is_shared()) return;
     database_.write([&](soci::session& sql) {
         sql << "DELETE FROM locks";
         sql << "UPDATE requests SET node = ''";
-        long long count = 0;
-        sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(count);
-        change_count_ = static_cast<std::uint64_t>(count);
+        change_count_ = select_change_count(sql);
     });
 }
 
-void SqliteStore::change(const std::function<void(soci::session&, long long)>& work) {
+bool SqlStore::is_shared() const { return database_.is_shared(); }
+
+std::uint64_t SqlStore::change_count() {
+    if (!database_.is_shared()) return change_count_.load();
+    std::uint64_t count = 0;
+    database_.read([&](soci::session& sql) { count = select_change_count(sql); });
+    return count;
+}
+
+void SqlStore::change(const std::function<void(soci::session&, long long)>& work) {
     std::uint64_t number = 0;
     database_.write([&](soci::session& sql) {
         const long long next = next_change(sql);
@@ -150,13 +163,13 @@ void SqliteStore::change(const std::function<void(soci::session&, long long)>& w
     }
 }
 
-std::vector<Key> SqliteStore::load() {
+std::vector<Key> SqlStore::load() {
     std::vector<Key> keys;
     database_.read([&](soci::session& sql) { keys = select_keys(sql, {}); });
     return keys;
 }
 
-std::optional<Key> SqliteStore::find(const base::Uuid& id) {
+std::optional<Key> SqlStore::find(const base::Uuid& id) {
     KeySelection selection;
     selection.id = id.to_string();
     std::vector<Key> keys;
@@ -165,20 +178,18 @@ std::optional<Key> SqliteStore::find(const base::Uuid& id) {
     return std::move(keys.front());
 }
 
-Store::Changes SqliteStore::load_changed(std::uint64_t since) {
+Store::Changes SqlStore::load_changed(std::uint64_t since) {
     KeySelection selection;
     selection.after = static_cast<long long>(since);
     Changes changes;
     database_.read([&](soci::session& sql) {
-        long long count = 0;
-        sql << "SELECT value FROM change_counter WHERE one = 1", soci::into(count);
-        changes.count = static_cast<std::uint64_t>(count);
+        changes.count = select_change_count(sql);
         changes.keys = select_keys(sql, selection);
     });
     return changes;
 }
 
-void SqliteStore::add_pending_key(const Key& key) {
+void SqlStore::add_pending_key(const Key& key) {
     const std::string id = key.id.to_string();
     const std::string kind(hsm::to_string(key.kind));
     const std::string profile(hsm::to_string(key.profile));
@@ -201,8 +212,8 @@ void SqliteStore::add_pending_key(const Key& key) {
     });
 }
 
-void SqliteStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
-                             const std::string& alias) {
+void SqlStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
+                          const std::string& alias) {
     const std::string id = key_id.to_string();
     const std::string answer = known_answer_to_text(known_answer);
     change([&](soci::session& sql, long long number) {
@@ -216,7 +227,7 @@ void SqliteStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& kno
     });
 }
 
-void SqliteStore::abandon_key(const base::Uuid& key_id, base::Time at) {
+void SqlStore::abandon_key(const base::Uuid& key_id, base::Time at) {
     const std::string id = key_id.to_string();
     change([&](soci::session& sql, long long number) {
         leave_pending(sql, id, KeyState::destroyed, to_column(at));
@@ -225,7 +236,7 @@ void SqliteStore::abandon_key(const base::Uuid& key_id, base::Time at) {
     });
 }
 
-void SqliteStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& version) {
+void SqlStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& version) {
     const std::string id = key_id.to_string();
     change([&](soci::session& sql, long long number) {
         int fitting = 0;
@@ -245,9 +256,9 @@ void SqliteStore::add_pending_version(const base::Uuid& key_id, const KeyVersion
     });
 }
 
-void SqliteStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
-                                 const hsm::Encrypted& known_answer,
-                                 std::optional<base::Time> next_rotation_at) {
+void SqlStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
+                              const hsm::Encrypted& known_answer,
+                              std::optional<base::Time> next_rotation_at) {
     const std::string id = key_id.to_string();
     const int primary = static_cast<int>(version);
     const std::string answer = known_answer_to_text(known_answer);
@@ -261,7 +272,7 @@ void SqliteStore::enable_version(const base::Uuid& key_id, std::uint32_t version
     });
 }
 
-void SqliteStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) {
+void SqlStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) {
     const std::string id = key_id.to_string();
     change([&](soci::session& sql, long long number) {
         leave_pending(sql, id, static_cast<int>(version), KeyState::destroyed, "", to_column(at));
@@ -269,7 +280,7 @@ void SqliteStore::abandon_version(const base::Uuid& key_id, std::uint32_t versio
     });
 }
 
-bool SqliteStore::update(const Key& key, const std::string& request) {
+bool SqlStore::update(const Key& key, const std::string& request) {
     bool updated = false;
     change([&](soci::session& sql, long long number) {
         updated = update_row(sql, key, number);
@@ -278,8 +289,8 @@ bool SqliteStore::update(const Key& key, const std::string& request) {
     return updated;
 }
 
-bool SqliteStore::move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
-                             const std::string& request) {
+bool SqlStore::move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
+                          const std::string& request) {
     const std::string old_id = from.is_nil() ? std::string() : from.to_string();
     const std::string new_id = to.is_nil() ? std::string() : to.to_string();
     bool moved = false;
@@ -299,7 +310,7 @@ bool SqliteStore::move_alias(const std::string& alias, const base::Uuid& from, c
     return moved;
 }
 
-bool SqliteStore::finish_destruction(const Key& key, const std::string& tombstone) {
+bool SqlStore::finish_destruction(const Key& key, const std::string& tombstone) {
     const std::string id = key.id.to_string();
     const long long at = to_column(key.destroyed_at);
     Key destroyed = key;
@@ -318,7 +329,7 @@ bool SqliteStore::finish_destruction(const Key& key, const std::string& tombston
     return finished;
 }
 
-std::string SqliteStore::tombstone(const base::Uuid& key_id) {
+std::string SqlStore::tombstone(const base::Uuid& key_id) {
     const std::string id = key_id.to_string();
     std::string record;
     database_.read([&](soci::session& sql) {
@@ -329,8 +340,8 @@ std::string SqliteStore::tombstone(const base::Uuid& key_id) {
     return record;
 }
 
-Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
-                                       std::uint64_t count) {
+Reservation SqlStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
+                                    std::uint64_t count) {
     const std::string id = key_id.to_string();
     const int number = static_cast<int>(version);
     Reservation reservation;
@@ -355,7 +366,7 @@ Reservation SqliteStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t v
     return reservation;
 }
 
-void SqliteStore::add_usage(std::span<const UsageReport> reports) {
+void SqlStore::add_usage(std::span<const UsageReport> reports) {
     if (reports.empty()) return;
     change([&](soci::session& sql, long long number) {
         for (const UsageReport& report : reports) {
@@ -375,6 +386,6 @@ void SqliteStore::add_usage(std::span<const UsageReport> reports) {
     });
 }
 
-void SqliteStore::check() { database_.check(); }
+void SqlStore::check() { database_.check(); }
 
 }  // namespace kms

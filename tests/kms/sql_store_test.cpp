@@ -1,6 +1,7 @@
-#include "kms/sqlite_store.h"
+#include "kms/sql_store.h"
 
 #include "tests/kms/store_contract.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
 namespace tests {
@@ -8,7 +9,7 @@ namespace {
 
 struct SqliteFactory {
     std::unique_ptr<kms::Store> open() const {
-        return std::make_unique<kms::SqliteStore>(directory / "kms.db");
+        return std::make_unique<OwnSqlite<kms::SqlStore>>(directory / "kms.db");
     }
     TemporaryDirectory directory;
 };

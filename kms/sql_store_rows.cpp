@@ -1,4 +1,4 @@
-#include "kms/sqlite_store_rows.h"
+#include "kms/sql_store_rows.h"
 
 #include <algorithm>
 

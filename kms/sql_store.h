@@ -1,27 +1,32 @@
-// The store on an embedded SQLite database: for one kmsd process.
+// The store in SQL, on whatever database the program has.
 #pragma once
 
 #include <atomic>
-#include <filesystem>
 #include <functional>
 
 #include "kms/store.h"
-#include "server/database.h"
+
+namespace soci {
+class session;
+}
+namespace server {
+class Database;
+}
 
 namespace kms {
 
-class SqliteStore final : public Store {
+class SqlStore : public Store {
 public:
-    // Opens or creates the file; throws what server::Database throws. The database is this
-    // process's alone, so locks and requests under way that it finds are a dead one's: both are
-    // freed.
-    explicit SqliteStore(const std::filesystem::path& file);
+    // Brings the tables to the newest version; throws what server::Database throws. If the database
+    // is this process's alone, locks and requests under way that it finds are a dead one's: both
+    // are freed. `database` must outlive it.
+    explicit SqlStore(server::Database& database);
 
     std::vector<Key> load() override;
     std::optional<Key> find(const base::Uuid& id) override;
-    bool is_shared() const override { return false; }
-    // Without a question to the database: nobody else changes it.
-    std::uint64_t change_count() override { return change_count_.load(); }
+    bool is_shared() const override;
+    // Without a question to the database where nobody else changes it.
+    std::uint64_t change_count() override;
     Changes load_changed(std::uint64_t since) override;
     void add_pending_key(const Key& key) override;
     void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
@@ -56,7 +61,7 @@ private:
     // key that it changes.
     void change(const std::function<void(soci::session&, long long number)>& work);
 
-    server::Database database_;
+    server::Database& database_;
     std::atomic<std::uint64_t> change_count_{0};
 };
 

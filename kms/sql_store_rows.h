@@ -1,4 +1,4 @@
-// How keys lie in the tables: the columns, and reading them back. For the SQLite store's own files
+// How keys lie in the tables: the columns, and reading them back. For the SQL store's own files
 // only.
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace kms {
 
-std::span<const server::Migration> sqlite_migrations();
+std::span<const server::Migration> key_migrations();
 
 // Which keys to read: all those whose change is after `after`, or the one of `id`.
 struct KeySelection {

@@ -1,0 +1,30 @@
+// The Database on SQLite. For server/database.cpp only.
+#pragma once
+
+#include <filesystem>
+#include <mutex>
+
+#include "server/database.h"
+
+namespace server {
+
+class SqliteDatabase final : public Database {
+public:
+    // Throws failed_precondition: unreadable, not a database, damaged, locked by another process.
+    explicit SqliteDatabase(std::filesystem::path file);
+
+    Dialect dialect() const override { return Dialect::sqlite; }
+    bool is_shared() const override { return false; }
+    void migrate(std::string_view room, std::span<const Migration> migrations,
+                 Unnamed unnamed) override;
+    void write(const Work& work) override;
+    void read(const Work& work) override;
+    void check() override;
+
+private:
+    const std::filesystem::path file_;
+    std::mutex mutex_;
+    std::unique_ptr<Session> session_;
+};
+
+}  // namespace server
