@@ -63,6 +63,23 @@ std::optional<SecretBytes> parse_base64_secret(std::string_view text) {
     return SecretBytes(ByteView(bytes->data(), bytes->size()));
 }
 
+std::string to_base64url(ByteView bytes) {
+    std::string text = to_base64(bytes);
+    text.erase(std::min(text.find('='), text.size()));
+    std::replace(text.begin(), text.end(), '+', '-');
+    std::replace(text.begin(), text.end(), '/', '_');
+    return text;
+}
+
+std::optional<Bytes> parse_base64url(std::string_view text) {
+    if (text.find_first_of("+/=") != std::string_view::npos) return std::nullopt;
+    WipedString standard(text);
+    std::replace(standard.begin(), standard.end(), '-', '+');
+    std::replace(standard.begin(), standard.end(), '_', '/');
+    standard.append((4 - standard.size() % 4) % 4, '=');
+    return parse_base64(standard);
+}
+
 std::string to_hex(ByteView bytes) { return Botan::hex_encode(bytes.data(), bytes.size(), false); }
 
 std::optional<Bytes> parse_hex(std::string_view text) {

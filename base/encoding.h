@@ -20,6 +20,11 @@ void append_base64(WipedString& out, ByteView bytes);
 std::optional<Bytes> parse_base64(std::string_view text);
 std::optional<SecretBytes> parse_base64_secret(std::string_view text);
 
+// RFC 4648 section 5 without padding, as JOSE has it (RFC 7515 section 2).
+std::string to_base64url(ByteView bytes);
+// Empty unless `text` is the canonical encoding: URL-safe alphabet, no padding, unused bits zero.
+std::optional<Bytes> parse_base64url(std::string_view text);
+
 // Lower case.
 std::string to_hex(ByteView bytes);
 // Lower case only, even length; empty otherwise.

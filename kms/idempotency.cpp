@@ -15,14 +15,14 @@ constexpr std::size_t max_idempotency_key = 128;
 std::optional<std::string> idempotency_key(const server::Request& request) {
     const auto found = request.headers.find(idempotency_header);
     if (found == request.headers.end()) return std::nullopt;
-    const std::string& key = found->second;
+    const base::WipedString& key = found->second;
     const bool is_visible =
         std::all_of(key.begin(), key.end(), [](char byte) { return byte >= '!' && byte <= '~'; });
     if (key.empty() || key.size() > max_idempotency_key || !is_visible) {
         throw base::Error(base::ErrorCode::invalid_argument,
                           "the Idempotency-Key must be 1 to 128 visible ASCII characters");
     }
-    return key;
+    return std::string(key);
 }
 
 [[noreturn]] void refuse_under_way() {

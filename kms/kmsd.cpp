@@ -88,7 +88,8 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
                   sealer ? server::audit_routes(*sealer, authorizer, kms::observe, "kmsd")
                          : std::vector<server::Route>()});
     const server::RouteTable routes(api.routes());
-    server::Gate gate(config.gate, routes, audit, metrics, clock, log);
+    const server::Authenticator authenticator;
+    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
     const kms::Schedule schedule({lifecycle, catalogue, store, usage, audit, clock, log});
     server::serve_until_stopped(

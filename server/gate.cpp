@@ -13,7 +13,6 @@
 #include "base/uuid.h"
 #include "server/answer.h"
 #include "server/gate_trace.h"
-#include "server/identity.h"
 #include "server/throttle.h"
 
 namespace server {
@@ -38,6 +37,7 @@ struct Finished {
     Outcome outcome{};
     Access access = Access::authenticated;
     bool audited = true;
+    std::string challenge{};  // of a 401
 };
 
 // What waits for a worker.
@@ -79,10 +79,12 @@ base::Error internal_error(const std::string& detail) {
 }  // namespace
 
 struct Gate::State {
-    State(GateConfig the_config, const RouteTable& the_routes, AuditLog& the_audit,
-          Metrics& the_metrics, const base::Clock& the_clock, base::Log& the_log)
+    State(GateConfig the_config, const RouteTable& the_routes,
+          const Authenticator& the_authenticator, AuditLog& the_audit, Metrics& the_metrics,
+          const base::Clock& the_clock, base::Log& the_log)
         : config(the_config),
           routes(the_routes),
+          authenticator(the_authenticator),
           audit(the_audit),
           metrics(the_metrics),
           clock(the_clock),
@@ -186,7 +188,7 @@ struct Gate::State {
     }
 
     Operation begin(const Request& request) {
-        Operation operation(base::Uuid::random(), clock.now(), identify(request));
+        Operation operation(base::Uuid::random(), clock.now(), authenticator.connected(request));
         operation.set_traceparent(traceparent_for(request.header("traceparent")));
         operation.set_action(unknown_action);
         return operation;
@@ -202,10 +204,7 @@ struct Gate::State {
             operation.set_action(route.action);
             finished->access = route.access;
             job.request.path_parameters = std::move(match.parameters);
-            if (route.access != Access::open && operation.caller().is_nobody()) {
-                throw base::Error(base::ErrorCode::unauthenticated,
-                                  "a client certificate is required");
-            }
+            if (route.access != Access::open) identify(*finished, job.request, route);
             check_content_type(job.request);
             // What can't be recorded must not happen: a handler's work has effects that stay.
             if (route.access == Access::authenticated) audit.check();
@@ -221,11 +220,27 @@ struct Gate::State {
         return finished;
     }
 
+    // Until then the operation's caller is who connected, which is what a refusal's record names.
+    void identify(Finished& finished, const Request& request, const Route& route) {
+        try {
+            finished.operation.caller_ = authenticator.authenticate(request, route.pattern);
+        } catch (const base::Error& error) {
+            if (error.code() == base::ErrorCode::unauthenticated) {
+                finished.operation.set_fact("authentication", error.detail());
+                finished.challenge = authenticator.challenge(request, route.pattern);
+            }
+            throw;
+        }
+    }
+
     void fail(Finished& finished, const base::Error& error) {
         drop_body(finished.response);
         finished.audited = finished.access != Access::open;
         finished.outcome = outcome_of(error);
         finished.response = error_answer(error, finished.operation.request_id());
+        if (!finished.challenge.empty()) {
+            finished.response.headers.emplace_back("WWW-Authenticate", finished.challenge);
+        }
         report(finished.operation, error);
     }
 
@@ -326,6 +341,7 @@ struct Gate::State {
 
     const GateConfig config;
     const RouteTable& routes;
+    const Authenticator& authenticator;
     AuditLog& audit;
     Metrics& metrics;
     const base::Clock& clock;
@@ -344,9 +360,9 @@ struct Gate::State {
     std::vector<std::jthread> workers;
 };
 
-Gate::Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics,
-           const base::Clock& clock, base::Log& log)
-    : state_(std::make_unique<State>(config, routes, audit, metrics, clock, log)) {}
+Gate::Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
+           AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log)
+    : state_(std::make_unique<State>(config, routes, authenticator, audit, metrics, clock, log)) {}
 
 Gate::~Gate() = default;
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/audit.h"
+#include "server/identity.h"
 #include "server/metrics.h"
 #include "server/request.h"
 #include "server/route.h"
@@ -38,11 +39,12 @@ struct GateConfig {
 };
 
 // While the audit log can't be written no handler of an authenticated route is called: the answer
-// is unavailable. Thread-safe. `routes`, `audit`, `metrics`, `clock` and `log` must outlive it.
+// is unavailable. Thread-safe. `routes`, `authenticator`, `audit`, `metrics`, `clock` and `log`
+// must outlive it.
 class Gate final : public RequestHandler {
 public:
-    Gate(GateConfig config, const RouteTable& routes, AuditLog& audit, Metrics& metrics,
-         const base::Clock& clock, base::Log& log);
+    Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
+         AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log);
     // Answers what is queued with unavailable and waits for what runs, without a bound: a handler
     // that hangs uses all of this. A program that must end in time calls drain() first.
     ~Gate() override;

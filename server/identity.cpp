@@ -2,37 +2,126 @@
 
 #include <algorithm>
 
-#include "base/encoding.h"
+#include "server/identity_words.h"
 
 namespace server {
 namespace {
 
-constexpr std::size_t max_id_bytes = 2048;
+constexpr std::string_view authorization_header = "authorization";
+constexpr std::size_t max_bearer_bytes = 12UL * 1024;
 
-// A name that could look like another one in a log or a policy names nobody.
-bool is_sound(const std::string& name) {
-    const auto is_control = [](char c) {
-        return static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
-    };
-    return !name.empty() && name.size() <= max_id_bytes && base::is_utf8(name) &&
-           std::none_of(name.begin(), name.end(), is_control);
+bool is_bearer_character(char c) {
+    const bool alphanumeric =
+        (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+    return alphanumeric || std::string_view("-._~+/=").find(c) != std::string_view::npos;
+}
+
+// The credential in "Bearer <credential>" (RFC 6750 2.1); empty when it is anything else.
+std::string_view bearer_in(std::string_view authorization) {
+    constexpr std::string_view scheme = "bearer ";
+    if (authorization.size() <= scheme.size() || authorization.size() > max_bearer_bytes) return {};
+    const bool is_bearer =
+        std::equal(scheme.begin(), scheme.end(), authorization.begin(),
+                   [](char a, char b) { return a == (b >= 'A' && b <= 'Z' ? b - 'A' + 'a' : b); });
+    if (!is_bearer) return {};
+    authorization.remove_prefix(
+        std::min(authorization.find_first_not_of(' ', scheme.size()), authorization.size()));
+    const bool sound =
+        std::all_of(authorization.begin(), authorization.end(), &is_bearer_character);
+    return sound ? authorization : std::string_view();
 }
 
 }  // namespace
 
-Caller identify(const Request& request) {
+// "/v1/keys" fits "/v1/keys" and "/v1/keys/{key}", not "/v1/keyring".
+bool is_route_under(std::string_view pattern, std::string_view path) {
+    if (!pattern.starts_with(path)) return false;
+    return pattern.size() == path.size() || path.ends_with('/') || pattern[path.size()] == '/';
+}
+
+Authenticator::Authenticator() = default;
+Authenticator::Authenticator(AuthenticatorParts parts) : parts_(std::move(parts)) {}
+
+Caller Authenticator::connected(const Request& request) const {
     Caller caller;
     caller.address = request.peer_address;
     if (!request.certificate) return caller;
     const PeerCertificate& certificate = *request.certificate;
     const std::string& id =
         certificate.uri_names.empty() ? certificate.subject : certificate.uri_names.front();
-    if (!is_sound(id)) return caller;
+    const auto is_taken = [&id](const std::string& prefix) { return id.starts_with(prefix); };
+    if (!is_sound_name(id) ||
+        std::any_of(parts_.caller_prefixes.begin(), parts_.caller_prefixes.end(), is_taken)) {
+        return caller;
+    }
     caller.id = id;
     caller.method = AuthenticationMethod::client_certificate;
     caller.claims = {{"certificate_sha256", {certificate.fingerprint}},
                      {"subject", {certificate.subject}}};
     return caller;
+}
+
+bool Authenticator::accepts(AuthenticationMethod method, std::string_view route_pattern) const {
+    const RouteMethods* best = nullptr;
+    for (const RouteMethods& rule : parts_.routes) {
+        if (!is_route_under(route_pattern, rule.path)) continue;
+        if (best == nullptr || rule.path.size() > best->path.size()) best = &rule;
+    }
+    return best == nullptr || best->methods.contains(method);
+}
+
+Caller Authenticator::verify_with(CredentialVerifier& verifier, std::string_view credential,
+                                  std::string_view route_pattern) const {
+    // Before anybody is asked: what a route does not take costs nothing.
+    if (!accepts(verifier.method(), route_pattern)) refuse_credential("method_not_accepted");
+    return verifier.verify(credential);
+}
+
+Caller Authenticator::verify_bearer(std::string_view authorization,
+                                    std::string_view route_pattern) const {
+    const std::string_view credential = bearer_in(authorization);
+    if (credential.empty()) refuse_credential("no_bearer");
+    for (const auto& verifier : parts_.bearers) {
+        if (verifier->recognizes(credential)) {
+            return verify_with(*verifier, credential, route_pattern);
+        }
+    }
+    refuse_credential("unknown_form");
+}
+
+Caller Authenticator::authenticate(const Request& request, std::string_view route_pattern) const {
+    Caller connection = connected(request);
+    const auto authorization = request.headers.find(authorization_header);
+    const auto secret =
+        parts_.shared_secrets ? request.headers.find(parts_.secret_header) : request.headers.end();
+    const bool has_authorization = authorization != request.headers.end();
+    const bool has_secret = secret != request.headers.end();
+    if (has_authorization && has_secret) refuse_credential("two_credentials");
+    if (!has_authorization && !has_secret) {
+        if (!request.certificate) refuse_credential("no_credential");
+        if (connection.is_nobody()) refuse_credential("certificate_name");
+        if (!parts_.client_certificates ||
+            !accepts(AuthenticationMethod::client_certificate, route_pattern)) {
+            refuse_credential("method_not_accepted");
+        }
+        return connection;
+    }
+    Caller caller = has_secret ? verify_with(*parts_.shared_secrets, secret->second, route_pattern)
+                               : verify_bearer(authorization->second, route_pattern);
+    caller.address = request.peer_address;
+    if (!connection.is_nobody()) caller.claims["connection"] = {connection.id};
+    return caller;
+}
+
+std::string Authenticator::challenge(const Request& request, std::string_view route_pattern) const {
+    const bool takes_bearers = std::any_of(
+        parts_.bearers.begin(), parts_.bearers.end(),
+        [&](const auto& verifier) { return accepts(verifier->method(), route_pattern); });
+    // No scheme is registered for certificates or for a header of one's own choice.
+    if (!takes_bearers) return R"(TLS-Client-Certificate realm="strongroom")";
+    return request.headers.contains(authorization_header)
+               ? R"(Bearer realm="strongroom", error="invalid_token")"
+               : R"(Bearer realm="strongroom")";
 }
 
 }  // namespace server

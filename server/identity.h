@@ -1,13 +1,79 @@
-// Turns what the network proved about a peer into a Caller. No rights are decided here.
+// Who is calling: chooses between the ways of being known and makes a Caller, one type for all. No
+// rights are decided here.
+//
+// The rule. What stands in the request's own head goes before the connection's certificate, and
+// what is shown must be good: a wrong credential is refused though another would pass, so that
+// nobody is taken for somebody else than he says. In this order:
+//   1. the shared-secret header and Authorization together: refused;
+//   2. the shared-secret header: its verdict;
+//   3. Authorization: must be "Bearer"; the first verifier that recognizes the credential's form
+//   has
+//      the verdict, and where none does it is refused;
+//   4. the client certificate.
+// A caller known by 2 or 3 has nothing of the certificate's rights; the connection's name stands
+// beside his claims as "connection", so that a policy can ask for both.
 #pragma once
 
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "server/caller.h"
+#include "server/credential_verifier.h"
 #include "server/request.h"
 
 namespace server {
 
-// The caller behind a request: a client certificate's first URI name (SPIFFE or another URI), else
-// its subject; nobody without a certificate.
-Caller identify(const Request& request);
+// Which methods the routes under a path take.
+struct RouteMethods {
+    std::string path;  // "/v1/keys": that path and what is below it; matched against route patterns
+    std::set<AuthenticationMethod> methods;
+};
+
+// Whether a rule for `path` is about the route with that pattern.
+bool is_route_under(std::string_view pattern, std::string_view path);
+
+struct AuthenticatorParts {
+    bool client_certificates = true;
+    std::shared_ptr<CredentialVerifier> shared_secrets;  // null: not taken
+    std::string secret_header = "x-strongroom-secret";   // lower case
+    // For bearers, in the order in which they are asked whether they recognize one.
+    std::vector<std::shared_ptr<CredentialVerifier>> bearers;
+    // The longest path that fits a route decides; a route that none fits takes every method.
+    std::vector<RouteMethods> routes;
+    // What callers' ids of the other methods begin with: no certificate may bear such a name.
+    std::vector<std::string> caller_prefixes;
+};
+
+// Immutable; thread-safe.
+class Authenticator {
+public:
+    // Takes client certificates only.
+    Authenticator();
+    explicit Authenticator(AuthenticatorParts parts);
+
+    // The caller of a request to the route with that pattern. May block (see CredentialVerifier).
+    // Throws unauthenticated when there is no credential ("no_credential" is the detail then) or a
+    // wrong one, with one word as detail; unavailable when it can't be told now. No message or
+    // detail holds any of it.
+    Caller authenticate(const Request& request, std::string_view route_pattern) const;
+
+    // Whose connection it is, by certificate alone; nobody without one. For records of what was
+    // refused before anybody asked further. Never blocks.
+    Caller connected(const Request& request) const;
+
+    // The WWW-Authenticate header of a 401 on that route (RFC 9110 11.6.1, RFC 6750 3).
+    std::string challenge(const Request& request, std::string_view route_pattern) const;
+
+private:
+    bool accepts(AuthenticationMethod method, std::string_view route_pattern) const;
+    Caller verify_bearer(std::string_view authorization, std::string_view route_pattern) const;
+    Caller verify_with(CredentialVerifier& verifier, std::string_view credential,
+                       std::string_view route_pattern) const;
+
+    AuthenticatorParts parts_;
+};
 
 }  // namespace server

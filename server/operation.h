@@ -85,6 +85,7 @@ public:
 
 private:
     friend class Authorizer;
+    friend class Gate;  // says who the caller is, before anything is decided
     base::Uuid request_id_;
     base::Time started_;
     Caller caller_;

@@ -30,7 +30,7 @@ struct Request {
     Method method = Method::GET;
     std::string path;   // as sent, without query; undecoded, starts with '/'
     std::string query;  // undecoded, without '?'
-    std::map<std::string, std::string, std::less<>> headers;
+    std::map<std::string, base::WipedString, std::less<>> headers;  // credentials are among them
     base::WipedString body;
     std::string peer_address;  // numeric; empty for UNIX sockets
     std::optional<PeerCertificate> certificate;

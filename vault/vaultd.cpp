@@ -39,7 +39,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::CredentialService service(store, keys, clock);
     vault::Api api({service, authorizer, store, keys, audit, metrics});
     const server::RouteTable routes(api.routes());
-    server::Gate gate(config.gate, routes, audit, metrics, clock, log);
+    const server::Authenticator authenticator;
+    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
     server::serve_until_stopped(
         {edge,

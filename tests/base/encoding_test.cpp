@@ -61,6 +61,18 @@ TEST(Base64, EveryByteValueSurvives) {
     }
 }
 
+TEST(Base64Url, IsCanonicalWithoutPadding) {
+    EXPECT_EQ(base::to_base64url(base::Bytes{0xFB, 0xFF, 0xFE}), "-__-");
+    EXPECT_EQ(base::to_base64url(base::Bytes{0xFF}), "_w");
+    for (std::size_t size = 0; size < 9; ++size) {
+        const base::Bytes bytes(size, 0xFB);
+        EXPECT_EQ(base::parse_base64url(base::to_base64url(bytes)), bytes);
+    }
+    for (const char* text : {"_w==", "_x", "/w", "+w", "A", "AAAAA", "_w ", "_\nw"}) {
+        EXPECT_FALSE(base::parse_base64url(text)) << text;
+    }
+}
+
 TEST(Hex, IsLowerCaseAndStrict) {
     EXPECT_EQ(base::to_hex(base::Bytes{0x00, 0xAB, 0xFF}), "00abff");
     EXPECT_EQ(base::parse_hex("00abff"), (base::Bytes{0x00, 0xAB, 0xFF}));

@@ -106,7 +106,8 @@ void run(std::size_t connections, std::chrono::seconds duration, std::size_t idl
                            clock, log);
     const server::RouteTable routes(
         {{server::Method::GET, "/healthz", observe, server::Access::open, 0, "", nothing}});
-    server::Gate gate({}, routes, audit, metrics, clock, log);
+    const server::Authenticator authenticator;
+    server::Gate gate({}, routes, authenticator, audit, metrics, clock, log);
     server::EdgeConfig config;
     config.certificate = server_files.certificate;
     config.key = server_files.key;

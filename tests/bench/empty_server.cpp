@@ -33,7 +33,8 @@ void serve(char** argv) {
     server::AuditLog audit(audit_config, clock, log);
     const server::RouteTable routes({{server::Method::POST, "/empty", observe, server::Access::open,
                                       max_body_bytes, "does nothing", nothing}});
-    server::Gate gate({}, routes, audit, metrics, clock, log);
+    const server::Authenticator authenticator;
+    server::Gate gate({}, routes, authenticator, audit, metrics, clock, log);
     server::EdgeConfig config;
     config.certificate = argv[1];
     config.key = argv[2];

@@ -12,10 +12,10 @@
 namespace tests {
 
 // `operation` stays for looking at.
-inline server::Response send(KeyServiceRig& rig, server::Operation& operation,
-                             server::Method method, const std::string& path,
-                             std::string_view body = {}, const std::string& query = {},
-                             const std::map<std::string, std::string, std::less<>>& headers = {}) {
+inline server::Response send(
+    KeyServiceRig& rig, server::Operation& operation, server::Method method,
+    const std::string& path, std::string_view body = {}, const std::string& query = {},
+    const std::map<std::string, base::WipedString, std::less<>>& headers = {}) {
     server::Request request;
     request.method = method;
     request.path = path;

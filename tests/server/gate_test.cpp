@@ -39,7 +39,8 @@ protected:
 
     void make_gate(server::GateConfig config) {
         gate_.reset();
-        gate_ = std::make_unique<server::Gate>(config, routes_, audit_, metrics_, clock_, log_);
+        gate_ = std::make_unique<server::Gate>(config, routes_, authenticator_, audit_, metrics_,
+                                               clock_, log_);
     }
 
     std::vector<server::Route> rows() {
@@ -166,6 +167,7 @@ protected:
     std::string traceparent_;
     std::string name_;
     server::RouteTable routes_{rows()};
+    server::Authenticator authenticator_;
     std::unique_ptr<server::Gate> gate_;
 };
 
@@ -219,8 +221,24 @@ TEST_F(GateTest, NobodyIsRefusedWithARecordWhereACallerIsNeeded) {
     EXPECT_EQ(answer.status, 401U);
     EXPECT_TRUE(says(answer, "unauthenticated"));
     EXPECT_TRUE(name_.empty());
+    EXPECT_EQ(header_of(answer, "WWW-Authenticate"),
+              R"(TLS-Client-Certificate realm="strongroom")");
     EXPECT_NE(records().find("unauthenticated"), std::string::npos);
+    EXPECT_NE(records().find(R"("authentication":"no_credential")"), std::string::npos);
     EXPECT_EQ(ask(request(Method::GET, "/watch", false)).status, 401U);
+}
+
+TEST_F(GateTest, AWrongBearerIsRefusedOnAGoodConnectionAndQuotedNowhere) {
+    Request with_bearer = request(Method::POST, "/things/a");
+    with_bearer.headers["authorization"] = "Bearer not-a-good-one";
+    const Response answer = ask(std::move(with_bearer));
+    EXPECT_EQ(answer.status, 401U);
+    EXPECT_TRUE(name_.empty());
+    EXPECT_FALSE(says(answer, "not-a-good-one"));
+    const std::string all = records();
+    EXPECT_NE(all.find("spiffe://t/app"), std::string::npos);  // whose connection it was
+    EXPECT_NE(all.find(R"("authentication":"unknown_form")"), std::string::npos);
+    EXPECT_EQ(all.find("not-a-good-one"), std::string::npos);
 }
 
 TEST_F(GateTest, OpenAndObservedAreNotRecordedUnlessRefused) {

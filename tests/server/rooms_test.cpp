@@ -207,7 +207,7 @@ TEST(Identity, FirstUriNameIsTheCaller) {
     request.peer_address = "::1";
     request.certificate =
         server::PeerCertificate{"CN=app", {"spiffe://strongroom/app", "https://b"}, "f1"};
-    const auto caller = server::identify(request);
+    const auto caller = server::Authenticator().connected(request);
     EXPECT_EQ(caller.id, "spiffe://strongroom/app");
     EXPECT_EQ(caller.address, "::1");
     EXPECT_EQ(to_string(caller.method), "client_certificate");
@@ -228,18 +228,18 @@ TEST(Identity, MethodsAreTheWordsOfPoliciesAndRecords) {
 TEST(Identity, SubjectIsTheCallerWithoutUriName) {
     server::Request request;
     request.certificate = server::PeerCertificate{"CN=app,O=x", {}, ""};
-    EXPECT_EQ(server::identify(request).id, "CN=app,O=x");
+    EXPECT_EQ(server::Authenticator().connected(request).id, "CN=app,O=x");
 }
 
 TEST(Identity, NobodyWithoutASoundName) {
     server::Request request;
-    EXPECT_TRUE(server::identify(request).is_nobody());
+    EXPECT_TRUE(server::Authenticator().connected(request).is_nobody());
     for (const std::string& name :
          {std::string(), std::string("spiffe://a\0b", 12), std::string("a\nb"), std::string("\xFF"),
           std::string(3000, 'a')}) {
         request.certificate = server::PeerCertificate{"CN=app", {name}, ""};
-        EXPECT_TRUE(server::identify(request).is_nobody());
-        EXPECT_TRUE(server::identify(request).id.empty());
+        EXPECT_TRUE(server::Authenticator().connected(request).is_nobody());
+        EXPECT_TRUE(server::Authenticator().connected(request).id.empty());
     }
 }
 

@@ -117,8 +117,10 @@ TlsPeer::TlsPeer(const CertificateFiles& certificate, const std::filesystem::pat
     require_tls(
         SSL_CTX_use_PrivateKey_file(context, certificate.key.c_str(), SSL_FILETYPE_PEM) == 1,
         "key");
-    require_tls(SSL_CTX_load_verify_file(context, client_ca.c_str()) == 1, "client CA");
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    if (!client_ca.empty()) {
+        require_tls(SSL_CTX_load_verify_file(context, client_ca.c_str()) == 1, "client CA");
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+    }
 
     listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     sockaddr_in address{};

@@ -37,6 +37,7 @@ public:
     // Gets the whole request, head and body. Called from several threads, one for each connection.
     using Script = std::function<PeerReply(const std::string& request)>;
 
+    // Asks for no client certificate when `client_ca` is empty.
     TlsPeer(const CertificateFiles& certificate, const std::filesystem::path& client_ca,
             Script script);
     // Breaks all connections and joins their threads.

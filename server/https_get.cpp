@@ -1,0 +1,225 @@
+#include "server/https_get.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <httplib.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace server {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using std::chrono::steady_clock;
+
+constexpr std::size_t max_ca_bytes = 1024UL * 1024;
+constexpr int default_port = 443;
+constexpr std::string_view https_scheme = "https://";
+
+[[noreturn]] void refuse_address(const std::string& why) {
+    throw Error(ErrorCode::invalid_argument, "must be like https://host:port/path: " + why);
+}
+
+bool is_visible(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7F; });
+}
+
+int port_of(std::string_view text) {
+    int port = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
+    if (error != std::errc() || end != text.data() + text.size() || port < 1 || port > 65535) {
+        refuse_address("the port is a number from 1 to 65535");
+    }
+    return port;
+}
+
+// Ends an exchange that lasts longer than it may, by shutting the socket down under it: the
+// library's own timeouts begin anew with every byte that a slow peer sends.
+class ExchangeLimit {
+public:
+    explicit ExchangeLimit(steady_clock::time_point deadline)
+        : thread_([this, deadline](const std::stop_token& stop) { wait(stop, deadline); }) {}
+    ~ExchangeLimit() {
+        thread_.request_stop();
+        thread_.join();
+        if (socket_ >= 0) ::close(socket_);
+    }
+    ExchangeLimit(const ExchangeLimit&) = delete;
+    ExchangeLimit& operator=(const ExchangeLimit&) = delete;
+
+    // Takes a second descriptor of the socket, since the library closes its own when it likes.
+    void hold(int socket) noexcept {
+        const std::lock_guard lock(mutex_);
+        if (socket_ >= 0) ::close(socket_);
+        socket_ = ::fcntl(socket, F_DUPFD_CLOEXEC, 0);
+        if (over_) shut_down();
+    }
+
+private:
+    void wait(const std::stop_token& stop, steady_clock::time_point deadline) {
+        std::unique_lock lock(mutex_);
+        changed_.wait_until(lock, stop, deadline, [] { return false; });
+        if (stop.stop_requested()) return;
+        over_ = true;
+        shut_down();
+    }
+    void shut_down() const noexcept {
+        if (socket_ >= 0) ::shutdown(socket_, SHUT_RDWR);
+    }
+
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    int socket_ = -1;
+    bool over_ = false;
+    std::jthread thread_;  // the last: it uses the others
+};
+
+}  // namespace
+
+struct HttpsGet::Target {
+    explicit Target(HttpsConfig the_config) : config(std::move(the_config)) { read_url(); }
+
+    void read_url() {
+        std::string_view rest = config.url;
+        if (!rest.starts_with(https_scheme)) refuse_address("it begins with https://");
+        if (!is_visible(rest) || rest.find_first_of("?#@\\") != std::string_view::npos) {
+            refuse_address("no query, fragment, name or blank");
+        }
+        rest.remove_prefix(https_scheme.size());
+        const std::size_t slash = std::min(rest.find('/'), rest.size());
+        path = rest.substr(slash);
+        while (path.ends_with('/')) path.pop_back();
+        read_host(rest.substr(0, slash));
+    }
+
+    void read_host(std::string_view text) {
+        if (text.starts_with('[')) {
+            const std::size_t end = text.find(']');
+            if (end == std::string_view::npos) refuse_address("the bracket does not end");
+            host = text.substr(1, end - 1);
+            text.remove_prefix(end + 1);
+        } else {
+            host = text.substr(0, text.find(':'));
+            text.remove_prefix(host.size());
+        }
+        if (host.empty()) refuse_address("the host is missing");
+        if (text.empty()) return;
+        if (text.front() != ':') refuse_address("nothing may follow the host but a port");
+        port = port_of(text.substr(1));
+    }
+
+    bool is_numeric_host() const {
+        in6_addr address{};
+        return ::inet_pton(AF_INET, host.c_str(), &address) == 1 ||
+               ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
+    }
+
+    // The library checks names in a way of its own; OpenSSL's is in force before.
+    void set_tls(httplib::SSLClient& client) const {
+        SSL_CTX* context = client.ssl_context();
+        X509_VERIFY_PARAM* rules = context == nullptr ? nullptr : SSL_CTX_get0_param(context);
+        const bool good =
+            rules != nullptr && SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1 &&
+            (is_numeric_host() ? X509_VERIFY_PARAM_set1_ip_asc(rules, host.c_str())
+                               : X509_VERIFY_PARAM_set1_host(rules, host.data(), host.size())) == 1;
+        if (!good) {
+            ERR_clear_error();
+            throw Error(ErrorCode::internal, "internal error", "TLS could not be set up");
+        }
+        X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        // Without a file the library takes the system's authorities.
+        if (!config.ca.empty()) client.set_ca_cert_path(config.ca.string());
+        client.enable_server_certificate_verification(true);
+    }
+
+    Error no_answer(const std::string& reason) const {
+        return {ErrorCode::unavailable, "another service did not answer",
+                config.url + ": " + reason};
+    }
+
+    HttpsConfig config;
+    std::string host;
+    int port = default_port;
+    std::string path;
+};
+
+HttpsGet::HttpsGet(HttpsConfig config) : target_(std::make_unique<Target>(std::move(config))) {
+    const auto& ca = target_->config.ca;
+    if (ca.empty()) return;
+    base::read_trusted_file(ca, max_ca_bytes);
+    const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(
+        SSL_CTX_new(TLS_client_method()), &SSL_CTX_free);
+    if (context == nullptr || SSL_CTX_load_verify_file(context.get(), ca.c_str()) != 1) {
+        ERR_clear_error();
+        throw Error(ErrorCode::invalid_argument,
+                    ca.string() + " holds no certificate authority in PEM form");
+    }
+}
+
+HttpsGet::~HttpsGet() = default;
+HttpsGet::HttpsGet(HttpsGet&&) noexcept = default;
+HttpsGet& HttpsGet::operator=(HttpsGet&&) noexcept = default;
+
+const std::string& HttpsGet::url() const { return target_->config.url; }
+
+HttpsAnswer HttpsGet::get(std::string_view more, std::string_view bearer) const {
+    const Target& target = *target_;
+    if (!is_visible(bearer) || !is_visible(more)) {
+        throw Error(ErrorCode::invalid_argument, "what is asked for can't be sent");
+    }
+    ExchangeLimit limit(steady_clock::now() + target.config.deadline);
+    httplib::SSLClient client(target.host, target.port);
+    target.set_tls(client);
+    client.set_connection_timeout(target.config.deadline);
+    client.set_read_timeout(target.config.deadline);
+    client.set_write_timeout(target.config.deadline);
+    client.set_tcp_nodelay(true);
+    client.set_follow_location(false);
+    client.set_decompress(false);
+    client.set_keep_alive(false);
+    client.set_socket_options([&limit](socket_t socket) { limit.hold(socket); });
+
+    httplib::Request request;
+    request.method = "GET";
+    request.path = target.path + std::string(more);
+    if (request.path.empty()) request.path = "/";
+    request.set_header("Accept", "application/json");
+    request.set_header("Accept-Encoding", "identity");
+    if (!bearer.empty()) request.set_header("Authorization", "Bearer " + std::string(bearer));
+    HttpsAnswer answer;
+    request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t,
+                                   std::uint64_t) {
+        if (size > target.config.max_bytes - answer.body.size()) return false;
+        answer.body.append(data, size);
+        return true;
+    };
+    httplib::Response response;
+    httplib::Error error = httplib::Error::Success;
+    try {
+        if (!client.send(request, response, error)) {
+            throw target.no_answer(httplib::to_string(error));
+        }
+    } catch (const Error&) {
+        throw;
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (const std::exception& failure) {
+        throw target.no_answer(failure.what());
+    }
+    answer.status = response.status;
+    return answer;
+}
+
+}  // namespace server
