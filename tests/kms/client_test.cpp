@@ -1,69 +1,15 @@
+// What each call of the client sends, and what it makes of the answer.
 #include "kms/client/client.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <atomic>
-#include <functional>
-#include <future>
-#include <optional>
-
 #include "base/encoding.h"
+#include "tests/kms/client_fixture.h"
 #include "tests/support/expect_error.h"
-#include "tests/support/temporary_directory.h"
-#include "tests/support/tls_peer.h"
 
 namespace tests {
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::steady_clock;
-using Then = PeerReply::Then;
-
-constexpr std::string_view key_id = "0e4f9d3a-52a0-4b7c-9a43-0123456789ab";
-
-// "AQID" is the base64 of 1, 2, 3.
-std::string one_plaintext() {
-    return http_answer(
-        200, R"({"plaintext":"AQID","key_id":")" + std::string(key_id) + R"(","key_version":1})");
-}
-
-std::string one_data_key() {
-    return http_answer(200, R"({"key_id":")" + std::string(key_id) +
-                                R"(","key_version":7,"data_keys":[{"wrapped":"BAUG","plaintext":)"
-                                R"("AQID"}]})");
-}
-
-kms::UnwrapItem some_item() { return {{4, 5, 6}, {{"owner", "acme"}}}; }
-
-class ClientTest : public testing::Test {
-protected:
-    // Answers request n with replies[n], and with the last one from then on.
-    TlsPeer& serve(const std::vector<PeerReply>& replies) {
-        return serve_script([replies, n = std::make_shared<std::atomic<std::size_t>>(0)](
-                                const std::string& /*request*/) {
-            return replies[std::min(n->fetch_add(1), replies.size() - 1)];
-        });
-    }
-    TlsPeer& serve_script(TlsPeer::Script script) {
-        peer_.emplace(server_, pki_.ca(), std::move(script));
-        return *peer_;
-    }
-    kms::ClientConfig config() {
-        kms::ClientConfig config;
-        config.url = peer_ ? peer_->url() : "https://127.0.0.1:1";
-        config.ca = pki_.ca();
-        config.certificate = client_.certificate;
-        config.key = client_.key;
-        return config;
-    }
-
-    TemporaryDirectory directory_;
-    TestPki pki_{directory_ / "pki"};
-    CertificateFiles server_ = pki_.server("server");
-    CertificateFiles client_ = pki_.client("client", "spiffe://strongroom/app");
-    std::optional<TlsPeer> peer_;
-};
 
 TEST_F(ClientTest, DataKeysComeBackWithPlaintextWrappedFormAndKey) {
     std::string seen;
@@ -187,220 +133,6 @@ TEST_F(ClientTest, TextsAreEncryptedAndDecrypted) {
     EXPECT_EQ(longest.decrypt(made.bytes, {}).size(), 4098U);
 }
 
-TEST_F(ClientTest, OneConnectionServesOneCallAfterTheOther) {
-    TlsPeer& peer = serve({{one_plaintext()}});
-    kms::Client client(config());
-    for (int i = 0; i < 5; ++i) static_cast<void>(client.unwrap(some_item()));
-    EXPECT_EQ(peer.connections(), 1);
-    EXPECT_EQ(peer.requests(), 5);
-}
-
-TEST_F(ClientTest, CallsAtTheSameTimeShareNoMoreConnectionsThanAllowed) {
-    TlsPeer& peer = serve({{one_plaintext()}});
-    kms::ClientConfig two = config();
-    two.max_connections = 2;
-    kms::Client client(two);
-    std::vector<std::future<base::SecretBytes>> calls;
-    calls.reserve(12);
-    for (int i = 0; i < 12; ++i) {
-        calls.push_back(std::async(std::launch::async, [&] { return client.unwrap(some_item()); }));
-    }
-    for (auto& call : calls) EXPECT_EQ(call.get().size(), 3U);
-    EXPECT_LE(peer.connections(), 2);
-    EXPECT_EQ(peer.requests(), 12);
-}
-
-TEST_F(ClientTest, AnIdleConnectionThatTheServerClosedIsReplacedEvenForCreate) {
-    TlsPeer& peer = serve({{one_data_key(), Then::close}, {one_data_key()}});
-    kms::Client client(config());
-    EXPECT_EQ(client.create_data_keys(key_id, {}).size(), 1U);
-    while (peer.open_connections() > 0) std::this_thread::yield();
-    EXPECT_EQ(client.create_data_keys(key_id, {}).size(), 1U);
-    EXPECT_EQ(peer.connections(), 2);
-}
-
-TEST_F(ClientTest, UnwrapIsRepeatedAfterALostAnswer) {
-    for (const Then then : {Then::close, Then::reset}) {
-        TlsPeer& peer = serve({{"", then}, {one_plaintext()}});
-        kms::Client client(config());
-        EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
-        EXPECT_EQ(peer.requests(), 2);
-    }
-}
-
-TEST_F(ClientTest, UnwrapIsRepeatedAfterServiceUnavailable) {
-    TlsPeer& peer = serve({{http_answer(503, "{}")}, {http_answer(503, "{}")}, {one_plaintext()}});
-    kms::Client client(config());
-    EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
-    EXPECT_EQ(peer.requests(), 3);
-}
-
-TEST_F(ClientTest, ReadsAreRepeatedAfterALostAnswer) {
-    TlsPeer& peer = serve({{"", Then::reset}, {http_answer(200, R"({"keys":[]})")}});
-    kms::Client client(config());
-    EXPECT_NE(client.call("GET", "/v1/keys", {}).find("keys"), nullptr);
-    EXPECT_EQ(peer.requests(), 2);
-}
-
-TEST_F(ClientTest, AnOrderWithAnIdempotencyKeyIsRepeatedAfterALostAnswer) {
-    TlsPeer& peer = serve({{"", Then::reset}, {http_answer(200, R"({"id":"k"})")}});
-    kms::Client client(config());
-    kms::CallOptions once;
-    once.idempotency_key = "once-7";
-    EXPECT_NE(client.call("POST", "/v1/keys", "{}", once).find("id"), nullptr);
-    EXPECT_EQ(peer.requests(), 2);
-    TlsPeer& silent = serve({{"", Then::reset}, {http_answer(200, R"({"id":"k"})")}});
-    kms::Client other(config());
-    EXPECT_ERROR(unavailable, other.call("POST", "/v1/keys", "{}"));
-    EXPECT_EQ(silent.requests(), 1);
-}
-
-TEST_F(ClientTest, DecryptIsRepeatedAfterALostAnswer) {
-    TlsPeer& peer = serve({{"", Then::reset}, {one_plaintext()}});
-    kms::Client client(config());
-    EXPECT_EQ(client.decrypt(base::Bytes{4, 5, 6}, {}).size(), 3U);
-    EXPECT_EQ(peer.requests(), 2);
-}
-
-TEST_F(ClientTest, WhatMakesAnEncryptionIsNeverRepeatedOnceSent) {
-    const std::vector<std::function<void(kms::Client&)>> calls = {
-        [](kms::Client& client) { static_cast<void>(client.create_data_keys(key_id, {})); },
-        [](kms::Client& client) {
-            static_cast<void>(client.rewrap({{4}, {}, "", std::nullopt}));
-        },
-        [](kms::Client& client) { static_cast<void>(client.encrypt(key_id, base::Bytes{1}, {})); }};
-    for (const auto& call : calls) {
-        for (const PeerReply& reply : {PeerReply{"", Then::close}, PeerReply{"", Then::reset},
-                                       PeerReply{http_answer(503, "{}")}}) {
-            TlsPeer& peer = serve({reply, {one_data_key()}});
-            kms::Client client(config());
-            EXPECT_ERROR(unavailable, call(client));
-            EXPECT_EQ(peer.requests(), 1);
-        }
-    }
-}
-
-TEST_F(ClientTest, AServiceThatIsDownIsToldOfWithinTheRetryBudgetAndNotAtTheDeadline) {
-    kms::ClientConfig nobody = config();
-    nobody.deadline = std::chrono::seconds(60);
-    kms::Client client(nobody);
-    const auto begin = steady_clock::now();
-    EXPECT_ERROR_SAYING(unavailable, "the key service can't be reached",
-                        client.create_data_keys(key_id, {}));
-    EXPECT_ERROR_SAYING(unavailable, "the key service can't be reached",
-                        client.unwrap(some_item()));
-    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(10));
-}
-
-TEST_F(ClientTest, AServiceThatStaysBusyIsToldOfWithinTheRetryBudget) {
-    TlsPeer& peer = serve({{http_answer(503, "{}")}});
-    kms::ClientConfig patient = config();
-    patient.deadline = std::chrono::seconds(60);
-    kms::Client client(patient);
-    const auto begin = steady_clock::now();
-    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
-    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(10));
-    EXPECT_GE(peer.requests(), 2);
-}
-
-TEST_F(ClientTest, ABudgetBeyondTheDeadlineEndsAtTheDeadline) {
-    kms::ClientConfig nobody = config();
-    nobody.deadline = milliseconds(300);
-    nobody.retry_budget = std::chrono::seconds(60);
-    kms::Client client(nobody);
-    const auto begin = steady_clock::now();
-    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
-    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(3));
-}
-
-TEST_F(ClientTest, TheDeadlineEndsACallWhoseAnswerNeverComes) {
-    for (const PeerReply& reply :
-         {PeerReply{"", Then::hold}, PeerReply{"HTTP/1.1 200 OK\r\nX-Slow: ", Then::drip},
-          PeerReply{"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n", Then::drip}}) {
-        serve({reply});
-        kms::ClientConfig hurried = config();
-        hurried.deadline = milliseconds(400);
-        kms::Client client(hurried);
-        const auto begin = steady_clock::now();
-        EXPECT_ERROR_SAYING(unavailable, "in time", client.unwrap(some_item()));
-        const auto took = steady_clock::now() - begin;
-        EXPECT_GE(took, milliseconds(300));
-        EXPECT_LT(took, std::chrono::seconds(3));
-    }
-}
-
-TEST_F(ClientTest, WaitingForAConnectionEndsAtTheDeadlineToo) {
-    TlsPeer& peer = serve({{"", Then::hold}});
-    kms::ClientConfig single = config();
-    single.max_connections = 1;
-    single.deadline = milliseconds(400);
-    kms::Client client(single);
-    auto first = std::async(std::launch::async,
-                            [&] { EXPECT_ERROR(unavailable, client.unwrap(some_item())); });
-    while (peer.requests() == 0) std::this_thread::yield();
-    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
-    first.get();
-}
-
-TEST_F(ClientTest, AConnectionThatSawADeadlineIsNotUsedAgain) {
-    TlsPeer& peer = serve({{"", Then::hold}, {one_plaintext()}});
-    kms::ClientConfig hurried = config();
-    hurried.deadline = milliseconds(300);
-    kms::Client client(hurried);
-    EXPECT_ERROR(unavailable, client.unwrap(some_item()));
-    EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
-    EXPECT_EQ(peer.connections(), 2);
-}
-
-TEST_F(ClientTest, AServerOfAnotherAuthorityIsRefusedBeforeAnythingIsSent) {
-    TlsPeer& peer = serve({{one_plaintext()}});
-    const TestPki other(directory_ / "other");
-    kms::ClientConfig wrong = config();
-    wrong.ca = other.ca();
-    kms::Client client(wrong);
-    EXPECT_ERROR_SAYING(unavailable, "certificate", client.unwrap(some_item()));
-    EXPECT_EQ(peer.requests(), 0);
-    EXPECT_EQ(peer.connections(), 1);
-}
-
-TEST_F(ClientTest, AServerOfAnotherNameOrAddressIsRefusedBeforeAnythingIsSent) {
-    TlsPeer& peer = serve({{one_plaintext()}});
-    // Both lead to the peer, whose certificate is for 127.0.0.1 and localhost only; the second is
-    // no address in RFC form, so it is compared as a name.
-    for (const char* host : {"127.0.0.2", "127.1"}) {
-        kms::ClientConfig wrong = config();
-        wrong.url = peer.url(host);
-        kms::Client client(wrong);
-        EXPECT_ERROR_SAYING(unavailable, "certificate", client.unwrap(some_item()));
-    }
-    EXPECT_EQ(peer.requests(), 0);
-    EXPECT_EQ(peer.connections(), 2);
-}
-
-TEST_F(ClientTest, AServerMayBeCalledByName) {
-    TlsPeer& peer = serve({{one_plaintext()}});
-    kms::ClientConfig by_name = config();
-    by_name.url = peer.url("localhost");
-    kms::Client client(by_name);
-    EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
-}
-
-TEST_F(ClientTest, AnExpiredServerCertificateIsRefused) {
-    server_ = pki_.issue({"expired", CertificateUse::server, {}, true});
-    TlsPeer& peer = serve({{one_plaintext()}});
-    kms::Client client(config());
-    EXPECT_ERROR_SAYING(unavailable, "certificate", client.unwrap(some_item()));
-    EXPECT_EQ(peer.requests(), 0);
-}
-
-TEST_F(ClientTest, ACertificateThatIsNotForServersIsRefused) {
-    server_ = pki_.issue({"not-a-server", CertificateUse::client, {}, false});
-    TlsPeer& peer = serve({{one_plaintext()}});
-    kms::Client client(config());
-    EXPECT_ERROR_SAYING(unavailable, "certificate", client.unwrap(some_item()));
-    EXPECT_EQ(peer.requests(), 0);
-}
-
 TEST_F(ClientTest, ErrorsKeepTheServicesCodeMessageAndRequestId) {
     serve({{http_answer(403, R"({"error":{"code":"permission_denied","message":"not for you",)"
                              R"("request_id":"r-1"}})")}});
@@ -455,7 +187,7 @@ TEST_F(ClientTest, AnOversizedAnswerIsRefusedAndNotAskedForAgain) {
 }
 
 TEST_F(ClientTest, SendGivesEveryStatusBackAndDoesNotRepeat) {
-    TlsPeer& peer = serve({{http_answer(503, R"({"ready":false})")}, {"", Then::reset}});
+    TlsPeer& peer = serve({{http_answer(503, R"({"ready":false})")}, {"", PeerReply::Then::reset}});
     kms::Client client(config());
     const kms::Answer answer = client.send("GET", "/readyz");
     EXPECT_EQ(answer.status, 503);
