@@ -10,7 +10,7 @@ using base::Error;
 using base::ErrorCode;
 
 void Rights::require_any(server::Action action) const {
-    if (authorizer_.may_ever(operation_.caller(), action)) return;
+    if (authorizer_.may_ever(operation_, action)) return;
     server::Resource any_key;
     any_key.kind = key_kind;
     any_key.id = "*";

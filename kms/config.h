@@ -12,6 +12,7 @@
 #include "server/database_config.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/policy.h"
 
 namespace kms {
 
@@ -22,7 +23,7 @@ struct Config {
     hsm::TokenConfig token;
     base::SecretBytes pin;
     server::DatabaseConfig store;
-    std::filesystem::path policy;
+    server::PolicyFiles policy;
     base::LogLevel log_level = base::LogLevel::info;
 };
 

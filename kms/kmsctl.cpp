@@ -40,6 +40,8 @@ constexpr const char* footer =
     "  kmsctl data-key create alias/credentials --context owner=acme --without-plaintext\n"
     "  kmsctl sign alias/releases --in release.tar --out release.sig\n"
     "  kmsctl inventory --format cyclonedx --out cbom.json\n"
+    "  kmsctl policy explain kms.json --caller spiffe://strongroom/app --action encrypt "
+    "--resource key:k1\n"
     "  kmsctl status\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service can't be reached or is "
     "not ready.";
@@ -91,6 +93,7 @@ int parse_and_run(int count, char** arguments) {
     add_inventory_command(app, tool, settings);
     add_service_commands(app, tool);
     add_audit_commands(app, tool);
+    add_policy_commands(app, tool);
     try {
         app.parse(count, arguments);
     } catch (const CLI::ParseError& error) {

@@ -25,6 +25,7 @@ void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settin
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
 void add_audit_commands(CLI::App& app, Tool& tool);  // audit verify | prove | check | show | export
                                                      // | report
+void add_policy_commands(CLI::App& app, Tool& tool);  // policy check | explain | test | diff
 
 // Throws UsageError unless `key` is a UUID or alias/<name>.
 void require_key_name(const std::string& key);

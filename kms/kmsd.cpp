@@ -64,8 +64,10 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& t
 void serve(kms::Config config, const server::DaemonSignals& signals) {
     base::Log log("kmsd", config.log_level);
     const base::SystemClock clock;
-    server::Authorizer authorizer(server::load_policy(config.policy, kms::known_actions()));
     server::Metrics metrics("kmsd");
+    server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
+                                  server::load_shadow(config.policy, kms::known_actions()),
+                                  {&metrics, &log});
     const auto database = server::open_database(std::move(config.store));
     kms::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
@@ -108,7 +110,9 @@ kms::Config read_config(const std::filesystem::path& file) {
 }
 
 void check(const std::filesystem::path& file) {
-    static_cast<void>(server::load_policy(read_config(file).policy, kms::known_actions()));
+    const server::PolicyFiles files = read_config(file).policy;
+    static_cast<void>(server::load_policy(files.file, kms::known_actions()));
+    static_cast<void>(server::load_shadow(files, kms::known_actions()));
 }
 
 }  // namespace

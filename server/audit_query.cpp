@@ -67,7 +67,7 @@ std::string read_facts(const JsonValue& record) {
 }
 
 bool fits(const std::string& pattern, std::string_view text) {
-    return pattern.empty() || Glob(pattern, false).matches(text, nullptr);
+    return pattern.empty() || Glob(pattern, false).matches(text, nullptr) == Fit::yes;
 }
 
 // "key:<id>", "<id>" and "<id>/<version>" all name the key.

@@ -1,19 +1,41 @@
 #include "server/authorizer.h"
 
+#include <chrono>
+
 #include "server/policy.h"
+#include "server/policy_shadow.h"
+#include "server/throttle.h"
 
 namespace server {
+namespace {
 
-Authorizer::Authorizer(std::shared_ptr<const Policy> policy) : policy_(std::move(policy)) {}
+// Callers cause these lines of the log.
+constexpr double denials_per_second = 10;
+constexpr double denials_at_once = 50;
 
-std::shared_ptr<const Policy> Authorizer::policy() const {
+}  // namespace
+
+Authorizer::Authorizer(std::shared_ptr<const Policy> policy, std::shared_ptr<const Policy> shadow,
+                       const AuthorizerParts& parts)
+    : policies_{std::move(policy), std::move(shadow)},
+      parts_(parts),
+      shadow_report_(std::make_unique<ShadowReport>(parts.metrics, parts.log)),
+      denials_(std::make_unique<Throttle>(denials_per_second, denials_at_once)) {}
+
+Authorizer::~Authorizer() = default;
+
+Authorizer::Policies Authorizer::policies() const {
     const std::lock_guard lock(mutex_);
-    return policy_;
+    return policies_;
 }
 
 Decision Authorizer::decide(Operation& operation, Action action, const Resource& resource,
                             std::map<std::string, std::string> context) const {
-    Decision decision = policy()->decide(operation.caller(), action, resource, context);
+    const Policies asked = policies();
+    const PolicyQuestion question{operation.caller(), action, resource, context,
+                                  operation.started()};
+    Decision decision = asked.in_force->decide(question);
+    if (asked.shadow != nullptr) shadow_report_->compare(question, decision, *asked.shadow);
     operation.decided_.push_back(
         {std::string(action.word), resource, std::move(context), decision});
     return decision;
@@ -26,10 +48,25 @@ Grant Authorizer::authorize(Operation& operation, Action action, Resource resour
         throw base::Error(base::ErrorCode::unauthenticated, "a client certificate is needed");
     }
     if (!decision.allowed) {
+        report_denial(operation, action, decision);
         throw base::Error(base::ErrorCode::permission_denied, "the caller may not do this",
                           "rule " + decision.rule);
     }
     return Grant(operation.caller(), action, std::move(resource), std::move(decision));
+}
+
+// Every denial stands in the audit log; this is for who looks at the log of the day.
+void Authorizer::report_denial(const Operation& operation, Action action,
+                               const Decision& decision) const {
+    if (parts_.log == nullptr) return;
+    const auto left_out = denials_->pass(std::chrono::steady_clock::now());
+    if (!left_out) return;
+    parts_.log->info("denied", {{"request_id", operation.request_id().to_string()},
+                                {"caller", operation.caller().id},
+                                {"action", std::string(action.word)},
+                                {"rule", decision.rule},
+                                {"policy_hash", decision.policy_hash},
+                                {"not_logged_before", static_cast<std::int64_t>(*left_out)}});
 }
 
 bool Authorizer::would_allow(Operation& operation, Action action, const Resource& resource,
@@ -38,15 +75,22 @@ bool Authorizer::would_allow(Operation& operation, Action action, const Resource
            !operation.caller().is_nobody();
 }
 
-bool Authorizer::may_ever(const Caller& caller, Action action) const {
-    return policy()->may_ever(caller, action);
+bool Authorizer::may_ever(const Operation& operation, Action action) const {
+    return policies().in_force->may_ever(operation.caller(), action, operation.started());
 }
 
-std::string Authorizer::policy_hash() const { return policy()->hash(); }
+std::string Authorizer::policy_hash() const { return policies().in_force->hash(); }
 
-void Authorizer::replace(std::shared_ptr<const Policy> policy) {
+std::string Authorizer::shadow_hash() const {
+    const Policies asked = policies();
+    return asked.shadow == nullptr ? std::string() : asked.shadow->hash();
+}
+
+void Authorizer::replace(std::shared_ptr<const Policy> policy,
+                         std::shared_ptr<const Policy> shadow) {
     const std::lock_guard lock(mutex_);
-    policy_.swap(policy);
+    policies_.in_force.swap(policy);
+    policies_.shadow.swap(shadow);
 }
 
 }  // namespace server

@@ -8,11 +8,15 @@
 #include <mutex>
 #include <string>
 
+#include "base/log.h"
 #include "server/operation.h"
 
 namespace server {
 
+class Metrics;
 class Policy;
+class ShadowReport;
+class Throttle;
 
 class Grant {
 public:
@@ -35,10 +39,21 @@ private:
     Decision decision_;
 };
 
+// Where an authorizer says what it saw; each may be null, and must outlive it.
+struct AuthorizerParts {
+    Metrics* metrics = nullptr;
+    base::Log* log = nullptr;
+};
+
 // Thread-safe.
 class Authorizer {
 public:
-    explicit Authorizer(std::shared_ptr<const Policy> policy);
+    explicit Authorizer(std::shared_ptr<const Policy> policy,
+                        std::shared_ptr<const Policy> shadow = nullptr,
+                        const AuthorizerParts& parts = {});
+    ~Authorizer();
+    Authorizer(const Authorizer&) = delete;
+    Authorizer& operator=(const Authorizer&) = delete;
 
     // Asks the policy in force and notes the decision in `operation`. Throws permission_denied when
     // refused (and unauthenticated when the caller is nobody); the message names no resource.
@@ -50,23 +65,35 @@ public:
     bool would_allow(Operation& operation, Action action, const Resource& resource,
                      std::map<std::string, std::string> context = {}) const;
 
-    // Policy::may_ever of the policy in force; noted nowhere.
-    bool may_ever(const Caller& caller, Action action) const;
+    // Policy::may_ever of the policy in force, for the operation's caller; noted nowhere.
+    bool may_ever(const Operation& operation, Action action) const;
 
     // SHA-256 of the policy in force, hex.
     std::string policy_hash() const;
+    // Of the shadow policy; empty when there is none.
+    std::string shadow_hash() const;
 
-    // Puts another policy in force; operations under way keep the decisions they have.
-    void replace(std::shared_ptr<const Policy> policy);
+    // Puts another policy in force, and another shadow policy beside it or none; operations under
+    // way keep the decisions they have.
+    void replace(std::shared_ptr<const Policy> policy,
+                 std::shared_ptr<const Policy> shadow = nullptr);
 
 private:
+    struct Policies {
+        std::shared_ptr<const Policy> in_force;
+        std::shared_ptr<const Policy> shadow;  // null: none
+    };
+
     Decision decide(Operation& operation, Action action, const Resource& resource,
                     std::map<std::string, std::string> context) const;
+    Policies policies() const;
+    void report_denial(const Operation& operation, Action action, const Decision& decision) const;
 
-    std::shared_ptr<const Policy> policy() const;
-
-    mutable std::mutex mutex_;  // held for the copy of a pointer only
-    std::shared_ptr<const Policy> policy_;
+    mutable std::mutex mutex_;  // held for the copy of pointers only
+    Policies policies_;
+    AuthorizerParts parts_;
+    std::unique_ptr<ShadowReport> shadow_report_;
+    std::unique_ptr<Throttle> denials_;
 };
 
 }  // namespace server

@@ -161,11 +161,13 @@ GateConfig read_gate_config(JsonReader& top) {
     return config;
 }
 
-std::filesystem::path read_policy_path(JsonReader& top, const std::filesystem::path& folder) {
+PolicyFiles read_policy_files(JsonReader& top, const std::filesystem::path& folder) {
     JsonReader policy = top.required_object("policy");
-    auto file = required_path(policy, "file", folder);
+    PolicyFiles files;
+    files.file = required_path(policy, "file", folder);
+    if (policy.has("shadow")) files.shadow = required_path(policy, "shadow", folder);
     policy.refuse_unknown();
-    return file;
+    return files;
 }
 
 base::LogLevel read_log_level(JsonReader& top) {

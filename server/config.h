@@ -11,6 +11,7 @@
 #include "server/audit.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/policy.h"
 
 namespace server {
 
@@ -30,8 +31,8 @@ AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path
                               std::string daemon);
 // "workers" {"count", "max_queued"}, which may be absent.
 GateConfig read_gate_config(base::JsonReader& top);
-// "policy" {"file"}.
-std::filesystem::path read_policy_path(base::JsonReader& top, const std::filesystem::path& folder);
+// "policy" {"file", "shadow"}; the shadow policy may be absent.
+PolicyFiles read_policy_files(base::JsonReader& top, const std::filesystem::path& folder);
 // "log" {"level"}: debug, info (when absent), warning or error.
 base::LogLevel read_log_level(base::JsonReader& top);
 

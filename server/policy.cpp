@@ -1,95 +1,188 @@
 #include "server/policy.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <limits>
+#include <map>
 
 #include "base/file.h"
 #include "server/digest.h"
+#include "server/policy_index.h"
 #include "server/policy_rules.h"
 
 namespace server {
 namespace {
 
-constexpr std::string_view no_rule = "default-deny";
+using Places = std::vector<std::size_t>;
 
-bool names_action(const Rule& rule, Action action) {
-    return rule.any_action ||
-           std::find(rule.actions.begin(), rule.actions.end(), action.word) != rule.actions.end();
-}
+constexpr std::size_t nothing = std::numeric_limits<std::size_t>::max();
 
-bool covers(const Rule& rule, const Caller& caller, Action action, const Resource& resource) {
-    const Unfillable unfillable =
-        rule.effect == Effect::deny ? Unfillable::matches_everything : Unfillable::matches_nothing;
-    return names_action(rule, action) &&
-           std::any_of(rule.resources.begin(), rule.resources.end(),
-                       [&](const ResourcePattern& pattern) {
-                           return pattern.matches(resource, caller, unfillable);
-                       });
-}
-
-// Answers from an index by caller id: what a question costs does not depend on how many are bound.
-// Bindings with wildcards are tried one after the other.
-class IndexedPolicy final : public Policy {
+// The rules of one role that name one action, by what they are about. Values are places in
+// RoleRules::rules, which are in the order of the file.
+class ActionRules {
 public:
-    IndexedPolicy(PolicyFile file, std::string hash)
-        : file_(std::move(file)), hash_(std::move(hash)) {
-        for (const Binding& binding : file_.bindings) {
-            Glob glob(binding.caller, false);
-            if (glob.is_literal()) {
-                exact_.emplace(binding.caller, &binding);
+    void add(const Rule& rule, std::size_t place) {
+        for (const ResourcePattern& pattern : rule.resources) {
+            if (pattern.any_id()) {
+                anything_.push_back(place);
+                continue;
+            }
+            if (pattern.owner() != nullptr) owners_.add(*pattern.owner(), place);
+            if (pattern.alias() != nullptr) {
+                aliases_.add(*pattern.alias(), place);
+            } else if (pattern.is_tag()) {
+                tags_.push_back(place);
             } else {
-                wildcards_.emplace_back(std::move(glob), &binding);
+                ids_.add(pattern.whole(), place);
             }
         }
     }
 
-    Decision decide(const Caller& caller, Action action, const Resource& resource,
-                    const std::map<std::string, std::string>& /*context*/) const override {
-        const Rule* allowing = nullptr;
-        const Rule* denying = nullptr;
-        for_each_rule(caller, [&](const Rule& rule) {
-            const Rule*& first = rule.effect == Effect::deny ? denying : allowing;
-            if (first == nullptr && covers(rule, caller, action, resource)) first = &rule;
-            return denying == nullptr;
-        });
-        if (denying != nullptr) return {false, denying->id, hash_};
-        if (allowing != nullptr) return {true, allowing->id, hash_};
-        return {false, std::string(no_rule), hash_};
+    // Each rule that may be about `resource`, some of them more than once.
+    template <typename Visit>
+    void visit(const Resource& resource, Visit visit) const {
+        for (const std::size_t place : anything_) visit(place);
+        if (!resource.owner.empty()) {
+            owners_.visit(resource.owner, visit);
+            return;
+        }
+        ids_.visit(resource.id, visit);
+        for (const std::string& alias : resource.aliases) aliases_.visit(alias, visit);
+        if (resource.tags.empty()) return;
+        for (const std::size_t place : tags_) visit(place);
     }
 
-    bool may_ever(const Caller& caller, Action action) const override {
-        bool possible = false;
-        for_each_rule(caller, [&](const Rule& rule) {
-            possible = rule.effect == Effect::allow && names_action(rule, action);
-            return !possible;
+private:
+    Places anything_;
+    PatternIndex owners_;
+    PatternIndex aliases_;
+    PatternIndex ids_;
+    Places tags_;
+};
+
+struct RoleRules {
+    std::map<std::string_view, ActionRules> by_action;  // words of the file's rules
+    ActionRules any_action;                             // rules that name "*"
+};
+
+// What a question costs does not depend on how many are bound, nor on how many rules are about
+// other things.
+class IndexedPolicy final : public Policy {
+public:
+    IndexedPolicy(PolicyFile file, std::string hash)
+        : file_(std::move(file)), hash_(std::move(hash)) {
+        for (const Role& role : file_.roles) add_role(role);
+        for (std::size_t i = 0; i < file_.bindings.size(); ++i) add_binding(i);
+        refuse_conflicts();
+    }
+
+    Decision decide(const PolicyQuestion& question) const override {
+        const Places held = roles_of(question.caller);
+        if (!file_.exclusive.empty() && !file_.conflict(held).empty()) {
+            return {false, std::string(exclusive_roles), hash_};
+        }
+        std::size_t allowing = nothing;
+        std::size_t denying = nothing;
+        const auto consider = [&](std::size_t place) {
+            const Rule& rule = *rules_[place];
+            std::size_t& first = rule.effect == Effect::deny ? denying : allowing;
+            if (place < first && rule.applies(question)) first = place;
+        };
+        for (const std::size_t role : held) {
+            const RoleRules& rules = roles_[role];
+            rules.any_action.visit(question.resource, consider);
+            const auto named = rules.by_action.find(question.action.word);
+            if (named != rules.by_action.end()) named->second.visit(question.resource, consider);
+        }
+        if (denying != nothing) return {false, rules_[denying]->id, hash_};
+        if (allowing != nothing) return {true, rules_[allowing]->id, hash_};
+        return {false, std::string(default_deny), hash_};
+    }
+
+    bool may_ever(const Caller& caller, Action action, base::Time now) const override {
+        const Places held = roles_of(caller);
+        if (!file_.exclusive.empty() && !file_.conflict(held).empty()) return false;
+        return std::any_of(held.begin(), held.end(), [&](std::size_t role) {
+            const auto& rules = file_.roles[role].rules;
+            return std::any_of(rules.begin(), rules.end(), [&](const Rule& rule) {
+                return rule.effect == Effect::allow && rule.may_apply(caller, action, now);
+            });
         });
-        return possible;
     }
 
     const std::string& hash() const override { return hash_; }
 
 private:
-    // Until `visit` returns false.
-    template <typename Visit>
-    void for_each_rule(const Caller& caller, Visit visit) const {
-        if (caller.is_nobody() || caller.id.empty()) return;
-        const auto visit_binding = [&visit](const Binding& binding) {
-            return std::all_of(binding.roles.begin(), binding.roles.end(),
-                               [&visit](const Role* role) {
-                                   return std::all_of(role->begin(), role->end(), visit);
-                               });
+    void add_role(const Role& role) {
+        RoleRules& rules = roles_.emplace_back();
+        for (const Rule& rule : role.rules) {
+            const std::size_t place = rules_.size();
+            rules_.push_back(&rule);
+            if (rule.any_action) {
+                rules.any_action.add(rule, place);
+                continue;
+            }
+            for (const std::string& word : rule.actions) rules.by_action[word].add(rule, place);
+        }
+    }
+
+    void add_binding(std::size_t place) {
+        const Binding& binding = file_.bindings[place];
+        if (!binding.caller.empty()) return callers_.add(binding.caller.front(), place);
+        const auto& [name, globs] = binding.claims.front();
+        for (const Glob& glob : globs) claims_[name].add(glob, place);
+    }
+
+    // Each once. Nobody has none.
+    Places roles_of(const Caller& caller) const {
+        Places held;
+        if (caller.is_nobody() || caller.id.empty()) return held;
+        const auto consider = [&](std::size_t place) {
+            const Binding& binding = file_.bindings[place];
+            if (!binding.fits(caller)) return;
+            for (const std::size_t role : binding.roles) {
+                if (std::find(held.begin(), held.end(), role) == held.end()) held.push_back(role);
+            }
         };
-        const auto exact = exact_.find(caller.id);
-        if (exact != exact_.end() && !visit_binding(*exact->second)) return;
-        for (const auto& [glob, binding] : wildcards_) {
-            if (glob.matches(caller.id, nullptr) && !visit_binding(*binding)) return;
+        callers_.visit(caller.id, consider);
+        for (const auto& [name, values] : caller.claims) {
+            const auto index = claims_.find(name);
+            if (index == claims_.end()) continue;
+            for (const std::string& value : values) index->second.visit(value, consider);
+        }
+        return held;
+    }
+
+    // What is certain before anybody calls: a binding with roles that exclude each other, and a
+    // caller who has them from several. Whom claims give them is denied when he calls.
+    void refuse_conflicts() const {
+        if (file_.exclusive.empty()) return;
+        for (const Binding& binding : file_.bindings) {
+            Places held = binding.roles;
+            if (!binding.caller.empty() && binding.caller.front().is_literal()) {
+                callers_.visit(binding.caller.front().text(), [&](std::size_t place) {
+                    const Binding& other = file_.bindings[place];
+                    if (!other.claims.empty() || !other.authentication.empty() ||
+                        other.caller.front().matches(binding.caller.front().text(), nullptr) !=
+                            Fit::yes) {
+                        return;
+                    }
+                    held.insert(held.end(), other.roles.begin(), other.roles.end());
+                });
+            }
+            const std::string conflict = file_.conflict(held);
+            if (conflict.empty()) continue;
+            throw base::Error(base::ErrorCode::invalid_argument,
+                              "\"bindings\" give the roles " + conflict + " to " +
+                                  binding.describe() + ", which exclude each other");
         }
     }
 
     PolicyFile file_;
     std::string hash_;
-    std::unordered_map<std::string, const Binding*> exact_;
-    std::vector<std::pair<Glob, const Binding*>> wildcards_;
+    std::vector<const Rule*> rules_;  // all of them, in the order of the file
+    std::vector<RoleRules> roles_;    // as in the file
+    PatternIndex callers_;
+    std::map<std::string, PatternIndex, std::less<>> claims_;  // bindings without a caller
 };
 
 }  // namespace
@@ -110,6 +203,11 @@ std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
         throw base::Error(base::ErrorCode::invalid_argument,
                           file.string() + ": " + error.message());
     }
+}
+
+std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files,
+                                          const std::vector<std::string_view>& known_actions) {
+    return files.shadow.empty() ? nullptr : load_policy(files.shadow, known_actions);
 }
 
 }  // namespace server

@@ -3,28 +3,50 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/clock.h"
 #include "server/operation.h"
 
 namespace server {
+
+// What a policy is asked. Owns nothing.
+struct PolicyQuestion {
+    const Caller& caller;
+    Action action;
+    const Resource& resource;
+    const std::map<std::string, std::string>& context;  // the encryption context; may be empty
+    base::Time now;
+};
+
+// The rules that stand in no file: nothing allowed it, or the caller would hold roles that exclude
+// each other.
+inline constexpr std::string_view default_deny = "default-deny";
+inline constexpr std::string_view exclusive_roles = "exclusive-roles";
 
 // Immutable once loaded, so safe to share between threads.
 class Policy {
 public:
     virtual ~Policy() = default;
 
-    // Never throws for a well-formed question; the default is deny.
-    virtual Decision decide(const Caller& caller, Action action, const Resource& resource,
-                            const std::map<std::string, std::string>& context) const = 0;
-    // Whether any rule could allow `caller` that action on some resource: for answers that must not
-    // tell a forbidden resource from one that does not exist.
-    virtual bool may_ever(const Caller& caller, Action action) const = 0;
+    // Never throws for a well-formed question; the default is deny. Of the rules that apply, a deny
+    // decides before an allow, and of several the one that stands first in the file.
+    virtual Decision decide(const PolicyQuestion& question) const = 0;
+    // Whether any rule could allow `caller` that action on some resource at `now`: for answers that
+    // must not tell a forbidden resource from one that does not exist.
+    virtual bool may_ever(const Caller& caller, Action action, base::Time now) const = 0;
     // SHA-256 of the file's bytes, hex.
     virtual const std::string& hash() const = 0;
+};
+
+// Where a daemon's policies are.
+struct PolicyFiles {
+    std::filesystem::path file;
+    std::filesystem::path shadow;  // asked beside the one in force, without effect; empty: none
 };
 
 // Reads a policy whole or not at all. `known_actions` are the words that rules may use: an unknown
@@ -33,5 +55,9 @@ std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
                                           const std::vector<std::string_view>& known_actions);
 std::shared_ptr<const Policy> parse_policy(std::string_view text,
                                            const std::vector<std::string_view>& known_actions);
+
+// The shadow policy of `files`; null when there is none. Throws as load_policy.
+std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files,
+                                          const std::vector<std::string_view>& known_actions);
 
 }  // namespace server

@@ -1,7 +1,5 @@
 #include "server/policy_pattern.h"
 
-#include <algorithm>
-
 namespace server {
 namespace {
 
@@ -9,6 +7,8 @@ using base::Error;
 using base::ErrorCode;
 
 constexpr std::string_view alias_prefix = "alias/";
+constexpr std::string_view tag_prefix = "tag/";
+constexpr std::string_view claim_prefix = "{claim:";
 
 bool is_kind(std::string_view text) {
     return !text.empty() && std::all_of(text.begin(), text.end(),
@@ -16,6 +16,8 @@ bool is_kind(std::string_view text) {
 }
 
 std::string_view name_of(std::string_view id) { return id.substr(id.rfind('/') + 1); }
+
+Fit to_match(bool fits) { return fits ? Fit::yes : Fit::no; }
 
 // `pieces` in order in `text`: the first at its start, the last at its end.
 template <typename Pieces>
@@ -38,14 +40,14 @@ std::string_view id_part(std::string_view text) {
         colon + 1 == text.size()) {
         throw Error(
             ErrorCode::invalid_argument,
-            R"(must be "*", "kind:id", "kind:alias/name" or "kind:owner/name", with '*' as a wildcard)");
+            R"(must be "*", "kind:id", "kind:alias/name", "kind:tag/name=value" or "kind:owner/name", with '*' as a wildcard)");
     }
     return text.substr(colon + 1);
 }
 
 }  // namespace
 
-Glob::Glob(std::string_view text, bool placeholders) {
+Glob::Glob(std::string_view text, bool placeholders) : text_(text) {
     for (bool more = true; more;) {
         const std::size_t star = text.find('*');
         more = star != std::string_view::npos;
@@ -60,6 +62,31 @@ Glob::Glob(std::string_view text, bool placeholders) {
         }
         plain_.push_back(std::move(joined));
     }
+    for (const Fragment& fragment : pieces_.front()) {
+        if (fragment.part != Part::literal) break;
+        prefix_ += fragment.text;
+    }
+}
+
+Glob::Fragment Glob::placeholder(std::string_view word) {
+    if (word == "{caller}") {
+        names_caller_ = true;
+        return {Part::caller, {}};
+    }
+    if (word == "{caller_name}") {
+        names_caller_ = true;
+        return {Part::caller_name, {}};
+    }
+    if (word.starts_with(claim_prefix) && word.size() > claim_prefix.size() + 1) {
+        std::string name(word.substr(claim_prefix.size(), word.size() - claim_prefix.size() - 1));
+        if (!claim_.empty() && claim_ != name) {
+            throw Error(ErrorCode::invalid_argument, "may name one claim only");
+        }
+        claim_ = name;
+        return {Part::claim, std::move(name)};
+    }
+    throw Error(ErrorCode::invalid_argument,
+                "may hold braces only as {caller}, {caller_name} or {claim:NAME}");
 }
 
 Glob::Piece Glob::parse_piece(std::string_view text, bool placeholders) {
@@ -69,55 +96,82 @@ Glob::Piece Glob::parse_piece(std::string_view text, bool placeholders) {
         if (open != 0) piece.push_back({Part::literal, std::string(text.substr(0, open))});
         if (open == std::string_view::npos) break;
         text.remove_prefix(open);
+        if (!placeholders) throw Error(ErrorCode::invalid_argument, "may not hold braces");
         const std::string_view word =
             text.substr(0, text.find('}') == std::string_view::npos ? 0 : text.find('}') + 1);
-        if (placeholders && word == "{caller}") {
-            piece.push_back({Part::caller, {}});
-        } else if (placeholders && word == "{caller_name}") {
-            piece.push_back({Part::caller_name, {}});
-        } else {
-            throw Error(ErrorCode::invalid_argument,
-                        placeholders ? "may hold braces only as {caller} or {caller_name}"
-                                     : "may not hold braces");
-        }
+        piece.push_back(placeholder(word));
         text.remove_prefix(word.size());
     }
     return piece;
 }
 
-std::string_view Glob::text_of(const Fragment& fragment, const Caller& caller) {
-    switch (fragment.part) {
-        case Part::literal:
-            return fragment.text;
-        case Part::caller:
-            return caller.id;
-        case Part::caller_name:
-            return name_of(caller.id);
-    }
-    return {};
-}
-
-bool Glob::matches(std::string_view text, const Caller* caller, Unfillable unfillable) const {
-    if (!has_placeholder_) return match_pieces(plain_, text);
-    // A placeholder without text would turn "{caller_name}/*" into "/*".
-    if (caller == nullptr || name_of(caller->id).empty()) {
-        return unfillable == Unfillable::matches_everything;
-    }
+bool Glob::matches_filled(std::string_view text, const Caller& caller,
+                          std::string_view claim) const {
     std::vector<std::string> filled;
     filled.reserve(pieces_.size());
     for (const Piece& piece : pieces_) {
         std::string& joined = filled.emplace_back();
-        for (const Fragment& fragment : piece) joined += text_of(fragment, *caller);
+        for (const Fragment& fragment : piece) {
+            switch (fragment.part) {
+                case Part::literal:
+                    joined += fragment.text;
+                    break;
+                case Part::caller:
+                    joined += caller.id;
+                    break;
+                case Part::caller_name:
+                    joined += name_of(caller.id);
+                    break;
+                case Part::claim:
+                    joined += claim;
+                    break;
+            }
+        }
     }
     return match_pieces(filled, text);
 }
 
-ResourcePattern::ResourcePattern(std::string_view text) : whole_(id_part(text), true) {
+Fit Glob::matches(std::string_view text, const Caller* caller) const {
+    if (!has_placeholder_) return to_match(match_pieces(plain_, text));
+    if (!text.starts_with(prefix_)) return Fit::no;
+    // A placeholder without text would turn "{caller_name}/*" into "/*".
+    if (caller == nullptr || (names_caller_ && name_of(caller->id).empty())) return Fit::unknown;
+    if (claim_.empty()) return to_match(matches_filled(text, *caller, {}));
+    Fit best = Fit::unknown;
+    const auto claim = caller->claims.find(claim_);
+    if (claim == caller->claims.end()) return best;
+    for (const std::string& value : claim->second) {
+        if (value.empty()) continue;
+        if (matches_filled(text, *caller, value)) return Fit::yes;
+        best = Fit::no;
+    }
+    return best;
+}
+
+Fit any_match(const std::vector<Glob>& globs, std::string_view text, const Caller* caller) {
+    Fit best = Fit::no;
+    for (const Glob& glob : globs) {
+        best = std::max(best, glob.matches(text, caller));
+        if (best == Fit::yes) break;
+    }
+    return best;
+}
+
+ResourcePattern::ResourcePattern(std::string_view text) : text_(text), whole_(id_part(text), true) {
     const std::string_view id = id_part(text);
     any_id_ = id == "*";
     if (text == "*") return;
     kind_ = text.substr(0, text.find(':'));
     if (id.starts_with(alias_prefix)) alias_.emplace_back(id.substr(alias_prefix.size()), true);
+    if (id.starts_with(tag_prefix)) {
+        const std::string_view tag = id.substr(tag_prefix.size());
+        const std::size_t equals = tag.find('=');
+        if (equals == std::string_view::npos || equals == 0) {
+            throw Error(ErrorCode::invalid_argument, "must name a tag as \"kind:tag/name=value\"");
+        }
+        tag_.emplace_back(tag.substr(0, equals), true);
+        tag_.emplace_back(tag.substr(equals + 1), true);
+    }
     const std::size_t slash = id.rfind('/');
     if (slash != std::string_view::npos) {
         owner_and_name_.emplace_back(id.substr(0, slash), true);
@@ -125,22 +179,32 @@ ResourcePattern::ResourcePattern(std::string_view text) : whole_(id_part(text), 
     }
 }
 
-bool ResourcePattern::matches(const Resource& resource, const Caller& caller,
-                              Unfillable unfillable) const {
-    const auto fits = [&](const Glob& glob, std::string_view text) {
-        return glob.matches(text, &caller, unfillable);
-    };
-    if (!kind_.empty() && kind_ != resource.kind) return false;
-    if (any_id_) return true;
-    if (!resource.owner.empty()) {
-        return !owner_and_name_.empty() && fits(owner_and_name_[0], resource.owner) &&
-               fits(owner_and_name_[1], resource.id);
-    }
+Fit ResourcePattern::matches_named(const Resource& resource, const Caller& caller) const {
+    Fit best = Fit::no;
     if (!alias_.empty()) {
-        return std::any_of(resource.aliases.begin(), resource.aliases.end(),
-                           [&](const std::string& alias) { return fits(alias_[0], alias); });
+        for (const std::string& alias : resource.aliases) {
+            best = std::max(best, alias_[0].matches(alias, &caller));
+        }
+        return best;
     }
-    return fits(whole_, resource.id);
+    if (!tag_.empty()) {
+        for (const auto& [name, value] : resource.tags) {
+            best = std::max(
+                best, std::min(tag_[0].matches(name, &caller), tag_[1].matches(value, &caller)));
+        }
+        return best;
+    }
+    return whole_.matches(resource.id, &caller);
+}
+
+Fit ResourcePattern::matches(const Resource& resource, const Caller& caller) const {
+    if (!kind_.empty() && kind_ != resource.kind) return Fit::no;
+    if (any_id_) return Fit::yes;
+    if (resource.owner.empty()) return matches_named(resource, caller);
+    if (owner_and_name_.empty()) return Fit::no;
+    const Fit owner = owner_and_name_[0].matches(resource.owner, &caller);
+    if (owner == Fit::no) return owner;
+    return std::min(owner, owner_and_name_[1].matches(resource.id, &caller));
 }
 
 }  // namespace server

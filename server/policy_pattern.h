@@ -1,6 +1,8 @@
-// Patterns of policies: which resources a rule names, which callers a binding names.
+// Patterns of policies: which resources a rule names, which callers a binding names, which values a
+// condition takes. Only text is compared here; what a rule does with the result is policy's.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,53 +11,82 @@
 
 namespace server {
 
-// A caller without a name can't fill a placeholder; what such a text matches then, the one who asks
-// says: nothing where rights are given, everything where they are taken away.
-enum class Unfillable { matches_nothing, matches_everything };
+// A caller without a name or a claim can't fill a placeholder, and a peer without an address is in
+// no network: then nobody can say whether the pattern fits. Rights are given only by what fits, and
+// taken away by what may fit. Ordered, so that "and" is the least and "or" the greatest.
+enum class Fit { no, unknown, yes };
 
 // Text with '*' for any run of characters, '/' among them, and optionally placeholders for the
-// caller: {caller} is its id, {caller_name} what follows the last '/' of its id. A placeholder
-// stands for its text as it is: a '*' in a caller's id is no wildcard. Immutable.
+// caller: {caller} is its id, {caller_name} what follows the last '/' of its id, {claim:NAME} a
+// claim; one that has several values stands for each of them. A placeholder stands for its text as
+// it is: a '*' in a caller's id is no wildcard. Immutable.
 class Glob {
 public:
-    // Throws invalid_argument for an unknown or unclosed placeholder, or one where none may stand.
+    // Throws invalid_argument for an unknown or unclosed placeholder, for one where none may stand
+    // and for two different claims.
     Glob(std::string_view text, bool placeholders);
 
-    bool matches(std::string_view text, const Caller* caller,
-                 Unfillable unfillable = Unfillable::matches_nothing) const;
+    // `caller` may be null where no placeholder may stand.
+    Fit matches(std::string_view text, const Caller* caller) const;
     bool is_literal() const { return pieces_.size() == 1 && !has_placeholder_; }
+    // What every text that fits begins with.
+    const std::string& prefix() const { return prefix_; }
+    // As it was written.
+    const std::string& text() const { return text_; }
 
 private:
-    enum class Part { literal, caller, caller_name };
+    enum class Part { literal, caller, caller_name, claim };
     struct Fragment {
         Part part;
-        std::string text;  // of a literal
+        std::string text;  // of a literal; the name of a claim
     };
     using Piece = std::vector<Fragment>;  // what stands between two wildcards
 
-    static Piece parse_piece(std::string_view text, bool placeholders);
-    static std::string_view text_of(const Fragment& fragment, const Caller& caller);
+    Piece parse_piece(std::string_view text, bool placeholders);
+    Fragment placeholder(std::string_view word);
+    bool matches_filled(std::string_view text, const Caller& caller, std::string_view claim) const;
 
+    std::string text_;
+    std::string prefix_;
     std::vector<std::string> plain_;  // the pieces' texts when there is no placeholder
     std::vector<Piece> pieces_;
     bool has_placeholder_ = false;
+    bool names_caller_ = false;
+    std::string claim_;  // the name of the claim it holds; empty: none
 };
 
-// "*", "kind:id", "kind:alias/<alias>" or, for what has an owner, "kind:owner/id". Immutable.
+// The best that any of `globs` says.
+Fit any_match(const std::vector<Glob>& globs, std::string_view text, const Caller* caller);
+
+// "*", "kind:id", "kind:alias/<alias>", "kind:tag/<name>=<value>" or, for what has an owner,
+// "kind:owner/id". Immutable.
 class ResourcePattern {
 public:
     // Throws invalid_argument saying what a pattern looks like.
     explicit ResourcePattern(std::string_view text);
 
-    bool matches(const Resource& resource, const Caller& caller, Unfillable unfillable) const;
+    Fit matches(const Resource& resource, const Caller& caller) const;
+
+    // The parts, for an index. `any_id`: it fits every id of its kind.
+    bool any_id() const { return any_id_; }
+    const Glob& whole() const { return whole_; }
+    const Glob* alias() const { return alias_.empty() ? nullptr : alias_.data(); }
+    const Glob* owner() const { return owner_and_name_.empty() ? nullptr : owner_and_name_.data(); }
+    bool is_tag() const { return !tag_.empty(); }
+    // As it was written.
+    const std::string& text() const { return text_; }
 
 private:
+    Fit matches_named(const Resource& resource, const Caller& caller) const;
+
+    std::string text_;
     std::string kind_;  // empty: every resource
     Glob whole_;        // the id part as one text
     bool any_id_ = false;
-    // The same text as an alias, or cut at its last '/': an owner's pattern can't reach into the
-    // name, nor the name's into the owner.
+    // The same text as an alias, as a tag's name and value, or cut at its last '/': an owner's
+    // pattern can't reach into the name, nor the name's into the owner.
     std::vector<Glob> alias_;
+    std::vector<Glob> tag_;
     std::vector<Glob> owner_and_name_;
 };
 

@@ -1,12 +1,13 @@
 // A policy file as parsed: what stands in it, without the index that answers questions.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "server/policy_conditions.h"
 #include "server/policy_pattern.h"
 
 namespace server {
@@ -15,25 +16,51 @@ namespace server {
 inline constexpr std::size_t max_policy_bytes = 32UL * 1024 * 1024;
 
 enum class Effect { allow, deny };
+std::string_view to_string(Effect effect) noexcept;
 
 struct Rule {
     std::string id;
     Effect effect = Effect::allow;
     bool any_action = false;
-    std::vector<std::string> actions;
+    std::vector<std::string> actions;  // "*" among them when any_action
     std::vector<ResourcePattern> resources;
+    Conditions when;    // empty: always
+    Conditions unless;  // empty: never
+
+    bool names(Action action) const;
+    // Whether the rule applies to the question, action included: an allow applies when everything
+    // fits for certain, a deny when everything may fit. `failed`, when given, becomes what does
+    // not.
+    bool applies(const PolicyQuestion& question, std::string* failed = nullptr) const;
+    // Whether it could apply to some resource.
+    bool may_apply(const Caller& caller, Action action, base::Time now) const;
 };
 
-using Role = std::vector<Rule>;
+struct Role {
+    std::string name;
+    std::vector<Rule> rules;
+};
 
+// Gives roles to whom all that it names fits.
 struct Binding {
-    std::string caller;  // a caller's id, or a pattern with '*'
-    std::vector<const Role*> roles;
+    std::vector<Glob> caller;  // none or one
+    std::vector<std::pair<std::string, std::vector<Glob>>>
+        claims;  // each has a value that fits one
+    std::vector<AuthenticationMethod> authentication;
+    std::vector<std::size_t> roles;  // places in PolicyFile::roles
+
+    bool fits(const Caller& who) const;
+    // What it is about, for people: "caller spiffe://…", "claim role=editor".
+    std::string describe() const;
 };
 
 struct PolicyFile {
-    std::map<std::string, Role, std::less<>> roles;
-    std::vector<Binding> bindings;  // point into `roles`
+    std::vector<Role> roles;  // in the order of the file
+    std::vector<Binding> bindings;
+    std::vector<std::vector<std::size_t>> exclusive;  // groups of roles: nobody holds two of one
+
+    // A name of two roles of one group that are both in `held`; empty when there are none.
+    std::string conflict(const std::vector<std::size_t>& held) const;
 };
 
 // Throws invalid_argument naming the field. See policies/README.md for the format.

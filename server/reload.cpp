@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "base/error.h"
-#include "server/policy.h"
 
 namespace server {
 namespace {
@@ -34,15 +33,21 @@ std::vector<std::string> stamps_of(const ReloadStep& step) {
 
 }  // namespace
 
-ReloadStep policy_step(Authorizer& authorizer, std::filesystem::path file,
+ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
                        std::vector<std::string_view> known_actions) {
-    return {
-        "policy",
-        {},
-        [&authorizer, file = std::move(file), known_actions = std::move(known_actions)] {
-            authorizer.replace(load_policy(file, known_actions));
-            return std::map<std::string, std::string>{{"policy_hash", authorizer.policy_hash()}};
-        }};
+    return {"policy",
+            {},
+            [&authorizer, files = std::move(files), known_actions = std::move(known_actions)] {
+                std::map<std::string, std::string> facts{
+                    {"policy_hash_before", authorizer.policy_hash()}};
+                auto policy = load_policy(files.file, known_actions);
+                auto shadow = load_shadow(files, known_actions);
+                authorizer.replace(std::move(policy), std::move(shadow));
+                facts["policy_hash"] = authorizer.policy_hash();
+                const std::string shadow_hash = authorizer.shadow_hash();
+                if (!shadow_hash.empty()) facts["shadow_policy_hash"] = shadow_hash;
+                return facts;
+            }};
 }
 
 Reloader::Reloader(std::vector<ReloadStep> steps, AuditLog& audit, base::Log& log)

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
+#include "server/policy.h"
 
 namespace server {
 
@@ -25,9 +26,9 @@ struct ReloadStep {
     std::function<std::map<std::string, std::string>()> run;
 };
 
-// The step "policy", which puts `file` in force; its record says the new hash. `authorizer` must
-// outlive the step.
-ReloadStep policy_step(Authorizer& authorizer, std::filesystem::path file,
+// The step "policy", which puts the policy of `files` in force and its shadow policy beside it; its
+// record says the old hash and the new. `authorizer` must outlive the step.
+ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
                        std::vector<std::string_view> known_actions);
 
 // Runs the steps and records them: an event "reload" with the cause before the first, and a

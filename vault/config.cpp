@@ -48,7 +48,7 @@ Config read_config(const std::filesystem::path& file) {
     config.edge = server::read_edge_config(top, folder);
     config.gate = server::read_gate_config(top);
     config.audit = server::read_audit_config(top, folder, "vaultd");
-    config.policy = server::read_policy_path(top, folder);
+    config.policy = server::read_policy_files(top, folder);
     config.log_level = server::read_log_level(top);
 
     config.store = server::read_database_config(top, folder);

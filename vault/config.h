@@ -11,6 +11,7 @@
 #include "server/database_config.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/policy.h"
 
 namespace vault {
 
@@ -19,7 +20,7 @@ struct Config {
     server::GateConfig gate;
     server::AuditConfig audit;
     server::DatabaseConfig store;
-    std::filesystem::path policy;
+    server::PolicyFiles policy;
     kms::ClientConfig kms;
     std::string master_key;  // a key id or "alias/<name>"
     base::LogLevel log_level = base::LogLevel::info;

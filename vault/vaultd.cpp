@@ -28,8 +28,10 @@ namespace {
 void serve(vault::Config config, const server::DaemonSignals& signals) {
     base::Log log("vaultd", config.log_level);
     const base::SystemClock clock;
-    server::Authorizer authorizer(server::load_policy(config.policy, vault::known_actions()));
     server::Metrics metrics("vaultd");
+    server::Authorizer authorizer(server::load_policy(config.policy.file, vault::known_actions()),
+                                  server::load_shadow(config.policy, vault::known_actions()),
+                                  {&metrics, &log});
     const auto database = server::open_database(std::move(config.store));
     vault::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
@@ -54,7 +56,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
 }
 
 void check(const std::filesystem::path& file) {
-    static_cast<void>(server::load_policy(vault::read_config(file).policy, vault::known_actions()));
+    const server::PolicyFiles files = vault::read_config(file).policy;
+    static_cast<void>(server::load_policy(files.file, vault::known_actions()));
+    static_cast<void>(server::load_shadow(files, vault::known_actions()));
 }
 
 }  // namespace

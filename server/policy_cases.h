@@ -1,0 +1,31 @@
+// Questions with the answers that a policy must give, from a file like policies/cases.json: people
+// who write policies test them without C++. The same runner serves the tests and kmsctl.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace server {
+
+struct CaseResult {
+    std::string suite;
+    std::size_t number = 0;  // in its suite, from 0
+    std::string question;    // caller, action, resource: for people
+    std::string expected;    // "allow, rule operator-keys"
+    std::string decided;
+
+    bool passed() const { return expected == decided; }
+};
+
+// The words that policies of a daemon ("kmsd", "vaultd") may use; empty for an unknown one.
+using ActionWords = std::function<std::vector<std::string_view>(std::string_view daemon)>;
+
+// Every case of the file. A suite's policy is taken from the cases' folder. Throws invalid_argument
+// naming the field of the cases, or the policy and what is wrong with it.
+std::vector<CaseResult> run_policy_cases(const std::filesystem::path& cases,
+                                         const ActionWords& words);
+
+}  // namespace server
