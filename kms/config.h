@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include "base/log.h"
 #include "base/secret_bytes.h"
@@ -18,6 +19,7 @@ namespace kms {
 
 struct Config {
     server::EdgeConfig edge;
+    std::optional<server::EdgeConfig> metrics;  // a listener of its own for them
     server::GateConfig gate;
     server::AuditConfig audit;
     hsm::TokenConfig token;

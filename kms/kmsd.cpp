@@ -26,6 +26,7 @@
 #include "server/edge.h"
 #include "server/gate.h"
 #include "server/metrics.h"
+#include "server/metrics_listener.h"
 #include "server/policy.h"
 #include "server/reload.h"
 #include "server/route.h"
@@ -93,13 +94,14 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     const server::Authenticator authenticator;
     server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
+    const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
     const kms::Schedule schedule({lifecycle, catalogue, store, usage, audit, clock, log});
     server::serve_until_stopped(
         {edge,
          gate,
          audit,
          log,
-         config.edge.address,
+         config.edge.listen.front().address,
          start_facts(authorizer.policy_hash(), reconciled),
          {server::policy_step(authorizer, config.policy, kms::known_actions())}},
         signals);

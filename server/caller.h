@@ -31,8 +31,9 @@ struct Caller {
     // nobody.
     std::string id;
     AuthenticationMethod method = AuthenticationMethod::none;
-    Claims claims;        // not in audit records
-    std::string address;  // network address of the peer, numeric; empty for UNIX sockets
+    Claims claims;  // not in audit records
+    // Network address of the peer, numeric; over a UNIX socket "unix:uid=" and the user's number.
+    std::string address;
     // Which credential it was where one caller can have several, e.g. an API token's id; never the
     // credential itself. Empty where the id says it all.
     std::string credential;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <charconv>
 #include <climits>
 
 #include "base/error.h"
@@ -20,18 +21,60 @@ using base::JsonReader;
 constexpr std::size_t max_config_bytes = 64UL * 1024;
 constexpr std::size_t max_path_bytes = 4096;
 
+constexpr std::string_view unix_address_prefix = "unix:";
+constexpr std::size_t max_listen_addresses = 16;
+constexpr std::size_t max_revocation_lists = 64;
+
 void require_numeric_address(const JsonReader& listen, const std::string& address) {
     std::array<unsigned char, sizeof(in6_addr)> binary{};
     if (::inet_pton(AF_INET, address.c_str(), binary.data()) != 1 &&
         ::inet_pton(AF_INET6, address.c_str(), binary.data()) != 1) {
-        listen.refuse("address", "must be a numeric IPv4 or IPv6 address");
+        listen.refuse("address", "must be a numeric IPv4 or IPv6 address, or unix:<path>");
     }
 }
 
-void read_listen(JsonReader listen, EdgeConfig& config) {
-    config.address = listen.required_string("address", 64);
-    require_numeric_address(listen, config.address);
-    config.port = static_cast<std::uint16_t>(listen.required_integer("port", 0, 65535));
+// "0660": who may connect, as chmod writes it. Nobody needs more than to read and write.
+unsigned parse_mode(const JsonReader& listen, std::string_view text) {
+    unsigned mode = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
+    if (error != std::errc() || end != text.data() + text.size() || (mode & ~0666U) != 0 ||
+        (mode & 0600U) != 0600U) {
+        listen.refuse("mode", "must be an octal mode like \"0660\"");
+    }
+    return mode;
+}
+
+// "address" with "port", or "unix:<path>" with "mode".
+ListenAddress read_address(JsonReader& listen, const std::filesystem::path& folder) {
+    ListenAddress result;
+    const auto text = listen.required_string("address", max_path_bytes);
+    if (text.starts_with(unix_address_prefix)) {
+        const std::string_view path = text.substr(unix_address_prefix.size());
+        if (path.empty() || path.find('\0') != std::string_view::npos) {
+            listen.refuse("address", "must name a path after unix:");
+        }
+        result.address = std::string(unix_address_prefix) +
+                         (std::filesystem::absolute(folder) / path).lexically_normal().string();
+        if (const auto mode = listen.optional_string("mode", 4)) {
+            result.mode = parse_mode(listen, *mode);
+        }
+        return result;
+    }
+    result.address = text;
+    require_numeric_address(listen, result.address);
+    result.port = static_cast<std::uint16_t>(listen.required_integer("port", 0, 65535));
+    return result;
+}
+
+void read_listen(JsonReader listen, const std::filesystem::path& folder, EdgeConfig& config) {
+    config.listen = {read_address(listen, folder)};
+    if (const auto* also = listen.optional_array("also", max_listen_addresses)) {
+        for (std::size_t i = 0; i < also->size(); ++i) {
+            JsonReader item((*also)[i], listen.item_path("also", i));
+            config.listen.push_back(read_address(item, folder));
+            item.refuse_unknown();
+        }
+    }
     const auto size = [&listen](std::string_view name, std::size_t& value, std::int64_t max) {
         if (const auto given = listen.optional_integer(name, 1, max))
             value = static_cast<std::size_t>(*given);
@@ -49,6 +92,13 @@ void read_tls(JsonReader tls, const std::filesystem::path& folder, EdgeConfig& c
     config.certificate = required_path(tls, "certificate", folder);
     config.key = required_path(tls, "key", folder);
     config.client_ca = required_path(tls, "client_ca", folder);
+    for (const auto& file :
+         tls.optional_string_array("client_crl", max_revocation_lists, max_path_bytes)) {
+        if (file.empty() || file.find('\0') != std::string::npos) {
+            tls.refuse("client_crl", "must be a list of paths");
+        }
+        config.client_crl.push_back((std::filesystem::absolute(folder) / file).lexically_normal());
+    }
     const auto version = tls.optional_string("minimum_version", 8).value_or("1.3");
     if (version != "1.2" && version != "1.3")
         tls.refuse("minimum_version", "must be \"1.2\" or \"1.3\"");
@@ -91,8 +141,18 @@ std::filesystem::path required_path(JsonReader& reader, std::string_view name,
 
 EdgeConfig read_edge_config(JsonReader& top, const std::filesystem::path& folder) {
     EdgeConfig config;
-    read_listen(top.required_object("listen"), config);
+    read_listen(top.required_object("listen"), folder, config);
     read_tls(top.required_object("tls"), folder, config);
+    return config;
+}
+
+std::optional<EdgeConfig> read_metrics_config(JsonReader& top,
+                                              const std::filesystem::path& folder) {
+    auto metrics = top.optional_object("metrics");
+    if (!metrics) return std::nullopt;
+    EdgeConfig config;
+    config.listen = {read_address(*metrics, folder)};
+    metrics->refuse_unknown();
     return config;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/json.h"
@@ -24,6 +25,9 @@ std::filesystem::path required_path(base::JsonReader& reader, std::string_view n
 
 // "listen" and "tls" of a daemon's file; see deploy/examples/kmsd.json.
 EdgeConfig read_edge_config(base::JsonReader& top, const std::filesystem::path& folder);
+// "metrics" {"address", "port" | "mode"}, which may be absent: see server/metrics_listener.h.
+std::optional<EdgeConfig> read_metrics_config(base::JsonReader& top,
+                                              const std::filesystem::path& folder);
 // "audit" {"directory", "node", "segments" {"mebibytes", "days"}, "checkpoints" {"records",
 // "seconds", "copy_directory", "keep_days"}}; all but the directory may be absent. Without
 // "checkpoints" the log is not sealed; it is for kmsd only.

@@ -35,8 +35,11 @@ void say_ready(const DaemonParts& parts) {
         const auto found = parts.facts.find(name);
         return found == parts.facts.end() ? std::string() : found->second;
     };
+    std::string places;
+    for (const auto& place : parts.edge.places()) places += (places.empty() ? "" : ", ") + place;
     parts.log.info("ready", {{"address", parts.address},
                              {"port", static_cast<std::int64_t>(parts.edge.port())},
+                             {"places", places},
                              {"version", fact("version")},
                              {"policy_hash", fact("policy_hash")}});
 }
@@ -53,9 +56,17 @@ std::string_view name_of(DaemonSignals::Signal signal) {
     return {};
 }
 
+// The edge's own files come first: who may come in, before what they may do.
+std::vector<ReloadStep> all_steps(const DaemonParts& parts) {
+    std::vector<ReloadStep> steps = {{"certificates", parts.edge.certificate_files(),
+                                      [&parts] { return parts.edge.reload_certificates(); }}};
+    steps.insert(steps.end(), parts.reload_steps.begin(), parts.reload_steps.end());
+    return steps;
+}
+
 // Reloads at every SIGHUP and change of a watched file; the name of the signal that ends the run.
 std::string_view reload_until_stopped(const DaemonParts& parts, const DaemonSignals& signals) {
-    Reloader reloader(parts.reload_steps, parts.audit, parts.log);
+    Reloader reloader(all_steps(parts), parts.audit, parts.log);
     for (;;) {
         const auto signal = signals.wait(watch_interval);
         if (!signal) {

@@ -55,7 +55,8 @@ struct DaemonParts {
 };
 
 // Starts the edge, records the start, logs "ready" with address and port, and waits for signals.
-// SIGHUP runs all reload steps; a step also runs soon after a file that it watches has changed.
+// SIGHUP runs the step "certificates" of the edge, which watches its files, and all of
+// parts.reload_steps; a step also runs soon after a file that it watches has changed.
 // SIGTERM and SIGINT stop: no new connection, running requests finish, each within a bound; 5
 // seconds in all. When a request still runs then (a token that hangs) it records the stop and ends
 // the process with exit code 1 instead of returning. Throws unavailable when the start can't be

@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/asio/ip/tcp.hpp>
-#include <cstring>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "server/edge_connection.h"
+#include "server/edge_listener.h"
 #include "server/edge_loop.h"
 #include "server/edge_tls.h"
 
@@ -21,51 +22,34 @@ namespace server {
 
 namespace {
 
-using boost::asio::ip::tcp;
-
 constexpr int backlog = 1024;
 constexpr std::chrono::milliseconds accept_pause{20};
 constexpr double log_lines_per_second = 1;
 constexpr double log_burst = 20;
 
-[[noreturn]] void refuse(const std::string& what, const boost::system::error_code& error) {
-    throw base::Error(base::ErrorCode::failed_precondition, what, error.message());
-}
-
-tcp::acceptor listen(boost::asio::io_context& io, const EdgeConfig& config) {
-    boost::system::error_code error;
-    const auto address = boost::asio::ip::make_address(config.address, error);
-    if (error) refuse("listen address " + config.address + " is not a numeric IP address", error);
-    const tcp::endpoint endpoint(address, config.port);
-    const std::string place = config.address + " port " + std::to_string(config.port);
-
-    tcp::acceptor acceptor(io);
-    if (acceptor.open(endpoint.protocol(), error)) refuse("can't listen on " + place, error);
-    // Lets a restart take the port while old connections linger. SO_REUSEPORT, which would let
-    // another process share it, stays off.
-    acceptor.set_option(tcp::acceptor::reuse_address(true), error);
-    if (acceptor.bind(endpoint, error) || acceptor.listen(backlog, error)) {
-        if (error == boost::asio::error::address_in_use) {
-            refuse("port " + std::to_string(config.port) + " is in use on " + config.address +
-                       ": stop the other process or configure another port",
-                   error);
+// Plain bytes are for this machine only.
+void check_plain(const EdgeConfig& config) {
+    if (!config.plain) return;
+    for (const auto& address : config.listen) {
+        if (!is_local(address)) {
+            throw base::Error(
+                base::ErrorCode::failed_precondition,
+                "without TLS only a loopback address or a UNIX socket can be listened "
+                "on, not " +
+                    address.address);
         }
-        if (error == boost::asio::error::access_denied) {
-            refuse("not permitted to listen on " + place + ": choose a port above 1023", error);
-        }
-        refuse("can't listen on " + place + ": is the address one of this machine?", error);
     }
-    acceptor.non_blocking(true);
-    return acceptor;
 }
 
-std::string numeric_address(const sockaddr_storage& storage, socklen_t size) {
-    tcp::endpoint endpoint;
-    if (size > endpoint.capacity()) return {};
-    std::memcpy(endpoint.data(), &storage, size);
-    endpoint.resize(size);
-    return endpoint.address().to_string();
-}
+// A place where peers come in, on the first loop.
+struct Door {
+    Door(boost::asio::io_context& io, const ListenAddress& address)
+        : listener(address, backlog), socket(io, listener.release()), pause(io) {}
+
+    Listener listener;
+    boost::asio::posix::stream_descriptor socket;
+    boost::asio::steady_timer pause;
+};
 
 // A file descriptor kept for the moment when the process has no other: it is given up to accept and
 // close one connection, so that the peer is refused at once instead of waiting in the backlog.
@@ -102,68 +86,75 @@ struct Edge::State {
         : config(std::move(the_config)),
           metrics(the_metrics),
           log(the_log),
-          environment{config, handler, metrics, log, log_throttle},
-          tls(make_tls_context(config)),
+          environment{config, handler, metrics, log, log_throttle, nullptr},
           limits(std::make_shared<ConnectionLimits>(config.max_connections,
                                                     config.max_connections_per_peer, metrics)) {
+        check_plain(config);
+        if (!config.plain) environment.tls = &tls.emplace(load_tls(config));
         for (std::size_t i = 0; i < std::max<std::size_t>(config.threads, 1); ++i) {
-            loops.push_back(std::make_shared<Loop>(environment, tls.get()));
+            loops.push_back(std::make_shared<Loop>(environment));
         }
-        acceptor.emplace(listen(loops.front()->io(), config));
-        pause.emplace(loops.front()->io());
-        port = acceptor->local_endpoint().port();
+        for (const auto& address : config.listen) {
+            doors.push_back(std::make_unique<Door>(loops.front()->io(), address));
+        }
     }
 
     void start() {
-        if (started) return;
-        started = true;
+        if (std::exchange(started, true)) return;
         for (const auto& loop : loops) loop->run();
-        loops.front()->post([this] { await_peers(); });
+        loops.front()->post([this] {
+            for (const auto& door : doors) await_peers(*door);
+        });
     }
 
-    void await_peers() {
-        if (!acceptor->is_open()) return;
-        acceptor->async_wait(tcp::acceptor::wait_read,
-                             [this](const boost::system::error_code& error) {
-                                 if (error == boost::asio::error::operation_aborted) return;
-                                 accept_all();
-                             });
+    void await_peers(Door& door) {
+        if (!door.socket.is_open()) return;
+        door.socket.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                               [this, &door](const boost::system::error_code& error) {
+                                   if (error == boost::asio::error::operation_aborted) return;
+                                   accept_all(door);
+                               });
     }
 
     // Takes what waits. No error of accept() ends the listening: see accept(2), "Error handling".
-    void accept_all() {
-        for (int taken = 0; taken < backlog && acceptor->is_open(); ++taken) {
-            sockaddr_storage storage{};
-            socklen_t size = sizeof(storage);
+    void accept_all(Door& door) {
+        for (int taken = 0; taken < backlog && door.socket.is_open(); ++taken) {
+            sockaddr_storage address{};
+            socklen_t size = sizeof(address);
             const int socket =
-                ::accept4(acceptor->native_handle(), reinterpret_cast<sockaddr*>(&storage), &size,
+                ::accept4(door.socket.native_handle(), reinterpret_cast<sockaddr*>(&address), &size,
                           SOCK_CLOEXEC | SOCK_NONBLOCK);
             if (socket >= 0) {
-                adopt(socket, numeric_address(storage, size));
+                adopt(socket, address);
                 continue;
             }
             if (errno == EAGAIN) break;
-            if (!goes_on_after(errno)) return pause_accepting();
+            if (!goes_on_after(errno, door)) return pause_accepting(door);
         }
-        await_peers();
+        await_peers(door);
     }
 
-    void adopt(int socket, const std::string& peer) {
-        if (!limits->take(peer)) {
-            ::close(socket);
+    void adopt(int socket, const sockaddr_storage& address) {
+        Peer peer = peer_of(socket, address);
+        const auto place = limits->take(peer.group);
+        if (place != ConnectionLimits::Place::served) {
             metrics.count("connections_refused");
-            report("too many connections: one was refused", peer);
+            report("too many connections: one was refused", peer.address);
+        }
+        if (!place) {
+            ::close(socket);
             return;
         }
         const auto loop = loops[next_loop++ % loops.size()];
-        // Posts are dropped by a stopped loop, and then the socket has to be closed here: the
-        // holder does so unless adopt() took it.
-        auto holder = std::make_shared<HeldSocket>(socket, ConnectionPlace(limits, peer));
-        loop->post([loop, holder] { loop->adopt(holder->take(), std::move(holder->place)); });
+        std::string group = peer.group;
+        // Posts are dropped by a stopped loop, and then the socket is closed with this.
+        const auto accepted = std::make_shared<Accepted>(
+            socket, ConnectionPlace(limits, *place, std::move(group)), std::move(peer));
+        loop->post([loop, accepted] { loop->adopt(*accepted); });
     }
 
     // True when the next accept may be tried at once.
-    bool goes_on_after(int error) {
+    bool goes_on_after(int error, Door& door) {
         metrics.count("accept_errors");
         switch (error) {
             case ECONNABORTED:
@@ -180,17 +171,17 @@ struct Edge::State {
             case EMFILE:
             case ENFILE:
                 report("out of file descriptors: a connection was refused", {});
-                return reserve.refuse_one(acceptor->native_handle());
+                return reserve.refuse_one(door.socket.native_handle());
             default:
                 report("accept failed: " + std::generic_category().message(error), {});
                 return false;
         }
     }
 
-    void pause_accepting() {
-        pause->expires_after(accept_pause);
-        pause->async_wait([this](const boost::system::error_code& error) {
-            if (!error) accept_all();
+    void pause_accepting(Door& door) {
+        door.pause.expires_after(accept_pause);
+        door.pause.async_wait([this, &door](const boost::system::error_code& error) {
+            if (!error) accept_all(door);
         });
     }
 
@@ -207,45 +198,29 @@ struct Edge::State {
         if (started) {
             loops.front()->post([this] {
                 boost::system::error_code ignored;
-                acceptor->close(ignored);
-                pause->cancel();
+                for (const auto& door : doors) {
+                    door->socket.close(ignored);
+                    door->pause.cancel();
+                }
             });
             for (const auto& loop : loops) loop->post([loop] { loop->wind_down(); });
             limits->wait_until_empty(bound);
         }
-        // The acceptor's loop ends last of all, after the others can't be given connections any
-        // more.
+        // The loop of the doors is the first: after it the others are given no connections.
         for (const auto& loop : loops) loop->stop();
         limits->detach_metrics();
     }
-
-    // A socket between accept() and its loop.
-    struct HeldSocket {
-        HeldSocket(int the_socket, ConnectionPlace the_place)
-            : socket(the_socket), place(std::move(the_place)) {}
-        ~HeldSocket() {
-            if (socket >= 0) ::close(socket);
-        }
-        HeldSocket(const HeldSocket&) = delete;
-        HeldSocket& operator=(const HeldSocket&) = delete;
-        int take() { return std::exchange(socket, -1); }
-
-        int socket;
-        ConnectionPlace place;
-    };
 
     EdgeConfig config;
     Metrics& metrics;
     base::Log& log;
     Throttle log_throttle{log_lines_per_second, log_burst};
     EdgeEnvironment environment;
-    SslContext tls;
+    std::optional<TlsInForce> tls;  // empty where bytes are plain
     std::shared_ptr<ConnectionLimits> limits;
     std::vector<std::shared_ptr<Loop>> loops;
-    std::optional<tcp::acceptor> acceptor;
-    std::optional<boost::asio::steady_timer> pause;
+    std::vector<std::unique_ptr<Door>> doors;
     ReserveDescriptor reserve;
-    std::uint16_t port = 0;
     std::size_t next_loop = 0;
     std::mutex stop_mutex;  // a second caller waits for the first
     bool started = false;
@@ -260,7 +235,35 @@ Edge::~Edge() { stop(std::chrono::milliseconds(0)); }  // NOLINT(bugprone-except
 
 void Edge::start() { state_->start(); }
 
-std::uint16_t Edge::port() const { return state_->port; }
+std::uint16_t Edge::port() const {
+    for (const auto& door : state_->doors) {
+        if (door->listener.port() != 0) return door->listener.port();
+    }
+    return 0;
+}
+
+std::vector<std::string> Edge::places() const {
+    std::vector<std::string> places;
+    places.reserve(state_->doors.size());
+    for (const auto& door : state_->doors) places.push_back(door->listener.text());
+    return places;
+}
+
+std::map<std::string, std::string> Edge::reload_certificates() {
+    if (!state_->tls) return {};
+    auto fresh = load_tls(state_->config);
+    auto facts = fresh->facts;
+    state_->tls->replace(std::move(fresh));
+    return facts;
+}
+
+std::vector<std::filesystem::path> Edge::certificate_files() const {
+    if (!state_->tls) return {};
+    const EdgeConfig& config = state_->config;
+    std::vector<std::filesystem::path> files = {config.certificate, config.key, config.client_ca};
+    files.insert(files.end(), config.client_crl.begin(), config.client_crl.end());
+    return files;
+}
 
 void Edge::stop(std::chrono::milliseconds bound) { state_->stop(bound); }
 

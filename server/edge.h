@@ -5,8 +5,10 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "server/gate.h"
@@ -16,17 +18,28 @@ namespace server {
 
 enum class TlsVersion { tls_1_2, tls_1_3 };
 
+struct ListenAddress {
+    std::string address = "127.0.0.1";  // numeric, or "unix:" and the path of a socket
+    std::uint16_t port = 0;             // 0: any free port, see Edge::port(); none for a socket
+    unsigned mode = 0600;               // of a UNIX socket: who may connect
+};
+
 struct EdgeConfig {
-    std::string address = "127.0.0.1";  // numeric
-    std::uint16_t port = 0;             // 0: any free port, see Edge::port()
+    std::vector<ListenAddress> listen{ListenAddress{}};  // one or more
+    // No TLS. Refused where others than this machine could come in; meant for metrics.
+    bool plain = false;
 
     std::filesystem::path certificate;  // PEM, the server's own, with its chain
     std::filesystem::path key;          // PEM; refused when others can read it
     std::filesystem::path
         client_ca;  // PEM; who may sign client certificates; refused when others can write it
+    // PEM: revocation lists of the authorities; none: nothing is ever revoked.
+    std::vector<std::filesystem::path> client_crl;
     bool require_client_certificate = false;  // true: no handshake without one
     TlsVersion minimum_version = TlsVersion::tls_1_3;
 
+    // Beyond these a connection gets 503, and beyond a few of such it is closed at once. A peer is
+    // an IPv4 address, the /64 of an IPv6 address, or a local user.
     std::size_t max_connections = 4096;
     std::size_t max_connections_per_peer = 1024;
     std::size_t max_head_bytes = 16UL * 1024;
@@ -37,6 +50,8 @@ struct EdgeConfig {
     std::chrono::milliseconds idle_deadline{60000};  // between requests of one connection
     // The same for a peer without a certificate, who may ask little and could hold every place.
     std::chrono::milliseconds stranger_idle_deadline{5000};
+    // For a connection beyond the caps to send the request that is refused.
+    std::chrono::milliseconds refused_deadline{1000};
     std::size_t threads = 2;
 };
 
@@ -44,15 +59,26 @@ struct EdgeConfig {
 class Edge {
 public:
     // Reads the certificates, binds and listens; serves from start() on. Throws failed_precondition
-    // naming what is wrong and what to do: port in use, certificate or key unreadable or not a
-    // pair, key file readable by others, CA file missing.
+    // naming what is wrong and what to do: port or socket in use, certificate or key unreadable or
+    // not a pair, key file readable by others, CA file missing, a revocation list missing or out of
+    // its time, plain bytes asked for on a network.
     Edge(EdgeConfig config, RequestHandler& handler, Metrics& metrics, base::Log& log);
     ~Edge();  // NOLINT(bugprone-exception-escape): nothing is left to do when stopping fails
     Edge(const Edge&) = delete;
     Edge& operator=(const Edge&) = delete;
 
     void start();
-    std::uint16_t port() const;
+    std::uint16_t port() const;  // of the first TCP address; 0 when there is none
+    // Where it listens, in order: "127.0.0.1 port 7443", "unix:/run/kmsd.sock".
+    std::vector<std::string> places() const;
+
+    // Reads certificate, key, authorities and revocation lists anew and puts them in force, all or
+    // none: on failed_precondition the old ones stay. Returns facts of the new ones for the audit
+    // log. Connections stay open; each is judged by the new files before its next request is
+    // handled, and refused with 401 when its certificate does not hold any more.
+    std::map<std::string, std::string> reload_certificates();
+    // The files that it reads.
+    std::vector<std::filesystem::path> certificate_files() const;
 
     // Stops accepting, closes idle connections, lets running requests finish, at most `bound`.
     void stop(std::chrono::milliseconds bound);

@@ -1,6 +1,5 @@
 #include "server/edge_connection.h"
 
-#include <openssl/err.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -14,8 +13,6 @@ namespace {
 
 using boost::asio::socket_base;
 
-constexpr std::size_t head_chunk_bytes = 4096;
-constexpr std::size_t body_chunk_bytes = 16UL * 1024;
 // How long and how much is read and thrown away after a refusal, so that the peer gets to read the
 // answer: closing on unread bytes would send a reset that may overtake it.
 constexpr std::chrono::seconds linger_time{1};
@@ -29,16 +26,23 @@ base::Error too_slow() {
 
 }  // namespace
 
-Connection::Connection(std::shared_ptr<Loop> loop, boost::asio::ip::tcp::socket socket, Ssl ssl,
-                       ConnectionPlace place)
+Connection::Connection(std::shared_ptr<Loop> loop, Socket socket, Ssl ssl, ConnectionPlace place,
+                       Peer peer)
     : loop_(std::move(loop)),
       socket_(std::move(socket)),
-      ssl_(std::move(ssl)),
-      place_(std::move(place)) {}
+      stream_(std::in_place, socket_.native_handle(), std::move(ssl)),
+      place_(std::move(place)),
+      peer_(std::move(peer)),
+      judged_by_(loop_->tls_generation()),
+      reader_(loop_->environment().config.max_head_bytes) {}
 
 void Connection::start() {
-    deadline_ = Clock::now() + loop_->environment().config.handshake_deadline;
-    drive(Next::wait_read);  // a TLS client speaks first
+    if (stream_->ssl() == nullptr) {
+        begin_idle();
+    } else {
+        deadline_ = Clock::now() + loop_->environment().config.handshake_deadline;
+    }
+    drive(Next::wait_read);  // a client speaks first, with TLS or without
 }
 
 void Connection::drive(Next next) {
@@ -101,16 +105,12 @@ Connection::Next Connection::step() {
 }
 
 Connection::Next Connection::shake_hands() {
-    ERR_clear_error();
-    const int result = SSL_do_handshake(ssl_.get());
-    if (result != 1) {
-        const int error = SSL_get_error(ssl_.get(), result);
-        if (error == SSL_ERROR_WANT_READ) return Next::wait_read;
-        if (error == SSL_ERROR_WANT_WRITE) return Next::wait_write;
-        return refuse_handshake(take_tls_error());
-    }
+    const Stream::Status status = stream_->shake_hands();
+    if (status == Stream::Status::ended) return refuse_handshake(stream_->handshake_failure());
+    if (status != Stream::Status::done) return after(status);
     try {
-        certificate_ = read_peer_certificate(ssl_.get());
+        certificate_ = read_peer_certificate(stream_->ssl());
+        if (certificate_) holds_until_ = holds_until(stream_->ssl(), *loop_->tls());
     } catch (const base::Error& error) {
         return refuse_handshake(error.message());
     }
@@ -122,111 +122,115 @@ Connection::Next Connection::shake_hands() {
 void Connection::begin_idle() {
     const EdgeConfig& config = loop_->environment().config;
     phase_ = Phase::idle;
-    deadline_ = Clock::now() +
-                (certificate_ ? config.idle_deadline
-                              : std::min(config.idle_deadline, config.stranger_idle_deadline));
+    std::chrono::milliseconds bound = config.idle_deadline;
+    if (!certificate_) bound = std::min(bound, config.stranger_idle_deadline);
+    if (!place_->is_served()) bound = std::min(bound, config.refused_deadline);
+    deadline_ = Clock::now() + bound;
 }
 
 Connection::Next Connection::refuse_handshake(const std::string& reason) {
     const EdgeEnvironment& environment = loop_->environment();
     environment.metrics.count("tls_handshake_failures");
     if (const auto held_back = environment.log_throttle.pass(Clock::now())) {
-        environment.log.info(
-            "TLS handshake failed",
-            {{"peer", place_->peer()},
-             {"reason", reason.empty() ? std::string("closed by the peer") : reason},
-             {"not_logged_before", static_cast<std::int64_t>(*held_back)}});
+        environment.log.info("TLS handshake failed",
+                             {{"peer", peer_.address},
+                              {"reason", reason},
+                              {"not_logged_before", static_cast<std::int64_t>(*held_back)}});
     }
     return begin_linger();
 }
 
-std::size_t Connection::read_some(char* to, std::size_t space, Next& next) {
-    ERR_clear_error();
+bool Connection::read_some(Next& next) {
+    const std::span<char> room = reader_.room();
     std::size_t count = 0;
-    const int result = SSL_read_ex(ssl_.get(), to, space, &count);
-    if (result == 1) return count;
+    const Stream::Status status = stream_->read(room.data(), room.size(), count);
+    reader_.filled(count);
+    if (status == Stream::Status::done) return true;
     readable_ = false;
-    next = after_tls_failure(result);
-    return 0;
+    reader_.release();
+    next = after(status);
+    return false;
 }
 
-Connection::Next Connection::after_tls_failure(int result) {
-    switch (SSL_get_error(ssl_.get(), result)) {
-        case SSL_ERROR_WANT_READ:
+Connection::Next Connection::after(Stream::Status status) {
+    switch (status) {
+        case Stream::Status::done:
+            return Next::again;
+        case Stream::Status::wants_read:
             return Next::wait_read;
-        case SSL_ERROR_WANT_WRITE:
+        case Stream::Status::wants_write:
             return Next::wait_write;
-        default:
-            return closed();
+        case Stream::Status::ended:
+            break;
     }
+    return closed();
+}
+
+std::optional<Connection::Next> Connection::refuse_lapsed() {
+    if (!certificate_) return std::nullopt;
+    const std::shared_ptr<const Tls>& tls = loop_->tls();
+    const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    if (judged_by_ == loop_->tls_generation() && now < holds_until_) return std::nullopt;
+    const std::string fault = judge_again(stream_->ssl(), *tls);
+    if (!fault.empty()) {
+        return refuse({base::ErrorCode::unauthenticated,
+                       "the client certificate does not hold any more", fault});
+    }
+    judged_by_ = loop_->tls_generation();
+    holds_until_ = holds_until(stream_->ssl(), *tls);
+    return std::nullopt;
 }
 
 void Connection::begin_request() {
     const EdgeConfig& config = loop_->environment().config;
     const auto now = Clock::now();
-    head_ = Head{};
-    head_.request.peer_address = place_->peer();
-    head_.request.certificate = certificate_;
-    head_.request.received = now;
-    searched_ = 0;
-    body_bytes_ = 0;
+    Request& request = reader_.begin().request;
+    request.peer_address = peer_.address;
+    request.local_peer = peer_.local;
+    request.certificate = certificate_;
+    request.received = now;
     phase_ = Phase::head;
     request_deadline_ = now + config.request_deadline;
     deadline_ = std::min(now + config.head_deadline, request_deadline_);
 }
 
 Connection::Next Connection::read_head() {
-    const std::size_t limit = loop_->environment().config.max_head_bytes;
     for (;;) {
-        if (!input_.empty()) {
+        if (reader_.has_input()) {
             if (phase_ == Phase::idle) begin_request();
-            const auto end = input_.find("\r\n\r\n", searched_ < 3 ? 0 : searched_ - 3);
-            if (end != base::WipedString::npos && end + 4 <= limit) return take_head(end + 4);
-            searched_ = input_.size();
-            if (searched_ >= limit) {
-                return refuse(
-                    {base::ErrorCode::header_fields_too_large,
-                     "the request's head is larger than " + std::to_string(limit) + " bytes"});
+            try {
+                if (reader_.read_head()) return take_head();
+            } catch (const base::Error& error) {
+                return refuse(error);
             }
-        } else if (!readable_ && SSL_has_pending(ssl_.get()) == 0) {
+        } else if (!readable_ && !stream_->has_pending()) {
             return Next::wait_read;
         }
-        const std::size_t before = input_.size();
-        input_.resize(before + head_chunk_bytes);
         Next next = Next::again;
-        const std::size_t count = read_some(input_.data() + before, head_chunk_bytes, next);
-        if (phase_ == Phase::closed) return Next::rest;
-        input_.resize(before + count);
-        if (count == 0) {
-            if (input_.empty()) release(input_);
-            return next;
-        }
+        if (!read_some(next)) return next;
     }
 }
 
-Connection::Next Connection::take_head(std::size_t head_bytes) {
-    try {
-        parse_head({input_.data(), head_bytes}, head_);
-    } catch (const base::Error& error) {
-        return refuse(error);
+Connection::Next Connection::take_head() {
+    if (!place_->is_served()) {
+        return refuse({base::ErrorCode::unavailable, "too many connections: try again later"});
     }
-    input_.erase(0, head_bytes);
-    auto admitted = loop_->environment().handler.admit(head_.request);
+    if (auto refusal = refuse_lapsed()) return *refusal;
+    const Head& head = reader_.head();
+    auto admitted = loop_->environment().handler.admit(head.request);
     if (auto* refusal = std::get_if<Response>(&admitted)) {
-        return answer(*refusal, head_.keep_alive && head_.content_length == 0);
+        return answer(*refusal, head.keep_alive && head.content_length == 0);
     }
     const std::size_t limit = std::get<std::size_t>(admitted);
-    if (head_.content_length > limit) {
+    if (head.content_length > limit) {
         return refuse({base::ErrorCode::payload_too_large,
                        limit == 0 ? "this request takes no body"
                                   : "the body is larger than " + std::to_string(limit) + " bytes"});
     }
-    body_bytes_ = std::min(input_.size(), head_.content_length);
-    head_.request.body.assign(input_, 0, body_bytes_);
-    input_.erase(0, body_bytes_);
+    reader_.begin_body();
     phase_ = Phase::body;
     deadline_ = request_deadline_;
-    if (head_.expects_continue && body_bytes_ < head_.content_length) {
+    if (head.expects_continue && !reader_.body_complete()) {
         output_ = "HTTP/1.1 100 Continue\r\n\r\n";
         written_ = 0;
         interim_ = true;
@@ -236,26 +240,20 @@ Connection::Next Connection::take_head(std::size_t head_bytes) {
 }
 
 Connection::Next Connection::read_body() {
-    base::WipedString& body = head_.request.body;
-    while (body_bytes_ < head_.content_length) {
-        // Memory grows with what arrives, not with what the peer announces.
-        const std::size_t room = std::max(body_chunk_bytes, 2 * body_bytes_);
-        if (body.size() == body_bytes_) body.resize(std::min(head_.content_length, room));
+    while (!reader_.body_complete()) {
         Next next = Next::again;
-        const std::size_t count =
-            read_some(body.data() + body_bytes_, body.size() - body_bytes_, next);
-        if (count == 0) return next;
-        body_bytes_ += count;
+        if (!read_some(next)) return next;
     }
     return call_handler();
 }
 
 Connection::Next Connection::call_handler() {
-    if (input_.empty()) release(input_);
+    if (auto refusal = refuse_lapsed()) return *refusal;  // the body may have taken its time
+    reader_.release();
     phase_ = Phase::working;
     deadline_ = Clock::time_point::max();
     loop_->environment().handler.handle(
-        std::move(head_.request), [self = shared_from_this()](Response response) {
+        std::move(reader_.head().request), [self = shared_from_this()](Response response) {
             Loop& loop = *self->loop_;
             loop.post(
                 [self, response = std::move(response)]() mutable { self->take_answer(response); });
@@ -264,7 +262,7 @@ Connection::Next Connection::call_handler() {
 }
 
 void Connection::take_answer(const Response& response) {
-    if (phase_ == Phase::working) drive(answer(response, head_.keep_alive));
+    if (phase_ == Phase::working) drive(answer(response, reader_.head().keep_alive));
 }
 
 Connection::Next Connection::answer(const Response& response, bool keep_alive) {
@@ -277,17 +275,17 @@ Connection::Next Connection::answer(const Response& response, bool keep_alive) {
 }
 
 Connection::Next Connection::refuse(const base::Error& error) {
-    release(head_.request.body);
-    return answer(loop_->environment().handler.refuse(head_.request, error), false);
+    Request& request = reader_.head().request;
+    release(request.body);
+    return answer(loop_->environment().handler.refuse(request, error), false);
 }
 
 Connection::Next Connection::write() {
     while (written_ < output_.size()) {
-        ERR_clear_error();
         std::size_t count = 0;
-        const int result =
-            SSL_write_ex(ssl_.get(), output_.data() + written_, output_.size() - written_, &count);
-        if (result != 1) return after_tls_failure(result);
+        const Stream::Status status =
+            stream_->write(output_.data() + written_, output_.size() - written_, count);
+        if (status != Stream::Status::done) return after(status);
         written_ += count;
     }
     return finish_writing();
@@ -307,10 +305,7 @@ Connection::Next Connection::finish_writing() {
 }
 
 Connection::Next Connection::begin_linger() {
-    ERR_clear_error();
-    SSL_shutdown(
-        ssl_.get());  // tells the peer that the answer is complete; its reply is not awaited
-    ERR_clear_error();
+    stream_->say_goodbye();
     boost::system::error_code ignored;
     socket_.shutdown(socket_base::shutdown_send, ignored);
     phase_ = Phase::lingering;
@@ -342,8 +337,7 @@ void Connection::expire() {
             loop_->environment().metrics.count("responses_not_taken");
             return close();
         case Phase::idle:
-            ERR_clear_error();
-            SSL_shutdown(ssl_.get());
+            stream_->say_goodbye();
             return close();
         case Phase::handshake:
             loop_->environment().metrics.count("tls_handshake_failures");
@@ -359,8 +353,7 @@ void Connection::expire() {
 void Connection::wind_down() {
     switch (phase_) {
         case Phase::idle:
-            ERR_clear_error();
-            SSL_shutdown(ssl_.get());
+            stream_->say_goodbye();
             return close();
         case Phase::handshake:
         case Phase::head:
@@ -387,12 +380,11 @@ void Connection::close() {
     ++wait_ticket_;
     deadline_ = Clock::time_point::max();
     const auto self = shared_from_this();  // remove() may drop the last other owner
-    ssl_.reset();
+    stream_.reset();
     boost::system::error_code ignored;
     socket_.close(ignored);
-    release(input_);
+    reader_.release(true);
     release(output_);
-    head_ = Head{};
     place_.reset();
     loop_->remove(*this);
 }

@@ -2,12 +2,13 @@
 // Private to server/edge*.cpp.
 #pragma once
 
-#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <chrono>
 #include <memory>
 
-#include "server/edge_head.h"
 #include "server/edge_loop.h"
+#include "server/edge_reader.h"
+#include "server/edge_stream.h"
 #include "server/edge_tls.h"
 
 namespace server {
@@ -19,9 +20,11 @@ namespace server {
 class Connection : public std::enable_shared_from_this<Connection> {
 public:
     using Clock = std::chrono::steady_clock;
+    using Socket = boost::asio::generic::stream_protocol::socket;
 
-    Connection(std::shared_ptr<Loop> loop, boost::asio::ip::tcp::socket socket, Ssl ssl,
-               ConnectionPlace place);
+    // A null `ssl` means plain bytes.
+    Connection(std::shared_ptr<Loop> loop, Socket socket, Ssl ssl, ConnectionPlace place,
+               Peer peer);
 
     void start();
     // When expire() is due.
@@ -44,17 +47,20 @@ private:
     Next shake_hands();
     void begin_idle();
     Next read_head();
-    Next take_head(std::size_t head_bytes);
+    Next take_head();
     Next read_body();
     Next call_handler();
     Next write();
     Next linger();
 
-    // Bytes read; or, when it is zero, `next` says what to do.
-    std::size_t read_some(char* to, std::size_t space, Next& next);
-    // What a failed OpenSSL call asks for; closes when there is nothing to hope for.
-    Next after_tls_failure(int result);
+    // Reads into the reader's room. True when bytes came; else `next` says what to do.
+    bool read_some(Next& next);
+    // What the stream asks for; closes when there is nothing to hope for.
+    Next after(Stream::Status status);
     void begin_request();
+    // Refuses when the peer's certificate, which held when the connection began, was revoked since
+    // or has ended. Cheap unless the edge's files have changed or its time is over.
+    std::optional<Next> refuse_lapsed();
     void take_answer(const Response& response);
     Next answer(const Response& response, bool keep_alive);
     Next refuse(const base::Error& error);
@@ -66,10 +72,13 @@ private:
     void forget_wait();
 
     std::shared_ptr<Loop> loop_;
-    boost::asio::ip::tcp::socket socket_;
-    Ssl ssl_;
+    Socket socket_;
+    std::optional<Stream> stream_;          // empty once closed
     std::optional<ConnectionPlace> place_;  // empty once closed
+    Peer peer_;
     std::optional<PeerCertificate> certificate_;
+    std::uint64_t judged_by_ = 0;             // the generation of TLS that the certificate held by
+    std::chrono::sys_seconds holds_until_{};  // the time from which it must be judged again
 
     Phase phase_ = Phase::handshake;
     Clock::time_point deadline_ = Clock::time_point::max();
@@ -77,10 +86,7 @@ private:
     std::uint64_t wait_ticket_ = 0;  // of the wait that counts; older ones were forgotten
     bool readable_ = false;          // the socket said so and was not read since
 
-    base::WipedString input_;   // bytes read and not yet used: a head, and what came with it
-    std::size_t searched_ = 0;  // bytes of input_ known to hold no end of the head
-    Head head_;
-    std::size_t body_bytes_ = 0;  // of head_.request.body that have arrived
+    RequestReader reader_;
     base::WipedString output_;
     std::size_t written_ = 0;
     bool keep_alive_ = true;  // after the answer being written

@@ -1,9 +1,12 @@
 #include "server/edge_loop.h"
 
+#include <netinet/in.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <csignal>
 #include <ctime>
 #include <vector>
@@ -12,30 +15,43 @@
 
 namespace server {
 
-bool ConnectionLimits::take(const std::string& peer) {
+namespace {
+
+// Connections at a time that are beyond the caps and are told so.
+constexpr std::size_t max_refused = 64;
+
+}  // namespace
+
+std::optional<ConnectionLimits::Place> ConnectionLimits::take(const std::string& group) {
     const std::scoped_lock lock(mutex_);
-    if (taken_ >= total_) return false;
-    std::size_t& of_peer = by_peer_[peer];
-    if (of_peer >= per_peer_) return false;
-    ++of_peer;
+    const auto of_group = by_group_.find(group);
+    if (taken_ >= total_ || (of_group != by_group_.end() && of_group->second >= per_peer_)) {
+        if (refused_ >= max_refused) return std::nullopt;
+        ++refused_;
+        return Place::refused;
+    }
+    ++by_group_[group];
     ++taken_;
     metrics_.gauge("connections", static_cast<double>(taken_));
-    return true;
+    return Place::served;
 }
 
-void ConnectionLimits::give_back(const std::string& peer) noexcept {
+void ConnectionLimits::give_back(Place place, const std::string& group) noexcept {
     const std::scoped_lock lock(mutex_);
-    --taken_;
-    if (const auto place = by_peer_.find(peer); place != by_peer_.end() && --place->second == 0) {
-        by_peer_.erase(place);
+    if (place == Place::refused) {
+        --refused_;
+    } else {
+        --taken_;
+        const auto of_group = by_group_.find(group);
+        if (of_group != by_group_.end() && --of_group->second == 0) by_group_.erase(of_group);
+        if (metrics_alive_) metrics_.gauge("connections", static_cast<double>(taken_));
     }
-    if (metrics_alive_) metrics_.gauge("connections", static_cast<double>(taken_));
-    if (taken_ == 0) empty_.notify_all();
+    if (taken_ + refused_ == 0) empty_.notify_all();
 }
 
 bool ConnectionLimits::wait_until_empty(std::chrono::milliseconds bound) {
     std::unique_lock lock(mutex_);
-    return empty_.wait_for(lock, bound, [this] { return taken_ == 0; });
+    return empty_.wait_for(lock, bound, [this] { return taken_ + refused_ == 0; });
 }
 
 void ConnectionLimits::detach_metrics() {
@@ -60,10 +76,14 @@ std::chrono::milliseconds sweep_interval_for(const EdgeConfig& config) {
 
 }  // namespace
 
-Loop::Loop(const EdgeEnvironment& environment, SSL_CTX* tls)
-    : environment_(environment),
-      tls_(tls),
-      sweep_interval_(sweep_interval_for(environment.config)) {}
+Accepted::~Accepted() {
+    if (socket >= 0) ::close(socket);
+}
+
+Loop::Loop(const EdgeEnvironment& environment)
+    : environment_(environment), sweep_interval_(sweep_interval_for(environment.config)) {
+    if (environment.tls != nullptr) tls_ = environment.tls->get();
+}
 
 Loop::~Loop() = default;
 
@@ -83,21 +103,36 @@ void Loop::run() {
     });
 }
 
-void Loop::adopt(int socket, ConnectionPlace place) {
-    boost::asio::ip::tcp::socket owned(io_);
-    boost::system::error_code ignored;
-    if (owned.assign(boost::asio::ip::tcp::v4(), socket, ignored)) {
-        ::close(socket);
-        return;
+const std::shared_ptr<const Tls>& Loop::tls() {
+    if (environment_.tls != nullptr && environment_.tls->generation() != tls_generation_) {
+        tls_generation_ = environment_.tls->generation();
+        tls_ = environment_.tls->get();
     }
+    return tls_;
+}
+
+void Loop::adopt(Accepted& accepted) {
+    const bool is_local = accepted.peer.local.has_value();
+    const int socket = accepted.socket;
+    const boost::asio::generic::stream_protocol protocol(is_local ? AF_UNIX : AF_INET,
+                                                         is_local ? 0 : IPPROTO_TCP);
+    Connection::Socket owned(io_);
+    boost::system::error_code error;
+    if (owned.assign(protocol, socket, error)) return;
+    accepted.take();
     // From here on it is closed on every way out.
-    owned.set_option(boost::asio::ip::tcp::no_delay(true), ignored);
-    owned.non_blocking(true, ignored);
-    Ssl ssl(SSL_new(tls_));
-    if (winding_down_ || ssl == nullptr || SSL_set_fd(ssl.get(), socket) != 1) return;
-    SSL_set_accept_state(ssl.get());
-    auto connection = std::make_shared<Connection>(shared_from_this(), std::move(owned),
-                                                   std::move(ssl), std::move(place));
+    if (!is_local) owned.set_option(boost::asio::ip::tcp::no_delay(true), error);
+    owned.non_blocking(true, error);
+    Ssl ssl;
+    if (const auto& in_force = tls(); in_force != nullptr) {
+        ssl.reset(SSL_new(in_force->context.get()));
+        if (ssl == nullptr || SSL_set_fd(ssl.get(), socket) != 1) return;
+        SSL_set_accept_state(ssl.get());
+    }
+    if (winding_down_) return;
+    auto connection =
+        std::make_shared<Connection>(shared_from_this(), std::move(owned), std::move(ssl),
+                                     std::move(accepted.place), std::move(accepted.peer));
     connections_.emplace(connection.get(), connection);
     arm_sweep();
     connection->start();

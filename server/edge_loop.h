@@ -7,14 +7,16 @@
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <condition_variable>
-#include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
+#include "server/edge_listener.h"
 #include "server/edge_tls.h"
 #include "server/gate.h"
 #include "server/throttle.h"
@@ -23,14 +25,19 @@ namespace server {
 
 class Connection;
 
-// The places for connections: so many in total and so many for one peer address. Thread-safe.
+// The places for connections: so many in total and so many for one group of peers. A connection
+// beyond gets one of a few further places, in which it is only told so; without one it is closed at
+// once. Thread-safe.
 class ConnectionLimits {
 public:
+    enum class Place { served, refused };
+
     ConnectionLimits(std::size_t total, std::size_t per_peer, Metrics& metrics)
         : total_(total), per_peer_(per_peer), metrics_(metrics) {}
 
-    bool take(const std::string& peer);
-    void give_back(const std::string& peer) noexcept;
+    // Empty when there is none of either kind.
+    std::optional<Place> take(const std::string& group);
+    void give_back(Place place, const std::string& group) noexcept;
     // Waits until every place is free, at most `bound`. True when they are.
     bool wait_until_empty(std::chrono::milliseconds bound);
     // From now on give_back() leaves the metrics alone, which may be gone before the last place is.
@@ -44,27 +51,44 @@ private:
     std::mutex mutex_;
     std::condition_variable empty_;
     std::size_t taken_ = 0;
-    std::map<std::string, std::size_t> by_peer_;
+    std::size_t refused_ = 0;
+    std::unordered_map<std::string, std::size_t> by_group_;
 };
 
 // A taken place, given back at the end.
 class ConnectionPlace {
 public:
-    ConnectionPlace(std::shared_ptr<ConnectionLimits> limits, std::string peer)
-        : limits_(std::move(limits)), peer_(std::move(peer)) {}
+    ConnectionPlace(std::shared_ptr<ConnectionLimits> limits, ConnectionLimits::Place place,
+                    std::string group)
+        : limits_(std::move(limits)), place_(place), group_(std::move(group)) {}
     ~ConnectionPlace() {
-        if (limits_ != nullptr) limits_->give_back(peer_);
+        if (limits_ != nullptr) limits_->give_back(place_, group_);
     }
     ConnectionPlace(ConnectionPlace&& other) noexcept = default;
     ConnectionPlace& operator=(ConnectionPlace&&) = delete;
     ConnectionPlace(const ConnectionPlace&) = delete;
     ConnectionPlace& operator=(const ConnectionPlace&) = delete;
 
-    const std::string& peer() const { return peer_; }
+    bool is_served() const { return place_ == ConnectionLimits::Place::served; }
 
 private:
     std::shared_ptr<ConnectionLimits> limits_;
-    std::string peer_;
+    ConnectionLimits::Place place_;
+    std::string group_;
+};
+
+// An accepted socket on its way to its loop; closed unless somebody takes it.
+struct Accepted {
+    Accepted(int the_socket, ConnectionPlace the_place, Peer the_peer)
+        : socket(the_socket), place(std::move(the_place)), peer(std::move(the_peer)) {}
+    ~Accepted();
+    Accepted(const Accepted&) = delete;
+    Accepted& operator=(const Accepted&) = delete;
+    int take() { return std::exchange(socket, -1); }
+
+    int socket;
+    ConnectionPlace place;
+    Peer peer;
 };
 
 // What connections use of the edge. Used on running loops only: the edge outlives those.
@@ -74,6 +98,7 @@ struct EdgeEnvironment {
     Metrics& metrics;
     base::Log& log;
     Throttle& log_throttle;
+    TlsInForce* tls;  // null where bytes are plain
 };
 
 // A thread with its own io_context. A connection stays on one loop for life, so nothing of it needs
@@ -82,7 +107,7 @@ struct EdgeEnvironment {
 // the loop's own thread.
 class Loop : public std::enable_shared_from_this<Loop> {
 public:
-    Loop(const EdgeEnvironment& environment, SSL_CTX* tls);
+    explicit Loop(const EdgeEnvironment& environment);
     ~Loop();
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
@@ -100,7 +125,10 @@ public:
     }
 
     // Takes over a connected non-blocking socket.
-    void adopt(int socket, ConnectionPlace place);
+    void adopt(Accepted& accepted);
+    // The TLS in force, as every request asks for it; null where bytes are plain.
+    const std::shared_ptr<const Tls>& tls();
+    std::uint64_t tls_generation() const { return tls_generation_; }
     void remove(Connection& connection);
     // The Date header's value, made once a second.
     std::string_view date();
@@ -117,7 +145,8 @@ private:
     std::vector<std::shared_ptr<Connection>> all() const;
 
     EdgeEnvironment environment_;
-    SSL_CTX* tls_;  // each SSL holds a reference of its own
+    std::shared_ptr<const Tls> tls_;  // as of tls_generation_
+    std::uint64_t tls_generation_ = 0;
     std::chrono::milliseconds sweep_interval_;
     boost::asio::io_context io_{1};
     boost::asio::steady_timer sweep_timer_{io_};

@@ -1,10 +1,13 @@
 #include "server/edge_tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
+#include <ctime>
+#include <vector>
 
 #include "base/encoding.h"
 #include "base/error.h"
@@ -19,6 +22,10 @@ constexpr const char* tls_1_2_suites =
     "ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256";
 constexpr int max_chain_depth = 5;
 constexpr std::size_t max_pem_bytes = 256UL * 1024;
+constexpr std::size_t max_list_bytes = 16UL * 1024 * 1024;
+
+using TimePoint = std::chrono::sys_seconds;
+using List = std::unique_ptr<X509_CRL, decltype(&X509_CRL_free)>;
 
 [[noreturn]] void refuse(const std::string& what) {
     throw base::Error(base::ErrorCode::failed_precondition, what, take_tls_error());
@@ -146,16 +153,135 @@ std::string fingerprint_of(const X509* certificate) {
     return base::to_hex({digest.data(), size});
 }
 
+// The end of time for a date that OpenSSL can't read or that says "never".
+TimePoint to_time(const ASN1_TIME* time) {
+    std::tm parts{};
+    if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return TimePoint::max();
+    return TimePoint(std::chrono::seconds(timegm(&parts)));
+}
+
+std::string to_text(const ASN1_TIME* time) {
+    std::tm parts{};
+    if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return "unknown";
+    std::array<char, 32> text{};
+    const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    return {text.data(), size};
+}
+
+bool is_past(const ASN1_TIME* time) { return time != nullptr && X509_cmp_current_time(time) < 0; }
+
+// A certificate outside its time would be refused by every client, and nobody here would know why.
+void check_own_time(const X509* certificate, const EdgeConfig& config) {
+    if (is_past(X509_get0_notAfter(certificate))) {
+        refuse("TLS certificate: " + config.certificate.string() + " ended at " +
+               to_text(X509_get0_notAfter(certificate)) + ": get a new one");
+    }
+    if (!is_past(X509_get0_notBefore(certificate))) {
+        refuse("TLS certificate: " + config.certificate.string() + " begins only at " +
+               to_text(X509_get0_notBefore(certificate)) + ": check the clock");
+    }
+}
+
+std::vector<List> read_lists(const std::filesystem::path& file) {
+    std::string text;
+    check_file("revocation list", [&] { text = base::read_trusted_file(file, max_list_bytes); });
+    const std::unique_ptr<BIO, decltype(&BIO_free)> in(
+        BIO_new_mem_buf(text.data(), static_cast<int>(text.size())), &BIO_free);
+    std::vector<List> lists;
+    while (in != nullptr) {
+        List list(PEM_read_bio_X509_CRL(in.get(), nullptr, nullptr, nullptr), &X509_CRL_free);
+        if (list == nullptr) break;
+        lists.push_back(std::move(list));
+    }
+    // What ends a file is no error, a broken list in it is.
+    const bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+    if (lists.empty() || !at_end) {
+        refuse("revocation list: " + file.string() + " holds no PEM list that can be read");
+    }
+    ERR_clear_error();
+    return lists;
+}
+
+void check_list(const X509_CRL* list, const std::filesystem::path& file) {
+    const std::string name = "revocation list: " + file.string();
+    const ASN1_TIME* next = X509_CRL_get0_nextUpdate(list);
+    if (next == nullptr) refuse(name + " does not say when the next one comes (nextUpdate)");
+    if (is_past(next)) refuse(name + " ended at " + to_text(next) + ": get a fresh one");
+    if (!is_past(X509_CRL_get0_lastUpdate(list))) {
+        refuse(name + " begins only at " + to_text(X509_CRL_get0_lastUpdate(list)) +
+               ": check the clock");
+    }
+}
+
+// Each authority of client_ca needs a list that it signed: without one OpenSSL would refuse all of
+// its certificates, one handshake after the other.
+void require_list_of_each_authority(const EdgeConfig& config, const std::vector<List>& lists) {
+    const std::unique_ptr<BIO, decltype(&BIO_free)> in(BIO_new_file(config.client_ca.c_str(), "r"),
+                                                       &BIO_free);
+    while (in != nullptr) {
+        const std::unique_ptr<X509, decltype(&X509_free)> authority(
+            PEM_read_bio_X509(in.get(), nullptr, nullptr, nullptr), &X509_free);
+        if (authority == nullptr) break;
+        const bool found = std::any_of(lists.begin(), lists.end(), [&](const List& list) {
+            return X509_NAME_cmp(X509_CRL_get_issuer(list.get()),
+                                 X509_get_subject_name(authority.get())) == 0 &&
+                   X509_CRL_verify(list.get(), X509_get0_pubkey(authority.get())) == 1;
+        });
+        ERR_clear_error();
+        if (!found) {
+            refuse("revocation list: none of client_crl is signed by " +
+                   subject_of(authority.get()));
+        }
+    }
+    ERR_clear_error();
+}
+
+void load_lists(Tls& tls, const EdgeConfig& config) {
+    if (config.client_crl.empty()) return;
+    X509_STORE* store = SSL_CTX_get_cert_store(tls.context.get());
+    std::vector<List> all;
+    std::size_t revoked = 0;
+    for (const auto& file : config.client_crl) {
+        for (auto& list : read_lists(file)) {
+            check_list(list.get(), file);
+            const TimePoint end = to_time(X509_CRL_get0_nextUpdate(list.get()));
+            if (end < tls.lists_end) {
+                tls.lists_end = end;
+                tls.facts["lists_end"] = to_text(X509_CRL_get0_nextUpdate(list.get()));
+            }
+            const int entries = sk_X509_REVOKED_num(X509_CRL_get_REVOKED(list.get()));
+            if (entries > 0) revoked += static_cast<std::size_t>(entries);
+            if (X509_STORE_add_crl(store, list.get()) != 1) {
+                refuse("revocation list: " + file.string() + " can't be used");
+            }
+            all.push_back(std::move(list));
+        }
+    }
+    require_list_of_each_authority(config, all);
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+    tls.facts["revoked"] = std::to_string(revoked);
+}
+
+void note_own_certificate(Tls& tls, const EdgeConfig& config) {
+    const X509* own = SSL_CTX_get0_certificate(tls.context.get());
+    check_own_time(own, config);
+    tls.facts["certificate_sha256"] = fingerprint_of(own);
+    tls.facts["certificate_end"] = to_text(X509_get0_notAfter(own));
+}
+
 }  // namespace
 
-SslContext make_tls_context(const EdgeConfig& config) {
+std::shared_ptr<const Tls> load_tls(const EdgeConfig& config) {
     ERR_clear_error();
-    SslContext context(SSL_CTX_new(TLS_server_method()));
-    if (context == nullptr) refuse("OpenSSL gives no TLS context");
-    set_protocol(context.get(), config.minimum_version);
-    load_own_certificate(context.get(), config);
-    load_client_authority(context.get(), config);
-    return context;
+    const auto tls = std::make_shared<Tls>();
+    tls->context.reset(SSL_CTX_new(TLS_server_method()));
+    if (tls->context == nullptr) refuse("OpenSSL gives no TLS context");
+    set_protocol(tls->context.get(), config.minimum_version);
+    load_own_certificate(tls->context.get(), config);
+    note_own_certificate(*tls, config);
+    load_client_authority(tls->context.get(), config);
+    load_lists(*tls, config);
+    return tls;
 }
 
 std::optional<PeerCertificate> read_peer_certificate(const SSL* ssl) {
@@ -164,6 +290,40 @@ std::optional<PeerCertificate> read_peer_certificate(const SSL* ssl) {
     if (certificate == nullptr) return std::nullopt;
     return PeerCertificate{subject_of(certificate.get()), uri_names_of(certificate.get()),
                            fingerprint_of(certificate.get())};
+}
+
+TimePoint holds_until(const SSL* ssl, const Tls& tls) {
+    TimePoint end = tls.lists_end;
+    const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(ssl),
+                                                                  &X509_free);
+    if (certificate == nullptr) return TimePoint::max();
+    end = std::min(end, to_time(X509_get0_notAfter(certificate.get())));
+    const STACK_OF(X509)* chain = SSL_get0_verified_chain(ssl);
+    for (int i = 0; i < sk_X509_num(chain); ++i) {
+        end = std::min(end, to_time(X509_get0_notAfter(sk_X509_value(chain, i))));
+    }
+    return end;
+}
+
+std::string judge_again(const SSL* ssl, const Tls& tls) {
+    ERR_clear_error();
+    const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(ssl),
+                                                                  &X509_free);
+    const std::unique_ptr<X509_STORE_CTX, decltype(&X509_STORE_CTX_free)> judge(
+        X509_STORE_CTX_new(), &X509_STORE_CTX_free);
+    // The same as a handshake does: ssl_verify_cert_chain in OpenSSL.
+    if (judge == nullptr ||
+        X509_STORE_CTX_init(judge.get(), SSL_CTX_get_cert_store(tls.context.get()),
+                            certificate.get(), SSL_get_peer_cert_chain(ssl)) != 1 ||
+        X509_STORE_CTX_set_default(judge.get(), "ssl_client") != 1 ||
+        X509_VERIFY_PARAM_set1(X509_STORE_CTX_get0_param(judge.get()),
+                               SSL_CTX_get0_param(tls.context.get())) != 1) {
+        return "it can't be judged: " + take_tls_error();
+    }
+    if (X509_verify_cert(judge.get()) == 1) return {};
+    const int why = X509_STORE_CTX_get_error(judge.get());
+    ERR_clear_error();
+    return X509_verify_cert_error_string(why);
 }
 
 std::string take_tls_error() {

@@ -4,7 +4,12 @@
 
 #include <openssl/ssl.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -20,15 +25,55 @@ struct SslDeleter {
 using SslContext = std::unique_ptr<SSL_CTX, SslDeleter>;
 using Ssl = std::unique_ptr<SSL, SslDeleter>;
 
+// Everything that the edge's TLS was made from, as it was read at one moment. Immutable.
+struct Tls {
+    SslContext context;
+    std::map<std::string, std::string> facts;  // of the files, for the audit record
+    // When the first of the revocation lists ends.
+    std::chrono::sys_seconds lists_end = std::chrono::sys_seconds::max();
+};
+
 // TLS 1.3, and 1.2 with ECDHE and AEAD suites only where the configuration permits it; no
 // compression, renegotiation, early data or resumption: each connection proves its certificate
 // anew. A client certificate that is presented must verify against client_ca for client
-// authentication. Throws failed_precondition naming the file and what is wrong with it.
-SslContext make_tls_context(const EdgeConfig& config);
+// authentication; where client_crl is configured, a list of each authority of its chain must be
+// there, be in time and not name it (RFC 5280 5, 6.3). Throws failed_precondition naming the file
+// and what is wrong with it.
+std::shared_ptr<const Tls> load_tls(const EdgeConfig& config);
+
+// The TLS in force, which a reload replaces. Thread-safe.
+class TlsInForce {
+public:
+    explicit TlsInForce(std::shared_ptr<const Tls> tls) : tls_(std::move(tls)) {}
+
+    std::shared_ptr<const Tls> get() const {
+        const std::scoped_lock lock(mutex_);
+        return tls_;
+    }
+    void replace(std::shared_ptr<const Tls> tls) {
+        const std::scoped_lock lock(mutex_);
+        tls_ = std::move(tls);
+        generation_.fetch_add(1, std::memory_order_release);
+    }
+    // Grows with each replacement: cheap to ask with every request.
+    std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
+
+private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Tls> tls_;
+    std::atomic<std::uint64_t> generation_{0};
+};
 
 // What TLS proved about the peer; empty when it showed no certificate. Call after the handshake.
 // Throws invalid_argument for a URI name with bytes that no URI has.
 std::optional<PeerCertificate> read_peer_certificate(const SSL* ssl);
+
+// Until when the peer's certificate holds without looking again: the first end of a certificate of
+// its chain or of a revocation list.
+std::chrono::sys_seconds holds_until(const SSL* ssl, const Tls& tls);
+
+// Judges the peer's certificate again, by what `tls` says now; why it does not hold, or empty.
+std::string judge_again(const SSL* ssl, const Tls& tls);
 
 // The newest entry of this thread's OpenSSL error queue as text, for logs; the queue is emptied.
 std::string take_tls_error();

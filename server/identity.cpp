@@ -44,7 +44,8 @@ Authenticator::Authenticator(AuthenticatorParts parts) : parts_(std::move(parts)
 
 Caller Authenticator::connected(const Request& request) const {
     Caller caller;
-    caller.address = request.peer_address;
+    caller.address = request.local_peer ? "unix:uid=" + std::to_string(request.local_peer->user_id)
+                                        : request.peer_address;
     if (!request.certificate) return caller;
     const PeerCertificate& certificate = *request.certificate;
     const std::string& id =
@@ -108,7 +109,7 @@ Caller Authenticator::authenticate(const Request& request, std::string_view rout
     }
     Caller caller = has_secret ? verify_with(*parts_.shared_secrets, secret->second, route_pattern)
                                : verify_bearer(authorization->second, route_pattern);
-    caller.address = request.peer_address;
+    caller.address = connection.address;
     if (!connection.is_nobody()) caller.claims["connection"] = {connection.id};
     return caller;
 }

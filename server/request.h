@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,6 +26,13 @@ struct PeerCertificate {
     std::string fingerprint;             // SHA-256, hex
 };
 
+// Who the kernel says is at the other end of a UNIX socket (SO_PEERCRED, when it connected).
+struct LocalPeer {
+    std::uint32_t user_id = 0;
+    std::uint32_t group_id = 0;
+    std::int32_t process_id = 0;
+};
+
 // Header names are lower case; a repeated header keeps its first value and is marked.
 struct Request {
     Method method = Method::GET;
@@ -32,7 +40,8 @@ struct Request {
     std::string query;  // undecoded, without '?'
     std::map<std::string, base::WipedString, std::less<>> headers;  // credentials are among them
     base::WipedString body;
-    std::string peer_address;  // numeric; empty for UNIX sockets
+    std::string peer_address;             // numeric; empty for UNIX sockets
+    std::optional<LocalPeer> local_peer;  // for UNIX sockets
     std::optional<PeerCertificate> certificate;
     std::map<std::string, std::string, std::less<>> path_parameters;  // filled by routing, decoded
     std::chrono::steady_clock::time_point received{};

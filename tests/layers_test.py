@@ -23,7 +23,7 @@ ONLY_IN = {
     r"nlohmann/.*": r"base/json\.cpp",
     r"boost/(asio|beast).*": r"server/edge.*\.cpp|server/edge_.*\.h|tests/.*\.cpp",
     r"p11-kit/.*|pkcs11\.h": r"hsm/pkcs11_.*|hsm/.*\.cpp|tests/.*",
-    r"server/edge_.*\.h": r"server/edge.*\.(h|cpp)|tests/.*\.cpp",
+    r"server/edge_.*\.h": r"server/edge.*\.(h|cpp)|tests/.*",
     r"soci.*": r"server/.*database\.(h|cpp)|tests/.*\.cpp",
     r"server/database\.h": r"server/.*\.cpp|server/.*_database\.h|kms/.*\.cpp|kms/sql_store_rows\.h|vault/.*\.cpp|tests/.*",
     r"server/(sqlite|postgresql)_database\.h": r"server/.*database\.cpp",

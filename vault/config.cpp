@@ -46,6 +46,7 @@ Config read_config(const std::filesystem::path& file) {
     base::JsonReader top(value);
     Config config;
     config.edge = server::read_edge_config(top, folder);
+    config.metrics = server::read_metrics_config(top, folder);
     config.gate = server::read_gate_config(top);
     config.audit = server::read_audit_config(top, folder, "vaultd");
     config.policy = server::read_policy_files(top, folder);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -17,6 +18,7 @@ namespace vault {
 
 struct Config {
     server::EdgeConfig edge;
+    std::optional<server::EdgeConfig> metrics;  // a listener of its own for them
     server::GateConfig gate;
     server::AuditConfig audit;
     server::DatabaseConfig store;

@@ -11,6 +11,7 @@
 #include "server/edge.h"
 #include "server/gate.h"
 #include "server/metrics.h"
+#include "server/metrics_listener.h"
 #include "server/policy.h"
 #include "server/reload.h"
 #include "server/route.h"
@@ -44,12 +45,13 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     const server::Authenticator authenticator;
     server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
     server::Edge edge(config.edge, gate, metrics, log);
+    const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
     server::serve_until_stopped(
         {edge,
          gate,
          audit,
          log,
-         config.edge.address,
+         config.edge.listen.front().address,
          {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
          {server::policy_step(authorizer, config.policy, vault::known_actions())}},
         signals);

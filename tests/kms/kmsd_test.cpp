@@ -81,7 +81,7 @@ TEST_F(KmsdTest, AHangUpPutsANewPolicyInForceAndABrokenOneIsRefusedAndChangesNot
     house_.write("policy-kms.json", policy);
     EXPECT_ERROR(permission_denied, app.call("GET", "/v1/keys", ""));
     daemon->reload();
-    ASSERT_TRUE(daemon->wait_said(R"("reloaded")")) << daemon->output();
+    ASSERT_TRUE(daemon->wait_said(R"("reloaded","step":"policy")")) << daemon->output();
     EXPECT_NO_THROW(app.call("GET", "/v1/keys", ""));
 
     house_.write("policy-kms.json", policy.substr(0, policy.size() / 2));

@@ -55,7 +55,7 @@ TEST(Config, RelativePathsAreTakenFromTheFolder) {
     EXPECT_EQ(edge.certificate, "/etc/strongroom/pki/kmsd.crt");
     EXPECT_EQ(edge.key, "/abs/kmsd.key");
     EXPECT_EQ(edge.client_ca, "/etc/ca.crt");
-    EXPECT_EQ(edge.port, 7443);
+    EXPECT_EQ(edge.listen.front().port, 7443);
     EXPECT_EQ(edge.minimum_version, server::TlsVersion::tls_1_3);
     EXPECT_FALSE(edge.require_client_certificate);
     const auto audit = server::read_audit_config(config.top, "/etc/strongroom", "kmsd");
@@ -74,7 +74,7 @@ TEST(Config, EveryOptionIsRead) {
         "checkpoints": {"records": 10, "seconds": 2, "copy_directory": "copy", "keep_days": 90}}, "workers": {"count": 4, "max_queued": 8},
       "policy": {"file": "p.json", "shadow": "next.json"}, "log": {"level": "warning"}})");
     const auto edge = server::read_edge_config(config.top, "/x");
-    EXPECT_EQ(edge.address, "::1");
+    EXPECT_EQ(edge.listen.front().address, "::1");
     EXPECT_EQ(edge.max_connections, 10U);
     EXPECT_EQ(edge.max_connections_per_peer, 5U);
     EXPECT_EQ(edge.threads, 3U);
@@ -100,6 +100,29 @@ TEST(Config, EveryOptionIsRead) {
     EXPECT_NO_THROW(config.top.refuse_unknown());
 }
 
+TEST(Config, ADaemonMayListenInSeveralPlacesAndKnowRevocationLists) {
+    Config config(R"({
+      "listen": {"address": "unix:run/kmsd.sock", "mode": "0660",
+        "also": [{"address": "10.0.0.1", "port": 7443}, {"address": "unix:/run/other.sock"}]},
+      "tls": {"certificate": "c", "key": "k", "client_ca": "a", "client_crl": ["a.crl", "/b.crl"]},
+      "metrics": {"address": "127.0.0.1", "port": 9464}})");
+    const auto edge = server::read_edge_config(config.top, "/x");
+    ASSERT_EQ(edge.listen.size(), 3U);
+    EXPECT_EQ(edge.listen[0].address, "unix:/x/run/kmsd.sock");
+    EXPECT_EQ(edge.listen[0].mode, 0660U);
+    EXPECT_EQ(edge.listen[1].address, "10.0.0.1");
+    EXPECT_EQ(edge.listen[1].port, 7443);
+    EXPECT_EQ(edge.listen[2].address, "unix:/run/other.sock");
+    EXPECT_EQ(edge.listen[2].mode, 0600U);
+    EXPECT_EQ(edge.client_crl, (std::vector<std::filesystem::path>{"/x/a.crl", "/b.crl"}));
+    const auto metrics = server::read_metrics_config(config.top, "/x");
+    ASSERT_TRUE(metrics);
+    EXPECT_EQ(metrics->listen.front().port, 9464);
+    EXPECT_NO_THROW(config.top.refuse_unknown());
+    Config none("{}");
+    EXPECT_FALSE(server::read_metrics_config(none.top, "/x"));
+}
+
 TEST(Config, WrongFieldsAreNamed) {
     const std::string tls = R"("tls":{"certificate":"c","key":"k","client_ca":"a"})";
     const std::vector<std::pair<std::string, std::string>> cases = {
@@ -107,6 +130,16 @@ TEST(Config, WrongFieldsAreNamed) {
         {R"({"listen":{"address":"localhost","port":1},)" + tls + "}", "listen.address"},
         {R"({"listen":{"address":"::1","port":65536},)" + tls + "}", "listen.port"},
         {R"({"listen":{"address":"::1","port":1,"ports":2},)" + tls + "}", "listen.ports"},
+        {R"({"listen":{"address":"unix:"},)" + tls + "}", "listen.address"},
+        {R"({"listen":{"address":"unix:/s","port":1},)" + tls + "}", "listen.port"},
+        {R"({"listen":{"address":"unix:/s","mode":"0777"},)" + tls + "}", "listen.mode"},
+        {R"({"listen":{"address":"unix:/s","mode":"0060"},)" + tls + "}", "listen.mode"},
+        {R"({"listen":{"address":"unix:/s","mode":"rw"},)" + tls + "}", "listen.mode"},
+        {R"({"listen":{"address":"::1","port":1,"mode":"0660"},)" + tls + "}", "listen.mode"},
+        {R"({"listen":{"address":"::1","port":1,"also":[{"address":"::1"}]},)" + tls + "}",
+         "listen.also[0].port"},
+        {R"({"listen":{"address":"::1","port":1},"tls":{"certificate":"c","key":"k","client_ca":"a","client_crl":[""]}})",
+         "tls.client_crl"},
         {R"({"listen":{"address":"::1","port":1}})", "tls"},
         {R"({"listen":{"address":"::1","port":1},"tls":{"certificate":"c","key":"k"}})",
          "tls.client_ca"},

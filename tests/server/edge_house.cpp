@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -17,6 +18,13 @@ namespace tests {
 namespace {
 
 constexpr std::chrono::seconds patience{10};
+
+void set_patience(int socket) {
+    timeval bound{};
+    bound.tv_sec = patience.count();
+    ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
+    ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof(bound));
+}
 
 }  // namespace
 
@@ -110,17 +118,31 @@ int connect_tcp(std::uint16_t port) {
         ::close(socket);
         return -1;
     }
-    timeval bound{};
-    bound.tv_sec = patience.count();
-    ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
-    ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof(bound));
+    set_patience(socket);
     const int on = 1;
     ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return socket;
 }
 
+int connect_unix(const std::filesystem::path& path) {
+    const int socket = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (socket < 0) return -1;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.native().copy(address.sun_path, sizeof(address.sun_path) - 1);
+    if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+        ::close(socket);
+        return -1;
+    }
+    set_patience(socket);
+    return socket;
+}
+
 RawClient::RawClient(std::uint16_t port, const ClientOptions& options)
-    : socket_(connect_tcp(port)), context_(SSL_CTX_new(TLS_client_method())) {
+    : RawClient(connect_tcp(port), options) {}
+
+RawClient::RawClient(int socket, const ClientOptions& options)
+    : socket_(socket), context_(SSL_CTX_new(TLS_client_method())) {
     SSL_CTX_load_verify_locations(context_, options.ca.c_str(), nullptr);
     SSL_CTX_set_verify(context_, SSL_VERIFY_PEER, nullptr);
     if (options.max_version != 0) SSL_CTX_set_max_proto_version(context_, options.max_version);

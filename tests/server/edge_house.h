@@ -86,6 +86,8 @@ struct WireAnswer {
 class RawClient {
 public:
     RawClient(std::uint16_t port, const ClientOptions& options);
+    // The same over a connected socket, which it takes.
+    RawClient(int socket, const ClientOptions& options);
     ~RawClient();
     RawClient(const RawClient&) = delete;
     RawClient& operator=(const RawClient&) = delete;
@@ -116,6 +118,7 @@ private:
 
 // A TCP connection that says nothing; -1 when refused.
 int connect_tcp(std::uint16_t port);
+int connect_unix(const std::filesystem::path& path);
 
 // Asks again and again, at most 10 seconds, until `condition` holds.
 bool eventually(const std::function<bool()>& condition);

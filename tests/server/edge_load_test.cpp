@@ -48,23 +48,23 @@ protected:
 
 TEST_F(EdgeLoadTest, ASecondEdgeOnThePortIsRefused) {
     house_.start();
-    house_.config.port = house_.edge->port();
+    house_.config.listen[0].port = house_.edge->port();
     EXPECT_ERROR_SAYING(failed_precondition,
-                        "port " + std::to_string(house_.config.port) + " is in use",
+                        "port " + std::to_string(house_.config.listen[0].port) + " is in use",
                         server::Edge(house_.config, house_.handler, house_.metrics, house_.log));
 }
 
 TEST_F(EdgeLoadTest, AnAddressThatIsNoneOfOursIsRefused) {
-    house_.config.address = "localhost";
+    house_.config.listen[0].address = "localhost";
     EXPECT_ERROR_SAYING(failed_precondition, "not a numeric", house_.start());
-    house_.config.address = "192.0.2.1";
+    house_.config.listen[0].address = "192.0.2.1";
     EXPECT_ERROR_SAYING(failed_precondition, "192.0.2.1", house_.start());
 }
 
 TEST_F(EdgeLoadTest, APortCanBeTakenAgainAfterAStop) {
     house_.start();
     EXPECT_EQ(client()->ask(get("/")).status, 200);
-    house_.config.port = house_.edge->port();
+    house_.config.listen[0].port = house_.edge->port();
     house_.edge.reset();
     house_.start();
     EXPECT_EQ(client()->ask(get("/")).status, 200);
@@ -129,10 +129,40 @@ TEST_F(EdgeLoadTest, ConnectionsOverTheCapsAreRefusedAndComeBackAfterwards) {
         all.push_back(client());
         ASSERT_EQ(all.back()->ask(get("/")).status, 200);
     }
-    EXPECT_FALSE(client()->shook_hands());
+    const auto beyond = client();
+    const WireAnswer refusal = beyond->ask(get("/"));
+    EXPECT_EQ(refusal.status, 503);
+    EXPECT_TRUE(refusal.has("Retry-After: 1\r\n"));
+    EXPECT_TRUE(beyond->ends());
+    EXPECT_EQ(house_.handler.refused(), (std::vector<std::string>{"unavailable"}));
     EXPECT_EQ(all.front()->ask(get("/")).status, 200);
     all.pop_back();
     EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
+}
+
+TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
+    house_.config.refused_deadline = std::chrono::milliseconds(50);
+    house_.config.max_connections = 1;
+    house_.start();
+    const auto inside = client();
+    ASSERT_EQ(inside->ask(get("/")).status, 200);
+    const auto beyond = client();
+    EXPECT_TRUE(beyond->ends());
+    EXPECT_EQ(inside->ask(get("/")).status, 200);
+}
+
+TEST_F(EdgeLoadTest, BeyondAFewToBeToldConnectionsOverTheCapsAreClosedAtOnce) {
+    house_.config.max_connections = 1;
+    house_.config.handshake_deadline = std::chrono::seconds(8);
+    house_.start();
+    const auto inside = client();
+    ASSERT_EQ(inside->ask(get("/")).status, 200);
+    std::vector<int> silent;
+    for (int i = 0; i < 64; ++i) silent.push_back(connect_tcp(house_.edge->port()));
+    EXPECT_TRUE(eventually([this] { return !client()->shook_hands(); }));
+    EXPECT_EQ(inside->ask(get("/")).status, 200);
+    for (const int socket : silent) ::close(socket);
+    EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 503; }));
 }
 
 TEST_F(EdgeLoadTest, NoErrorOfAcceptEndsTheListening) {

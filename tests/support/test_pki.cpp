@@ -160,4 +160,42 @@ CertificateFiles TestPki::issue(const CertificateRequest& request) {
     return files;
 }
 
+std::filesystem::path TestPki::revocation_list(std::string_view name,
+                                               const std::vector<CertificateFiles>& revoked,
+                                               bool expired) {
+    const std::unique_ptr<X509_CRL, decltype(&X509_CRL_free)> list(X509_CRL_new(), &X509_CRL_free);
+    const std::unique_ptr<ASN1_TIME, decltype(&ASN1_TIME_free)> time(ASN1_TIME_new(),
+                                                                     &ASN1_TIME_free);
+    require_made(list != nullptr && time != nullptr, "no memory");
+    X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
+    X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority_->certificate.get()));
+    X509_gmtime_adj(time.get(), -2 * day_seconds);
+    X509_CRL_set1_lastUpdate(list.get(), time.get());
+    for (const auto& files : revoked) {
+        const File file(std::fopen(files.certificate.c_str(), "re"), &std::fclose);
+        require_made(file != nullptr, files.certificate.c_str());
+        const Certificate certificate(PEM_read_X509(file.get(), nullptr, nullptr, nullptr),
+                                      &X509_free);
+        X509_REVOKED* entry = X509_REVOKED_new();
+        require_made(certificate != nullptr && entry != nullptr, "revoked certificate");
+        X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(certificate.get()));
+        X509_REVOKED_set_revocationDate(entry, time.get());
+        require_made(X509_CRL_add0_revoked(list.get(), entry) == 1, "revoked certificate");
+    }
+    X509_gmtime_adj(time.get(), expired ? -day_seconds : day_seconds);
+    X509_CRL_set1_nextUpdate(list.get(), time.get());
+    X509_CRL_sort(list.get());
+    require_made(X509_CRL_sign(list.get(), authority_->key.get(), EVP_sha256()) > 0, "signature");
+
+    const std::filesystem::path path = directory_ / (std::string(name) + ".crl");
+    const std::filesystem::path fresh = path.string() + ".new";
+    {
+        const File file = open_file(fresh);
+        std::filesystem::permissions(fresh, static_cast<std::filesystem::perms>(0644));
+        require_made(PEM_write_X509_CRL(file.get(), list.get()) == 1, path.c_str());
+    }
+    std::filesystem::rename(fresh, path);
+    return path;
+}
+
 }  // namespace tests

@@ -42,6 +42,11 @@ public:
     // With one URI name, e.g. "spiffe://strongroom/app"; without any when `uri` is empty.
     CertificateFiles client(std::string_view name, std::string_view uri = {});
     CertificateFiles issue(const CertificateRequest& request);
+    // Writes <name>.crl, a revocation list (RFC 5280 5) of this authority that names `revoked`;
+    // its time is over when `expired`. Replaces what is there at once.
+    std::filesystem::path revocation_list(std::string_view name,
+                                          const std::vector<CertificateFiles>& revoked,
+                                          bool expired = false);
 
 private:
     struct Authority;

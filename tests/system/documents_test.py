@@ -111,6 +111,24 @@ class Schemas(unittest.TestCase):
                     del at(config, path)[field]
                     self.check_both(name, config, self.schema_of(name).is_valid(config), ("without", *path, field))
 
+    def test_places_to_listen_are_judged_alike(self):
+        base = self.base("kmsd")
+        tcp = {"address": "127.0.0.1", "port": 0}
+        for part, value, accepted in (
+            ("listen", {"address": "unix:kmsd.sock"}, True),
+            ("listen", {"address": "unix:kmsd.sock", "mode": "0660", "also": [tcp]}, True),
+            ("listen", {"address": "unix:kmsd.sock", "port": 1}, False),
+            ("listen", {"address": "unix:kmsd.sock", "mode": "0755"}, False),
+            ("listen", {"address": "127.0.0.1"}, False),
+            ("listen", {**tcp, "mode": "0600"}, False),
+            ("listen", {**tcp, "also": [{"address": "::1"}]}, False),
+            ("metrics", tcp, True),
+            ("metrics", {**tcp, "also": []}, False),
+            ("tls", {**base["tls"], "client_crl": ["ca.crl"]}, True),
+            ("tls", {**base["tls"], "client_crl": "ca.crl"}, False),
+        ):
+            self.check_both("kmsd", {**base, part: value}, accepted, (part, value))
+
     def test_a_field_of_another_type_is_refused_by_both(self):
         for name in ("kmsd", "vaultd"):
             base = self.base(name)

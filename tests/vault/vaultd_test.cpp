@@ -177,13 +177,13 @@ TEST_F(VaultdTest, AWrongStartIsRefusedInOneSentence) {
 
 TEST(VaultdConfig, TheExampleIsReadWhole) {
     const auto config = vault::read_config(STRONGROOM_EXAMPLES "/vaultd.json");
-    EXPECT_EQ(config.edge.port, 7444);
+    EXPECT_EQ(config.edge.listen.front().port, 7444);
     EXPECT_EQ(config.master_key, "alias/credentials");
     EXPECT_EQ(config.kms.url, "https://127.0.0.1:7443");
     EXPECT_EQ(config.kms.deadline, kms::ClientConfig().deadline)
         << "the example shows the defaults";
     EXPECT_EQ(config.kms.connect_timeout, kms::ClientConfig().connect_timeout);
-    EXPECT_EQ(config.store.filename(), "vault.db");
+    EXPECT_EQ(std::get<server::SqliteConfig>(config.store).file.filename(), "vault.db");
 }
 
 }  // namespace
