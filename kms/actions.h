@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/audit.h"
 #include "server/operation.h"
 
 namespace kms {
@@ -59,6 +60,7 @@ inline std::vector<std::string_view> known_actions() {
             mac_action.word,
             verify_mac_action.word,
             use_compromised_key.word,
+            server::witness_audit.word,
             observe.word};
 }
 

@@ -24,10 +24,6 @@ public:
     TokenSigner(hsm::Token& token, NamedAuditKey key)
         : token_(token), key_(key), public_key_(token.public_key(key.id)) {}
 
-    server::NoteAlgorithm algorithm() const override {
-        return key_.kind == hsm::KeyKind::ed25519 ? server::NoteAlgorithm::ed25519
-                                                  : server::NoteAlgorithm::ecdsa_p256;
-    }
     base::Bytes public_key() override { return public_key_; }
     base::Bytes sign(std::string_view text) override {
         return token_.sign(key_.id, key_.kind, base::as_bytes(text));

@@ -23,9 +23,9 @@ void add_text_commands(CLI::App& app, Tool& tool);              // encrypt, decr
 void add_signing_commands(CLI::App& app, Tool& tool);  // sign, verify, mac, verify-mac, public-key
 void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settings);
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
-void add_audit_commands(CLI::App& app, Tool& tool);  // audit verify | prove | check | show | export
-                                                     // | report
-void add_policy_commands(CLI::App& app, Tool& tool);  // policy check | explain | test | diff
+void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
+                                                       // show | export | report
+void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
 
 // Throws UsageError unless `key` is a UUID or alias/<name>.
 void require_key_name(const std::string& key);

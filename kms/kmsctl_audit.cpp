@@ -1,12 +1,11 @@
-// audit verify, prove, check, show, export, report. They read the files of a log; none of them
-// needs the service, a token or a network.
+// audit verify, prove, receipt, check, show, export, report. They read the files of a log; none but
+// receipt needs the service, a token or a network.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
 #include <deque>
-#include <sstream>
 #include <thread>
 
 #include "base/clock.h"
@@ -16,6 +15,7 @@
 #include "base/table.h"
 #include "kms/client/connection.h"
 #include "kms/kmsctl.h"
+#include "server/audit_proof.h"
 #include "server/audit_query.h"
 #include "server/audit_report.h"
 #include "server/audit_segments.h"
@@ -32,7 +32,6 @@ using base::ErrorCode;
 constexpr std::size_t max_pem_bytes = 64UL * 1024;
 constexpr std::size_t max_note_file_bytes = 64UL * 1024;
 constexpr std::size_t max_proof_bytes = 1024UL * 1024;
-constexpr std::string_view proof_heading = "c2sp.org/tlog-proof@v1";
 constexpr std::chrono::milliseconds follow_interval{300};
 
 struct AuditOptions {
@@ -41,6 +40,7 @@ struct AuditOptions {
     std::vector<std::string> trusted;
     std::uint64_t record = 0;
     std::string proof;
+    std::string receipt;
     // of show, export and report
     server::AuditFilter filter;
     std::string from;
@@ -177,92 +177,52 @@ int verify_command(const Tool& tool, const AuditOptions& options) {
     return static_cast<int>(finding.verdict);
 }
 
-// C2SP tlog-proof, with the record itself as the extra data.
 int prove_command(const AuditOptions& options) {
     require_log(options.directory);
     const std::filesystem::path folder = options.directory;
-    const std::string note =
-        base::read_file(folder / server::latest_checkpoint, max_note_file_bytes);
-    const auto checkpoint = server::parse_checkpoint_text(server::parse_note(note).text);
-    if (options.record == 0 || options.record > checkpoint.size) {
-        throw Error(ErrorCode::not_found, "the last checkpoint covers the records 1 to " +
-                                              std::to_string(checkpoint.size));
+    server::RecordEvidence evidence;
+    evidence.checkpoint = base::read_file(folder / server::latest_checkpoint, max_note_file_bytes);
+    const auto covering =
+        server::parse_checkpoint_text(server::parse_note(evidence.checkpoint).text);
+    if (options.record == 0 || options.record > covering.size) {
+        throw Error(ErrorCode::not_found,
+                    "the last checkpoint covers the records 1 to " + std::to_string(covering.size));
     }
-    const std::uint64_t index = options.record - 1;
-    server::TileReader tiles(folder, checkpoint.size);
+    evidence.index = options.record - 1;
+    server::TileReader tiles(folder, covering.size);
     server::MerkleHasher hasher;
-    std::string proof = std::string(proof_heading) + '\n';
-    std::string_view line;
+    evidence.path = server::inclusion_proof(evidence.index, covering.size, tiles.nodes(), hasher);
     server::AuditLines lines(folder, options.record);
-    if (lines.next(line)) proof += "extra " + base::to_base64(base::as_bytes(line)) + '\n';
-    proof += "index " + std::to_string(index) + '\n';
-    for (const auto& hash :
-         server::inclusion_proof(index, checkpoint.size, tiles.nodes(), hasher)) {
-        proof += base::to_base64(hash) + '\n';
-    }
-    print(proof + '\n' + note);
+    std::string_view line;
+    if (!lines.next(line)) throw Error(ErrorCode::not_found, "the record was removed");
+    evidence.record = line;
+    print(server::evidence_text(evidence));
     return 0;
 }
 
-struct ReadProof {
-    std::string record;
-    std::uint64_t index = 0;
-    server::MerkleProof path;
-    std::string note;
-};
-
-[[noreturn]] void no_proof() {
-    throw Error(ErrorCode::invalid_argument,
-                "this is no proof as \"kmsctl audit prove\" makes it (C2SP tlog-proof)");
-}
-
-ReadProof read_proof(const std::string& file) {
-    const std::string text = base::read_file(file, max_proof_bytes);
-    const std::size_t blank = text.find("\n\n");
-    if (blank == std::string::npos) no_proof();
-    ReadProof proof;
-    proof.note = text.substr(blank + 2);
-    std::istringstream head(text.substr(0, blank));
-    std::string line;
-    if (!std::getline(head, line) || line != proof_heading) no_proof();
-    bool indexed = false;
-    while (std::getline(head, line)) {
-        if (!indexed && line.starts_with("extra ")) {
-            const auto record = base::parse_base64(std::string_view(line).substr(6));
-            if (!record) no_proof();
-            proof.record = base::as_text(*record);
-        } else if (!indexed && line.starts_with("index ")) {
-            const std::string digits = line.substr(6);
-            if (digits.empty() || digits.find_first_not_of("0123456789") != std::string::npos ||
-                digits.size() > 18) {
-                no_proof();
-            }
-            proof.index = std::stoull(digits);
-            indexed = true;
-        } else {
-            const auto hash = base::parse_base64(line);
-            if (!indexed || !hash || hash->size() != server::MerkleHash().size()) no_proof();
-            std::copy(hash->begin(), hash->end(), proof.path.emplace_back().begin());
-        }
-    }
-    if (!indexed || proof.record.empty()) no_proof();
-    return proof;
-}
-
 int check_command(const Tool& tool, const AuditOptions& options) {
-    const ReadProof proof = read_proof(options.proof);
-    const auto checkpoint = server::open_checkpoint(proof.note, read_public_key(options.key_file));
-    server::MerkleHasher hasher;
-    if (!server::verify_inclusion(hasher.leaf(proof.record), proof.index, checkpoint.size,
-                                  proof.path, checkpoint.root, hasher)) {
-        throw Error(ErrorCode::integrity_failure,
-                    "the proof does not lead from this record to the checkpoint");
-    }
+    const server::RecordEvidence evidence =
+        server::parse_evidence(base::read_file(options.proof, max_proof_bytes));
+    const auto checkpoint = server::check_evidence(evidence, read_public_key(options.key_file));
     if (!tool.json) {
-        print("record " + std::to_string(proof.index + 1) + " of the log " + checkpoint.origin +
+        print("record " + std::to_string(evidence.index + 1) + " of the log " + checkpoint.origin +
               " is:");
     }
-    print(proof.record);
+    print(evidence.record);
+    return 0;
+}
+
+// "<origin> <leaf index>" as the answer's header has it, or the index alone.
+int receipt_command(const Tool& tool, const AuditOptions& options) {
+    const std::string_view text = options.receipt;
+    const std::string index(text.substr(text.rfind(' ') + 1));
+    const std::string proof =
+        tool.client().get_text("/v1/audit/receipt?index=" + path_segment(index));
+    if (options.output.empty()) {
+        print(proof);
+    } else {
+        base::write_file_durably(options.output, proof, 0600);
+    }
     return 0;
 }
 
@@ -426,8 +386,19 @@ void add_proof_commands(CLI::App& family, Tool& tool,
     prove->callback(
         [&tool, options] { tool.command = [options] { return prove_command(*options); }; });
 
-    CLI::App* check =
-        family.add_subcommand("check", "Is a proof of \"prove\" good? Shows the record");
+    CLI::App* receipt = family.add_subcommand(
+        "receipt",
+        "Your own record with its proof, from the service: for an answer with Strongroom-Receipt");
+    receipt->add_option("INDEX", options->receipt, "The leaf index, or the header's value")
+        ->required();
+    receipt->add_option("--output", options->output, "The proof's file; otherwise standard output")
+        ->type_name("FILE");
+    receipt->callback([&tool, options] {
+        tool.command = [&tool, options] { return receipt_command(tool, *options); };
+    });
+
+    CLI::App* check = family.add_subcommand(
+        "check", "Is a proof of \"prove\" or \"receipt\" good? Shows the record");
     check->add_option("PROOF", options->proof, "The proof's file")->required();
     check->add_option("--key", options->key_file, "The audit key's public half (PEM)")
         ->required()

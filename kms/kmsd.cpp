@@ -88,11 +88,12 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::Idempotency idempotency(store, clock);
     kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
                   metrics,
-                  sealer ? server::audit_routes(*sealer, authorizer, kms::observe, "kmsd")
+                  sealer ? server::audit_routes(*sealer, authorizer, "kmsd")
                          : std::vector<server::Route>()});
     const server::RouteTable routes(api.routes());
     const server::Authenticator authenticator;
-    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
+    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log,
+                      sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
     const kms::Schedule schedule({lifecycle, catalogue, store, usage, audit, clock, log});

@@ -58,7 +58,8 @@ void AuditLog::append(const Operation& operation, const Outcome& outcome, Done d
 void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcome) {
     const auto durable = std::make_shared<std::promise<bool>>();
     auto answer = durable->get_future();
-    append(operation, outcome, [durable](bool value) { durable->set_value(value); });
+    append(operation, outcome,
+           [durable](std::uint64_t sequence) { durable->set_value(sequence != 0); });
     if (!answer.get())
         throw base::Error(base::ErrorCode::unavailable, "the audit log can't be written");
 }

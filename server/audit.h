@@ -16,6 +16,10 @@
 
 namespace server {
 
+// To see checkpoints and proofs of a log, and receipts of one's own operations; the same word in
+// each daemon, asked on audit:<daemon>.
+inline constexpr Action witness_audit{"witness_audit"};
+
 // How the log is sealed: see server/audit_sealer.h.
 struct SealConfig {
     std::uint64_t every_records = 1000;          // a checkpoint at the latest after so many records
@@ -23,6 +27,10 @@ struct SealConfig {
     std::filesystem::path copy;                  // second folder for checkpoints; empty: none
     std::chrono::days keep{0};                   // segments are removed when so old; 0: never
     std::chrono::milliseconds stop_bound{1000};  // longest wait for the signer at the end
+    // So long may records stand without a checkpoint; then nothing is served until there is one. 0:
+    // a signer that is away stops nothing.
+    std::chrono::milliseconds refuse_after{0};
+    std::string signing_key{};  // of kmsd, for a daemon without a token: a key id or "alias/<name>"
 };
 
 struct AuditConfig {
@@ -68,10 +76,10 @@ public:
     AuditLog(const AuditLog&) = delete;
     AuditLog& operator=(const AuditLog&) = delete;
 
-    // Called once: with true when the record is on stable storage, with false when it could not be
-    // made so within the bound. Runs on the writer's thread (or the bound's timer): it must not
-    // block.
-    using Done = std::function<void(bool durable)>;
+    // Called once: with the record's sequence number when it is on stable storage, with 0 when it
+    // could not be made so within the bound. Runs on the writer's thread (or the bound's timer): it
+    // must not block.
+    using Done = std::function<void(std::uint64_t sequence)>;
 
     // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.
     // `done` may be empty when nobody waits: then no "withheld" record follows a late one.

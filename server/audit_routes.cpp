@@ -6,6 +6,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "server/answer.h"
+#include "server/audit_proof.h"
+#include "server/audit_query.h"
 
 namespace server {
 namespace {
@@ -13,14 +15,18 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
+Response plain_answer(const std::string& text) {
+    Response response;
+    response.content_type = "text/plain; charset=utf-8";
+    response.body = text;
+    return response;
+}
+
 Response note_answer(const std::string& note) {
     if (note.empty()) {
         throw Error(ErrorCode::not_found, "the audit log has no checkpoint yet");
     }
-    Response response;
-    response.content_type = "text/plain; charset=utf-8";
-    response.body = note;
-    return response;
+    return plain_answer(note);
 }
 
 std::uint64_t number_of(const std::string& name, const std::string& text) {
@@ -61,29 +67,57 @@ Response proof_answer(const AuditSealer& sealer, const Request& request) {
     return json_answer(std::move(body));
 }
 
+// One answer for a record of somebody else, one that is not there, and one that no checkpoint
+// covers yet: what others do is nothing to learn here.
+Response receipt_answer(const AuditSealer& sealer, const Operation& operation,
+                        const Request& request) {
+    const auto parameters = request.query_parameters();
+    if (parameters.size() != 1 || parameters.begin()->first != "index") {
+        throw Error(ErrorCode::invalid_argument, "the query must be index=<leaf index>");
+    }
+    const std::uint64_t index = number_of("index", parameters.begin()->second);
+    try {
+        RecordEvidence evidence = sealer.evidence(index);
+        const auto row = read_audit_row(evidence.record);
+        if (row && row->caller == operation.caller().id) {
+            return plain_answer(evidence_text(evidence));
+        }
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::not_found) throw;
+    }
+    throw Error(ErrorCode::not_found,
+                "no record of this caller has this index under a checkpoint, or not yet");
+}
+
 }  // namespace
 
 std::vector<Route> audit_routes(const AuditSealer& sealer, const Authorizer& authorizer,
-                                Action observe, std::string daemon) {
+                                std::string daemon) {
     Resource resource;
     resource.kind = "audit";
     resource.id = std::move(daemon);
-    const auto allow = [&authorizer, observe, resource](Operation& operation) {
-        static_cast<void>(authorizer.authorize(operation, observe, resource));
+    const auto allow = [&authorizer, resource](Operation& operation) {
+        static_cast<void>(authorizer.authorize(operation, witness_audit, resource));
     };
     std::vector<Route> rows;
-    rows.push_back({Method::GET, "/v1/audit/checkpoint", observe, Access::observed, 0,
+    rows.push_back({Method::GET, "/v1/audit/checkpoint", witness_audit, Access::observed, 0,
                     "The latest signed checkpoint of the audit log (C2SP tlog-checkpoint)",
                     [allow, &sealer](Operation& operation, const Request& request) {
                         refuse_query(request);
                         allow(operation);
                         return note_answer(sealer.checkpoint());
                     }});
-    rows.push_back({Method::GET, "/v1/audit/proof", observe, Access::observed, 0,
+    rows.push_back({Method::GET, "/v1/audit/proof", witness_audit, Access::observed, 0,
                     "The proof that a record is in the audit log, or that the log only grew",
                     [allow, &sealer](Operation& operation, const Request& request) {
                         allow(operation);
                         return proof_answer(sealer, request);
+                    }});
+    rows.push_back({Method::GET, "/v1/audit/receipt", witness_audit, Access::observed, 0,
+                    "The caller's own record with the proof that it is in the audit log",
+                    [allow, &sealer](Operation& operation, const Request& request) {
+                        allow(operation);
+                        return receipt_answer(sealer, operation, request);
                     }});
     return rows;
 }

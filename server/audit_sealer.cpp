@@ -39,6 +39,11 @@ public:
     explicit Tampered(const std::string& what) : Error(ErrorCode::failed_precondition, what) {}
 };
 
+std::string head_of(const Checkpoint& checkpoint) {
+    return checkpoint.origin + ' ' + std::to_string(checkpoint.size) + ' ' +
+           base::to_base64(checkpoint.root);
+}
+
 [[noreturn]] void refuse_log(const AuditConfig& config, const std::string& what) {
     throw Error(ErrorCode::failed_precondition,
                 "the audit log in " + config.directory.string() + " " + what +
@@ -101,6 +106,7 @@ struct AuditSealer::State final : AuditFollower {
     Place reached;                   // durable
     std::uint64_t covered = 0;       // by the latest checkpoint
     std::string note;
+    std::string head;  // of `note`
     std::optional<SteadyClock::time_point> pending_since;
     bool asked = false;
     bool failing = false;
@@ -126,6 +132,11 @@ void AuditSealer::State::check() const {
     if (tampered) {
         throw Error(ErrorCode::unavailable, "the audit log can't be written",
                     "its files were changed by somebody else");
+    }
+    if (config.refuse_after.count() > 0 && pending_since &&
+        SteadyClock::now() - *pending_since > config.every + config.refuse_after) {
+        throw Error(ErrorCode::unavailable, "the audit log has no checkpoint for too long",
+                    "the signer is away");
     }
 }
 
@@ -220,6 +231,7 @@ void AuditSealer::State::start() {
                       {{"records", static_cast<std::int64_t>(reached.sequence)}});
     }
     note = file.last();
+    head = head_of(last);
     covered = last.size;
     if (reached.sequence > covered) pending_since = SteadyClock::now();
 }
@@ -243,12 +255,14 @@ void AuditSealer::State::seal(const Place& target) {
                        " of the audit log is not what was written");
     }
     tiles.flush();
-    std::string text = sign_checkpoint({origin, tiles.size(), tiles.root()}, *signer);
+    const Checkpoint checkpoint{origin, tiles.size(), tiles.root()};
+    std::string text = sign_checkpoint(checkpoint, *signer);
     file.add(text);
     store_copy(text);
     const std::lock_guard lock(mutex);
     covered = target.sequence;
     note = std::move(text);
+    head = head_of(checkpoint);
     pending_since.reset();
     if (reached.sequence > covered) pending_since = SteadyClock::now();
 }
@@ -371,6 +385,11 @@ std::string AuditSealer::checkpoint() const {
     return state_->note;
 }
 
+std::string AuditSealer::head() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->head;
+}
+
 void AuditSealer::seal_now() {
     std::unique_lock lock(state_->mutex);
     const std::uint64_t wanted = state_->reached.sequence;
@@ -403,6 +422,14 @@ RecordProof AuditSealer::prove(std::uint64_t sequence) const {
     proof.leaf = reader.leaf(proof.index);
     proof.path = inclusion_proof(proof.index, covering.size, reader.nodes(), hasher);
     return proof;
+}
+
+RecordEvidence AuditSealer::evidence(std::uint64_t index) const {
+    RecordProof proof = prove(index + 1);
+    AuditLines reader(state_->directory, index + 1);
+    std::string_view line;
+    if (!reader.next(line)) throw Error(ErrorCode::not_found, "the record was removed");
+    return {std::string(line), index, std::move(proof.path), std::move(proof.checkpoint)};
 }
 
 MerkleProof AuditSealer::extends(std::uint64_t size, std::string& checkpoint) const {

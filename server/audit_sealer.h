@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/audit.h"
+#include "server/audit_proof.h"
 #include "server/checkpoint.h"
 
 namespace server {
@@ -44,12 +45,18 @@ public:
 
     // The latest signed note; empty while there is none.
     std::string checkpoint() const;
+    // The latest in one line, "<origin> <size> <root in base64>"; of the empty tree while there is
+    // none.
+    std::string head() const;
     // Makes a checkpoint of everything that is durable now, unless the latest is one. Throws
     // unavailable when it can't be made within the bound.
     void seal_now();
 
     // Throws not_found when no checkpoint covers the record (yet), or its tiles are gone.
     RecordProof prove(std::uint64_t sequence) const;
+    // The record at a leaf (from 0) with its proof. Throws not_found as prove() does, and when
+    // retention removed the record.
+    RecordEvidence evidence(std::uint64_t index) const;
     // That the log with the latest checkpoint extends the log of `size` records. Throws not_found
     // when no checkpoint is that large.
     MerkleProof extends(std::uint64_t size, std::string& checkpoint) const;

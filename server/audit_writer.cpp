@@ -35,21 +35,22 @@ struct Queued {
 
 struct Call {
     AuditLog::Done done;
-    bool durable;
+    std::uint64_t sequence;
 };
 
 void run(std::vector<Call>& calls) {
     for (Call& call : calls) {
-        if (call.done) call.done(call.durable);
+        if (call.done) call.done(call.sequence);
     }
     calls.clear();
 }
 
-// Takes the callback out of `queued`, so that nobody else calls it.
-void tell(Queued& queued, bool durable, std::vector<Call>& calls) {
+// Takes the callback out of `queued`, so that nobody else calls it. `sequence` as AuditLog::Done
+// has it.
+void tell(Queued& queued, std::uint64_t sequence, std::vector<Call>& calls) {
     if (queued.told_false) return;
-    queued.told_false = !durable;
-    calls.push_back({std::exchange(queued.entry.done, nullptr), durable});
+    queued.told_false = sequence == 0;
+    calls.push_back({std::exchange(queued.entry.done, nullptr), sequence});
 }
 
 }  // namespace
@@ -130,7 +131,7 @@ void AuditWriter::State::expire(SteadyTime now, std::vector<Call>& calls) {
     for (auto* entries : {&in_flight, &queue}) {
         for (Queued& queued : *entries) {
             if (queued.may_be_withheld && !queued.told_false && queued.deadline <= now) {
-                tell(queued, false, calls);
+                tell(queued, 0, calls);
                 hanging = true;
             }
         }
@@ -217,7 +218,7 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
         queued_bytes -= queued.entry.fields.size();
         if (queued.told_false && queued.waited_for && queued.may_be_withheld)
             withheld.push_back(withheld_record(queued, sequence));
-        tell(queued, true, calls);
+        tell(queued, sequence, calls);
     }
     written += in_flight.size();
     in_flight.clear();
@@ -235,7 +236,7 @@ void AuditWriter::State::settle_failure(std::vector<Call>& calls) {
                      std::make_move_iterator(queue.end()));
     queue.swap(in_flight);
     in_flight.clear();
-    for (Queued& queued : queue) tell(queued, false, calls);
+    for (Queued& queued : queue) tell(queued, 0, calls);
     retry_at = std::chrono::steady_clock::now() + retry_interval;
 }
 
@@ -280,7 +281,7 @@ AuditWriter::~AuditWriter() {
         state.abandoned = true;
         dropped = state.in_flight.size() + state.queue.size();
         for (auto* entries : {&state.in_flight, &state.queue}) {
-            for (Queued& queued : *entries) tell(queued, false, calls);
+            for (Queued& queued : *entries) tell(queued, 0, calls);
         }
         state.deadline.notify_one();
     }
@@ -316,7 +317,7 @@ void AuditWriter::append(AuditEntry entry) {
             return;
         }
     }
-    if (entry.done) entry.done(false);
+    if (entry.done) entry.done(0);
 }
 
 void AuditWriter::expect(std::ptrdiff_t more) noexcept {

@@ -213,6 +213,8 @@ std::string NoteKey::verifier_key(std::string_view name) const {
     return std::string(name) + '+' + base::to_hex(id_bytes) + '+' + base::to_base64(bytes);
 }
 
+const base::Bytes& NoteKey::to_der() const { return key_->spki; }
+
 std::string NoteKey::to_pem() const {
     const std::unique_ptr<BIO, FreeNoteObject> bio(BIO_new(BIO_s_mem()));
     char* text = nullptr;

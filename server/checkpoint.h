@@ -45,11 +45,11 @@ enum class NoteAlgorithm : std::uint8_t {
 class CheckpointSigner {
 public:
     virtual ~CheckpointSigner() = default;
-    virtual NoteAlgorithm algorithm() const = 0;
-    // SubjectPublicKeyInfo, DER.
+    // SubjectPublicKeyInfo, DER, of an Ed25519 or P-256 key. Throws unavailable when it can't be
+    // learned now.
     virtual base::Bytes public_key() = 0;
-    // The signature of `text` as `algorithm()` says. Throws unavailable when that can't be done
-    // now.
+    // The signature of `text` by that key, as NoteAlgorithm says. Throws unavailable when that
+    // can't be done now.
     virtual base::Bytes sign(std::string_view text) = 0;
 };
 
@@ -91,6 +91,8 @@ public:
     std::string verifier_key(std::string_view name) const;
 
     std::string to_pem() const;
+    // SubjectPublicKeyInfo.
+    const base::Bytes& to_der() const;
 
 private:
     struct Key;

@@ -162,8 +162,24 @@ constexpr std::uint64_t mebibyte = 1024UL * 1024;
 constexpr std::int64_t default_segment_mebibytes = 256;
 constexpr std::int64_t default_segment_days = 7;
 
-SealConfig read_seal_config(JsonReader& checkpoints, const std::filesystem::path& folder) {
+// Who has no token needs somebody to sign.
+std::string read_signing_key(JsonReader& checkpoints) {
+    constexpr std::string_view alias_prefix = "alias/";
+    const auto text = checkpoints.required_string("signing_key", 128);
+    const bool alias = text.starts_with(alias_prefix) && text.size() > alias_prefix.size();
+    if (!alias && !base::Uuid::parse(text)) {
+        checkpoints.refuse("signing_key", "must be a key id or \"alias/<name>\"");
+    }
+    return std::string(text);
+}
+
+SealConfig read_seal_config(JsonReader& checkpoints, const std::filesystem::path& folder,
+                            bool has_token) {
     SealConfig config;
+    if (!has_token) config.signing_key = read_signing_key(checkpoints);
+    if (const auto seconds = checkpoints.optional_integer("refuse_after_seconds", 1, 604'800)) {
+        config.refuse_after = std::chrono::seconds(*seconds);
+    }
     if (const auto records = checkpoints.optional_integer("records", 1, 1'000'000)) {
         config.every_records = static_cast<std::uint64_t>(*records);
     }
@@ -200,9 +216,7 @@ AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& fold
         segments->refuse_unknown();
     }
     if (auto checkpoints = audit.optional_object("checkpoints")) {
-        // Who has no token needs somebody to sign.
-        if (config.daemon != "kmsd") audit.refuse("checkpoints", "is for kmsd only");
-        config.seal = read_seal_config(*checkpoints, folder);
+        config.seal = read_seal_config(*checkpoints, folder, config.daemon == "kmsd");
     }
     audit.refuse_unknown();
     return config;

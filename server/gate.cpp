@@ -12,6 +12,7 @@
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 #include "server/answer.h"
+#include "server/audit_sealer.h"
 #include "server/gate_trace.h"
 #include "server/throttle.h"
 
@@ -27,6 +28,7 @@ constexpr double stranger_records_per_second = 50;
 constexpr double stranger_burst = 200;
 
 constexpr Action unknown_action{"unknown"};
+constexpr std::string_view receipt_request = "strongroom-receipt";
 
 // A request that was worked on, waiting for its audit record and then sent.
 struct Finished {
@@ -38,6 +40,7 @@ struct Finished {
     Access access = Access::authenticated;
     bool audited = true;
     std::string challenge{};  // of a 401
+    bool receipt = false;     // the caller wants to know the record's place
 };
 
 // What waits for a worker.
@@ -81,14 +84,16 @@ base::Error internal_error(const std::string& detail) {
 struct Gate::State {
     State(GateConfig the_config, const RouteTable& the_routes,
           const Authenticator& the_authenticator, AuditLog& the_audit, Metrics& the_metrics,
-          const base::Clock& the_clock, base::Log& the_log)
+          const base::Clock& the_clock, base::Log& the_log, LogHead the_log_head)
         : config(the_config),
           routes(the_routes),
           authenticator(the_authenticator),
           audit(the_audit),
           metrics(the_metrics),
           clock(the_clock),
-          log(the_log) {
+          log(the_log),
+          log_head(std::move(the_log_head)),
+          origin(log_origin(audit.config().node, audit.config().daemon)) {
         for (std::size_t i = 0; i < std::max<std::size_t>(config.workers, 1); ++i) {
             workers.emplace_back([this] { run_worker(); });
         }
@@ -198,6 +203,7 @@ struct Gate::State {
         auto finished = std::make_shared<Finished>(
             Finished{begin(job.request), job.request.received, job.done});
         Operation& operation = finished->operation;
+        finished->receipt = job.request.header(receipt_request) == "yes";
         try {
             RouteMatch match = routes.match(job.request.method, job.request.path);
             const Route& route = *match.route;
@@ -249,10 +255,15 @@ struct Gate::State {
     void finish(const std::shared_ptr<Finished>& finished) {
         if (!finished->audited || !may_record(finished->operation)) return send(*finished);
         try {
-            audit.append(finished->operation, finished->outcome, [this, finished](bool durable) {
-                if (!durable) withhold(*finished);
-                send(*finished);
-            });
+            audit.append(finished->operation, finished->outcome,
+                         [this, finished](std::uint64_t sequence) {
+                             if (sequence == 0) {
+                                 withhold(*finished);
+                             } else if (finished->receipt) {
+                                 give_receipt(*finished, sequence - 1);
+                             }
+                             send(*finished);
+                         });
         } catch (const std::exception& error) {
             log.error("the audit log refused a record", {{"reason", error.what()}});
             withhold(*finished);
@@ -282,9 +293,19 @@ struct Gate::State {
         metrics.count("answers_withheld");
     }
 
+    // Who was refused as nobody gets none: it is for who can have a record of his own.
+    void give_receipt(Finished& finished, std::uint64_t leaf) const {
+        if (finished.operation.caller().is_nobody()) return;
+        finished.response.headers.emplace_back("Strongroom-Receipt",
+                                               origin + ' ' + std::to_string(leaf));
+    }
+
     void send(Finished& finished) {
         const auto request_id = finished.operation.request_id().to_string();
         finished.response.headers.emplace_back("X-Request-Id", request_id);
+        if (log_head && finished.outcome.word == "ok" && !finished.operation.caller().is_nobody()) {
+            finished.response.headers.emplace_back("Strongroom-Checkpoint", log_head());
+        }
         metrics.request(finished.operation.action(), finished.response.status,
                         std::chrono::steady_clock::now() - finished.received);
         finished.done(std::move(finished.response));
@@ -346,6 +367,8 @@ struct Gate::State {
     Metrics& metrics;
     const base::Clock& clock;
     base::Log& log;
+    const LogHead log_head;  // may be empty
+    const std::string origin;
     Throttle strangers{stranger_records_per_second, stranger_burst};
 
     std::mutex mutex;
@@ -361,8 +384,10 @@ struct Gate::State {
 };
 
 Gate::Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
-           AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log)
-    : state_(std::make_unique<State>(config, routes, authenticator, audit, metrics, clock, log)) {}
+           AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log,
+           LogHead log_head)
+    : state_(std::make_unique<State>(config, routes, authenticator, audit, metrics, clock, log,
+                                     std::move(log_head))) {}
 
 Gate::~Gate() = default;
 

@@ -38,13 +38,23 @@ struct GateConfig {
     std::size_t max_queued = 1024;  // waiting requests; beyond it resource 503 at once
 };
 
+// What the audit log's latest checkpoint says, in one line: see AuditSealer::head().
+using LogHead = std::function<std::string()>;
+
+// Every answer has X-Request-Id, the request id of its record. One to a request with
+// `Strongroom-Receipt: yes` that is recorded has `Strongroom-Receipt: <origin> <leaf index>`, its
+// record's place in the audit log. With `log_head` every good answer to a known caller has
+// `Strongroom-Checkpoint: <origin> <size> <root>`, so that callers notice a log that was rolled
+// back.
+//
 // While the audit log can't be written no handler of an authenticated route is called: the answer
 // is unavailable. Thread-safe. `routes`, `authenticator`, `audit`, `metrics`, `clock` and `log`
 // must outlive it.
 class Gate final : public RequestHandler {
 public:
     Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
-         AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log);
+         AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log,
+         LogHead log_head = {});
     // Answers what is queued with unavailable and waits for what runs, without a bound: a handler
     // that hangs uses all of this. A program that must end in time calls drain() first.
     ~Gate() override;

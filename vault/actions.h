@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/audit.h"
 #include "server/operation.h"
 
 namespace vault {
@@ -17,8 +18,13 @@ inline constexpr server::Action observe{"observe"};
 
 // Every word that a policy for vaultd may use.
 inline std::vector<std::string_view> known_actions() {
-    return {store_credential.word,  describe_credential.word, list_credentials.word,
-            reveal_credential.word, delete_credential.word,   observe.word};
+    return {store_credential.word,
+            describe_credential.word,
+            list_credentials.word,
+            reveal_credential.word,
+            delete_credential.word,
+            server::witness_audit.word,
+            observe.word};
 }
 
 // The kinds of resource that vaultd asks about.

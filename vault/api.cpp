@@ -187,7 +187,7 @@ void note_version(server::Operation& operation, const VersionInfo& version) {
 
 }  // namespace
 
-Api::Api(const ApiParts& parts) : parts_(parts) {}
+Api::Api(ApiParts parts) : parts_(std::move(parts)) {}
 
 std::vector<server::Route> Api::routes() {
     using server::Access;
@@ -221,16 +221,18 @@ std::vector<server::Route> Api::routes() {
              return destroy(operation, request);
          }},
     };
-    return server::with_operational_routes(std::move(rows),
-                                           {.authorizer = parts_.authorizer,
-                                            .metrics = parts_.metrics,
-                                            .observe = observe,
-                                            .daemon = "vaultd",
-                                            .title = "Strongroom credential vault",
-                                            .version = STRONGROOM_VERSION,
-                                            .checks = {{"store", [this] { parts_.store.check(); }},
-                                                       {"audit", [this] { parts_.audit.check(); }},
-                                                       {"kms", [this] { parts_.keys.check(); }}}});
+    for (const auto& row : parts_.more_routes) rows.push_back(row);
+    std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
+                                               {"audit", [this] { parts_.audit.check(); }},
+                                               {"kms", [this] { parts_.keys.check(); }}};
+    checks.insert(checks.end(), parts_.more_checks.begin(), parts_.more_checks.end());
+    return server::with_operational_routes(std::move(rows), {.authorizer = parts_.authorizer,
+                                                             .metrics = parts_.metrics,
+                                                             .observe = observe,
+                                                             .daemon = "vaultd",
+                                                             .title = "Strongroom credential vault",
+                                                             .version = STRONGROOM_VERSION,
+                                                             .checks = std::move(checks)});
 }
 
 server::Grant Api::authorize(server::Operation& operation, server::Action action,

@@ -7,6 +7,7 @@
 #include "server/audit.h"
 #include "server/authorizer.h"
 #include "server/metrics.h"
+#include "server/operational_routes.h"
 #include "server/route.h"
 #include "vault/data_keys.h"
 #include "vault/service.h"
@@ -22,12 +23,14 @@ struct ApiParts {
     DataKeys& keys;
     const server::AuditLog& audit;
     const server::Metrics& metrics;
+    std::vector<server::Route> more_routes{};           // of the daemon's, as ours
+    std::vector<server::ReadinessCheck> more_checks{};  // for /readyz
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
 class Api {
 public:
-    explicit Api(const ApiParts& parts);
+    explicit Api(ApiParts parts);
     Api(const Api&) = delete;
     Api& operator=(const Api&) = delete;
 

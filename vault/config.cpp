@@ -29,6 +29,26 @@ kms::ClientConfig read_client(base::JsonReader& reader, const std::filesystem::p
     return config;
 }
 
+WitnessConfig read_witness(base::JsonReader& kms, const std::filesystem::path& folder,
+                           const std::filesystem::path& audit_directory) {
+    constexpr std::string_view standard_name = "key-service-checkpoints";
+    WitnessConfig config;
+    config.file = audit_directory / standard_name;
+    auto witness = kms.optional_object("witness");
+    if (!witness) return config;
+    if (witness->has("file")) config.file = server::required_path(*witness, "file", folder);
+    if (witness->has("audit_key")) {
+        config.audit_keys = server::required_path(*witness, "audit_key", folder);
+    }
+    const auto word = witness->optional_string("on_conflict", 16).value_or("refuse");
+    if (word != "refuse" && word != "report") {
+        witness->refuse("on_conflict", "must be \"refuse\" or \"report\"");
+    }
+    config.refuse = word == "refuse";
+    witness->refuse_unknown();
+    return config;
+}
+
 std::string read_master_key(base::JsonReader& reader) {
     const auto text = reader.required_string("master_key", max_master_key_bytes);
     const bool alias = text.starts_with(alias_prefix) && text.size() > alias_prefix.size();
@@ -57,6 +77,7 @@ Config read_config(const std::filesystem::path& file) {
     base::JsonReader kms = top.required_object("kms");
     config.kms = read_client(kms, folder);
     config.master_key = read_master_key(kms);
+    config.witness = read_witness(kms, folder, config.audit.directory);
     kms.refuse_unknown();
     top.refuse_unknown();
     return config;

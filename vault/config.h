@@ -13,6 +13,7 @@
 #include "server/edge.h"
 #include "server/gate.h"
 #include "server/policy.h"
+#include "vault/witness.h"
 
 namespace vault {
 
@@ -25,6 +26,7 @@ struct Config {
     server::PolicyFiles policy;
     kms::ClientConfig kms;
     std::string master_key;  // a key id or "alias/<name>"
+    WitnessConfig witness;   // of the key service's audit log
     base::LogLevel log_level = base::LogLevel::info;
 };
 

@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "kms/client/client.h"
 #include "server/audit.h"
+#include "server/audit_routes.h"
+#include "server/audit_sealer.h"
 #include "server/authorizer.h"
 #include "server/daemon.h"
 #include "server/database.h"
@@ -17,12 +19,24 @@
 #include "server/route.h"
 #include "vault/actions.h"
 #include "vault/api.h"
+#include "vault/checkpoint_signer.h"
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
 #include "vault/service.h"
 #include "vault/sql_store.h"
+#include "vault/witness.h"
 
 namespace {
+
+// Nothing when the configuration asks for no checkpoints.
+std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, const kms::ClientConfig& client,
+                                          const base::Clock& clock, base::Log& log) {
+    const auto& config = audit.config();
+    if (!config.seal) return nullptr;
+    return std::make_unique<server::AuditSealer>(
+        audit, vault::make_checkpoint_signer(client, config.seal->signing_key, config.directory),
+        *config.seal, clock, log);
+}
 
 // Members in order of need: each is taken down before what it stands on. The key service is not
 // asked at the start: vaultd serves metadata without it, and /readyz tells.
@@ -36,14 +50,27 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     const auto database = server::open_database(std::move(config.store));
     vault::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
-    kms::Client client(config.kms);
+    const std::unique_ptr<server::AuditSealer> sealer = seal(audit, config.kms, clock, log);
+    vault::LogWitness witness(config.witness, config.kms, audit, metrics, log);
+    kms::ClientConfig watched = config.kms;
+    watched.watch = &witness;
+    kms::Client client(std::move(watched));
     vault::KmsDataKeys keys(client, config.master_key);
 
     vault::CredentialService service(store, keys, clock);
-    vault::Api api({service, authorizer, store, keys, audit, metrics});
+    vault::Api api({service,
+                    authorizer,
+                    store,
+                    keys,
+                    audit,
+                    metrics,
+                    sealer ? server::audit_routes(*sealer, authorizer, "vaultd")
+                           : std::vector<server::Route>(),
+                    {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     const server::Authenticator authenticator;
-    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log);
+    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log,
+                      sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
     server::serve_until_stopped(

@@ -24,6 +24,19 @@ namespace kms {
 
 using EncryptionContext = std::map<std::string, std::string>;
 
+// Who wants to see what each answer says of the service's audit log, to notice one that was rolled
+// back or forked: vault/witness. Thread-safe; called on the threads of the calls. What it throws,
+// the call throws.
+class AnswerWatch {
+public:
+    virtual ~AnswerWatch() = default;
+    // Before a call; what it returns comes back with the answer.
+    virtual std::uint64_t before_call() = 0;
+    // After an answer of status 2xx, with its header Strongroom-Checkpoint, "<origin> <size>
+    // <root>"; empty when it has none.
+    virtual void after_answer(std::uint64_t before, std::string_view head) = 0;
+};
+
 struct ClientConfig {
     std::string url;                    // https://host:port, nothing behind
     std::filesystem::path ca;           // PEM: who signed the server's certificate
@@ -36,6 +49,7 @@ struct ClientConfig {
     std::chrono::milliseconds retry_budget{500};
     std::size_t max_connections = 32;         // beyond it a call waits, within its deadline
     std::string service = "the key service";  // what messages call the other side
+    AnswerWatch* watch = nullptr;             // must outlive the client; null: nobody
 };
 
 struct DataKey {
@@ -83,6 +97,7 @@ struct CallOptions {
 struct Answer {
     int status = 0;
     base::WipedString body;
+    std::string checkpoint;  // the header Strongroom-Checkpoint: see AnswerWatch
 };
 
 class Transport;

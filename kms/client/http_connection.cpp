@@ -205,6 +205,7 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     try {
         if (http_->client.send(out, in, error)) {
             answer.status = in.status;
+            answer.checkpoint = in.get_header_value("Strongroom-Checkpoint");
             return answer;
         }
     } catch (const std::bad_alloc&) {

@@ -158,6 +158,15 @@ std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, De
 
 Answer Transport::call(const HttpRequest& request) {
     require_sendable(request);
+    if (config_.watch == nullptr) return call_unwatched(request);
+    const std::uint64_t before = config_.watch->before_call();
+    Answer answer = call_unwatched(request);
+    const bool good = answer.status >= 200 && answer.status < 300;
+    if (good) config_.watch->after_answer(before, answer.checkpoint);
+    return answer;
+}
+
+Answer Transport::call_unwatched(const HttpRequest& request) {
     const Deadline begin = steady_clock::now();
     const Deadline deadline = begin + config_.deadline;
     const Deadline latest_retry = begin + std::min(config_.retry_budget, config_.deadline);

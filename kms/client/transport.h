@@ -37,6 +37,7 @@ private:
     class Lease;
     std::unique_ptr<HttpConnection> take(Deadline deadline);
     void give_back(std::unique_ptr<HttpConnection> connection) noexcept;
+    Answer call_unwatched(const HttpRequest& request);
     std::variant<Answer, NoAnswer> attempt(const HttpRequest& request, Deadline deadline);
     base::Error to_error(const NoAnswer& failure, bool late) const;
 

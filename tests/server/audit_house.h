@@ -67,9 +67,10 @@ inline server::Operation operation_of(std::string_view caller_id,
 class Answers {
 public:
     server::AuditLog::Done callback() {
-        return [this](bool durable) {
+        return [this](std::uint64_t sequence) {
             const std::lock_guard lock(mutex_);
-            (durable ? yes_ : no_) += 1;
+            (sequence != 0 ? yes_ : no_) += 1;
+            last_ = std::max(last_, sequence);
             changed_.notify_all();
         };
     }
@@ -86,9 +87,16 @@ public:
         return no_;
     }
 
+    // The largest sequence number that was told.
+    std::uint64_t last() {
+        const std::lock_guard lock(mutex_);
+        return last_;
+    }
+
 private:
     std::mutex mutex_;
     std::condition_variable changed_;
+    std::uint64_t last_ = 0;
     std::size_t yes_ = 0;
     std::size_t no_ = 0;
 };

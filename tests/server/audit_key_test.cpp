@@ -24,7 +24,8 @@ protected:
 
 TEST_F(AuditKey, IsMadeOnceRecordedAndPublished) {
     const auto signer = open_key();
-    EXPECT_EQ(signer->algorithm(), server::NoteAlgorithm::ed25519);
+    EXPECT_EQ(server::NoteKey::from_der(signer->public_key()).algorithm(),
+              server::NoteAlgorithm::ed25519);
     EXPECT_EQ(server::NoteKey::from_pem(read("audit.pem")).to_pem(),
               server::NoteKey::from_der(signer->public_key()).to_pem());
     const auto lines = tests::lines_of(file());

@@ -112,6 +112,16 @@ TEST_F(AuditWriterTest, HangingDiskRefusesWithinTheBoundAndRecordsAreKept) {
         10);
 }
 
+TEST_F(AuditWriterTest, EachIsToldItsPlaceInTheLog) {
+    Answers answers;
+    const auto writer = open_writer();
+    for (std::size_t i = 1; i <= 5; ++i) {
+        writer->append(entry(answers.callback()));
+        ASSERT_TRUE(answers.wait_for(i));
+        EXPECT_EQ(answers.last(), i);
+    }
+}
+
 TEST_F(AuditWriterTest, OneSyncTakesTheRecordsOfAllThatAreUnderWay) {
     Answers answers;
     auto patient = config();
@@ -214,7 +224,7 @@ TEST_F(AuditWriterTest, FullQueueRefusesAtOnce) {
     big.fields = std::string(40UL * 1024 * 1024, 'x');
     writer->append(std::move(big));
     bool told = false;
-    auto too_much = entry([&told](bool durable) { told = !durable; });
+    auto too_much = entry([&told](std::uint64_t sequence) { told = sequence == 0; });
     too_much.fields = std::string(40UL * 1024 * 1024, 'x');
     writer->append(std::move(too_much));
     EXPECT_TRUE(told);

@@ -123,7 +123,6 @@ INSTANTIATE_TEST_SUITE_P(Algorithms, SignedCheckpoint,
 // Signs with one key and shows another.
 class Impostor final : public server::CheckpointSigner {
 public:
-    NoteAlgorithm algorithm() const override { return NoteAlgorithm::ed25519; }
     base::Bytes public_key() override { return shown_.public_key(); }
     base::Bytes sign(std::string_view text) override { return used_.sign(text); }
 

@@ -285,6 +285,36 @@ TEST_F(GateTest, WithoutItsRecordAnAnswerIsWithheld) {
     EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
 }
 
+TEST_F(GateTest, WhoAsksForAReceiptLearnsTheLeafOfItsRecord) {
+    auto asking = request(Method::POST, "/things/a");
+    asking.headers["strongroom-receipt"] = "yes";
+    const std::string first = header_of(ask(asking), "Strongroom-Receipt");
+    EXPECT_EQ(first, "node/strongroom/test 0");
+    EXPECT_EQ(header_of(ask(request(Method::POST, "/things/a")), "Strongroom-Receipt"), "");
+    asking.path = "/fail/denied";
+    EXPECT_EQ(header_of(ask(asking), "Strongroom-Receipt"), "node/strongroom/test 2")
+        << "a refusal is a record as well";
+    asking.path = "/watch";
+    asking.method = Method::GET;
+    EXPECT_EQ(header_of(ask(asking), "Strongroom-Receipt"), "") << "nothing is recorded";
+    auto nobody = request(Method::POST, "/things/a", false);
+    nobody.headers["strongroom-receipt"] = "yes";
+    EXPECT_EQ(header_of(ask(nobody), "Strongroom-Receipt"), "");
+}
+
+TEST_F(GateTest, GoodAnswersToKnownCallersNameTheLatestCheckpoint) {
+    gate_.reset();
+    gate_ = std::make_unique<server::Gate>(server::GateConfig{}, routes_, authenticator_, audit_,
+                                           metrics_, clock_, log_,
+                                           [] { return std::string("log 1 root"); });
+    const auto named = [&](Request request) {
+        return header_of(ask(std::move(request)), "Strongroom-Checkpoint");
+    };
+    EXPECT_EQ(named(request(Method::POST, "/things/a")), "log 1 root");
+    EXPECT_EQ(named(request(Method::GET, "/open", false)), "");
+    EXPECT_EQ(named(request(Method::POST, "/fail/denied")), "");
+}
+
 TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
     ASSERT_EQ(ask(request(Method::POST, "/things/before")).status, 200U);
     std::signal(SIGXFSZ, SIG_IGN);

@@ -16,7 +16,7 @@ public:
     explicit SoftwareSigner(const std::string& pem);
     ~SoftwareSigner() override;
 
-    server::NoteAlgorithm algorithm() const override;
+    server::NoteAlgorithm algorithm() const;
     base::Bytes public_key() override;
     base::Bytes sign(std::string_view text) override;
 

@@ -99,8 +99,10 @@ class Audit(unittest.TestCase):
             self.assertEqual(client.call("GET", "/v1/audit/proof?record=999999").status, 404)
             for wrong in ("", "?record=x", "?record=1&size=1", "?other=1"):
                 self.assertEqual(client.call("GET", "/v1/audit/proof" + wrong).status, 400, wrong)
-        with contextlib.closing(self.house.client(daemon, "app")) as client:
-            self.assertEqual(client.call("GET", "/v1/audit/checkpoint").status, 403)
+        with contextlib.closing(self.house.client(daemon, "vaultd")) as client:
+            self.assertEqual(client.call("GET", "/v1/audit/checkpoint").status, 200)
+        with contextlib.closing(self.house.client(daemon, None)) as client:
+            self.assertEqual(client.call("GET", "/v1/audit/checkpoint").status, 401)
 
     def test_log_that_was_changed_is_refused_at_the_start(self):
         daemon = self.house.start("kmsd")
