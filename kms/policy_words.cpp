@@ -9,8 +9,8 @@ namespace kms {
 std::vector<std::string_view> policy_words(std::string_view daemon) {
     if (daemon == "kmsd") return known_actions();
     if (daemon != "vaultd") return {};
-    return {"store_credential",  "describe_credential", "list_credentials",
-            "reveal_credential", "delete_credential",   "observe"};
+    return {"store_credential",  "describe_credential", "list_credentials", "reveal_credential",
+            "delete_credential", "witness_audit",       "observe"};
 }
 
 }  // namespace kms
