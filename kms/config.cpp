@@ -49,7 +49,7 @@ Config read_config(const std::filesystem::path& file, const std::filesystem::pat
     config.policy = server::read_policy_files(top, folder);
     config.log_level = server::read_log_level(top);
 
-    config.store = server::read_database_config(top, folder);
+    config.store = server::read_database_config(top, folder, "kmsd");
 
     base::JsonReader token = top.required_object("token");
     config.token = read_token(token, folder, program);

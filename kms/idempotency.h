@@ -16,8 +16,9 @@
 namespace kms {
 
 inline constexpr std::chrono::hours idempotency_memory{24};
-// After that another node may take over what a dead one has begun.
-inline constexpr std::chrono::minutes idempotency_lease{2};
+// After that another node may take over what a dead one has begun. What is done twice at once finds
+// what the other made (KeyLifecycle) or that it was faster (compare-and-set).
+inline constexpr std::chrono::seconds idempotency_lease{30};
 
 // Thread-safe. `store` and `clock` must outlive it.
 class Idempotency {

@@ -69,7 +69,7 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
                                   server::load_shadow(config.policy, kms::known_actions()),
                                   {&metrics, &log});
-    const auto database = server::open_database(std::move(config.store));
+    const auto database = server::open_database(std::move(config.store), log);
     kms::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);

@@ -84,6 +84,11 @@ void insert_pending_version(soci::session& sql, const std::string& key_id,
         soci::use(created_at, "created"), soci::use(version.request, "request");
 }
 
+void require_whole(const std::string& description) {
+    if (description.find('\0') == std::string::npos) return;
+    throw base::Error(base::ErrorCode::invalid_argument, "the description must have no NUL byte");
+}
+
 void require_key_row(soci::session& sql, const std::string& id) {
     int found = 0;
     sql << "SELECT COUNT(*) FROM keys WHERE id = :id", soci::into(found), soci::use(id, "id");
@@ -153,7 +158,7 @@ std::uint64_t SqlStore::change_count() {
 
 void SqlStore::change(const std::function<void(soci::session&, long long)>& work) {
     std::uint64_t number = 0;
-    database_.write([&](soci::session& sql) {
+    database_.write_in_turn("change_counter", [&](soci::session& sql) {
         const long long next = next_change(sql);
         number = static_cast<std::uint64_t>(next);
         work(sql, next);
@@ -190,6 +195,7 @@ Store::Changes SqlStore::load_changed(std::uint64_t since) {
 }
 
 void SqlStore::add_pending_key(const Key& key) {
+    require_whole(key.description);
     const std::string id = key.id.to_string();
     const std::string kind(hsm::to_string(key.kind));
     const std::string profile(hsm::to_string(key.profile));
@@ -281,6 +287,7 @@ void SqlStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, 
 }
 
 bool SqlStore::update(const Key& key, const std::string& request) {
+    require_whole(key.description);
     bool updated = false;
     change([&](soci::session& sql, long long number) {
         updated = update_row(sql, key, number);

@@ -98,15 +98,16 @@ bool SqlStore::take_lock(const std::string& holder, base::Time now, base::Time u
     const std::string name(making_keys);
     bool taken = false;
     database_.write([&](soci::session& sql) {
-        sql << "DELETE FROM locks WHERE name = :name AND (expires_at <= :now OR holder = :holder)",
-            soci::use(name, "name"), soci::use(now_column, "now"), soci::use(holder, "holder");
-        int held = 0;
-        sql << "SELECT COUNT(*) FROM locks WHERE name = :name", soci::into(held),
-            soci::use(name, "name");
-        if (held != 0) return;
-        sql << "INSERT INTO locks (name, holder, expires_at) VALUES (:name, :holder, :until)",
-            soci::use(name, "name"), soci::use(holder, "holder"), soci::use(until_column, "until");
-        taken = true;
+        soci::statement take =
+            (sql.prepare << "INSERT INTO locks (name, holder, expires_at) "
+                            "VALUES (:name, :holder, :until) "
+                            "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, "
+                            "expires_at = excluded.expires_at "
+                            "WHERE locks.expires_at <= :now OR locks.holder = excluded.holder",
+             soci::use(name, "name"), soci::use(holder, "holder"), soci::use(until_column, "until"),
+             soci::use(now_column, "now"));
+        take.execute(true);
+        taken = take.get_affected_rows() == 1;
     });
     return taken;
 }

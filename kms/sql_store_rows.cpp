@@ -171,7 +171,7 @@ void select_aliases(soci::session& sql, const KeySelection& selection, const Key
     std::string name, key_id;
     soci::statement rows =
         (sql.prepare << "SELECT a.name, a.key_id FROM aliases a JOIN keys k ON k.id = a.key_id" +
-                            condition(selection) + " ORDER BY a.name",
+                            condition(selection),
          soci::into(name), soci::into(key_id), soci::use(selection.after, "after"),
          soci::use(selection.id, "id"));
     rows.execute();
@@ -180,6 +180,8 @@ void select_aliases(soci::session& sql, const KeySelection& selection, const Key
         if (found == keys.end()) refuse_row(key_id, "alias");
         found->second->aliases.push_back(name);
     }
+    // By bytes, whatever order the database sorts words in.
+    for (const auto& [id, key] : keys) std::sort(key->aliases.begin(), key->aliases.end());
 }
 
 }  // namespace

@@ -63,7 +63,8 @@ public:
     virtual Changes load_changed(std::uint64_t since) = 0;
 
     // Writes a key and its first version as `pending`, before the token is asked to make it.
-    // `key.wanted_alias` is noted, not taken. Throws already_exists when the id is there.
+    // `key.wanted_alias` is noted, not taken. Throws already_exists when the id is there, and
+    // invalid_argument for a description with a NUL byte, which not every database keeps.
     virtual void add_pending_key(const Key& key) = 0;
 
     // The token has the key: its first version and the key become `enabled`, and `alias`, unless it
@@ -97,7 +98,8 @@ public:
 
     // Compare and set: writes state, description, tags, rotation, dates and context rule of `key`
     // (not its versions, aliases and usage) and adds 1 to the revision. False, changing nothing,
-    // when the stored revision is not `key.revision`. Throws not_found.
+    // when the stored revision is not `key.revision`. Throws not_found, and invalid_argument as
+    // add_pending_key does.
     virtual bool update(const Key& key, const std::string& request = {}) = 0;
 
     // The alias becomes `to`'s, and is `from`'s no longer; nil stands for nobody. False, changing

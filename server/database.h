@@ -12,6 +12,7 @@
 
 #include <soci/soci.h>
 
+#include "base/log.h"
 #include "server/database_config.h"
 
 namespace server {
@@ -82,6 +83,9 @@ public:
     // transactions are as if one ran after the other. Database trouble throws unavailable; a
     // violated constraint throws already_exists.
     virtual void write(const Work& work) = 0;
+    // The same for a work that changes a row which many works change, in `table`: those of this
+    // kind wait for each other there instead of being run again.
+    virtual void write_in_turn(std::string_view table, const Work& work) = 0;
     // Runs `work`, which only selects; all of its selects see one state. Errors as above.
     virtual void read(const Work& work) = 0;
 
@@ -94,6 +98,13 @@ public:
 //
 // SQLite: one connection, so works queue; rollback journal, synchronous=EXTRA, foreign keys on;
 // file made when missing, mode 0600; locked exclusively so that a second process is refused.
-std::unique_ptr<Database> open_database(DatabaseConfig config);
+//
+// PostgreSQL: a number of connections, made anew by themselves when they break. A work waits for
+// connection, locks and server until the configuration's deadline, then throws unavailable. When
+// the answer to a commit is lost it is found out what became of it; unavailable is thrown, with a
+// message that says so, only when the server does not tell in as much time again. Opening it throws
+// unavailable when there is no server, and failed_precondition for one that does not keep what it
+// acknowledged. `log` takes warnings at the opening.
+std::unique_ptr<Database> open_database(DatabaseConfig config, base::Log& log);
 
 }  // namespace server

@@ -18,6 +18,7 @@ public:
     void migrate(std::string_view room, std::span<const Migration> migrations,
                  Unnamed unnamed) override;
     void write(const Work& work) override;
+    void write_in_turn(std::string_view /*table*/, const Work& work) override { write(work); }
     void read(const Work& work) override;
     void check() override;
 

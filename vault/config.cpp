@@ -72,7 +72,7 @@ Config read_config(const std::filesystem::path& file) {
     config.policy = server::read_policy_files(top, folder);
     config.log_level = server::read_log_level(top);
 
-    config.store = server::read_database_config(top, folder);
+    config.store = server::read_database_config(top, folder, "vaultd");
 
     base::JsonReader kms = top.required_object("kms");
     config.kms = read_client(kms, folder);

@@ -43,6 +43,40 @@ CREATE TABLE destructions (
     destroyed_at INTEGER NOT NULL
 );
 CREATE INDEX destructions_of ON destructions (owner, name);
+)sql",
+                                                  // Names sort by bytes.
+                                                  R"sql(
+CREATE TABLE credentials (
+    id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owner           TEXT   COLLATE "C" NOT NULL,
+    name            TEXT   COLLATE "C" NOT NULL,
+    current_version BIGINT NOT NULL,
+    last_version    BIGINT NOT NULL,
+    metadata        TEXT   NOT NULL,
+    created_at      BIGINT NOT NULL,
+    updated_at      BIGINT NOT NULL,
+    UNIQUE (owner, name)
+);
+CREATE TABLE versions (
+    credential  BIGINT NOT NULL REFERENCES credentials (id),
+    version     BIGINT NOT NULL,
+    sealed      TEXT   NOT NULL,
+    key_id      TEXT   NOT NULL,
+    key_version BIGINT NOT NULL,
+    expires_at  BIGINT,
+    created_at  BIGINT NOT NULL,
+    erased_at   BIGINT,
+    PRIMARY KEY (credential, version)
+);
+CREATE TABLE destructions (
+    id           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    owner        TEXT   COLLATE "C" NOT NULL,
+    name         TEXT   COLLATE "C" NOT NULL,
+    versions     BIGINT NOT NULL,
+    destroyed_by TEXT   NOT NULL,
+    destroyed_at BIGINT NOT NULL
+);
+CREATE INDEX destructions_of ON destructions (owner, name);
 )sql"}};
 
 [[noreturn]] void contradiction(const CredentialId& id, std::string_view what) {

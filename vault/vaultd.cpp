@@ -47,7 +47,7 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     server::Authorizer authorizer(server::load_policy(config.policy.file, vault::known_actions()),
                                   server::load_shadow(config.policy, vault::known_actions()),
                                   {&metrics, &log});
-    const auto database = server::open_database(std::move(config.store));
+    const auto database = server::open_database(std::move(config.store), log);
     vault::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, config.kms, clock, log);

@@ -1,12 +1,15 @@
 // What every kms::Store must hold to, whatever database it is on. A store's test file names a
 // factory type with `std::unique_ptr<kms::Store> open()`, which opens the same database each time,
-// and instantiates the suite with it.
+// and instantiates the suite with it. `missing()`, where there is one, says why there is no such
+// database here.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
+#include <thread>
 
 #include "kms/store.h"
 #include "kms/usage.h"
@@ -18,6 +21,11 @@ namespace tests {
 template <typename Factory>
 class StoreContract : public testing::Test {
 public:
+    void SetUp() override {
+        if constexpr (requires { Factory::missing(); }) {
+            if (!Factory::missing().empty()) GTEST_SKIP() << Factory::missing();
+        }
+    }
     std::unique_ptr<kms::Store> open() { return factory_.open(); }
 
     static kms::Key new_key(const std::string& alias = {}) {
@@ -448,6 +456,40 @@ TYPED_TEST_P(StoreContract, TheLockHasOneHolderUntilHisTimeIsOver) {
     EXPECT_TRUE(store->take_lock("c", until, until + std::chrono::minutes(2)));
 }
 
+TYPED_TEST_P(StoreContract, OfManyThatWantTheLockAtOnceOneGetsIt) {
+    const auto store = this->open();
+    const auto now = base::from_milliseconds(1'800'000'000'000);
+    std::atomic<int> taken = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 6; ++i) {
+        threads.emplace_back([&, i] {
+            if (store->take_lock(std::to_string(i), now, now + std::chrono::minutes(2))) ++taken;
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(taken, 1);
+}
+
+TYPED_TEST_P(StoreContract, AliasesAreInTheOrderOfTheirBytes) {
+    const auto store = this->open();
+    const auto key = add_enabled(*this, *store);
+    for (const auto* alias : {"b", "B", "a-b", "ab", "a"}) {
+        ASSERT_TRUE(store->move_alias(alias, base::Uuid(), key.id));
+    }
+    EXPECT_EQ(store->find(key.id)->aliases, (std::vector<std::string>{"B", "a", "a-b", "ab", "b"}));
+}
+
+TYPED_TEST_P(StoreContract, ATextThatNoDatabaseKeepsWholeIsRefused) {
+    const auto store = this->open();
+    auto key = this->new_key();
+    key.description = std::string("a\0b", 3);
+    EXPECT_ERROR(invalid_argument, store->add_pending_key(key));
+    auto changed = add_enabled(*this, *store);
+    changed.description = key.description;
+    EXPECT_ERROR(invalid_argument, store->update(changed));
+    EXPECT_EQ(store->find(changed.id)->revision, changed.revision);
+}
+
 TYPED_TEST_P(StoreContract, AnswersCheck) { EXPECT_NO_THROW(this->open()->check()); }
 
 REGISTER_TYPED_TEST_SUITE_P(
@@ -460,6 +502,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     TheNextVersionIsPendingThenPrimaryInOneMoment, AnAliasMovesOnlyFromWhereItIs,
     ADestroyedKeyLeavesItsRecordAndATombstone, EveryChangeIsFoundByItsNumber,
     UsageAddsUpAndTheLatestMomentStays, ARequestIsAppliedInTheMomentOfItsChange,
-    ARequestHasOneHolderAnAnswerAndAnEnd, TheLockHasOneHolderUntilHisTimeIsOver);
+    ARequestHasOneHolderAnAnswerAndAnEnd, TheLockHasOneHolderUntilHisTimeIsOver,
+    OfManyThatWantTheLockAtOnceOneGetsIt, AliasesAreInTheOrderOfTheirBytes,
+    ATextThatNoDatabaseKeepsWholeIsRefused);
 
 }  // namespace tests

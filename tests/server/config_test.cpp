@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "server/database_config.h"
 #include "server/hardening.h"
 #include "server/secret_source.h"
 #include "tests/support/expect_error.h"
@@ -47,6 +48,32 @@ TEST(Config, FileIsReadWithCommentsAndNamedWhenWrong) {
     EXPECT_ERROR_SAYING(invalid_argument, broken.string(), server::read_config_file(broken));
     const auto missing = folder / "missing.json";
     EXPECT_ERROR_SAYING(invalid_argument, missing.string(), server::read_config_file(missing));
+}
+
+TEST(Config, TheStoreIsOneDatabase) {
+    const tests::TemporaryDirectory folder;
+    folder.write("password", "pass word\n");
+    const auto read = [&](const std::string& store) {
+        Config config("{\"store\":" + store + "}");
+        return server::read_database_config(config.top, folder.path(), "kmsd");
+    };
+    EXPECT_EQ(std::get<server::SqliteConfig>(read(R"({"sqlite":"k.db"})")).file, folder / "k.db");
+    const auto config = std::get<server::PostgresqlConfig>(read(
+        R"({"postgresql":{"host":"db.example","database":"d","user":"u","password":{"file":"password"},
+            "tls":{"ca":"ca.crt"}}})"));
+    EXPECT_EQ(config.port, 5432);
+    EXPECT_EQ(config.schema, "kmsd");
+    EXPECT_EQ(config.password.expose_text(), "pass word");
+    EXPECT_EQ(config.ca, folder / "ca.crt");
+    EXPECT_ERROR_SAYING(invalid_argument, "store.postgresql.tls",
+                        read(R"({"postgresql":{"host":"db.example","database":"d","user":"u"}})"));
+    EXPECT_NO_THROW(read(R"({"postgresql":{"host":"/run/db","database":"d","user":"u"}})"));
+    EXPECT_ERROR_SAYING(
+        invalid_argument, "UNIX socket",
+        read(R"({"postgresql":{"host":"/run/db","database":"d","user":"u","tls":{"ca":"c"}}})"));
+    EXPECT_ERROR(invalid_argument, read("{}"));
+    EXPECT_ERROR(invalid_argument,
+                 read(R"({"sqlite":"k.db","postgresql":{"host":"/r","database":"d","user":"u"}})"));
 }
 
 TEST(Config, RelativePathsAreTakenFromTheFolder) {

@@ -139,6 +139,33 @@ class Schemas(unittest.TestCase):
                     self.check_both(name, config, False, (*path, field))
 
 
+    def test_the_store_for_several_nodes_is_judged_alike(self):
+        self.house.write(self.house.folder / "kmsd" / "database.password", "secret\n")
+        store = {"host": "127.0.0.1", "port": 5432, "database": "d", "user": "u", "schema": "s_1", "connections": 8,
+                 "deadline_ms": 3000, "password": {"file": "../kmsd/database.password"},
+                 "tls": {"ca": "ca.crt", "certificate": "c.crt", "key": "c.key"}}
+        for name in ("kmsd", "vaultd"):
+            base = self.base(name)
+
+            def check(accepted, what, change, store_itself=False):
+                config = {**base, "store": {"postgresql": copy.deepcopy(store)}}
+                change(config["store"] if store_itself else config["store"]["postgresql"])
+                if accepted is None:
+                    accepted = self.schema_of(name).is_valid(config)
+                self.check_both(name, config, accepted, what)
+
+            check(True, "as it is", lambda changed: None)
+            check(False, "both stores", lambda changed: changed.update(sqlite="x.db"), store_itself=True)
+            check(False, "no store", lambda changed: changed.clear(), store_itself=True)
+            check(False, "unknown", lambda changed: changed.update(surprise=1))
+            for field in store:
+                check(None, ("without", field), lambda changed, gone=field: changed.pop(gone))
+                check(False, ("mistyped", field), lambda changed, other=field: changed.update({other: []}))
+            for field, value in (("schema", "S"), ("schema", "pg_s"), ("schema", "1s"), ("connections", 1), ("deadline_ms", 499),
+                                 ("user", "a b"), ("host", ""), ("tls", {"ca": "c", "key": "k"}), ("tls", {})):
+                check(False, (field, value), lambda changed, name=field, to=value: changed.update({name: to}))
+
+
 class Readme(unittest.TestCase):
     def test_its_requests_run_as_they_stand(self):
         text = (house.SOURCE / "README.md").read_text()

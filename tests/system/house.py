@@ -78,13 +78,13 @@ class Client:
 class Daemon:
     """One daemon process; its log goes to a file."""
 
-    def __init__(self, house, name, arguments=(), environment=None):
+    def __init__(self, house, name, arguments=(), environment=None, config=None):
         self.name = name
         self.log = house.folder / f"{name}.{len(house.daemons)}.log"
         environment = {"PATH": os.environ["PATH"], **SANITIZER, **(environment or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [house.bin / name, "--config", house.folder / name / f"{name}.json", *arguments],
+                [house.bin / name, "--config", config or house.folder / name / f"{name}.json", *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", **house.as_daemon)
         house.daemons.append(self)
 

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Two kmsd and two vaultd nodes on one PostgreSQL server and one token: what was acknowledged is there on both, each secret is
+its owner's, whichever node is killed and whatever becomes of the database server. The loops are the short form: ROUNDS=n makes
+them longer, SEED=n repeats the choices of one."""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import random
+import signal
+import sys
+import threading
+import time
+import unittest
+
+import house
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import postgresql  # noqa: E402
+
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
+DEADLINE_MS = 2000  # of the daemons' database works
+NAMES = ("operator", "app", "vaultd")
+EVERYTHING = {"version": 1,
+              "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+              "bindings": [{"caller": f"spiffe://strongroom/{name}", "roles": ["all"]} for name in NAMES]}
+
+
+class Node:
+    """One daemon of several: a configuration of its own in the folder of its kind, and the port it got first."""
+
+    def __init__(self, nodes, kind, number, kms=None):
+        self.nodes, self.kind, self.number, self.kms = nodes, kind, number, kms
+        self.port, self.daemon = 0, None
+
+    def start(self):
+        strongroom = self.nodes.house
+        changes = {"listen": {"address": "127.0.0.1", "port": self.port},
+                   "audit": {"directory": f"audit-{self.number}", "node": f"{self.kind}-{self.number}"},
+                   "store": self.nodes.server.config(schema=self.kind, deadline_ms=DEADLINE_MS, connections=6)}
+        strongroom.configure(self.kind, changes, kms_port=self.kms.port if self.kms else 0)
+        folder = strongroom.folder / self.kind
+        strongroom.write(folder / "policy.json", json.dumps(EVERYTHING))
+        file = folder / f"node-{self.number}.json"
+        os.replace(folder / f"{self.kind}.json", file)
+        self.daemon = house.Daemon(strongroom, self.kind, config=file)
+        self.port = self.daemon.wait_ready()
+        return self
+
+    def client(self, name="app"):
+        return self.nodes.house.client(self.daemon, name)
+
+    def call(self, *arguments, name="app"):
+        with contextlib.closing(self.client(name)) as client:
+            return client.call(*arguments)
+
+
+class Nodes:
+    """Use it in a `with`."""
+
+    def __init__(self):
+        self.server = postgresql.Server(fsync="on")
+
+    def __enter__(self):
+        self._stack = contextlib.ExitStack()
+        try:
+            self._stack.callback(self.server.end)
+            self.house = self._stack.enter_context(house.House())
+            self.kms = [Node(self, "kmsd", number).start() for number in range(2)]
+            made = self.kms[0].call("POST", "/v1/keys", {"alias": "credentials"}, name="operator")
+            assert made.status == 201, made
+            self.vault = [Node(self, "vaultd", number, self.kms[number]).start() for number in range(2)]
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *error):
+        self._stack.__exit__(*error)
+
+
+class Writer(threading.Thread):
+    """Stores credentials of its own owner and makes keys, now at this node, now at that; keeps what was acknowledged."""
+
+    def __init__(self, nodes, owner, first, seed):
+        super().__init__()
+        self.nodes, self.owner, self.number = nodes, owner, first
+        self.random = random.Random(seed)
+        self.secrets = {}  # name: the secret that was acknowledged
+        self.open = {}  # name: the secret of a store whose outcome nobody told
+        self.keys = {}  # Idempotency-Key: key id
+        self.failures = []
+        self.stopping = False
+
+    def run(self):
+        while not self.stopping:
+            try:
+                self.store()
+                if self.random.random() < 0.15:
+                    self.make_key()
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.02)  # the node was killed, or is not there: another one
+            except AssertionError as error:
+                self.failures.append(error)
+                return
+
+    def store(self):
+        self.number += 1
+        name, secret = f"c{self.number}", {"owner": self.owner, "name": f"c{self.number}", "token": os.urandom(8).hex()}
+        self.open[name] = secret
+        answer = self.random.choice(self.nodes.vault).call(
+            "PUT", house.credential_path(self.owner, name), {"secret": secret, "if_version": 0})
+        assert answer.status in (201, 503), answer
+        if answer.status == 201:
+            self.secrets[name] = self.open.pop(name)
+
+    def make_key(self):
+        self.number += 1
+        order = f"{self.owner}-{self.number}"
+        while not self.stopping:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                answer = self.random.choice(self.nodes.kms).call(
+                    "POST", "/v1/keys", {"description": order}, {"Idempotency-Key": order}, name="operator")
+                # 409: the first one is under way, at the node that was killed; its lease has not ended.
+                assert answer.status in (201, 503, 409), answer
+                if answer.status == 201:
+                    self.keys[order] = answer.json()["id"]
+                if answer.status != 503:
+                    return
+            time.sleep(0.02)
+
+
+class SeveralNodes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        if postgresql.programs() is None:
+            raise unittest.SkipTest("the package postgresql is not installed")
+        seed = os.environ.get("SEED", str(time.time_ns()))
+        print(f"SEED={seed}")
+        cls.random = random.Random(seed)
+        cls.nodes = cls.enterClassContext(Nodes())
+        cls.first = 0
+
+    def write_during(self, trouble):
+        """Four writers at work while trouble() happens; the writers."""
+        SeveralNodes.first += 100_000
+        writers = [Writer(self.nodes, owner, self.first + number * 10_000, self.random.random())
+                   for number, owner in enumerate(("acme", "globex", "acme", "globex"))]
+        for writer in writers:
+            writer.start()
+        house.wait_until(lambda: all(writer.secrets for writer in writers), "each writer stored something")
+        try:
+            trouble()
+            stored = [len(writer.secrets) for writer in writers]
+            house.wait_until(lambda: any(writer.failures for writer in writers) or all(
+                len(writer.secrets) > before for writer, before in zip(writers, stored)), "each writer stores again", 20)
+        finally:
+            for writer in writers:
+                writer.stopping = True
+            for writer in writers:
+                writer.join()
+        for writer in writers:
+            self.assertEqual(writer.failures, [])
+        return writers
+
+    def check(self, writers):
+        """Everything acknowledged is there, on both nodes, once, and its owner's."""
+        for vault in self.nodes.vault:
+            with contextlib.closing(vault.client()) as client:
+                for writer in writers:
+                    for name, secret in writer.secrets.items():
+                        seen = client.call("POST", house.credential_path(writer.owner, name, "/reveal"))
+                        self.assertEqual((seen.status, seen.json().get("secret"), seen.json().get("version")),
+                                         (200, secret, 1), (writer.owner, name))
+                    for name, secret in writer.open.items():  # it happened whole, or not at all
+                        seen = client.call("POST", house.credential_path(writer.owner, name, "/reveal"))
+                        self.assertIn((seen.status, seen.json().get("secret")), ((200, secret), (404, None)))
+        for kms in self.nodes.kms:
+            described, cursor = {}, ""
+            with contextlib.closing(kms.client("operator")) as client:
+                while True:
+                    page = client.call("GET", "/v1/keys?limit=100" + (f"&cursor={cursor}" if cursor else "")).json()
+                    for key in page["keys"]:
+                        if key["state"] == "enabled":
+                            described.setdefault(key["description"], []).append(key["id"])
+                    cursor = page.get("next_cursor", "")
+                    if not cursor:
+                        break
+                for writer in writers:
+                    for order, key in writer.keys.items():
+                        self.assertEqual(described.get(order), [key], order)
+                        made = client.call("POST", f"/v1/keys/{key}/data-keys", {})
+                        self.assertEqual(made.status, 200, made)
+            for order, keys in described.items():
+                self.assertEqual(len(keys), 1, f"{order} was made twice")
+
+    def test_1_a_key_made_at_one_node_is_used_at_the_other_and_a_disable_is_honoured_within_a_second(self):
+        first, second = self.nodes.kms
+        key = first.call("POST", "/v1/keys", {}, name="operator").json()["id"]
+        with contextlib.closing(second.client("operator")) as there, contextlib.closing(first.client("operator")) as here:
+            made = house.wait_until(lambda: (answer := there.call("POST", f"/v1/keys/{key}/data-keys", {})).status == 200 and answer,
+                                    "the other node knows the key", 1)
+            wrapped = made.json()["data_keys"][0]["wrapped"]
+            self.assertEqual(here.call("POST", "/v1/data-keys/unwrap", {"wrapped": wrapped}).status, 200)
+            self.assertEqual(here.call("POST", f"/v1/keys/{key}/disable").status, 200)
+            begin = time.monotonic()
+            self.assertEqual(here.call("POST", "/v1/data-keys/unwrap", {"wrapped": wrapped}).status, 409)
+            house.wait_until(lambda: there.call("POST", "/v1/data-keys/unwrap", {"wrapped": wrapped}).status == 409,
+                             "the other node refuses")
+            self.assertLess(time.monotonic() - begin, 1)
+
+    def test_2_kill_9_of_one_of_each_loses_nothing_that_was_acknowledged(self):
+        def kill_one_of_each():
+            victims = [self.random.choice(nodes) for nodes in (self.nodes.kms, self.nodes.vault)]
+            self.random.shuffle(victims)
+            for victim in victims:
+                time.sleep(self.random.uniform(0, 0.1))  # the moment is what is random here
+                victim.daemon.kill()
+            for victim in sorted(victims, key=lambda node: node.kind):  # a vaultd's kmsd first
+                victim.start()
+
+        for _ in range(ROUNDS):
+            self.check(self.write_during(kill_one_of_each))
+
+    def test_3_the_database_server_ends_connections_restarts_and_stands_still(self):
+        def terminate():
+            for _ in range(3):
+                self.nodes.server.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                                      "WHERE application_name LIKE 'strongroom/%'")
+                time.sleep(0.05)
+
+        def stand_still():
+            self.nodes.server.signal_all(signal.SIGSTOP)
+            try:
+                with contextlib.closing(self.nodes.kms[0].client()) as client:
+                    begin = time.monotonic()
+                    self.assertEqual(client.call("GET", "/healthz").status, 200)
+                    self.assertLess(time.monotonic() - begin, 1)
+                begin = time.monotonic()
+                for node in self.nodes.vault:
+                    answer = node.call("PUT", house.credential_path("acme", "late"), {"secret": {"a": 1}, "if_version": 0})
+                    self.assertEqual(answer.status, 503, answer)
+                # A work and the question what became of it have a deadline each; the rest is patience for a busy machine.
+                self.assertLess(time.monotonic() - begin, 2 * (2 * DEADLINE_MS / 1000 + 2))
+            finally:
+                self.nodes.server.signal_all(signal.SIGCONT)
+
+        for _ in range(ROUNDS // 2 or 1):
+            for trouble in (terminate, self.nodes.server.restart, stand_still):
+                with self.subTest(trouble.__name__):
+                    self.check(self.write_during(trouble))
+
+
+if __name__ == "__main__":
+    house.main()
