@@ -19,7 +19,7 @@ protected:
                            const std::string& caller = "root") {
         server::Operation operation = operation_of(caller);
         return send(rig_, operation, method, path, body, {},
-                    {{"idempotency-key", idempotency_key}});
+                    {{"idempotency-key", base::WipedString(idempotency_key)}});
     }
     server::Response post(const std::string& idempotency_key, const std::string& path,
                           std::string_view body = {}, const std::string& caller = "root") {
