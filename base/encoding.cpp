@@ -1,6 +1,7 @@
 #include "base/encoding.h"
 
 #include <algorithm>
+#include <array>
 
 #include <botan/base64.h>
 #include <botan/exceptn.h>
@@ -12,6 +13,17 @@ namespace {
 constexpr std::string_view alphabet =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+// The value of each symbol; 64 for what is none.
+constexpr std::array<std::uint8_t, 256> symbol_values = [] {
+    std::array<std::uint8_t, 256> values{};
+    for (auto& value : values) value = 64;
+    for (std::size_t i = 0; i < alphabet.size(); ++i)
+        values[static_cast<unsigned char>(alphabet[i])] = static_cast<std::uint8_t>(i);
+    return values;
+}();
+
+unsigned symbol_value(char c) { return symbol_values[static_cast<unsigned char>(c)]; }
+
 // Bytes that canonical `text` decodes to; empty when its shape is not canonical. Botan's decoder
 // alone would accept stray bits and missing padding.
 std::optional<std::size_t> decoded_size(std::string_view text) {
@@ -20,8 +32,9 @@ std::optional<std::size_t> decoded_size(std::string_view text) {
     std::size_t padding = 0;
     if (text.back() == '=') padding = text[text.size() - 2] == '=' ? 2 : 1;
     const std::string_view symbols = text.substr(0, text.size() - padding);
-    if (symbols.find_first_not_of(alphabet) != std::string_view::npos) return std::nullopt;
-    const std::size_t last = alphabet.find(symbols.back());
+    if (std::any_of(symbols.begin(), symbols.end(), [](char c) { return symbol_value(c) == 64; }))
+        return std::nullopt;
+    const unsigned last = symbol_value(symbols.back());
     if (padding == 1 && (last & 0x03U) != 0) return std::nullopt;
     if (padding == 2 && (last & 0x0FU) != 0) return std::nullopt;
     return text.size() / 4 * 3 - padding;

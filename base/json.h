@@ -149,7 +149,7 @@ private:
 class JsonWriter {
 public:
     enum class Style { compact, indented };
-    explicit JsonWriter(Style style = Style::compact) : style_(style) {}
+    explicit JsonWriter(Style style = Style::compact) : style_(style) { out_.reserve(512); }
 
     JsonWriter& begin_object();
     JsonWriter& end_object();

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/audit_record.h"
 #include "server/audit_segments.h"
 
 namespace server {
@@ -95,12 +96,77 @@ DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, SegmentLimi
         refuse(path_, "is in use by another process; stop that one first");
     }
     file_.open(path_, O_RDWR | O_CREAT);
+    journal_file_.open(directory / "audit.journal", O_RDWR | O_CREAT);
     sync_folder(directory);
+    recover(log);
     read_tail(log);
     read_head();
 }
 
-DiskAuditFile::~DiskAuditFile() = default;
+DiskAuditFile::~DiskAuditFile() {
+    try {
+        sync_segment();
+        journal_.clear();
+    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
+        // The journal has it: the next opening puts it back.
+    }
+}
+
+// What stands behind the journal's last line was never acknowledged: of that, whole lines that
+// continue the chain stay (a kill between the two writes), the rest goes (a power failure leaves
+// anything).
+void DiskAuditFile::recover(base::Log& log) {
+    const auto kept = journal_.read();
+    if (!kept) return;
+    struct stat status {};
+    if (::fstat(file_.get(), &status) != 0) refuse_errno(path_, "can't be read");
+    auto size = static_cast<std::uint64_t>(status.st_size);
+    if (size < kept->offset || !begins_with(kept->segment)) {
+        refuse(path_,
+               "is not the one that audit.journal beside it belongs to, or lines of it are "
+               "missing. Keep both for an investigation and start with an empty folder");
+    }
+    const std::uint64_t end = kept->offset + kept->lines.size();
+    if (size < end || read_range(kept->offset, end) != kept->lines) {
+        write_at(kept->offset, kept->lines);
+        log.warning("put the last lines of the audit log back from its journal",
+                    {{"bytes", static_cast<std::int64_t>(kept->lines.size())}});
+    }
+    std::string_view last_line = kept->lines;
+    last_line.remove_suffix(1);
+    last_line.remove_prefix(last_line.rfind('\n') + 1);  // npos + 1 is 0
+    size = std::max(size, end);
+    end_ = end_of_chain(end, size, last_line);
+    if (end_ < size) {
+        log.warning("cut what was never acknowledged off the audit log",
+                    {{"bytes", static_cast<std::int64_t>(size - end_)}});
+        cut_to_end();
+    }
+    if (::fdatasync(file_.get()) != 0) refuse_errno(path_, "can't be synced");
+    journal_.clear();
+}
+
+bool DiskAuditFile::begins_with(std::uint64_t sequence) const {
+    SegmentLines lines({path_, 0, false});
+    std::string_view line;
+    return !lines.next(line) || leading_sequence(line) == sequence;
+}
+
+std::uint64_t DiskAuditFile::end_of_chain(std::uint64_t from, std::uint64_t to,
+                                          std::string_view last_line) const {
+    const std::string text = read_range(from, to);
+    MerkleHasher hasher;
+    std::string previous = line_hash(last_line, hasher);
+    std::string_view rest = text;
+    for (std::size_t line_end = rest.find('\n'); line_end != std::string_view::npos;
+         line_end = rest.find('\n')) {
+        const std::string_view line = rest.substr(0, line_end);
+        if (!follows(line, previous)) break;
+        previous = line_hash(line, hasher);
+        rest.remove_prefix(line_end + 1);
+    }
+    return to - rest.size();
+}
 
 std::string DiskAuditFile::read_range(std::uint64_t from, std::uint64_t to) const {
     std::string text(to - from, '\0');
@@ -181,6 +247,8 @@ void DiskAuditFile::begin_segment_if_due(std::uint64_t next_sequence, base::Time
 // At every moment all lines are there under names that readers know; a crash between the two
 // renames leaves a log whose growing segment is yet to be made.
 void DiskAuditFile::close_segment() {
+    sync_segment();
+    journal_.clear();
     const std::filesystem::path folder = path_.parent_path();
     const std::filesystem::path closed = folder / closed_segment_name(first_);
     const std::filesystem::path fresh = folder / ".audit.jsonl.new";
@@ -207,8 +275,7 @@ void DiskAuditFile::close_segment() {
     sync_folder(folder);
 }
 
-void DiskAuditFile::write_at_end(std::string_view lines) const {
-    std::uint64_t at = end_;
+void DiskAuditFile::write_at(std::uint64_t at, std::string_view lines) const {
     while (!lines.empty()) {
         const ssize_t written =
             ::pwrite(file_.get(), lines.data(), lines.size(), static_cast<off_t>(at));
@@ -217,9 +284,32 @@ void DiskAuditFile::write_at_end(std::string_view lines) const {
         lines.remove_prefix(static_cast<std::size_t>(written));
         at += static_cast<std::uint64_t>(written);
     }
-    // After a failed sync the kernel may forget the pages and call the next sync a success: only
-    // writing them again, as the next append does, makes them durable.
-    if (::fdatasync(file_.get()) != 0) unavailable("fdatasync");
+}
+
+// The lines stand in the segment, from `end_` on.
+void DiskAuditFile::make_durable(std::string_view lines) {
+    if (!journal_.has_room_for(lines.size())) sync_segment();
+    if (first_ != 0 && journal_.has_room_for(lines.size())) {
+        journal_.add(first_, end_, lines);
+    } else if (::fdatasync(file_.get()) != 0) {  // more than the journal holds at a time
+        rewrite_ = true;
+        unavailable("fdatasync");
+    }
+}
+
+// After a failed sync the kernel may forget the pages and call the next sync a success: only
+// writing them again makes them durable.
+void DiskAuditFile::sync_segment() {
+    if (rewrite_) {
+        if (const auto kept = journal_.read(); kept && !journal_.is_empty())
+            write_at(kept->offset, kept->lines);
+    }
+    if (::fdatasync(file_.get()) != 0) {
+        rewrite_ = true;
+        unavailable("fdatasync");
+    }
+    rewrite_ = false;
+    journal_.begin_anew();
 }
 
 void DiskAuditFile::cut_to_end() {
@@ -229,8 +319,10 @@ void DiskAuditFile::cut_to_end() {
 
 void DiskAuditFile::append(std::string_view lines) {
     if (longer_than_end_) cut_to_end();
+    if (rewrite_) sync_segment();
     try {
-        write_at_end(lines);
+        write_at(end_, lines);
+        make_durable(lines);
     } catch (const Error& failure) {
         longer_than_end_ = true;
         try {

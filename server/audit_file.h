@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/audit_journal.h"
 
 namespace server {
 
@@ -37,11 +38,15 @@ struct SegmentLimits {
 
 // `audit.jsonl` (mode 0600) in a folder of mode 0700, locked by `audit.lock` against a second
 // writer for as long as this lives. A closed segment beside it is `audit-<first sequence>.jsonl`.
+//
+// Lines are durable in `audit.journal` (server/audit_journal.h) before they are in the segment
+// itself, which is synced when the journal is full, when the segment is closed, and at the end.
+// What a power failure takes from the segment the next opening puts back.
 class DiskAuditFile final : public AuditFile {
 public:
-    // Creates folder and file when missing. Cuts a torn last line, which was never acknowledged,
-    // and says so in `log`. Throws failed_precondition naming the file: held by another process,
-    // not private, unreadable.
+    // Creates folder and files when missing. Puts back what only the journal has, cuts a torn last
+    // line, which was never acknowledged, and says so in `log`. Throws failed_precondition naming
+    // the file: held by another process, not private, unreadable, shorter than the journal says.
     DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits, base::Log& log);
     ~DiskAuditFile() override;
     DiskAuditFile(const DiskAuditFile&) = delete;
@@ -59,7 +64,13 @@ private:
     void read_head();
     void close_segment();
     std::string read_range(std::uint64_t from, std::uint64_t to) const;
-    void write_at_end(std::string_view lines) const;
+    void recover(base::Log& log);
+    bool begins_with(std::uint64_t sequence) const;
+    std::uint64_t end_of_chain(std::uint64_t from, std::uint64_t to,
+                               std::string_view last_line) const;
+    void write_at(std::uint64_t at, std::string_view lines) const;
+    void make_durable(std::string_view lines);
+    void sync_segment();
     void cut_to_end();
 
     class Descriptor {
@@ -71,7 +82,7 @@ private:
         // Throws failed_precondition naming `path`.
         void open(const std::filesystem::path& path, int flags);
         void take(int value);
-        int get() const { return value_; }
+        const int& get() const { return value_; }
 
     private:
         int value_ = -1;
@@ -80,7 +91,10 @@ private:
     std::filesystem::path path_;
     Descriptor lock_;
     Descriptor file_;
-    std::uint64_t end_ = 0;         // of the last durable line
+    Descriptor journal_file_;
+    AuditJournal journal_{journal_file_.get()};
+    bool rewrite_ = false;   // a sync of the segment failed: what the journal has is written again
+    std::uint64_t end_ = 0;  // of the last durable line
     bool longer_than_end_ = false;  // a failed append left bytes behind end_
     std::string last_line_;
     SegmentLimits limits_;

@@ -1,0 +1,233 @@
+#include "server/audit_journal.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "server/audit_file.h"
+#include "tests/server/audit_house.h"
+#include "tests/support/expect_error.h"
+
+namespace {
+
+using tests::AuditLogTest;
+using tests::chain_fault;
+using tests::lines_of;
+using tests::operation_of;
+
+std::string content_of(const std::filesystem::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void overwrite(const std::filesystem::path& file, const std::string& content) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
+}
+
+class AuditJournalTest : public ::testing::Test {
+protected:
+    AuditJournalTest() : file_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {}
+    ~AuditJournalTest() override { ::close(file_); }
+
+    tests::TemporaryDirectory folder_;
+    std::filesystem::path path_ = folder_ / "audit.journal";
+    int file_;
+};
+
+TEST_F(AuditJournalTest, LinesSinceItBeganAreReadAsOnePiece) {
+    server::AuditJournal journal(file_);
+    EXPECT_FALSE(journal.read());
+    journal.add(7, 100, "a\n");
+    journal.add(7, 102, "bc\nd\n");
+    const auto kept = server::AuditJournal(file_).read();
+    ASSERT_TRUE(kept);
+    EXPECT_EQ(kept->segment, 7U);
+    EXPECT_EQ(kept->offset, 100U);
+    EXPECT_EQ(kept->lines, "a\nbc\nd\n");
+}
+
+TEST_F(AuditJournalTest, FramesOfAnEarlierRoundAreNotReadWithThoseOfTheNext) {
+    server::AuditJournal journal(file_);
+    journal.add(1, 0, "one\n");
+    journal.add(1, 4, "two\n");
+    journal.begin_anew();
+    journal.add(1, 8, "six\n");  // as long as the first, so the second stands right behind it
+    EXPECT_EQ(journal.read()->lines, "six\n");
+}
+
+TEST_F(AuditJournalTest, ClearedItHoldsNothing) {
+    server::AuditJournal journal(file_);
+    journal.add(1, 0, "one\n");
+    EXPECT_FALSE(journal.is_empty());
+    journal.clear();
+    EXPECT_TRUE(journal.is_empty());
+    EXPECT_FALSE(journal.read());
+}
+
+TEST_F(AuditJournalTest, EveryFlippedByteEndsTheReadingBeforeItsFrame) {
+    server::AuditJournal(file_).add(3, 0, "first\n");
+    const std::size_t first = content_of(path_).size();
+    {
+        server::AuditJournal journal(file_);
+        journal.add(3, 0, "first\n");
+        journal.add(3, 6, "second\n");
+    }
+    const std::string good = content_of(path_);
+    for (std::size_t i = 0; i < good.size(); ++i) {
+        std::string bad = good;
+        bad[i] = static_cast<char>(bad[i] ^ 1);
+        overwrite(path_, bad);
+        const auto kept = server::AuditJournal(file_).read();
+        EXPECT_EQ(kept ? kept->lines : "", i < first ? "" : "first\n") << "byte " << i;
+    }
+}
+
+TEST_F(AuditJournalTest, ATornFrameIsNotRead) {
+    server::AuditJournal journal(file_);
+    journal.add(3, 0, "first\n");
+    const std::size_t first = content_of(path_).size();
+    journal.add(3, 6, "second\n");
+    const std::string good = content_of(path_);
+    for (std::size_t size = 0; size < good.size(); ++size) {
+        overwrite(path_, good.substr(0, size));
+        const auto kept = server::AuditJournal(file_).read();
+        EXPECT_EQ(kept ? kept->lines : "", size < first ? "" : "first\n") << "size " << size;
+    }
+}
+
+TEST_F(AuditJournalTest, AFileThatCannotBeWrittenIsUnavailable) {
+    const int read_only = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    server::AuditJournal journal(read_only);
+    EXPECT_ERROR(unavailable, journal.add(1, 0, "one\n"));
+    EXPECT_ERROR(unavailable, journal.clear());
+    EXPECT_TRUE(journal.is_empty());
+    ::close(read_only);
+    EXPECT_ERROR(unavailable, static_cast<void>(journal.read()));
+}
+
+// A log as the disk has it at the moment of a power failure: the journal as it was synced, of the
+// segment only what a sync of its own has made durable.
+class AuditPowerFailureTest : public AuditLogTest {
+protected:
+    static void append(server::AuditLog& log, int count) {
+        for (int i = 0; i < count; ++i)
+            log.append_and_wait(operation_of("caller"), {"ok", "", 200});
+    }
+    std::unique_ptr<server::DiskAuditFile> open_file(const char* folder = "audit") {
+        return std::make_unique<server::DiskAuditFile>(
+            folder_ / folder, server::SegmentLimits{1UL << 40U, std::chrono::hours(1000)}, log_);
+    }
+    void open_copied_file() { open_file("copy"); }
+    // Lines of that size, below the writer: making large records takes long.
+    void append_long(server::DiskAuditFile& file, int count, std::size_t bytes) {
+        for (int i = 0; i < count; ++i) {
+            std::string line;
+            server::append_audit_line(line, ++sequence_, '"' + std::string(bytes, 'x') + "\":1",
+                                      previous_);
+            previous_ = server::line_hash(line, hasher_);
+            file.begin_segment_if_due(sequence_, clock_.now());
+            file.append(line + "\n");
+        }
+    }
+    // Copies the log as it is now, while it runs.
+    void fail() {
+        std::filesystem::remove_all(folder_ / "copy");
+        std::filesystem::copy(folder_ / "audit", folder_ / "copy");
+        std::filesystem::permissions(folder_ / "copy", std::filesystem::perms::owner_all);
+        whole_ = content_of(copied_log());
+    }
+    std::filesystem::path copied_log() const { return folder_ / "copy" / "audit.jsonl"; }
+    std::unique_ptr<server::AuditLog> open_copy() {
+        server::AuditConfig copy = config();
+        copy.directory = folder_ / "copy";
+        return std::make_unique<server::AuditLog>(copy, clock_, log_);
+    }
+
+    std::string whole_;
+    std::uint64_t sequence_ = 0;
+    std::string previous_ = server::first_previous();
+    server::MerkleHasher hasher_;
+};
+
+TEST_F(AuditPowerFailureTest, WhatTheSegmentLostIsPutBack) {
+    const auto log = open();
+    append(*log, 5);
+    fail();
+    for (const std::size_t left : {std::size_t{0}, whole_.size() / 2, whole_.size() - 1}) {
+        for (const bool holes : {false, true}) {
+            SCOPED_TRACE(left);
+            fail();
+            overwrite(copied_log(),
+                      whole_.substr(0, left) +
+                          (holes ? std::string(whole_.size() - left + 99, '\0') : ""));
+            open_copy();
+            EXPECT_EQ(content_of(copied_log()), whole_);
+        }
+    }
+    append(*open_copy(), 1);
+    EXPECT_EQ(lines_of(copied_log()).size(), 6U);
+    EXPECT_EQ(chain_fault(lines_of(copied_log())), "");
+}
+
+TEST_F(AuditPowerFailureTest, WhatTheSegmentLostSinceItsLastSyncIsPutBack) {
+    const auto running = open_file();
+    append_long(*running, 7, server::AuditJournal::capacity_bytes / 5);  // anew after four
+    fail();
+    const auto lines = lines_of(copied_log());
+    ASSERT_EQ(lines.size(), 7U);
+    std::size_t durable = 0;
+    for (int i = 0; i < 4; ++i) durable += lines[static_cast<std::size_t>(i)].size() + 1;
+    overwrite(copied_log(), whole_.substr(0, durable));
+    open_copied_file();
+    EXPECT_TRUE(content_of(copied_log()) == whole_);
+}
+
+TEST_F(AuditPowerFailureTest, ALineLargerThanTheJournalIsDurableByItself) {
+    const auto running = open_file();
+    append_long(*running, 1, 10);
+    append_long(*running, 1, server::AuditJournal::capacity_bytes);
+    fail();
+    open_copied_file();
+    EXPECT_TRUE(content_of(copied_log()) == whole_);
+    append_long(*running, 1, 10);
+    fail();
+    overwrite(copied_log(), whole_.substr(0, whole_.size() - 20));
+    open_copied_file();
+    EXPECT_TRUE(content_of(copied_log()) == whole_);
+}
+
+TEST_F(AuditPowerFailureTest, BehindTheJournalOnlyWholeLinesThatContinueTheChainStay) {
+    const auto log = open();
+    append(*log, 2);
+    fail();
+    append(*log, 1);
+    const std::string next = content_of(file()).substr(whole_.size());
+    overwrite(copied_log(), whole_ + next + next);
+    open_copy();
+    EXPECT_EQ(content_of(copied_log()), whole_ + next);
+}
+
+TEST_F(AuditPowerFailureTest, ALogThatIsNotItsJournalsIsRefused) {
+    const auto running = open_file();
+    append_long(*running, 4, server::AuditJournal::capacity_bytes / 3);  // anew after two
+    fail();
+    overwrite(copied_log(), whole_.substr(0, whole_.find('\n') + 1));
+    EXPECT_ERROR(failed_precondition, open_copy());
+    std::string other = whole_;
+    other.replace(other.find(":1,"), 3, ":9,");
+    overwrite(copied_log(), other);
+    EXPECT_ERROR(failed_precondition, open_copy());
+}
+
+TEST_F(AuditPowerFailureTest, AStoppedLogNeedsNoJournal) {
+    append(*open(), 3);
+    fail();
+    std::filesystem::remove(folder_ / "copy" / "audit.journal");
+    append(*open_copy(), 1);
+    EXPECT_EQ(lines_of(copied_log()).size(), 4U);
+    EXPECT_EQ(chain_fault(lines_of(copied_log())), "");
+}
+
+}  // namespace
