@@ -1,6 +1,7 @@
 #include "server/edge.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -38,6 +39,24 @@ void check_plain(const EdgeConfig& config) {
                 "on, not " +
                     address.address);
         }
+    }
+}
+
+// Connections need descriptors, and the soft limit is often 1,024: it is raised as far as the hard
+// one allows. Too few are no reason not to start: peers are refused then, one by one.
+void allow_open_files(const EdgeConfig& config, base::Log& log) {
+    constexpr rlim_t for_all_else = 256;  // the store, the audit log, connections to other services
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    const rlim_t needed = config.max_connections + for_all_else;
+    if (limit.rlim_cur < needed) {
+        const rlimit raised{std::min(needed, limit.rlim_max), limit.rlim_max};
+        if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+    }
+    if (limit.rlim_cur < needed) {
+        log.warning("the limit of open files is lower than max_connections asks for",
+                    {{"limit", static_cast<std::int64_t>(limit.rlim_cur)},
+                     {"needed", static_cast<std::int64_t>(needed)}});
     }
 }
 
@@ -90,6 +109,7 @@ struct Edge::State {
           limits(std::make_shared<ConnectionLimits>(config.max_connections,
                                                     config.max_connections_per_peer, metrics)) {
         check_plain(config);
+        allow_open_files(config, log);
         if (!config.plain) environment.tls = &tls.emplace(load_tls(config));
         for (std::size_t i = 0; i < std::max<std::size_t>(config.threads, 1); ++i) {
             loops.push_back(std::make_shared<Loop>(environment));

@@ -18,6 +18,8 @@ import house  # noqa: E402
 
 EMPTY_SERVER = "bench_empty_server"
 BARE_DECRYPT = "bench_bare_decrypt"
+SLOW_PEERS = 2000
+GOOD_CONNECTIONS = 4
 CONNECTIONS = 16
 ROUNDS = 3  # of each kind, in turn, so that a slow moment of the machine meets them all
 KEYS = 100
@@ -65,7 +67,8 @@ def empty_server(strongroom):
     with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True,
                           **strongroom.as_daemon) as server:
         try:
-            yield int(server.stdout.readline())
+            server.port = int(server.stdout.readline())
+            yield server
         finally:
             server.terminate()
 
@@ -77,8 +80,8 @@ def measure_rates(figures, strongroom, kms, vault, seconds):
     with contextlib.closing(strongroom.client(vault, "app")) as client:
         secret = {"access_token": "example-" + "0" * 180, "account_id": "17840000000000000"}
         assert client.call("PUT", house.credential_path("acme", "bench"), {"secret": secret}).status == 201
-    with empty_server(strongroom) as empty_port:
-        kinds = {"empty handler": (empty_port, "/empty", unwrap),
+    with empty_server(strongroom) as empty:
+        kinds = {"empty handler": (empty.port, "/empty", unwrap),
                  "unwrap": (kms.port, "/v1/data-keys/unwrap", unwrap),
                  "reveal": (vault.port, house.credential_path("acme", "bench", "/reveal"), "")}
         results = {kind: [] for kind in kinds}
@@ -236,7 +239,47 @@ def measure_batches_alone(figures, seconds):
         measure_batches(figures, strongroom, kms, seconds)
 
 
-PARTS = {"daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys}
+@contextlib.contextmanager
+def slow_peers(strongroom, port):
+    """How many of SLOW_PEERS hang on to the server at the beginning."""
+    command = [house.House.programs / "bench_slow_peers", port, strongroom.pki, SLOW_PEERS]
+    with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peers:
+        try:
+            yield int(peers.stdout.readline().split()[1])
+        finally:
+            peers.stdin.close()
+
+
+def ask_gently(strongroom, port, seconds):
+    """A few good clients that ask one request after the other: success in percent, and the 99th percentile in ms."""
+    done = subprocess.run(
+        [house.House.programs / "bench_load_client", str(port), strongroom.pki, "app", str(GOOD_CONNECTIONS), str(seconds),
+         "/empty"],
+        input="{}", text=True, capture_output=True, check=False)
+    rate, _, high, errors = done.stdout.split()
+    answers = float(rate) * seconds
+    return 100 * answers / (answers + int(errors)), float(high) / 1000
+
+
+def measure_edge(figures, seconds):
+    """Good clients alone, and among slow peers."""
+    with house.House([EMPTY_SERVER]) as strongroom, empty_server(strongroom) as empty:
+        ask_gently(strongroom, empty.port, 1)
+        before, _ = memory_mib(empty.pid)
+        idle = [ask_gently(strongroom, empty.port, seconds)[1] for _ in range(ROUNDS)]
+        with slow_peers(strongroom, empty.port) as hanging_on:
+            found = [ask_gently(strongroom, empty.port, seconds) for _ in range(ROUNDS)]
+            after, _ = memory_mib(empty.pid)
+        alone, among = statistics.median(idle), statistics.median(high for _, high in found)
+        print(f"edge, p99 of good clients: {alone:.2f} ms alone, {among:.2f} ms among slow peers", flush=True)
+        figures.show("slow peers that got in", f"{hanging_on} of {SLOW_PEERS}", hanging_on == SLOW_PEERS, "all")
+        success = min(percent for percent, _ in found)
+        figures.show(f"success among {SLOW_PEERS} slow peers", f"{success:.2f} %", success >= 99.9, "at least 99.9 %")
+        figures.show("p99 among them / p99 alone", f"{among / alone:.2f}", among / alone <= 3, "at most 3")
+        figures.show("memory that they take", f"{after - before:.1f} MiB", after - before < 64, "under 64 MiB")
+
+
+PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys}
 
 
 def main():

@@ -9,6 +9,7 @@
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <fstream>
 #include <thread>
 
 #include "server/answer.h"
@@ -206,6 +207,14 @@ bool RawClient::ends() {
     }
     // A read that only ran out of patience is no end.
     return input_.empty() && std::chrono::steady_clock::now() - start < patience;
+}
+
+long resident_kib() {
+    std::ifstream status("/proc/self/statm");
+    long size = 0;
+    long resident = 0;
+    status >> size >> resident;
+    return resident * sysconf(_SC_PAGESIZE) / 1024;
 }
 
 bool eventually(const std::function<bool()>& condition) {

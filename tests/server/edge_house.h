@@ -18,6 +18,19 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
 
+// clang names its sanitizers by features, gcc by macros.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool keeps_freed_memory = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+inline constexpr bool keeps_freed_memory = true;
+#else
+inline constexpr bool keeps_freed_memory = false;
+#endif
+#else
+inline constexpr bool keeps_freed_memory = false;
+#endif
+
 namespace tests {
 
 // Answers every request with what it got. "/hold…" waits for release(). Bodies up to max_body.
@@ -119,6 +132,9 @@ private:
 // A TCP connection that says nothing; -1 when refused.
 int connect_tcp(std::uint16_t port);
 int connect_unix(const std::filesystem::path& path);
+
+// What this process has of real memory.
+long resident_kib();
 
 // Asks again and again, at most 10 seconds, until `condition` holds.
 bool eventually(const std::function<bool()>& condition);

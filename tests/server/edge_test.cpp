@@ -5,22 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <fstream>
-
 #include "tests/server/edge_house.h"
-
-// clang names its sanitizers by features, gcc by macros.
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool keeps_freed_memory = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-constexpr bool keeps_freed_memory = true;
-#else
-constexpr bool keeps_freed_memory = false;
-#endif
-#else
-constexpr bool keeps_freed_memory = false;
-#endif
 
 namespace tests {
 namespace {
@@ -262,17 +247,7 @@ TEST_F(EdgeTest, AnAbortedRequestIsNotHandled) {
 }
 
 TEST_F(EdgeTest, AnAttackDoesNotGrowTheMemory) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    GTEST_SKIP() << "a sanitizer keeps freed memory";
-#endif
     if (keeps_freed_memory) GTEST_SKIP() << "the sanitizer keeps freed memory";
-    const auto resident_kib = [] {
-        std::ifstream status("/proc/self/statm");
-        long size = 0;
-        long resident = 0;
-        status >> size >> resident;
-        return resident * sysconf(_SC_PAGESIZE) / 1024;
-    };
     const std::string junk(1024UL * 1024, 'a');
     client()->ask(get("/warm-up"));
     const long before = resident_kib();
