@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/api_token_routes.h"
 #include "server/audit.h"
 #include "server/operation.h"
 
@@ -38,30 +39,30 @@ inline constexpr server::Action destroy_key{"destroy_key"};
 
 // Every word that a policy for kmsd may use.
 inline std::vector<std::string_view> known_actions() {
-    return {create_key.word,
-            list_keys.word,
-            describe_key.word,
-            change_key.word,
-            rotate_key.word,
-            enable_key.word,
-            disable_key.word,
-            schedule_key_deletion.word,
-            cancel_key_deletion.word,
-            mark_key_compromised.word,
-            change_alias.word,
-            create_data_key.word,
-            unwrap_data_key.word,
-            rewrap_data_key.word,
-            encrypt_action.word,
-            decrypt_action.word,
-            sign_action.word,
-            verify_action.word,
-            get_public_key.word,
-            mac_action.word,
-            verify_mac_action.word,
-            use_compromised_key.word,
-            server::witness_audit.word,
-            observe.word};
+    return server::with_api_token_actions({create_key.word,
+                                           list_keys.word,
+                                           describe_key.word,
+                                           change_key.word,
+                                           rotate_key.word,
+                                           enable_key.word,
+                                           disable_key.word,
+                                           schedule_key_deletion.word,
+                                           cancel_key_deletion.word,
+                                           mark_key_compromised.word,
+                                           change_alias.word,
+                                           create_data_key.word,
+                                           unwrap_data_key.word,
+                                           rewrap_data_key.word,
+                                           encrypt_action.word,
+                                           decrypt_action.word,
+                                           sign_action.word,
+                                           verify_action.word,
+                                           get_public_key.word,
+                                           mac_action.word,
+                                           verify_mac_action.word,
+                                           use_compromised_key.word,
+                                           server::witness_audit.word,
+                                           observe.word});
 }
 
 // The kind of resource that master keys are.

@@ -13,6 +13,7 @@
 #include "server/database_config.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/identity_config.h"
 #include "server/policy.h"
 
 namespace kms {
@@ -22,6 +23,7 @@ struct Config {
     std::optional<server::EdgeConfig> metrics;  // a listener of its own for them
     server::GateConfig gate;
     server::AuditConfig audit;
+    server::IdentityConfig identity;
     hsm::TokenConfig token;
     base::SecretBytes pin;
     server::DatabaseConfig store;

@@ -25,6 +25,7 @@
 #include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
 #include "server/policy.h"
@@ -86,13 +87,14 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
     kms::KeySigning signing(catalogue, *token, usage, log);
     kms::Idempotency idempotency(store, clock);
-    kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
-                  metrics,
-                  sealer ? server::audit_routes(*sealer, authorizer, "kmsd")
-                         : std::vector<server::Route>()});
+    server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
+    kms::Api api(
+        {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,
+         server::join(identity.routes(), sealer ? server::audit_routes(*sealer, authorizer, "kmsd")
+                                                : std::vector<server::Route>())});
     const server::RouteTable routes(api.routes());
-    const server::Authenticator authenticator;
-    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log,
+    server::check_identity_routes(config.identity, routes);
+    server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
                       sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
@@ -104,7 +106,8 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
          log,
          config.edge.listen.front().address,
          start_facts(authorizer.policy_hash(), reconciled),
-         {server::policy_step(authorizer, config.policy, kms::known_actions())}},
+         {server::policy_step(authorizer, config.policy, kms::known_actions()),
+          identity.reload_step()}},
         signals);
 }
 
@@ -113,9 +116,10 @@ kms::Config read_config(const std::filesystem::path& file) {
 }
 
 void check(const std::filesystem::path& file) {
-    const server::PolicyFiles files = read_config(file).policy;
-    static_cast<void>(server::load_policy(files.file, kms::known_actions()));
-    static_cast<void>(server::load_shadow(files, kms::known_actions()));
+    const kms::Config config = read_config(file);
+    static_cast<void>(server::load_policy(config.policy.file, kms::known_actions()));
+    static_cast<void>(server::load_shadow(config.policy, kms::known_actions()));
+    server::check_identity_files(config.identity);
 }
 
 }  // namespace

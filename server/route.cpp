@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <deque>
+#include <iterator>
 
 #include "server/percent.h"
 
@@ -104,6 +105,12 @@ bool RouteTable::goes_before(const Shape& left, const Shape& right) {
     return std::lexicographical_compare(
         left.segments.begin(), left.segments.end(), right.segments.begin(), right.segments.end(),
         [](const Segment& a, const Segment& b) { return !a.parameter && b.parameter; });
+}
+
+std::vector<Route> join(std::vector<Route> rows, std::vector<Route> more) {
+    rows.insert(rows.end(), std::make_move_iterator(more.begin()),
+                std::make_move_iterator(more.end()));
+    return rows;
 }
 
 RouteTable::RouteTable(std::vector<Route> routes) : routes_(std::move(routes)) {

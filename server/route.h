@@ -36,6 +36,9 @@ struct Route {
     Handler handler;
 };
 
+// The rows of two rooms, in that order.
+std::vector<Route> join(std::vector<Route> rows, std::vector<Route> more);
+
 struct RouteMatch {
     const Route* route = nullptr;
     std::map<std::string, std::string, std::less<>> parameters;

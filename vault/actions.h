@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/api_token_routes.h"
 #include "server/audit.h"
 #include "server/operation.h"
 
@@ -18,13 +19,9 @@ inline constexpr server::Action observe{"observe"};
 
 // Every word that a policy for vaultd may use.
 inline std::vector<std::string_view> known_actions() {
-    return {store_credential.word,
-            describe_credential.word,
-            list_credentials.word,
-            reveal_credential.word,
-            delete_credential.word,
-            server::witness_audit.word,
-            observe.word};
+    return server::with_api_token_actions(
+        {store_credential.word, describe_credential.word, list_credentials.word,
+         reveal_credential.word, delete_credential.word, server::witness_audit.word, observe.word});
 }
 
 // The kinds of resource that vaultd asks about.

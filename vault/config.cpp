@@ -68,6 +68,7 @@ Config read_config(const std::filesystem::path& file) {
     config.edge = server::read_edge_config(top, folder);
     config.metrics = server::read_metrics_config(top, folder);
     config.gate = server::read_gate_config(top);
+    config.identity = server::read_identity_config(top, folder);
     config.audit = server::read_audit_config(top, folder, "vaultd");
     config.policy = server::read_policy_files(top, folder);
     config.log_level = server::read_log_level(top);

@@ -12,6 +12,7 @@
 #include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
 #include "server/policy.h"
@@ -58,18 +59,20 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::KmsDataKeys keys(client, config.master_key);
 
     vault::CredentialService service(store, keys, clock);
+    server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     vault::Api api({service,
                     authorizer,
                     store,
                     keys,
                     audit,
                     metrics,
-                    sealer ? server::audit_routes(*sealer, authorizer, "vaultd")
-                           : std::vector<server::Route>(),
+                    server::join(identity.routes(),
+                                 sealer ? server::audit_routes(*sealer, authorizer, "vaultd")
+                                        : std::vector<server::Route>()),
                     {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
-    const server::Authenticator authenticator;
-    server::Gate gate(config.gate, routes, authenticator, audit, metrics, clock, log,
+    server::check_identity_routes(config.identity, routes);
+    server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
                       sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
@@ -80,14 +83,16 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          log,
          config.edge.listen.front().address,
          {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
-         {server::policy_step(authorizer, config.policy, vault::known_actions())}},
+         {server::policy_step(authorizer, config.policy, vault::known_actions()),
+          identity.reload_step()}},
         signals);
 }
 
 void check(const std::filesystem::path& file) {
-    const server::PolicyFiles files = vault::read_config(file).policy;
-    static_cast<void>(server::load_policy(files.file, vault::known_actions()));
-    static_cast<void>(server::load_shadow(files, vault::known_actions()));
+    const vault::Config config = vault::read_config(file);
+    static_cast<void>(server::load_policy(config.policy.file, vault::known_actions()));
+    static_cast<void>(server::load_shadow(config.policy, vault::known_actions()));
+    server::check_identity_files(config.identity);
 }
 
 }  // namespace

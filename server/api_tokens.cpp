@@ -1,0 +1,219 @@
+#include "server/api_tokens.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/random.h"
+#include "server/database.h"
+#include "server/digest.h"
+#include "server/identity_words.h"
+
+namespace server {
+namespace {
+
+constexpr std::size_t id_bytes = 8;
+constexpr std::size_t id_digits = 2 * id_bytes;
+constexpr std::size_t secret_bytes = 32;
+constexpr std::size_t secret_characters = 43;
+constexpr std::size_t max_token_name_bytes = 64;
+constexpr std::size_t token_characters = api_token_start.size() + id_digits + 1 + secret_characters;
+
+// Times are milliseconds since 1970, 0 for none.
+constexpr std::array migrations = {Migration{1, R"sql(
+CREATE TABLE api_tokens (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  hash TEXT NOT NULL,
+  claims TEXT NOT NULL,
+  made_by TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  expires_at BIGINT NOT NULL,
+  revoked_at BIGINT NOT NULL,
+  revoked_by TEXT NOT NULL
+)
+)sql"}};
+
+constexpr const char* columns =
+    "id, name, hash, claims, made_by, created_at, expires_at, revoked_at, revoked_by";
+
+// A row, with variables that SOCI fills.
+struct TokenRow {
+    std::string id, name, hash, claims, made_by, revoked_by;
+    long long created_at = 0, expires_at = 0, revoked_at = 0;
+};
+
+std::string to_text(const Claims& claims) {
+    base::JsonWriter out;
+    out.begin_object();
+    for (const auto& [name, values] : claims) {
+        out.name(name).begin_array();
+        for (const std::string& value : values) out.string(value);
+        out.end_array();
+    }
+    out.end_object();
+    return std::string(out.text());
+}
+
+Claims parse_claims(const std::string& text) {
+    Claims claims;
+    const base::JsonValue value = base::parse_json(text);
+    for (const auto& member : *value.object()) {
+        for (const auto& item : *member.value.array()) {
+            claims[std::string(member.name)].emplace_back(*item.string());
+        }
+    }
+    return claims;
+}
+
+ApiToken to_token(const TokenRow& row) {
+    ApiToken token;
+    token.id = row.id;
+    token.name = row.name;
+    token.claims = parse_claims(row.claims);
+    token.made_by = row.made_by;
+    token.created_at = base::from_milliseconds(row.created_at);
+    token.expires_at = base::from_milliseconds(row.expires_at);
+    if (row.revoked_at != 0) token.revoked_at = base::from_milliseconds(row.revoked_at);
+    token.revoked_by = row.revoked_by;
+    return token;
+}
+
+// Empty when there is no such token.
+std::optional<TokenRow> read_row(Session& session, const std::string& id) {
+    TokenRow row;
+    session << "SELECT " << columns << " FROM api_tokens WHERE id = :id", soci::into(row.id),
+        soci::into(row.name), soci::into(row.hash), soci::into(row.claims), soci::into(row.made_by),
+        soci::into(row.created_at), soci::into(row.expires_at), soci::into(row.revoked_at),
+        soci::into(row.revoked_by), soci::use(id, "id");
+    if (!session.got_data()) return std::nullopt;
+    return row;
+}
+
+base::SecretBytes make_text(const std::string& id) {
+    const base::SecretBytes random = base::random_secret(secret_bytes);
+    base::WipedString text;
+    text.append(api_token_start).append(id).append("_");
+    const std::size_t start = text.size();
+    base::append_base64(text, random.expose());
+    text.erase(text.find('='));
+    std::replace(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(), '+', '-');
+    std::replace(text.begin() + static_cast<std::ptrdiff_t>(start), text.end(), '/', '_');
+    return base::SecretBytes(base::as_bytes(text));
+}
+
+}  // namespace
+
+bool is_token_name(std::string_view name) {
+    return !name.empty() && name.size() <= max_token_name_bytes &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
+                      c == '_';
+           });
+}
+
+bool is_api_token_id(std::string_view id) {
+    return id.size() == id_digits && base::parse_hex(id).has_value();
+}
+
+ApiTokens::ApiTokens(Database& database, const base::Clock& clock)
+    : database_(database), clock_(clock) {
+    database_.migrate("api tokens", migrations);
+}
+
+MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, const Claims& claims,
+                               std::chrono::seconds lifetime) {
+    std::array<std::uint8_t, id_bytes> random{};
+    base::random_bytes(random);
+    MadeApiToken made;
+    made.token.id = base::to_hex(random);
+    made.token.name = name;
+    made.token.claims = claims;
+    made.token.made_by = grant.caller().id;
+    made.token.created_at = clock_.now();
+    made.token.expires_at = made.token.created_at + lifetime;
+    made.text = make_text(made.token.id);
+    const std::string hash = Sha256().hex(made.text.expose_text());
+    const std::string claims_text = to_text(claims);
+    const long long created_at = base::to_milliseconds(made.token.created_at);
+    const long long expires_at = base::to_milliseconds(made.token.expires_at);
+    database_.write([&](Session& session) {
+        session << "INSERT INTO api_tokens (" << columns
+                << ") VALUES (:id, :name, :hash, :claims, :made_by, :created, :expires, 0, '')",
+            soci::use(made.token.id, "id"), soci::use(name, "name"), soci::use(hash, "hash"),
+            soci::use(claims_text, "claims"), soci::use(made.token.made_by, "made_by"),
+            soci::use(created_at, "created"), soci::use(expires_at, "expires");
+    });
+    return made;
+}
+
+std::vector<ApiToken> ApiTokens::list(const Grant& /*grant*/, const std::string& after,
+                                      std::size_t limit) {
+    std::vector<ApiToken> tokens;
+    const int most = static_cast<int>(limit);
+    database_.read([&](Session& session) {
+        tokens.clear();
+        TokenRow row;
+        soci::statement select =
+            (session.prepare << "SELECT " << columns
+                             << " FROM api_tokens WHERE id > :after ORDER BY id LIMIT :most",
+             soci::into(row.id), soci::into(row.name), soci::into(row.hash), soci::into(row.claims),
+             soci::into(row.made_by), soci::into(row.created_at), soci::into(row.expires_at),
+             soci::into(row.revoked_at), soci::into(row.revoked_by), soci::use(after, "after"),
+             soci::use(most, "most"));
+        select.execute();
+        while (select.fetch()) tokens.push_back(to_token(row));
+    });
+    return tokens;
+}
+
+std::optional<ApiToken> ApiTokens::find(const std::string& id) {
+    std::optional<TokenRow> row;
+    database_.read([&](Session& session) { row = read_row(session, id); });
+    if (!row) return std::nullopt;
+    return to_token(*row);
+}
+
+ApiToken ApiTokens::revoke(const Grant& grant, const std::string& id) {
+    const long long now = base::to_milliseconds(clock_.now());
+    std::optional<TokenRow> row;
+    database_.write([&](Session& session) {
+        session << "UPDATE api_tokens SET revoked_at = :now, revoked_by = :by "
+                   "WHERE id = :id AND revoked_at = 0",
+            soci::use(now, "now"), soci::use(grant.caller().id, "by"), soci::use(id, "id");
+        row = read_row(session, id);
+    });
+    if (!row) throw base::Error(base::ErrorCode::not_found, "there is no such API token");
+    return to_token(*row);
+}
+
+Caller ApiTokens::verify(std::string_view credential) {
+    if (credential.size() != token_characters ||
+        credential[api_token_start.size() + id_digits] != '_') {
+        refuse_credential("token_malformed");
+    }
+    const std::string id(credential.substr(api_token_start.size(), id_digits));
+    if (!is_api_token_id(id)) refuse_credential("token_malformed");
+    std::optional<TokenRow> row;
+    database_.read([&](Session& session) { row = read_row(session, id); });
+    if (!row) refuse_credential("token_unknown");
+    const std::string hash = Sha256().hex(credential);
+    if (!base::equal_constant_time(base::as_bytes(hash), base::as_bytes(row->hash))) {
+        refuse_credential("token_unknown");
+    }
+    // Only who has the token learns, from the audit log, that it was good once.
+    const ApiToken token = to_token(*row);
+    if (token.revoked_at) refuse_credential("token_revoked");
+    if (clock_.now() >= token.expires_at) refuse_credential("token_expired");
+    Caller caller;
+    caller.id = std::string(api_token_prefix) + token.name;
+    caller.method = AuthenticationMethod::api_token;
+    caller.claims = token.claims;
+    caller.claims["token_id"] = {token.id};
+    caller.credential = token.id;
+    return caller;
+}
+
+}  // namespace server

@@ -1,0 +1,214 @@
+#include "server/identity_methods.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <thread>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "server/api_token_routes.h"
+#include "server/introspection.h"
+#include "server/jwt_verifier.h"
+
+namespace server {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::size_t max_hash_file_bytes = 256;
+constexpr std::chrono::seconds refresh_look{1};  // between two looks at the age of keys
+constexpr int http_ok = 200;
+
+// Files are the operator's: what is wrong with them is a precondition that failed.
+template <typename Read>
+auto read_named(const std::filesystem::path& file, Read read) {
+    try {
+        return read();
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::invalid_argument) throw;
+        const bool is_named = error.message().find(file.string()) != std::string::npos;
+        throw Error(ErrorCode::failed_precondition,
+                    is_named ? error.message() : file.string() + ": " + error.message());
+    }
+}
+
+std::vector<SharedSecretCaller> read_secret_callers(const SharedSecretConfig& config) {
+    std::vector<SharedSecretCaller> callers;
+    for (const auto& named : config.callers) {
+        SharedSecretCaller caller{named.name, {}};
+        for (const auto& file : named.hash_files) {
+            caller.hashes.push_back(read_named(file, [&file] {
+                return parse_shared_secret_hash(base::read_trusted_file(file, max_hash_file_bytes));
+            }));
+        }
+        callers.push_back(std::move(caller));
+    }
+    return callers;
+}
+
+JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer) {
+    if (!issuer.https) {
+        return [file = issuer.file] { return base::read_trusted_file(file, max_jwk_set_bytes); };
+    }
+    const auto https = std::make_shared<const HttpsGet>(*issuer.https);
+    return [https] {
+        const HttpsAnswer answer = https->get();
+        if (answer.status != http_ok) {
+            throw Error(ErrorCode::unavailable, "the issuer does not give its keys",
+                        https->url() + ": status " + std::to_string(answer.status));
+        }
+        return std::string(answer.body);
+    };
+}
+
+std::shared_ptr<Introspection> make_introspection(const IntrospectionConfig& config) {
+    const auto https = std::make_shared<const HttpsGet>(config.https);
+    return std::make_shared<Introspection>(
+        [https](std::string_view bearer) { return https->get("/users/me", bearer); }, config.rules);
+}
+
+}  // namespace
+
+struct IdentityMethods::State {
+    State(const IdentityConfig& the_config, Database& database, const Authorizer& the_authorizer,
+          const base::Clock& clock, base::Log& the_log)
+        : config(the_config),
+          authorizer(the_authorizer),
+          log(the_log),
+          tokens(config.api_tokens ? std::make_shared<ApiTokens>(database, clock) : nullptr),
+          authenticator(build(clock)),
+          refresher([this](const std::stop_token& stop) { keep_fresh(stop); }) {}
+
+    AuthenticatorParts build(const base::Clock& clock) {
+        AuthenticatorParts parts;
+        parts.client_certificates = config.client_certificates;
+        parts.routes = config.routes;
+        parts.caller_prefixes = {std::string(api_token_prefix), std::string(shared_secret_prefix)};
+        if (tokens) parts.bearers.push_back(tokens);
+        if (!config.jwt.empty()) {
+            parts.bearers.push_back(std::make_shared<JwtVerifier>(make_issuers(), clock));
+            for (const auto& issuer : config.jwt) {
+                parts.caller_prefixes.push_back(issuer.rules.caller_prefix);
+            }
+        }
+        if (config.introspection) {  // the last, since it takes every bearer
+            parts.bearers.push_back(make_introspection(*config.introspection));
+            parts.caller_prefixes.push_back(config.introspection->rules.caller_prefix);
+        }
+        if (config.shared_secrets) {
+            secrets = std::make_shared<SharedSecrets>(read_secret_callers(*config.shared_secrets));
+            parts.shared_secrets = secrets;
+            parts.secret_header = config.shared_secrets->header;
+        }
+        return parts;
+    }
+
+    std::vector<JwtIssuer> make_issuers() {
+        std::vector<JwtIssuer> issuers;
+        for (const auto& issuer : config.jwt) {
+            if (!issuer.https) {
+                read_named(issuer.file, [&issuer] {
+                    return JwkSet(base::read_trusted_file(issuer.file, max_jwk_set_bytes));
+                });
+            }
+            auto source = std::make_shared<JwksSource>(issuer.rules.issuer, fetch_of(issuer),
+                                                       issuer.times, log);
+            source->refresh_if_due();
+            sources.push_back(source);
+            issuers.push_back({issuer.rules, source});
+        }
+        return issuers;
+    }
+
+    void keep_fresh(const std::stop_token& stop) {
+        std::mutex mutex;
+        std::condition_variable_any never;
+        std::unique_lock lock(mutex);
+        while (
+            !never.wait_for(lock, stop, refresh_look, [&stop] { return stop.stop_requested(); })) {
+            for (const auto& source : sources) {
+                if (stop.stop_requested()) return;
+                source->refresh_if_due();
+            }
+        }
+    }
+
+    std::map<std::string, std::string> reload() {
+        if (secrets) secrets->replace(read_secret_callers(*config.shared_secrets));
+        std::vector<std::string> failed;
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            if (!sources[i]->refresh_if_due(true)) failed.push_back(config.jwt[i].rules.issuer);
+        }
+        if (failed.empty()) return {{"issuers", std::to_string(sources.size())}};
+        throw Error(ErrorCode::unavailable, "the keys of " + failed.front() +
+                                                " can't be read anew: those that are there stay");
+    }
+
+    std::vector<std::filesystem::path> files() const {
+        std::vector<std::filesystem::path> all;
+        for (const auto& issuer : config.jwt) {
+            if (!issuer.https) all.push_back(issuer.file);
+        }
+        if (!config.shared_secrets) return all;
+        for (const auto& caller : config.shared_secrets->callers) {
+            all.insert(all.end(), caller.hash_files.begin(), caller.hash_files.end());
+        }
+        return all;
+    }
+
+    const IdentityConfig config;
+    const Authorizer& authorizer;
+    base::Log& log;
+    const std::shared_ptr<ApiTokens> tokens;           // null without them
+    std::vector<std::shared_ptr<JwksSource>> sources;  // of config.jwt, in its order
+    std::shared_ptr<SharedSecrets> secrets;
+    const Authenticator authenticator;
+    std::jthread refresher;
+};
+
+IdentityMethods::IdentityMethods(const IdentityConfig& config, Database& database,
+                                 const Authorizer& authorizer, const base::Clock& clock,
+                                 base::Log& log)
+    : state_(std::make_unique<State>(config, database, authorizer, clock, log)) {}
+
+IdentityMethods::~IdentityMethods() = default;
+
+const Authenticator& IdentityMethods::authenticator() const { return state_->authenticator; }
+
+std::vector<Route> IdentityMethods::routes() const {
+    if (!state_->tokens) return {};
+    return api_token_routes(*state_->tokens, state_->authorizer,
+                            state_->config.api_tokens->max_lifetime);
+}
+
+ReloadStep IdentityMethods::reload_step() {
+    return {"identity", state_->files(), [state = state_.get()] { return state->reload(); }};
+}
+
+void check_identity_files(const IdentityConfig& config) {
+    if (config.shared_secrets) read_secret_callers(*config.shared_secrets);
+    if (config.introspection) HttpsGet{config.introspection->https};
+    for (const auto& issuer : config.jwt) {
+        if (issuer.https) {
+            HttpsGet{*issuer.https};
+            continue;
+        }
+        read_named(issuer.file, [&issuer] {
+            return JwkSet(base::read_trusted_file(issuer.file, max_jwk_set_bytes));
+        });
+    }
+}
+
+void check_identity_routes(const IdentityConfig& config, const RouteTable& routes) {
+    for (const RouteMethods& rule : config.routes) {
+        const bool fits = std::any_of(
+            routes.routes().begin(), routes.routes().end(),
+            [&rule](const Route& route) { return is_route_under(route.pattern, rule.path); });
+        if (fits) continue;
+        throw Error(ErrorCode::invalid_argument,
+                    "\"identity.routes\" has the path " + rule.path + ", which fits no route");
+    }
+}
+
+}  // namespace server

@@ -1,0 +1,249 @@
+// Every route of a daemon against every kind of wrong caller, through a real gate with all methods
+// of identity at once. For both daemons, since the rule is one.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/api_token_routes.h"
+#include "server/gate.h"
+#include "server/jwt_verifier.h"
+#include "server/policy.h"
+#include "server/shared_secret.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/jwt_signer.h"
+#include "tests/support/sql_store.h"
+#include "tests/support/temporary_directory.h"
+
+namespace tests {
+
+// What a request shows of itself.
+struct Shown {
+    std::string authorization;
+    std::string secret;
+    std::string certificate;  // a URI name
+};
+
+class RouteIdentityHouse {
+public:
+    // `make_rows` gets the house's API tokens, whose routes are among those to be tried.
+    explicit RouteIdentityHouse(
+        const std::function<std::vector<server::Route>(server::ApiTokens&)>& make_rows)
+        : routes_(make_rows(tokens_)) {}
+
+    const std::vector<server::Route>& routes() const { return routes_.routes(); }
+
+    // Credentials that were never good, or are no more.
+    std::map<std::string, Shown> wrong() {
+        const std::string expired = make_token(std::chrono::seconds(60));
+        clock_.advance(std::chrono::seconds(60));
+        std::string altered = make_token();
+        altered.back() = altered.back() == 'A' ? 'E' : 'A';
+        std::string forged = signer_.token(claims(300));
+        forged[forged.size() - 20] = forged[forged.size() - 20] == 'A' ? 'B' : 'A';
+        return {
+            {"nothing", {}},
+            {"an unknown bearer", {"Bearer something", {}, {}}},
+            {"another scheme", {"Basic c29tZTp0aGluZw==", {}, {}}},
+            {"an expired token", {"Bearer " + expired, {}, {}}},
+            {"an altered token", {"Bearer " + altered, {}, {}}},
+            {"a revoked token", {"Bearer " + make_revoked_token(), {}, {}}},
+            {"an expired JWT", {"Bearer " + signer_.token(claims(-300)), {}, {}}},
+            {"a forged JWT", {"Bearer " + forged, {}, {}}},
+            {"an unsigned JWT",
+             {"Bearer " + unsigned_token(R"({"alg":"none","kid":"k"})", claims(300)), {}, {}}},
+            {"a JWT for others", {"Bearer " + signer_.token(claims(300, "other")), {}, {}}},
+            {"a wrong secret", {{}, std::string(43, 'x'), {}}},
+            {"a good secret and a good token",
+             {"Bearer " + make_token(), std::string(secret_.expose_text()), {}}},
+            {"a wrong bearer on a good connection", {"Bearer x.y.z", {}, "spiffe://t/stranger"}},
+            {"another method's name", {{}, {}, "token:stranger"}},
+        };
+    }
+
+    // Good credentials of callers whom no policy gives anything.
+    std::map<std::string, Shown> without_right() {
+        return {{"token", {"Bearer " + make_token(), {}, {}}},
+                {"JWT", {"Bearer " + signer_.token(claims(300)), {}, {}}},
+                {"secret", {{}, std::string(secret_.expose_text()), {}}},
+                {"certificate", {{}, {}, "spiffe://t/stranger"}}};
+    }
+
+    std::future<server::Response> send(const server::Route& route, const Shown& shown,
+                                       const std::map<std::string, std::string>& parameters,
+                                       std::string_view body = {}) {
+        server::Request request;
+        request.method = route.method;
+        request.path = path_of(route.pattern, parameters);
+        request.peer_address = "192.0.2.7";
+        request.received = std::chrono::steady_clock::now();
+        if (route.max_body_bytes > 0) request.body = body;
+        if (!request.body.empty()) request.headers["content-type"] = "application/json";
+        if (!shown.authorization.empty()) request.headers["authorization"] = shown.authorization;
+        if (!shown.secret.empty()) request.headers["x-secret"] = shown.secret;
+        if (!shown.certificate.empty()) {
+            request.certificate = server::PeerCertificate{"CN=x", {shown.certificate}, "ab"};
+        }
+        auto promise = std::make_shared<std::promise<server::Response>>();
+        gate_.handle(std::move(request), [promise](server::Response response) {
+            promise->set_value(std::move(response));
+        });
+        return promise->get_future();
+    }
+
+    std::string make_token(std::chrono::seconds lifetime = std::chrono::hours(1)) {
+        return std::string(create(lifetime).text.expose_text());
+    }
+
+private:
+    static std::string path_of(std::string_view pattern,
+                               const std::map<std::string, std::string>& parameters) {
+        std::string path(pattern);
+        for (std::size_t open = 0; (open = path.find('{')) != std::string::npos;) {
+            const std::size_t close = path.find('}', open);
+            const auto found = parameters.find(path.substr(open + 1, close - open - 1));
+            path.replace(open, close - open + 1, found == parameters.end() ? "x" : found->second);
+        }
+        return path;
+    }
+
+    std::string claims(int expires_in, std::string_view audience = "us") const {
+        const auto now = base::to_milliseconds(clock_.now()) / 1000;
+        return R"({"iss":"https://issuer","sub":"stranger","aud":")" + std::string(audience) +
+               R"(","exp":)" + std::to_string(now + expires_in) + "}";
+    }
+
+    server::Grant grant(server::Operation& operation, server::Action action) {
+        server::Resource resource;
+        resource.kind = "api_token";
+        resource.id = "stranger";
+        return issuer_.authorize(operation, action, resource);
+    }
+    server::Operation operation() const {
+        server::Caller caller;
+        caller.id = "root";
+        caller.method = server::AuthenticationMethod::client_certificate;
+        return {base::Uuid::random(), clock_.now(), caller};
+    }
+    server::MadeApiToken create(std::chrono::seconds lifetime) {
+        auto order = operation();
+        return tokens_.create(grant(order, server::create_api_token), "stranger", {}, lifetime);
+    }
+    std::string make_revoked_token() {
+        const auto made = create(std::chrono::hours(1));
+        auto order = operation();
+        tokens_.revoke(grant(order, server::revoke_api_token), made.token.id);
+        return std::string(made.text.expose_text());
+    }
+
+    server::Authenticator make_authenticator() {
+        auto keys = std::make_shared<server::JwksSource>(
+            "https://issuer", [this] { return jwk_set({signer_.jwk()}); }, server::JwksTimes{},
+            log_);
+        server::JwtRules rules;
+        rules.issuer = "https://issuer";
+        rules.audiences = {"us"};
+        rules.caller_prefix = "jwt:";
+        server::AuthenticatorParts parts;
+        // Not owned: the house outlives them.
+        parts.bearers = {{std::shared_ptr<void>(), &tokens_},
+                         std::make_shared<server::JwtVerifier>(
+                             std::vector<server::JwtIssuer>{{rules, keys}}, clock_)};
+        const auto hash = server::shared_secret_hash(secret_.expose_text());
+        parts.shared_secrets =
+            std::make_shared<server::SharedSecrets>(std::vector<server::SharedSecretCaller>{
+                {"stranger", {server::parse_shared_secret_hash(hash)}}});
+        parts.secret_header = "x-secret";
+        parts.caller_prefixes = {"token:", "secret:", "jwt:"};
+        return server::Authenticator(std::move(parts));
+    }
+
+    TemporaryDirectory directory_;
+    FakeClock clock_;
+    base::Log log_{"test", base::LogLevel::error};
+    std::unique_ptr<server::Database> database_ = open_sqlite(directory_ / "tokens.db");
+    server::ApiTokens tokens_{*database_, clock_};
+    JwtSigner signer_{"k", server::JwtAlgorithm::EdDSA};
+    base::SecretBytes secret_ = server::make_shared_secret();
+    server::Authorizer issuer_{server::parse_policy(
+        R"({"version":1,"roles":{"root":[{"id":"all","effect":"allow","actions":["*"],"resources":["*"]}]},
+            "bindings":[{"caller":"root","roles":["root"]}]})",
+        server::with_api_token_actions({}))};
+    server::RouteTable routes_;
+    server::Authenticator authenticator_ = make_authenticator();
+    server::Metrics metrics_{"test"};
+    server::AuditLog audit_{
+        {directory_.path() / "audit", "test", "node", std::chrono::milliseconds(5000)},
+        clock_,
+        log_};
+    server::Gate gate_{{2, 4096}, routes_, authenticator_, audit_, metrics_, clock_, log_};
+};
+
+// Whoever proves nothing, or something wrong, gets 401 from every route that is not open, whatever
+// else the request says, and hears nothing back of what was shown.
+inline void expect_wrong_callers_are_refused(RouteIdentityHouse& house,
+                                             const std::map<std::string, std::string>& parameters) {
+    for (const auto& [what, shown] : house.wrong()) {
+        std::vector<std::future<server::Response>> answers;
+        for (const auto& route : house.routes()) {
+            answers.push_back(house.send(route, shown, parameters, "{}"));
+        }
+        for (std::size_t i = 0; i < answers.size(); ++i) {
+            const auto& route = house.routes()[i];
+            const auto answer = answers[i].get();
+            const bool open = route.access == server::Access::open;
+            EXPECT_EQ(answer.status, open ? 200U : 401U) << what << " at " << route.pattern;
+            if (open) continue;
+            const auto is_challenge = [](const auto& header) {
+                return header.first == "WWW-Authenticate" && header.second.starts_with("Bearer ");
+            };
+            EXPECT_EQ(std::count_if(answer.headers.begin(), answer.headers.end(), is_challenge), 1)
+                << what;
+            const std::string_view body = answer.body;
+            EXPECT_NE(body.find(R"("code":"unauthenticated")"), std::string_view::npos) << body;
+            const std::string_view bearer =
+                std::string_view(shown.authorization)
+                    .substr(std::min<std::size_t>(7, shown.authorization.size()));
+            if (!bearer.empty()) {
+                EXPECT_EQ(body.find(bearer), std::string_view::npos) << what;
+            }
+            if (!shown.secret.empty()) {
+                EXPECT_EQ(body.find(shown.secret), std::string_view::npos) << what;
+            }
+        }
+    }
+}
+
+// A caller without any right gets 403 from every route that is neither open nor in
+// `for_every_caller`. `bodies` has a well-formed one for each pattern that takes one.
+inline void expect_no_right_is_no_answer(RouteIdentityHouse& house,
+                                         const std::map<std::string, std::string>& parameters,
+                                         const std::map<std::string, std::string>& bodies,
+                                         const std::vector<std::string_view>& for_every_caller) {
+    for (const auto& [how, shown] : house.without_right()) {
+        std::vector<std::future<server::Response>> answers;
+        for (const auto& route : house.routes()) {
+            const auto body = bodies.find(std::string(to_string(route.method)) + " " +
+                                          std::string(route.pattern));
+            answers.push_back(
+                house.send(route, shown, parameters, body == bodies.end() ? "{}" : body->second));
+        }
+        for (std::size_t i = 0; i < answers.size(); ++i) {
+            const auto& route = house.routes()[i];
+            const auto answer = answers[i].get();
+            const bool everybody = route.access == server::Access::open ||
+                                   std::find(for_every_caller.begin(), for_every_caller.end(),
+                                             route.pattern) != for_every_caller.end();
+            EXPECT_EQ(answer.status, everybody ? 200U : 403U)
+                << how << ": " << to_string(route.method) << " " << route.pattern << "\n"
+                << answer.body;
+        }
+    }
+}
+
+}  // namespace tests
