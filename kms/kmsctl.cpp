@@ -60,6 +60,9 @@ void add_settings(CLI::App& app, ToolSettings& settings, Tool& tool) {
         ->type_name("FILE");
     app.add_option("--key-file", connection.key_file, "Its private key (PEM, mode 0600)")
         ->type_name("FILE");
+    app.add_option("--bearer-file", connection.bearer_file,
+                   "An API token or another bearer (mode 0600), with or without a certificate")
+        ->type_name("FILE");
     app.add_option("--timeout", settings.timeout_seconds, "Longest wait for one answer, in seconds")
         ->check(CLI::Range(1, 3600))
         ->type_name("SECONDS")
@@ -92,6 +95,8 @@ int parse_and_run(int count, char** arguments) {
     add_signing_commands(app, tool);
     add_inventory_command(app, tool, settings);
     add_service_commands(app, tool);
+    add_token_commands(app, tool);
+    add_shared_secret_commands(app, tool);
     add_audit_commands(app, tool);
     add_policy_commands(app, tool);
     try {

@@ -26,6 +26,8 @@ void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, opena
 void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
                                                        // show | export | report
 void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
+void add_token_commands(CLI::App& app, Tool& tool);    // token create | list | revoke
+void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash
 
 // Throws UsageError unless `key` is a UUID or alias/<name>.
 void require_key_name(const std::string& key);

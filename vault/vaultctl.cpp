@@ -51,6 +51,9 @@ void add_settings(CLI::App& app, kms::ToolSettings& settings, Tool& tool) {
         ->type_name("FILE");
     app.add_option("--key-file", connection.key_file, "Its private key (PEM, mode 0600)")
         ->type_name("FILE");
+    app.add_option("--bearer-file", connection.bearer_file,
+                   "An API token or another bearer (mode 0600), with or without a certificate")
+        ->type_name("FILE");
     app.add_option("--timeout", settings.timeout_seconds, "Longest wait for one answer, in seconds")
         ->check(CLI::Range(1, 3600))
         ->type_name("SECONDS")
@@ -70,6 +73,8 @@ int parse_and_run(int count, char** arguments) {
     add_put_command(app, tool);
     add_read_commands(app, tool);
     add_delete_command(app, tool);
+    add_token_commands(app, tool);
+    add_shared_secret_commands(app, tool);
     add_status_command(app, tool);
     try {
         app.parse(count, arguments);

@@ -42,6 +42,9 @@ struct ClientConfig {
     std::filesystem::path ca;           // PEM: who signed the server's certificate
     std::filesystem::path certificate;  // PEM: the caller's own, presented to the server
     std::filesystem::path key;          // PEM; refused when others can read it
+    // A bearer sent with every call, e.g. an API token; refused when others can read it. With it
+    // certificate and key may be absent.
+    std::filesystem::path bearer_file{};
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds deadline{5000};  // of one call, retries included
     // How long after the beginning of a call another attempt may begin: a service that is down is

@@ -34,6 +34,7 @@ ConnectionOptions read_file(const std::filesystem::path& file) {
         out.ca = path_in_file(reader, "ca", folder);
         out.certificate = path_in_file(reader, "certificate", folder);
         out.key_file = path_in_file(reader, "key", folder);
+        out.bearer_file = path_in_file(reader, "bearer_file", folder);
         reader.refuse_unknown();
         return out;
     } catch (const Error& error) {
@@ -66,16 +67,21 @@ ClientConfig read_connection(const ConnectionOptions& options,
         fill(all.ca, from_file.ca);
         fill(all.certificate, from_file.certificate);
         fill(all.key_file, from_file.key_file);
+        fill(all.bearer_file, from_file.bearer_file);
     }
     require(all.url, "--url", file);
     require(all.ca, "--ca", file);
-    require(all.certificate, "--certificate", file);
-    require(all.key_file, "--key-file", file);
+    const bool has_certificate = !all.certificate.empty() || !all.key_file.empty();
+    if (has_certificate || all.bearer_file.empty()) {
+        require(all.certificate, "--certificate", file);
+        require(all.key_file, "--key-file", file);
+    }
     ClientConfig config;
     config.url = all.url;
     config.ca = all.ca;
     config.certificate = all.certificate;
     config.key = all.key_file;
+    config.bearer_file = all.bearer_file;
     return config;
 }
 

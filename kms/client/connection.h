@@ -18,12 +18,14 @@ struct ConnectionOptions {
     std::string ca;
     std::string certificate;
     std::string key_file;
+    std::string bearer_file;
     std::string config;
 };
 
 // Options first, and for what they leave open the configuration file:
 //     {"url": "https://127.0.0.1:7443", "ca": …, "certificate": …, "key": …}     ("//" comments
 //     allowed)
+// with "bearer_file" (an API token) beside or instead of "certificate" and "key",
 // which is options.config, or else `default_file` when it exists. Relative paths in the file are
 // taken from the file's folder. Throws invalid_argument saying what is missing or wrong.
 ClientConfig read_connection(const ConnectionOptions& options,

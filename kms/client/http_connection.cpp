@@ -134,6 +134,9 @@ httplib::Request to_library(const HttpRequest& request, bool& body_given) {
     out.method = request.method;
     out.path = request.path;
     for (const auto& [name, value] : request.headers) out.set_header(name, value);
+    if (!request.bearer.empty()) {
+        out.set_header("Authorization", "Bearer " + std::string(request.bearer));
+    }
     out.set_header("Accept-Encoding", "identity");
     if (!request.body.empty()) {
         out.set_header("Content-Type", "application/json");

@@ -27,7 +27,8 @@ struct HttpRequest {
     std::string path;
     std::string_view body;  // must outlive the exchange
     std::vector<std::pair<std::string, std::string>> headers;
-    bool repeatable = false;  // doing it twice is doing it once
+    std::string_view bearer{};  // sent as Authorization unless empty; must outlive the exchange
+    bool repeatable = false;    // doing it twice is doing it once
     std::size_t max_answer_bytes = 0;
 };
 

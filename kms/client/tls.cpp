@@ -55,6 +55,7 @@ ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::pat
     if (SSL_CTX_load_verify_file(identity_.get(), ca.c_str()) != 1) {
         refuse(ca, "holds no certificate authority in PEM form");
     }
+    if (certificate.empty() && key.empty()) return;
     base::read_file(certificate, max_pem_bytes);
     if (SSL_CTX_use_certificate_chain_file(identity_.get(), certificate.c_str()) != 1) {
         refuse(certificate, "holds no certificate in PEM form");
@@ -74,14 +75,14 @@ ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::pat
 void ClientTls::apply_to(SSL_CTX* context) const {
     require(context != nullptr, "SSL_CTX_new");
     require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1, "minimum version");
-    require(SSL_CTX_use_certificate(context, SSL_CTX_get0_certificate(identity_.get())) == 1,
-            "certificate");
-    STACK_OF(X509)* chain = nullptr;
-    require(SSL_CTX_get0_chain_certs(identity_.get(), &chain) == 1, "chain");
-    require(chain == nullptr || SSL_CTX_set1_chain(context, chain) == 1, "chain");
-    require(SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(identity_.get())) == 1,
-            "private key");
-
+    if (X509* own = SSL_CTX_get0_certificate(identity_.get()); own != nullptr) {
+        require(SSL_CTX_use_certificate(context, own) == 1, "certificate");
+        STACK_OF(X509)* chain = nullptr;
+        require(SSL_CTX_get0_chain_certs(identity_.get(), &chain) == 1, "chain");
+        require(chain == nullptr || SSL_CTX_set1_chain(context, chain) == 1, "chain");
+        require(SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(identity_.get())) == 1,
+                "private key");
+    }
     X509_VERIFY_PARAM* rules = SSL_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     if (is_ip_address(host_)) {

@@ -15,7 +15,8 @@ namespace kms {
 class ClientTls {
 public:
     // Throws invalid_argument naming the file that is missing, unreadable, no PEM, readable by
-    // others (the key), or of another pair. `host` is a name or an IP address without brackets.
+    // others (the key), or of another pair. Without `certificate` and `key` nobody is shown. `host`
+    // is a name or an IP address without brackets.
     ClientTls(const std::filesystem::path& ca, const std::filesystem::path& certificate,
               const std::filesystem::path& key, std::string host);
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <thread>
 
+#include "base/file.h"
 #include "base/random.h"
 
 namespace kms {
@@ -53,6 +54,14 @@ void require_sendable(const HttpRequest& request) {
     require_visible(request.method, "the method");
     require_visible(request.path, "the path");
     for (const auto& [name, value] : request.headers) require_visible(value, name.c_str());
+}
+
+// Empty when there is none.
+base::SecretBytes read_bearer(const std::filesystem::path& file) {
+    if (file.empty()) return {};
+    base::SecretBytes bearer = base::read_secret_file(file);
+    require_visible(bearer.expose_text(), "the bearer");
+    return bearer;
 }
 
 // Half of `pause` and a random part of the other half, so that callers that failed together don't
@@ -120,6 +129,7 @@ Transport::Transport(ClientConfig config)
     : config_(std::move(config)),
       endpoint_(parse_url(config_.url)),
       tls_(config_.ca, config_.certificate, config_.key, endpoint_.host),
+      bearer_(read_bearer(config_.bearer_file)),
       watch_(config_.deadline) {
     idle_.reserve(config_.max_connections);
 }
@@ -156,8 +166,10 @@ std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, De
     return lease.get()->exchange(request, deadline);
 }
 
-Answer Transport::call(const HttpRequest& request) {
-    require_sendable(request);
+Answer Transport::call(const HttpRequest& given) {
+    require_sendable(given);
+    HttpRequest request = given;
+    request.bearer = bearer_.expose_text();
     if (config_.watch == nullptr) return call_unwatched(request);
     const std::uint64_t before = config_.watch->before_call();
     Answer answer = call_unwatched(request);

@@ -28,7 +28,7 @@ public:
     // 503, any other only when it surely did not arrive; attempts begin within the retry budget and
     // end by the deadline of the configuration. Throws unavailable when no answer came,
     // invalid_argument when the request can't be sent.
-    Answer call(const HttpRequest& request);
+    Answer call(const HttpRequest& given);
 
     const std::string& service() const noexcept { return config_.service; }
 
@@ -44,6 +44,7 @@ private:
     const ClientConfig config_;
     const Endpoint endpoint_;
     const ClientTls tls_;
+    const base::SecretBytes bearer_;
     std::mutex mutex_;
     std::condition_variable freed_;
     std::vector<std::unique_ptr<HttpConnection>> idle_;  // the most recently used last
