@@ -1,6 +1,7 @@
 #include "kms/policy_words.h"
 
 #include "kms/actions.h"
+#include "server/api_token_routes.h"
 
 namespace kms {
 
@@ -9,8 +10,9 @@ namespace kms {
 std::vector<std::string_view> policy_words(std::string_view daemon) {
     if (daemon == "kmsd") return known_actions();
     if (daemon != "vaultd") return {};
-    return {"store_credential",  "describe_credential", "list_credentials", "reveal_credential",
-            "delete_credential", "witness_audit",       "observe"};
+    return server::with_api_token_actions({"store_credential", "describe_credential",
+                                           "list_credentials", "reveal_credential",
+                                           "delete_credential", "witness_audit", "observe"});
 }
 
 }  // namespace kms

@@ -23,7 +23,7 @@ constexpr std::size_t max_route_rules = 100;
 constexpr std::size_t max_audiences = 32;
 constexpr std::size_t max_claims = 32;
 constexpr std::size_t max_claims_bytes = 4096;
-constexpr std::size_t max_field_bytes = 512;
+constexpr std::size_t max_identity_text_bytes = 512;
 constexpr std::size_t max_word_bytes = 64;
 constexpr std::int64_t day_seconds = 86'400;
 
@@ -44,7 +44,7 @@ void check_field(const JsonReader& reader, std::string_view name, Check check) {
 
 HttpsConfig read_https(JsonReader& reader, const std::filesystem::path& folder) {
     HttpsConfig config;
-    config.url = reader.required_string("url", max_field_bytes);
+    config.url = reader.required_string("url", max_identity_text_bytes);
     if (reader.has("ca")) config.ca = required_path(reader, "ca", folder);
     config.deadline = std::chrono::milliseconds(
         reader.optional_integer("deadline_ms", 50, 30'000).value_or(config.deadline.count()));
@@ -75,9 +75,9 @@ std::map<std::string, std::string> read_claims(JsonReader& reader) {
 
 JwtIssuerConfig read_issuer(JsonReader reader, const std::filesystem::path& folder) {
     JwtIssuerConfig config;
-    config.rules.issuer = reader.required_string("issuer", max_field_bytes);
+    config.rules.issuer = reader.required_string("issuer", max_identity_text_bytes);
     config.rules.audiences =
-        reader.optional_string_array("audiences", max_audiences, max_field_bytes);
+        reader.optional_string_array("audiences", max_audiences, max_identity_text_bytes);
     if (config.rules.audiences.empty()) reader.refuse("audiences", "must name one at least");
     config.rules.caller_prefix = read_prefix(reader, "jwt:");
     config.rules.caller_claim =
@@ -186,7 +186,7 @@ std::vector<RouteMethods> read_routes(JsonReader& identity) {
     for (std::size_t i = 0; i < items->size(); ++i) {
         JsonReader item((*items)[i], identity.item_path("routes", i));
         RouteMethods rule;
-        rule.path = item.required_string("path", max_field_bytes);
+        rule.path = item.required_string("path", max_identity_text_bytes);
         if (rule.path.front() != '/') item.refuse("path", "must begin with '/'");
         if (!paths.insert(rule.path).second) item.refuse("path", "stands twice");
         for (const std::string& word :

@@ -43,7 +43,7 @@ std::string text_in(const JsonValue& object, std::string_view name) {
     return std::string(*member->string());
 }
 
-Caller read_caller(const HttpsAnswer& answer, const std::string& prefix) {
+Caller read_user(const HttpsAnswer& answer, const std::string& prefix) {
     base::JsonLimits limits;
     limits.bytes = answer.body.size();
     JsonValue document;
@@ -86,7 +86,7 @@ Caller Introspection::ask(std::string_view credential) {
         refuse_credential("introspection_refused");
     }
     if (answer.status != answered) throw cannot_tell("status " + std::to_string(answer.status));
-    return read_caller(answer, rules_.caller_prefix);
+    return read_user(answer, rules_.caller_prefix);
 }
 
 std::optional<Caller> Introspection::remembered(const std::string& key) {

@@ -48,7 +48,7 @@ TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         bodies["POST /v1/keys/" + key + "/mac"] = message;
         bodies["POST /v1/keys/" + key + "/verify"] = R"({"message":"YQ==","signature":"YQ=="})";
         bodies["POST /v1/keys/" + key + "/verify-mac"] = R"({"message":"YQ==","mac":"YQ=="})";
-        bodies["PATCH /v1/keys/" + key] = R"({"description":"x","revision":1})";
+        bodies["PATCH /v1/keys/" + key] = R"({"description":"x","if_revision":1})";
     }
     expect_no_right_is_no_answer(house_, parameters_, bodies, {"/openapi.json"});
 }
