@@ -1,5 +1,8 @@
 #include "server/api_tokens.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include <algorithm>
 #include <array>
 
@@ -8,7 +11,6 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "server/database.h"
-#include "server/digest.h"
 #include "server/identity_words.h"
 
 namespace server {
@@ -19,6 +21,7 @@ constexpr std::size_t id_digits = 2 * id_bytes;
 constexpr std::size_t secret_bytes = 32;
 constexpr std::size_t secret_characters = 43;
 constexpr std::size_t max_token_name_bytes = 64;
+constexpr std::size_t min_hash_key_bytes = 32;
 constexpr std::size_t token_characters = api_token_start.size() + id_digits + 1 + secret_characters;
 
 // Times are milliseconds since 1970, 0 for none.
@@ -81,6 +84,31 @@ ApiToken to_token(const TokenRow& row) {
     return token;
 }
 
+// What a row has for `credential`, in hex. Each part with its length before it, so that no two rows
+// look alike.
+std::string keyed_hash(const base::SecretBytes& key, const TokenRow& row,
+                       std::string_view credential) {
+    const std::string created_at = std::to_string(row.created_at);
+    const std::string expires_at = std::to_string(row.expires_at);
+    base::WipedString text;
+    for (const std::string_view part :
+         {std::string_view(row.id), std::string_view(row.name), std::string_view(row.claims),
+          std::string_view(row.made_by), std::string_view(created_at), std::string_view(expires_at),
+          credential}) {
+        text += std::to_string(part.size());
+        text += ':';
+        text += part;
+    }
+    std::array<std::uint8_t, EVP_MAX_MD_SIZE> out{};
+    unsigned int size = 0;
+    const base::ByteView bytes = base::as_bytes(text);
+    if (HMAC(EVP_sha256(), key.expose().data(), static_cast<int>(key.size()), bytes.data(),
+             bytes.size(), out.data(), &size) == nullptr) {
+        throw base::Error(base::ErrorCode::internal, "internal error", "HMAC failed");
+    }
+    return base::to_hex({out.data(), size});
+}
+
 // Empty when there is no such token.
 std::optional<TokenRow> read_row(Session& session, const std::string& id) {
     TokenRow row;
@@ -118,8 +146,12 @@ bool is_api_token_id(std::string_view id) {
     return id.size() == id_digits && base::parse_hex(id).has_value();
 }
 
-ApiTokens::ApiTokens(Database& database, const base::Clock& clock)
-    : database_(database), clock_(clock) {
+ApiTokens::ApiTokens(Database& database, base::SecretBytes key, const base::Clock& clock)
+    : database_(database), key_(std::move(key)), clock_(clock) {
+    if (key_.size() < min_hash_key_bytes) {
+        throw base::Error(base::ErrorCode::invalid_argument,
+                          "the key of API tokens must have 32 characters at least");
+    }
     database_.migrate("api tokens", migrations);
 }
 
@@ -135,16 +167,20 @@ MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, cons
     made.token.created_at = clock_.now();
     made.token.expires_at = made.token.created_at + lifetime;
     made.text = make_text(made.token.id);
-    const std::string hash = Sha256().hex(made.text.expose_text());
-    const std::string claims_text = to_text(claims);
-    const long long created_at = base::to_milliseconds(made.token.created_at);
-    const long long expires_at = base::to_milliseconds(made.token.expires_at);
+    TokenRow row;
+    row.id = made.token.id;
+    row.name = name;
+    row.claims = to_text(claims);
+    row.made_by = made.token.made_by;
+    row.created_at = base::to_milliseconds(made.token.created_at);
+    row.expires_at = base::to_milliseconds(made.token.expires_at);
+    row.hash = keyed_hash(key_, row, made.text.expose_text());
     database_.write([&](Session& session) {
         session << "INSERT INTO api_tokens (" << columns
                 << ") VALUES (:id, :name, :hash, :claims, :made_by, :created, :expires, 0, '')",
-            soci::use(made.token.id, "id"), soci::use(name, "name"), soci::use(hash, "hash"),
-            soci::use(claims_text, "claims"), soci::use(made.token.made_by, "made_by"),
-            soci::use(created_at, "created"), soci::use(expires_at, "expires");
+            soci::use(row.id, "id"), soci::use(row.name, "name"), soci::use(row.hash, "hash"),
+            soci::use(row.claims, "claims"), soci::use(row.made_by, "made_by"),
+            soci::use(row.created_at, "created"), soci::use(row.expires_at, "expires");
     });
     return made;
 }
@@ -199,7 +235,7 @@ Caller ApiTokens::verify(std::string_view credential) {
     std::optional<TokenRow> row;
     database_.read([&](Session& session) { row = read_row(session, id); });
     if (!row) refuse_credential("token_unknown");
-    const std::string hash = Sha256().hex(credential);
+    const std::string hash = keyed_hash(key_, *row, credential);
     if (!base::equal_constant_time(base::as_bytes(hash), base::as_bytes(row->hash))) {
         refuse_credential("token_unknown");
     }

@@ -4,8 +4,10 @@
 //   srt_<16 hex digits: its id>_<43 characters of base64url: 32 random bytes>
 //
 // A token names a caller, "token:<name>"; several can name the same one, so that one can be changed
-// for another. It may carry claims. The hash is SHA-256 over the whole token: there is nothing to
-// guess in 256 random bits, so a slow hash would protect nothing.
+// for another. It may carry claims. The hash is HMAC-SHA-256 over the token and all that its row
+// says of it (but for a revocation), under a key that is not in the database: who can write the
+// database can neither make a token nor give one another name, claim or end. There is nothing to
+// guess in 256 random bits, so a slow hash would protect nothing more.
 #pragma once
 
 #include <chrono>
@@ -53,9 +55,10 @@ bool is_api_token_id(std::string_view id);
 // node that shares it. While the database does not answer nobody is let in: unavailable.
 class ApiTokens final : public CredentialVerifier {
 public:
-    // Brings its table to the newest version. `database` and `clock` must outlive it. Throws as
-    // Database::migrate.
-    ApiTokens(Database& database, const base::Clock& clock);
+    // Brings its table to the newest version. `key`, of 32 bytes at least, is the same on every
+    // node that shares the database; tokens made under another one are unknown. `database` and
+    // `clock` must outlive it. Throws invalid_argument for a shorter key, and as Database::migrate.
+    ApiTokens(Database& database, base::SecretBytes key, const base::Clock& clock);
 
     // Throws unavailable.
     MadeApiToken create(const Grant& grant, const std::string& name, const Claims& claims,
@@ -79,6 +82,7 @@ public:
 
 private:
     Database& database_;
+    const base::SecretBytes key_;
     const base::Clock& clock_;
 };
 

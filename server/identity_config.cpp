@@ -233,6 +233,7 @@ IdentityConfig read_identity_config(JsonReader& top, const std::filesystem::path
     config.client_certificates = identity->optional_boolean("client_certificates").value_or(true);
     if (auto tokens = identity->optional_object("api_tokens")) {
         config.api_tokens = ApiTokenConfig{};
+        config.api_tokens->key_file = required_path(*tokens, "key_file", folder);
         if (const auto days = tokens->optional_integer("max_days", 1, 3650)) {
             config.api_tokens->max_lifetime = std::chrono::days(*days);
         }

@@ -20,6 +20,7 @@ namespace server {
 
 struct ApiTokenConfig {
     std::chrono::hours max_lifetime = std::chrono::days(90);
+    std::filesystem::path key_file;  // mode 0600; the same on every node of one database
 };
 
 struct JwtIssuerConfig {

@@ -62,6 +62,14 @@ JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer) {
     };
 }
 
+std::shared_ptr<ApiTokens> make_tokens(const ApiTokenConfig& config, Database& database,
+                                       const base::Clock& clock) {
+    return read_named(config.key_file, [&] {
+        return std::make_shared<ApiTokens>(database, base::read_secret_file(config.key_file),
+                                           clock);
+    });
+}
+
 std::shared_ptr<Introspection> make_introspection(const IntrospectionConfig& config) {
     const auto https = std::make_shared<const HttpsGet>(config.https);
     return std::make_shared<Introspection>(
@@ -76,7 +84,7 @@ struct IdentityMethods::State {
         : config(the_config),
           authorizer(the_authorizer),
           log(the_log),
-          tokens(config.api_tokens ? std::make_shared<ApiTokens>(database, clock) : nullptr),
+          tokens(config.api_tokens ? make_tokens(*config.api_tokens, database, clock) : nullptr),
           authenticator(build(clock)),
           refresher([this](const std::stop_token& stop) { keep_fresh(stop); }) {}
 
@@ -187,6 +195,10 @@ ReloadStep IdentityMethods::reload_step() {
 }
 
 void check_identity_files(const IdentityConfig& config) {
+    if (config.api_tokens) {
+        read_named(config.api_tokens->key_file,
+                   [&config] { return base::read_secret_file(config.api_tokens->key_file); });
+    }
     if (config.shared_secrets) read_secret_callers(*config.shared_secrets);
     if (config.introspection) HttpsGet{config.introspection->https};
     for (const auto& issuer : config.jwt) {

@@ -11,10 +11,12 @@ class KmsctlTokens : public KmsctlRunner {
 protected:
     void SetUp() override {
         std::string config = house_.config_text();
-        config.insert(config.find("\"audit\""), R"("identity": {"api_tokens": {"max_days": 30},
+        config.insert(config.find("\"audit\""),
+                      R"("identity": {"api_tokens": {"key_file": "tokens.key", "max_days": 30},
             "routes": [{"path": "/v1/api-tokens", "methods": ["client_certificate"]}]},
   )");
         house_.write("kmsd.json", config);
+        house_.write("tokens.key", std::string(40, 'k') + "\n");
         KmsctlRunner::SetUp();
     }
     std::string policy() const override {

@@ -258,6 +258,7 @@ TEST_F(KmsdTest, TheCommentedExampleIsAValidConfiguration) {
     };
     set("secrets/user.pin", "user.pin");
     house_.write("kmsd.json", text);
+    house_.write("api-tokens.key", std::string(43, 'k') + "\n");
     house_.write("directus-sync.hash", "sha256:" + std::string(64, '0') + "\n");
     auto options = house_.options();
     options.arguments.emplace_back("--check-config");

@@ -34,6 +34,10 @@ constexpr std::string_view token_policy = R"({"version":1,
   "bindings":[{"caller":"maker","roles":["maker"]},{"caller":"root","roles":["root"]},
               {"caller":"token:root-2","roles":["root"]}]})";
 
+base::SecretBytes hash_key(char filling = 'k') {
+    return base::SecretBytes(base::as_bytes(std::string(32, filling)));
+}
+
 class ApiTokensTest : public testing::Test {
 protected:
     static server::Caller certificate(std::string id) {
@@ -92,7 +96,7 @@ protected:
     FakeClock clock_;
     std::unique_ptr<server::Database> database_ = open_sqlite(folder_ / "tokens.db");
     std::unique_ptr<server::ApiTokens> tokens_ =
-        std::make_unique<server::ApiTokens>(*database_, clock_);
+        std::make_unique<server::ApiTokens>(*database_, hash_key(), clock_);
     server::Authorizer authorizer_{
         server::parse_policy(token_policy, server::with_api_token_actions({}))};
     server::RouteTable routes_{server::api_token_routes(*tokens_, authorizer_, 24h)};
@@ -118,11 +122,10 @@ TEST_F(ApiTokensTest, WhatIsStoredIsAHash) {
     const std::string token = text_in(make(R"({"name":"ci-1"})"), "token");
     const std::string secret = token.substr(token.rfind('_') + 1);
     EXPECT_EQ(stored().find(secret), std::string::npos);
-    EXPECT_NE(stored().find(server::Sha256().hex(token)), std::string::npos);
+    EXPECT_EQ(stored().find(server::Sha256().hex(token)), std::string::npos);
     const auto list = call(certificate("maker"), Method::GET, "/v1/api-tokens");
     EXPECT_EQ(std::string_view(list.body).find(secret), std::string_view::npos);
-    EXPECT_EQ(std::string_view(list.body).find(server::Sha256().hex(token)),
-              std::string_view::npos);
+    EXPECT_EQ(std::string_view(list.body).find("hash"), std::string_view::npos);
 }
 
 TEST_F(ApiTokensTest, EveryAlteredCharacterIsRefused) {
@@ -157,8 +160,45 @@ TEST_F(ApiTokensTest, RevocationHoldsFromTheAnswerOnAlsoAfterARestart) {
     tokens_.reset();
     database_.reset();
     database_ = open_sqlite(folder_ / "tokens.db");
-    tokens_ = std::make_unique<server::ApiTokens>(*database_, clock_);
+    tokens_ = std::make_unique<server::ApiTokens>(*database_, hash_key(), clock_);
     EXPECT_EQ(reason_of(token), "token_revoked");
+}
+
+TEST_F(ApiTokensTest, AHandInTheDatabaseMakesNoTokenAndChangesNone) {
+    const std::string token = text_in(
+        make(R"({"name":"ci-1","claims":{"team":["payments"]},"expires_in_seconds":60})"), "token");
+    const std::string other = text_in(make(R"({"name":"ci-2"})"), "token");
+    const auto change = [&](const std::string& sql) {
+        database_->write([&](server::Session& session) { session << sql; });
+    };
+    const std::string id = token.substr(4, 16);
+    const auto with = [&](const std::string& column, const std::string& value) {
+        std::string before;
+        database_->read([&](server::Session& session) {
+            session << "SELECT " + column + " FROM api_tokens WHERE id = '" + id + "'",
+                soci::into(before);
+        });
+        change("UPDATE api_tokens SET " + column + " = '" + value + "' WHERE id = '" + id + "'");
+        const std::string reason = reason_of(token);
+        change("UPDATE api_tokens SET " + column + " = '" + before + "' WHERE id = '" + id + "'");
+        return reason;
+    };
+    ASSERT_EQ(reason_of(token), "");
+    EXPECT_EQ(with("name", "root-2"), "token_unknown");
+    EXPECT_EQ(with("claims", R"({"team":["root"]})"), "token_unknown");
+    EXPECT_EQ(with("made_by", "root"), "token_unknown");
+    EXPECT_EQ(with("hash", server::Sha256().hex(token)), "token_unknown");
+    EXPECT_EQ(reason_of(token), "");
+    change("UPDATE api_tokens SET expires_at = expires_at + 1000 WHERE id = '" + id + "'");
+    EXPECT_EQ(reason_of(token), "token_unknown");
+    // One's own row under another's name.
+    change("UPDATE api_tokens SET hash = (SELECT hash FROM api_tokens WHERE id = '" +
+           other.substr(4, 16) + "') WHERE id = '" + id + "'");
+    EXPECT_EQ(reason_of("srt_" + id + other.substr(20)), "token_unknown");
+    // Nor is a token known under another key, or without one.
+    server::ApiTokens elsewhere(*database_, hash_key('x'), clock_);
+    EXPECT_ERROR(unauthenticated, elsewhere.verify(other));
+    EXPECT_ERROR(invalid_argument, server::ApiTokens(*database_, base::SecretBytes(31), clock_));
 }
 
 TEST_F(ApiTokensTest, ATokenEndsWhenItSaysByTheClockOfTheMoment) {
@@ -258,6 +298,7 @@ public:
     bool is_shared() const override { return true; }
     void migrate(std::string_view, std::span<const server::Migration>, Unnamed) override {}
     void write(const Work&) override { fail(); }
+    void write_in_turn(std::string_view, const Work&) override { fail(); }
     void read(const Work&) override { fail(); }
     void check() override { fail(); }
 
@@ -270,7 +311,7 @@ private:
 TEST(ApiTokensOutage, WithoutTheDatabaseNobodyIsLetIn) {
     const FakeClock clock;
     DeadDatabase database;
-    server::ApiTokens tokens(database, clock);
+    server::ApiTokens tokens(database, hash_key(), clock);
     EXPECT_ERROR(unavailable, tokens.verify("srt_0123456789abcdef_" + std::string(43, 'A')));
 }
 

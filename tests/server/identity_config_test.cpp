@@ -38,7 +38,7 @@ TEST(IdentityConfig, AbsentMeansCertificatesOnly) {
 TEST(IdentityConfig, EveryFieldIsRead) {
     const auto config = read(R"({
       "client_certificates": false,
-      "api_tokens": {"max_days": 7},
+      "api_tokens": {"key_file": "t.key", "max_days": 7},
       "jwt": [{"issuer": "https://i", "audiences": ["kmsd", "both"], "caller_prefix": "idp:",
                "caller_claim": "client_id", "claims": {"groups": "/groups"},
                "leeway_seconds": 5, "max_lifetime_seconds": 3600,
@@ -51,6 +51,7 @@ TEST(IdentityConfig, EveryFieldIsRead) {
       "routes": [{"path": "/v1/keys", "methods": ["jwt", "api_token"]}]})");
     EXPECT_FALSE(config.client_certificates);
     EXPECT_EQ(config.api_tokens->max_lifetime, std::chrono::days(7));
+    EXPECT_EQ(config.api_tokens->key_file, "/etc/strongroom/t.key");
     const auto& jwt = config.jwt.at(0);
     EXPECT_EQ(jwt.rules.issuer, "https://i");
     EXPECT_EQ(jwt.rules.audiences, (std::vector<std::string>{"kmsd", "both"}));
@@ -81,7 +82,8 @@ TEST(IdentityConfig, AnythingElseIsRefusedByField) {
     for (
         const std::string& text :
         {std::string(R"({"more":1})"),
-         std::string(R"({"api_tokens":{"max_days":0}})"),
+         std::string(R"({"api_tokens":{"max_days":9}})"),
+         std::string(R"({"api_tokens":{"key_file":"k","max_days":0}})"),
          std::string(R"({"api_tokens":true})"),
          std::string(R"({"jwt":[]})"),
          std::string(R"({"jwt":[{"issuer":"i","audiences":[],"jwks":{"file":"f"}}]})"),
@@ -195,12 +197,19 @@ TEST_F(IdentityMethodsTest, AnIssuerThatDoesNotAnswerKeepsNobodyFromStarting) {
 }
 
 TEST_F(IdentityMethodsTest, TokenRoutesAreThereWhereTokensAre) {
+    EXPECT_ERROR_SAYING(failed_precondition, "t.key",
+                        make(R"({"api_tokens":{"key_file":"t.key"}})"));
+    folder_.write("t.key", std::string(31, 'k'), 0600);
+    EXPECT_ERROR_SAYING(failed_precondition, "t.key",
+                        make(R"({"api_tokens":{"key_file":"t.key"}})"));
+    folder_.write("t.key", std::string(32, 'k'), 0600);
     EXPECT_TRUE(make("{}")->routes().empty());
-    EXPECT_EQ(make(R"({"api_tokens":{}})")->routes().size(), 3U);
+    EXPECT_EQ(make(R"({"api_tokens":{"key_file":"t.key"}})")->routes().size(), 3U);
 }
 
 TEST_F(IdentityMethodsTest, ARuleThatFitsNoRouteIsRefused) {
-    const auto methods = make(R"({"api_tokens":{},"routes":[
+    folder_.write("t.key", std::string(32, 'k'), 0600);
+    const auto methods = make(R"({"api_tokens":{"key_file":"t.key"},"routes":[
         {"path":"/v1/api-tokens","methods":["client_certificate"]}]})");
     const server::RouteTable routes(methods->routes());
     EXPECT_NO_THROW(server::check_identity_routes(config_, routes));

@@ -167,7 +167,7 @@ private:
     FakeClock clock_;
     base::Log log_{"test", base::LogLevel::error};
     std::unique_ptr<server::Database> database_ = open_sqlite(directory_ / "tokens.db");
-    server::ApiTokens tokens_{*database_, clock_};
+    server::ApiTokens tokens_{*database_, server::make_shared_secret(), clock_};
     JwtSigner signer_{"k", server::JwtAlgorithm::EdDSA};
     base::SecretBytes secret_ = server::make_shared_secret();
     server::Authorizer issuer_{server::parse_policy(

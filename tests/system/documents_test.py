@@ -80,6 +80,9 @@ class Schemas(unittest.TestCase):
         """The example's, with files that are there."""
         hash_file = self.house.folder / "vaultd" / "sync.hash"
         self.house.write(hash_file, "sha256:" + 64 * "0")
+        key_file = self.house.folder / "vaultd" / "api-tokens.key"
+        self.house.write(key_file, 43 * "k")
+        example["api_tokens"]["key_file"] = str(key_file)
         example["shared_secrets"]["callers"][0]["hash_files"] = [str(hash_file)]
         example["introspection"]["ca"] = example["jwt"][0]["jwks"]["ca"] = str(self.house.pki / "ca.crt")
         return example
