@@ -63,7 +63,7 @@ FoundToken find_token(const Module& module, const TokenUri& uri, const std::stri
 }
 
 Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
-                       const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log)
+                       const KeptPin& pin, std::size_t max_sessions, base::Log& log)
     : module_(std::move(module)),
       uri_(std::move(uri)),
       pin_(pin),
@@ -83,7 +83,7 @@ void Connection::log_in(const Session& anchor) {
     if (pin_refused_)
         refuse("the token refused the PIN before; it is not tried again until a restart");
     refuse_locked_pin(*module_, anchor.info().slotID);
-    const CK_RV code = anchor.log_in(pin_.expose());
+    const CK_RV code = anchor.log_in(pin_.reveal().expose());
     switch (code) {
         case CKR_OK:
         case CKR_USER_ALREADY_LOGGED_IN:

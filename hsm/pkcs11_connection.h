@@ -12,6 +12,7 @@
 #include <shared_mutex>
 
 #include "base/log.h"
+#include "hsm/kept_pin.h"
 #include "hsm/pkcs11_error.h"
 #include "hsm/pkcs11_pool.h"
 #include "hsm/pkcs11_uri.h"
@@ -49,7 +50,7 @@ public:
     // Throws failed_precondition: PIN refused, locked, not set, last attempt before a lock. Later
     // the same is unavailable, and a PIN that was refused is never tried again.
     Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
-               const base::SecretBytes& pin, std::size_t max_sessions, base::Log& log);
+               const KeptPin& pin, std::size_t max_sessions, base::Log& log);
 
     // One attempt, for what must not happen twice. Throws what `operation` throws.
     template <typename Work>
@@ -91,7 +92,7 @@ private:
 
     std::shared_ptr<Module> module_;
     TokenUri uri_;
-    const base::SecretBytes& pin_;
+    const KeptPin& pin_;
     std::size_t max_sessions_;
     base::Log& log_;
 

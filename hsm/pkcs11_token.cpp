@@ -35,7 +35,7 @@ TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_sof
 Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config,
                          const base::SecretBytes& pin, std::unique_ptr<SoftHsmGuard> guard,
                          Purpose purpose, base::Log& log)
-    : pin_(pin.clone()),
+    : pin_(pin),
       log_(log),
       module_(std::move(module)),
       traits_(traits_of(*module_)),
@@ -155,7 +155,7 @@ void Pkcs11Token::make_durable(const KeyId& id) {
     const ReadbackQuestion question = readback_question(id);
     // Two processes that use token objects at once disturb each other too.
     const auto lock = keys_.objects_lock();
-    guard_->make_durable(pin_, question);
+    guard_->make_durable(pin_.reveal(), question);
 }
 
 std::optional<KeyAttributes> Pkcs11Token::find_key(const KeyId& id) {

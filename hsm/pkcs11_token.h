@@ -59,7 +59,7 @@ private:
                                           CK_OBJECT_HANDLE key, const DecryptItem& item);
 
     // In the order of their building: what is below uses what is above.
-    base::SecretBytes pin_;
+    KeptPin pin_;
     base::Log& log_;
     std::shared_ptr<Module> module_;
     ModuleTraits traits_;

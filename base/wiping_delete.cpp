@@ -1,0 +1,29 @@
+// The program's operator delete: wipes what it gives back. Linked into the programs that see
+// secrets, so that no library's copy of one (a parser's token, a short string within a tree, a
+// client's buffer) outlives its object on the heap. What stands on a stack is not reached.
+//
+// Replacing these is what the language provides them for (C++20 [new.delete.single],
+// [replacement.functions]); operator new stays the library's, which is malloc.
+#include <malloc.h>
+#include <strings.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace {
+
+void wipe_and_free(void* memory) noexcept {
+    if (memory == nullptr) return;
+    ::explicit_bzero(memory, ::malloc_usable_size(memory));
+    std::free(memory);  // NOLINT(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
+}
+
+}  // namespace
+
+// The forms for nothrow and aligned memory of the library call these two or free memory that no
+// secret is in.
+void operator delete(void* memory) noexcept { wipe_and_free(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { wipe_and_free(memory); }
+void operator delete[](void* memory) noexcept { wipe_and_free(memory); }
+void operator delete[](void* memory, std::size_t /*size*/) noexcept { wipe_and_free(memory); }

@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""A second after use no copy of a PIN, of an unwrapped data key or of a revealed secret is left in the
+memory of the daemons. Root reads all of it: TRIALS secrets and keys are used, then searched for."""
+import base64
+import contextlib
+import os
+import re
+import time
+import unittest
+
+import house
+
+TRIALS = int(os.environ.get("TRIALS", "25"))  # the long form: 1000
+CHUNK = 16 << 20
+
+
+def memory_of(pid):
+    """Everything that the process can write to: (name of the mapping, bytes)."""
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
+        ranges = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) rw\S* \S+ \S+ \S+ *(.*)$", maps.read(), re.MULTILINE)
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for begin, end, name in ranges:
+            at, last = int(begin, 16), int(end, 16)
+            parts = []
+            while at < last:
+                with contextlib.suppress(OSError):
+                    memory.seek(at)
+                    parts.append(memory.read(min(CHUNK, last - at)))
+                at += CHUNK
+            yield name or "anonymous", b"".join(parts)
+
+
+def copies(pid, needles):
+    """(what, mapping) for each needle that is found."""
+    found = []
+    for mapping, content in memory_of(pid):
+        found += [(what, mapping) for what, forms in needles.items() if any(form in content for form in forms)]
+    return found
+
+
+@unittest.skipUnless(os.geteuid() == 0, "only root can read the memory of a process that is not dumpable")
+class Memory(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.house = cls.enterClassContext(house.House())
+        cls.kms, cls.vault = cls.house.start_both()
+
+    def use_keys(self):
+        needles = {}
+        with contextlib.closing(self.house.client(self.kms, "app")) as client:
+            for number in range(TRIALS):
+                made = client.call("POST", "/v1/keys/alias/applications/data-keys", {"context": {"n": str(number)}}).json()
+                wrapped, text = (made["data_keys"][0][name] for name in ("wrapped", "plaintext"))
+                answer = client.call("POST", "/v1/data-keys/unwrap", {"wrapped": wrapped, "context": {"n": str(number)}})
+                self.assertEqual(answer.json()["plaintext"], text)
+                needles[f"data key {number}"] = [base64.b64decode(text), text.encode()]
+        return needles
+
+    def use_secrets(self):
+        needles = {}
+        with contextlib.closing(self.house.client(self.vault, "app")) as client:
+            for number in range(TRIALS):
+                # Of every length, so that each way of keeping short and long texts is met.
+                secret = {"access_token": os.urandom(6 + number % 40).hex(), "pin": os.urandom(6).hex()}
+                path = house.credential_path("acme", f"memory-{number}")
+                self.assertEqual(client.call("PUT", path, {"secret": secret}).status, 201)
+                self.assertEqual(client.call("POST", path + "/reveal").json()["secret"], secret)
+                needles[f"secret {number}"] = [text.encode() for text in secret.values()]
+        return needles
+
+    def test_nothing_is_left_a_second_after_use(self):
+        keys, secrets = self.use_keys(), self.use_secrets()
+        pins = {f"{name} PIN": [pin.encode()] for name, pin in self.house.pins.items()}
+        time.sleep(1)  # the promise itself: a second after use
+        self.assertEqual(copies(self.kms.pid, {**keys, **secrets, **pins}), [])
+        self.assertEqual(copies(self.vault.pid, {**keys, **secrets, **pins}), [])
+
+    def test_the_search_finds_what_is_there(self):
+        self.assertEqual({what for what, _ in copies(self.kms.pid, {"name": [b"strongroom"], "none": [os.urandom(16)]})},
+                         {"name"})
+
+
+if __name__ == "__main__":
+    house.main()
