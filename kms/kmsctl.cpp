@@ -54,6 +54,8 @@ void add_settings(CLI::App& app, ToolSettings& settings, Tool& tool) {
         ->type_name("FILE");
     app.add_option("--url", connection.url, "The key service, e.g. https://127.0.0.1:7443")
         ->type_name("URL");
+    app.add_option("--socket", connection.socket,
+                   "Connect to this UNIX socket; --url still names the server");
     app.add_option("--ca", connection.ca, "Who signed the service's certificate (PEM)")
         ->type_name("FILE");
     app.add_option("--certificate", connection.certificate, "Your certificate (PEM)")

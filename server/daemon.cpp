@@ -18,7 +18,7 @@ namespace {
 constexpr std::chrono::milliseconds edge_stop_bound{2500};
 constexpr std::chrono::milliseconds gate_drain_bound{2500};
 // Between two looks at the files that reload steps watch; a change is read at the second look.
-constexpr std::chrono::milliseconds watch_interval{1000};
+constexpr std::chrono::milliseconds watch_interval{500};
 
 // A stop that can't be recorded is still a stop.
 void record_stop(const DaemonParts& parts, bool drained) {

@@ -20,6 +20,7 @@ kms::ClientConfig read_client(base::JsonReader& reader, const std::filesystem::p
     kms::ClientConfig config;
     config.url = reader.required_string("url", max_url_bytes);
     if (!config.url.starts_with("https://")) reader.refuse("url", "must begin with https://");
+    if (reader.has("socket")) config.socket = server::required_path(reader, "socket", folder);
     config.ca = server::required_path(reader, "ca", folder);
     config.certificate = server::required_path(reader, "certificate", folder);
     config.key = server::required_path(reader, "key", folder);

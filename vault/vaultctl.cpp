@@ -45,6 +45,8 @@ void add_settings(CLI::App& app, kms::ToolSettings& settings, Tool& tool) {
         ->type_name("FILE");
     app.add_option("--url", connection.url, "The vault, e.g. https://127.0.0.1:7444")
         ->type_name("URL");
+    app.add_option("--socket", connection.socket,
+                   "Connect to this UNIX socket; --url still names the server");
     app.add_option("--ca", connection.ca, "Who signed the vault's certificate (PEM)")
         ->type_name("FILE");
     app.add_option("--certificate", connection.certificate, "Your certificate (PEM)")

@@ -39,6 +39,7 @@ public:
 
 struct ClientConfig {
     std::string url;                    // https://host:port, nothing behind
+    std::filesystem::path socket;       // connect to this UNIX socket; url names the server still
     std::filesystem::path ca;           // PEM: who signed the server's certificate
     std::filesystem::path certificate;  // PEM: the caller's own, presented to the server
     std::filesystem::path key;          // PEM; refused when others can read it

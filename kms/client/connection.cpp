@@ -31,6 +31,7 @@ ConnectionOptions read_file(const std::filesystem::path& file) {
         const auto folder = file.parent_path();
         ConnectionOptions out;
         out.url = reader.optional_string("url", max_value_bytes).value_or("");
+        out.socket = path_in_file(reader, "socket", folder);
         out.ca = path_in_file(reader, "ca", folder);
         out.certificate = path_in_file(reader, "certificate", folder);
         out.key_file = path_in_file(reader, "key", folder);
@@ -64,6 +65,7 @@ ClientConfig read_connection(const ConnectionOptions& options,
     if (!options.config.empty() || (!file.empty() && std::filesystem::exists(file, ignored))) {
         ConnectionOptions from_file = read_file(file);
         fill(all.url, from_file.url);
+        fill(all.socket, from_file.socket);
         fill(all.ca, from_file.ca);
         fill(all.certificate, from_file.certificate);
         fill(all.key_file, from_file.key_file);
@@ -78,6 +80,7 @@ ClientConfig read_connection(const ConnectionOptions& options,
     }
     ClientConfig config;
     config.url = all.url;
+    config.socket = all.socket;
     config.ca = all.ca;
     config.certificate = all.certificate;
     config.key = all.key_file;

@@ -15,6 +15,7 @@ namespace kms {
 // As given on the command line; what was not given is empty.
 struct ConnectionOptions {
     std::string url;
+    std::string socket;  // may stay empty: then TCP
     std::string ca;
     std::string certificate;
     std::string key_file;
@@ -24,7 +25,7 @@ struct ConnectionOptions {
 
 // Options first, and for what they leave open the configuration file:
 //     {"url": "https://127.0.0.1:7443", "ca": …, "certificate": …, "key": …}     ("//" comments
-//     allowed)
+//     allowed; "socket": path of a UNIX socket to go through)
 // with "bearer_file" (an API token) beside or instead of "certificate" and "key",
 // which is options.config, or else `default_file` when it exists. Relative paths in the file are
 // taken from the file's folder. Throws invalid_argument saying what is missing or wrong.

@@ -150,7 +150,11 @@ httplib::Request to_library(const HttpRequest& request, bool& body_given) {
 
 struct HttpConnection::Http {
     Http(const Endpoint& endpoint, milliseconds timeout)
-        : client(endpoint.host, endpoint.port), connect_timeout(timeout) {}
+        : client(endpoint.socket.empty() ? endpoint.host : endpoint.socket.string(), endpoint.port),
+          connect_timeout(timeout) {
+        // Over a UNIX socket the library would name its path.
+        if (!endpoint.socket.empty()) host_header = endpoint.host;
+    }
 
     void set_timeouts(Deadline deadline) {
         const milliseconds left = time_left(deadline);
@@ -162,6 +166,7 @@ struct HttpConnection::Http {
     SocketHandle socket;  // before the client, which uses it until its end
     httplib::SSLClient client;
     milliseconds connect_timeout;
+    std::string host_header;  // empty: the library knows
 };
 
 HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
@@ -169,11 +174,18 @@ HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
     : http_(std::make_unique<Http>(endpoint, connect_timeout)) {
     httplib::SSLClient& client = http_->client;
     tls.apply_to(client.ssl_context());
-    // Without a file the library would trust every authority of the system.
-    client.set_ca_cert_path(tls.ca().string());
-    client.enable_server_certificate_verification(true);
+    if (endpoint.socket.empty()) {
+        // Without a file the library would trust every authority of the system.
+        client.set_ca_cert_path(tls.ca().string());
+        client.enable_server_certificate_verification(true);
+        client.set_tcp_nodelay(true);
+    } else {
+        // The library takes the socket's path for a host name, which no certificate carries.
+        tls.verify_in_handshake(client.ssl_context());
+        client.enable_server_certificate_verification(false);
+        client.set_address_family(AF_UNIX);
+    }
     client.set_keep_alive(true);
-    client.set_tcp_nodelay(true);
     client.set_follow_location(false);
     client.set_compress(false);
     client.set_decompress(false);
@@ -181,7 +193,11 @@ HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
     client.set_socket_options([handle = &http_->socket](socket_t socket) { handle->hold(socket); });
 }
 
-HttpConnection::~HttpConnection() = default;
+// The goodbye is a write as well, and a UNIX socket refuses it at once when the peer has gone.
+HttpConnection::~HttpConnection() {
+    const PipeSignalGuard no_pipe_signal;
+    http_.reset();
+}
 
 void HttpConnection::interrupt() noexcept { http_->socket.interrupt(); }
 
@@ -196,6 +212,7 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     bool too_large = false;
     bool body_given = false;
     httplib::Request out = to_library(request, body_given);
+    if (!http_->host_header.empty()) out.set_header("Host", http_->host_header);
     out.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
         too_large = size > request.max_answer_bytes - answer.body.size();
         if (too_large || http_->socket.interrupted()) return false;

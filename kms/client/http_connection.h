@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,9 @@ using Deadline = std::chrono::steady_clock::time_point;
 struct Endpoint {
     std::string host;  // a name or an IP address, without brackets
     int port = 0;
+    // When not empty the connection goes to this UNIX socket; the host is still the name that the
+    // server's certificate must carry.
+    std::filesystem::path socket{};
 };
 
 struct HttpRequest {

@@ -25,6 +25,11 @@ public:
     // CA.
     void apply_to(SSL_CTX* context) const;
 
+    // Makes OpenSSL itself verify the server, by our CA and the names of apply_to(), and end the
+    // handshake otherwise: for connections to which the HTTP library gives no host name. Throws
+    // internal when OpenSSL refuses.
+    void verify_in_handshake(SSL_CTX* context) const;
+
     const std::filesystem::path& ca() const noexcept { return ca_; }
 
 private:

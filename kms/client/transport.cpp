@@ -1,5 +1,7 @@
 #include "kms/client/transport.h"
 
+#include <sys/un.h>
+
 #include <algorithm>
 #include <charconv>
 #include <thread>
@@ -109,6 +111,20 @@ Endpoint parse_url(std::string_view url) {
     return endpoint;
 }
 
+namespace {
+
+Endpoint endpoint_of(const ClientConfig& config) {
+    Endpoint endpoint = parse_url(config.url);
+    endpoint.socket = config.socket;
+    if (config.socket.native().size() >= sizeof(sockaddr_un::sun_path)) {
+        throw Error(ErrorCode::invalid_argument,
+                    "the path of a UNIX socket has at most 107 bytes: " + config.socket.string());
+    }
+    return endpoint;
+}
+
+}  // namespace
+
 class Transport::Lease {
 public:
     Lease(Transport& transport, Deadline deadline)
@@ -127,7 +143,7 @@ private:
 
 Transport::Transport(ClientConfig config)
     : config_(std::move(config)),
-      endpoint_(parse_url(config_.url)),
+      endpoint_(endpoint_of(config_)),
       tls_(config_.ca, config_.certificate, config_.key, endpoint_.host),
       bearer_(read_bearer(config_.bearer_file)),
       watch_(config_.deadline) {

@@ -241,13 +241,15 @@ def measure_batches_alone(figures, seconds):
 
 @contextlib.contextmanager
 def slow_peers(strongroom, port):
-    """How many of SLOW_PEERS hang on to the server at the beginning."""
+    """SLOW_PEERS of them hang on; afterwards `fewest` is how many did at any time."""
     command = [house.House.programs / "bench_slow_peers", port, strongroom.pki, SLOW_PEERS]
     with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as peers:
+        peers.stdout.readline()
         try:
-            yield int(peers.stdout.readline().split()[1])
+            yield peers
         finally:
             peers.stdin.close()
+            peers.fewest = int(peers.stdout.readline() or 0)
 
 
 def ask_gently(strongroom, port, seconds):
@@ -267,12 +269,13 @@ def measure_edge(figures, seconds):
         ask_gently(strongroom, empty.port, 1)
         before, _ = memory_mib(empty.pid)
         idle = [ask_gently(strongroom, empty.port, seconds)[1] for _ in range(ROUNDS)]
-        with slow_peers(strongroom, empty.port) as hanging_on:
+        with slow_peers(strongroom, empty.port) as peers:
             found = [ask_gently(strongroom, empty.port, seconds) for _ in range(ROUNDS)]
             after, _ = memory_mib(empty.pid)
         alone, among = statistics.median(idle), statistics.median(high for _, high in found)
         print(f"edge, p99 of good clients: {alone:.2f} ms alone, {among:.2f} ms among slow peers", flush=True)
-        figures.show("slow peers that got in", f"{hanging_on} of {SLOW_PEERS}", hanging_on == SLOW_PEERS, "all")
+        figures.show("slow peers there at any time", f"{peers.fewest} of {SLOW_PEERS}", peers.fewest >= 0.95 * SLOW_PEERS,
+                     "at least 95 %")
         success = min(percent for percent, _ in found)
         figures.show(f"success among {SLOW_PEERS} slow peers", f"{success:.2f} %", success >= 99.9, "at least 99.9 %")
         figures.show("p99 among them / p99 alone", f"{among / alone:.2f}", among / alone <= 3, "at most 3")

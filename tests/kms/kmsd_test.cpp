@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <fstream>
 
 #include "base/file.h"
@@ -20,12 +22,15 @@ namespace {
 class KmsdTest : public testing::Test {
 protected:
     kms::Client client(const CertificateFiles& caller, std::uint16_t port) {
+        return kms::Client(config_of(caller, port));
+    }
+    kms::ClientConfig config_of(const CertificateFiles& caller, std::uint16_t port) {
         kms::ClientConfig config;
         config.url = "https://127.0.0.1:" + std::to_string(port);
         config.ca = house_.pki().ca();
         config.certificate = caller.certificate;
         config.key = caller.key;
-        return kms::Client(config);
+        return config;
     }
     // Starts with `config` in place of kmsd.json's text, expects exit 1 and that it says `part`.
     void expect_refused(std::string config, std::string_view part) {
@@ -34,6 +39,26 @@ protected:
         EXPECT_EQ(daemon->wait_exit(), 1);
         EXPECT_NE(daemon->output().find(part), std::string::npos) << daemon->output();
         EXPECT_NE(daemon->output().find("kmsd: "), std::string::npos) << daemon->output();
+    }
+    // What a plain GET on a UNIX socket is answered, until the end.
+    static std::string plain_answer(const std::filesystem::path& socket, std::string_view path) {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        socket.native().copy(address.sun_path, sizeof(address.sun_path) - 1);
+        const int connection = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        std::string answer;
+        if (::connect(connection, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
+            const std::string request =
+                "GET " + std::string(path) + " HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            ::send(connection, request.data(), request.size(), MSG_NOSIGNAL);
+            std::array<char, 4096> part{};
+            for (ssize_t count = 0;
+                 (count = ::recv(connection, part.data(), part.size(), 0)) > 0;) {
+                answer.append(part.data(), static_cast<std::size_t>(count));
+            }
+        }
+        ::close(connection);
+        return answer;
     }
     std::string config_with(std::string_view what, std::string_view by) const {
         std::string text = house_.config_text();
@@ -93,6 +118,44 @@ TEST_F(KmsdTest, AHangUpPutsANewPolicyInForceAndABrokenOneIsRefusedAndChangesNot
     for (const auto* word : {R"("reload")", R"("outcome":"done")", R"("outcome":"refused")"}) {
         EXPECT_NE(audit.find(word), std::string::npos) << word;
     }
+}
+
+TEST_F(KmsdTest, ServesAUnixSocketAndMetricsAndStopsWhomANewListRevokes) {
+    const auto list = house_.pki().revocation_list("ca", {});
+    const auto socket = house_.folder() / "kmsd.sock";
+    std::string config =
+        config_with(R"("port": 0})", R"("port": 0, "also": [{"address": "unix:kmsd.sock"}]})");
+    config.replace(config.find(R"("pki/ca.crt")"), 12,
+                   R"("pki/ca.crt", "client_crl": ["pki/ca.crl"])");
+    config.insert(config.find(R"("policy")"), R"("metrics": {"address": "unix:metrics.sock"}, )");
+    house_.write("kmsd.json", config);
+    const auto daemon = house_.start();
+    const auto port = daemon->wait_ready();
+
+    kms::ClientConfig over_socket = config_of(house_.operator_files, port);
+    over_socket.socket = socket;
+    kms::Client operator_client(over_socket);
+    operator_client.call("POST", "/v1/keys", R"({"alias":"credentials"})");
+    over_socket.url = "https://another.example";
+    over_socket.retry_budget = std::chrono::milliseconds(0);
+    EXPECT_ERROR(unavailable, kms::Client(over_socket).call("GET", "/v1/keys", ""));
+    over_socket.url = "https://localhost";
+    over_socket.ca = TestPki(house_.folder() / "other").ca();
+    EXPECT_ERROR(unavailable, kms::Client(over_socket).call("GET", "/v1/keys", ""));
+    EXPECT_NE(plain_answer(house_.folder() / "metrics.sock", "/metrics").find("strongroom_"),
+              std::string::npos);
+
+    auto app = client(house_.app_files, port);
+    EXPECT_EQ(app.create_data_keys("alias/credentials", {}).size(), 1U);
+    house_.pki().revocation_list("ca", {house_.app_files});
+    give_to_daemon_user(list);
+    ASSERT_TRUE(daemon->wait_said(R"("reloaded","step":"certificates")")) << daemon->output();
+    EXPECT_ERROR(unauthenticated, app.create_data_keys("alias/credentials", {}));
+    EXPECT_NO_THROW(operator_client.call("GET", "/v1/keys", ""));
+    EXPECT_EQ(daemon->stop(), 0) << daemon->output();
+    EXPECT_FALSE(std::filesystem::exists(socket));
+    const auto audit = base::read_file(house_.folder() / "audit-kms" / "audit.jsonl", 1 << 20);
+    EXPECT_NE(audit.find("unix:uid="), std::string::npos);
 }
 
 TEST_F(KmsdTest, AThousandDataKeysAreMadeUnwrappedAndWrappedAnewOverTheWire) {

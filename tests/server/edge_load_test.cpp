@@ -123,6 +123,37 @@ TEST_F(EdgeLoadTest, ASilentTlsPeerIsCutAtTheHandshakeDeadline) {
     ::close(socket);
 }
 
+TEST_F(EdgeLoadTest, AHandshakeThatTricklesIsCutAtTheSameDeadline) {
+    house_.start();
+    const int socket = connect_tcp(house_.edge->port());
+    // The head of a handshake record that announces 512 bytes.
+    const std::string hello("\x16\x03\x01\x02\x00", 5);
+    const auto start = std::chrono::steady_clock::now();
+    std::size_t sent = 0;
+    char byte = 0;
+    EXPECT_TRUE(eventually([&] {
+        ::send(socket, sent < hello.size() ? hello.data() + sent : "\x01", 1, MSG_NOSIGNAL);
+        ++sent;
+        return ::recv(socket, &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET;
+    }));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    ::close(socket);
+}
+
+TEST_F(EdgeLoadTest, APeerThatTakesNoAnswersIsClosedAtTheDeadline) {
+    house_.config.request_deadline = std::chrono::milliseconds(300);
+    house_.start();
+    const auto peer = client();
+    const std::string request = post("/x", std::string(EchoHandler::max_body, 'x'));
+    // Answers pile up in the sockets' buffers until the edge can't write; then it reads no more.
+    std::size_t sent = 0;
+    while (sent < 1000 && peer->send(request)) ++sent;
+    EXPECT_LT(sent, 1000U);
+    EXPECT_EQ(client()->ask(get("/")).status, 200);
+    EXPECT_NE(house_.metrics.text().find("strongroom_responses_not_taken_total"),
+              std::string::npos);
+}
+
 TEST_F(EdgeLoadTest, APeerWithoutACertificateMayIdleForLess) {
     house_.config.stranger_idle_deadline = std::chrono::milliseconds(200);
     house_.config.idle_deadline = std::chrono::seconds(60);

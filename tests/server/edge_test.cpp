@@ -82,6 +82,15 @@ TEST_F(EdgeTest, AnswersCarryTheHouseHeaders) {
     EXPECT_FALSE(answer.has("Connection: close"));
 }
 
+TEST_F(EdgeTest, AnswersAreNeverCompressed) {
+    const WireAnswer answer = client()->ask(
+        "POST /x HTTP/1.1\r\nHost: h\r\nAccept-Encoding: gzip, br, deflate\r\n"
+        "Content-Length: 2000\r\n\r\n" +
+        std::string(2000, 'x'));
+    EXPECT_FALSE(answer.has("Content-Encoding"));
+    EXPECT_EQ(answer.body, "POST /x " + std::string(2000, 'x'));
+}
+
 TEST_F(EdgeTest, PipelinedRequestsAreAnsweredInOrder) {
     const auto peer = client();
     peer->send(post("/1", "{}") + get("/2") + post("/3", "{\"long\":\"body\"}"));
