@@ -52,13 +52,21 @@ public:
     Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
                const KeptPin& pin, std::size_t max_sessions, base::Log& log);
 
-    // One attempt, for what must not happen twice. Throws what `operation` throws.
+    // One attempt, for what must not happen twice. Throws what `operation` throws; what only an
+    // operator can settle (a token that became read-only) as unavailable, see restore().
     template <typename Work>
     auto once(Work&& work) {
         const std::shared_lock lock(connection_);
         if (!pool_) throw to_error(CKR_TOKEN_NOT_PRESENT, "the token is not connected");
         Lease lease = pool_->lease();
-        return work(Operation{lease, generation_.load(), module_->epoch()});
+        try {
+            return work(Operation{lease, generation_.load(), module_->epoch()});
+        } catch (const Pkcs11Error& error) {
+            if (error.error_class() != ErrorClass::operator_latch) throw;
+            lease.renew();  // no session that saw an error is used again
+            restore([&error] { throw Pkcs11Error(error); });
+            throw;  // not reached: restore() throws
+        }
     }
 
     // As many attempts as there are steps of recovery; `operation` must be repeatable.

@@ -11,6 +11,8 @@
 #include <array>
 #include <memory>
 
+#include "hsm/botan_names.h"
+
 #include "base/encoding.h"
 #include "base/error.h"
 
@@ -185,8 +187,7 @@ bool verify_signature(KeyKind kind, base::ByteView public_key, base::ByteView me
     if (!key || kind_of(*key) != kind) return false;
     try {
         Botan::PK_Verifier verifier(*key, padding(kind),
-                                    is_ecdsa(kind) ? Botan::Signature_Format::DER_SEQUENCE
-                                                   : Botan::Signature_Format::IEEE_1363);
+                                    is_ecdsa(kind) ? der_signature : plain_signature);
         verifier.update(message.data(), message.size());
         return verifier.check_signature(signature.data(), signature.size());
     } catch (const Botan::Exception&) {  // a signature of a wrong shape

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/random.h"
+#include "hsm/botan_names.h"
 #include "hsm/public_key.h"
 
 namespace tests {
@@ -246,9 +247,8 @@ base::Bytes FakeToken::sign(const hsm::KeyId& id, hsm::KeyKind kind, base::ByteV
     const Entry& entry = require(id, kind);
     const bool is_ecdsa = scheme_of(kind).algorithm == "ECDSA";
     Botan::AutoSeeded_RNG rng;
-    Botan::PK_Signer signer(
-        *entry.pair, rng, scheme_of(kind).padding,
-        is_ecdsa ? Botan::Signature_Format::DER_SEQUENCE : Botan::Signature_Format::IEEE_1363);
+    Botan::PK_Signer signer(*entry.pair, rng, scheme_of(kind).padding,
+                            is_ecdsa ? hsm::der_signature : hsm::plain_signature);
     base::Bytes signature = signer.sign_message(message.data(), message.size(), rng);
     if (flips_a_bit) signature.back() ^= 1U;
     return signature;
