@@ -109,15 +109,31 @@ std::string keyed_hash(const base::SecretBytes& key, const TokenRow& row,
     return base::to_hex({out.data(), size});
 }
 
-// Empty when there is no such token.
+// The select of every request that comes with a token, prepared once for each connection.
+class FindToken {
+public:
+    explicit FindToken(soci::session& session)
+        : select_((session.prepare << "SELECT " << columns << " FROM api_tokens WHERE id = :id",
+                   soci::into(row_.id), soci::into(row_.name), soci::into(row_.hash),
+                   soci::into(row_.claims), soci::into(row_.made_by), soci::into(row_.created_at),
+                   soci::into(row_.expires_at), soci::into(row_.revoked_at),
+                   soci::into(row_.revoked_by), soci::use(id_, "id"))) {}
+
+    // Empty when there is no such token.
+    std::optional<TokenRow> find(const std::string& id) {
+        id_ = id;
+        if (!select_.execute(true)) return std::nullopt;
+        return row_;
+    }
+
+private:
+    std::string id_;
+    TokenRow row_;
+    soci::statement select_;  // the last: it is bound to the others
+};
+
 std::optional<TokenRow> read_row(Session& session, const std::string& id) {
-    TokenRow row;
-    session << "SELECT " << columns << " FROM api_tokens WHERE id = :id", soci::into(row.id),
-        soci::into(row.name), soci::into(row.hash), soci::into(row.claims), soci::into(row.made_by),
-        soci::into(row.created_at), soci::into(row.expires_at), soci::into(row.revoked_at),
-        soci::into(row.revoked_by), soci::use(id, "id");
-    if (!session.got_data()) return std::nullopt;
-    return row;
+    return session.kept<FindToken>().find(id);
 }
 
 base::SecretBytes make_text(const std::string& id) {

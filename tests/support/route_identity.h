@@ -145,6 +145,7 @@ private:
         auto keys = std::make_shared<server::JwksSource>(
             "https://issuer", [this] { return jwk_set({signer_.jwk()}); }, server::JwksTimes{},
             log_);
+        keys->refresh_if_due();  // as a daemon does at its start: nobody waits for another's fetch
         server::JwtRules rules;
         rules.issuer = "https://issuer";
         rules.audiences = {"us"};
