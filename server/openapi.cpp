@@ -77,7 +77,10 @@ void write_route(JsonWriter& out, const Route& route) {
 void write_components(JsonWriter& out) {
     out.name("components").begin_object();
     out.name("securitySchemes").begin_object().name("client_certificate").begin_object();
-    out.field("type", "mutualTLS").end_object().end_object();
+    out.field("type", "mutualTLS").end_object();
+    out.name("bearer").begin_object().field("type", "http").field("scheme", "bearer");
+    out.field("description", "An API token, a JWT or another bearer, where they are configured.");
+    out.end_object().end_object();
     out.name("responses").begin_object().name("Error").begin_object();
     out.field("description", "Refused or failed.");
     out.name("content").begin_object().name("application/json").begin_object();
@@ -111,9 +114,11 @@ base::JsonWriter openapi_document(const RouteTable& routes, std::string_view tit
     JsonWriter out;
     out.begin_object().field("openapi", "3.1.0");
     out.name("info").begin_object().field("title", title).field("version", version).end_object();
-    out.name("security").begin_array().begin_object();
-    out.name("client_certificate").begin_array().end_array();
-    out.end_object().end_array();
+    out.name("security").begin_array();  // one of these
+    for (const auto* scheme : {"client_certificate", "bearer"}) {
+        out.begin_object().name(scheme).begin_array().end_array().end_object();
+    }
+    out.end_array();
     out.name("paths").begin_object();
     for (const auto& [path, rows] : paths) {
         out.name(path).begin_object();

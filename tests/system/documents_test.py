@@ -2,6 +2,7 @@
 """What the documents say is what the programs do: the configuration's schemas accept and refuse what
 the daemons accept and refuse, and the requests of README.md run as they stand there."""
 import copy
+import functools
 import json
 import re
 import subprocess
@@ -53,7 +54,9 @@ class Schemas(unittest.TestCase):
                               text=True, check=False, stdin=subprocess.DEVNULL, cwd="/", **self.house.as_daemon)
         return done.returncode == 0, done.stderr
 
-    def schema_of(self, name):
+    @staticmethod
+    @functools.cache  # checking a schema takes longer than the daemon's start
+    def schema_of(name):
         schema = json.loads((EXAMPLES / f"{name}.schema.json").read_text())
         jsonschema.Draft202012Validator.check_schema(schema)
         return jsonschema.Draft202012Validator(schema)
