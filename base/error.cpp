@@ -34,6 +34,10 @@ std::string_view to_string(ErrorCode code) noexcept {
             return "payload_too_large";
         case ErrorCode::unsupported_media_type:
             return "unsupported_media_type";
+        case ErrorCode::caller_suspended:
+            return "caller_suspended";
+        case ErrorCode::quota_check_failed:
+            return "quota_check_failed";
         case ErrorCode::header_fields_too_large:
             return "header_fields_too_large";
     }
@@ -45,6 +49,13 @@ Error::Error(ErrorCode code, std::string message, std::string detail)
       message_(std::move(message)),
       detail_(std::move(detail)),
       what_(detail_.empty() ? message_ : message_ + " (" + detail_ + ")") {}
+
+Error::Error(std::string message, Overrun overrun)
+    : code_(ErrorCode::resource_exhausted),
+      message_(std::move(message)),
+      detail_("limit " + overrun.limit),
+      overrun_(std::move(overrun)),
+      what_(message_ + " (" + detail_ + ")") {}
 
 Error decryption_failed(std::string detail) {
     return {ErrorCode::integrity_failure, "the ciphertext can't be opened", std::move(detail)};

@@ -3,7 +3,10 @@
 // made the call and never pass it. No HTTP in here: server/answer.h turns an Error into a status.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <exception>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,21 +29,34 @@ enum class ErrorCode {
     request_timeout,          // the request did not arrive in time
     payload_too_large,        // the body is over the route's limit
     unsupported_media_type,   // the body is not what the route reads
+    caller_suspended,         // somebody, but not until an operator lifts the suspension
+    quota_check_failed,       // nobody can say what is left of a quota: refused; retry may help
     header_fields_too_large,  // the head is over the limit
 };
 
 // The wire word of `code`, e.g. "permission_denied".
 std::string_view to_string(ErrorCode code) noexcept;
 
+// What who was over a limit needs to know, beside the message.
+struct Overrun {
+    std::string limit;                    // its name and window
+    std::uint64_t remaining = 0;          // what is left of it
+    std::chrono::seconds retry_after{1};  // when it may be asked again
+};
+
 // `message` may be shown to any caller: no key bytes, paths, SQL or CKR names in it.
 // `detail` goes to the log only; it may name files, CKR codes and SQL states, never a secret.
 class Error : public std::exception {
 public:
     Error(ErrorCode code, std::string message, std::string detail = {});
+    // resource_exhausted.
+    Error(std::string message, Overrun overrun);
 
     ErrorCode code() const noexcept { return code_; }
     const std::string& message() const noexcept { return message_; }
     const std::string& detail() const noexcept { return detail_; }
+    // Of resource_exhausted, when it says more than its message; else empty.
+    const std::optional<Overrun>& overrun() const noexcept { return overrun_; }
     // Message and, in parentheses, detail: for logs and start-up errors, never for a caller.
     const char* what() const noexcept override { return what_.c_str(); }
 
@@ -48,6 +64,7 @@ private:
     ErrorCode code_;
     std::string message_;
     std::string detail_;
+    std::optional<Overrun> overrun_;
     std::string what_;
 };
 

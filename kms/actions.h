@@ -6,6 +6,7 @@
 
 #include "server/api_token_routes.h"
 #include "server/audit.h"
+#include "server/budget_words.h"
 #include "server/operation.h"
 
 namespace kms {
@@ -62,6 +63,8 @@ inline std::vector<std::string_view> known_actions() {
                                            verify_mac_action.word,
                                            use_compromised_key.word,
                                            server::witness_audit.word,
+                                           server::describe_budget.word,
+                                           server::lift_suspension.word,
                                            observe.word});
 }
 

@@ -153,6 +153,7 @@ server::Response Api::create_data_keys(server::Operation& operation,
         static_cast<std::size_t>(reader.optional_integer("count", 1, max_batch).value_or(1));
     wanted.with_plaintext = reader.optional_boolean("plaintext").value_or(true);
     reader.refuse_unknown();
+    operation.set_work(wanted.count);
 
     const server::Grant grant =
         parts_.authorizer.authorize(operation, create_data_key, named.resource, context.entries);
@@ -185,6 +186,7 @@ server::Response Api::unwrap(server::Operation& operation, const server::Request
         wanted.push_back(read_unwrap(reader, rights));
     } else {
         reader.refuse_unknown();
+        operation.set_work(list->size());
         wanted.reserve(list->size());
         for (std::size_t i = 0; i < list->size(); ++i) {
             base::JsonReader item((*list)[i], reader.item_path("items", i));

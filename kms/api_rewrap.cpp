@@ -132,6 +132,7 @@ server::Response Api::rewrap(server::Operation& operation, const server::Request
         wanted.push_back(read_rewrap(reader, *snapshot, rights));
     } else {
         reader.refuse_unknown();
+        operation.set_work(list->size());
         wanted.reserve(list->size());
         for (std::size_t i = 0; i < list->size(); ++i) {
             base::JsonReader item((*list)[i], reader.item_path("items", i));

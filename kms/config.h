@@ -28,6 +28,7 @@ struct Config {
     base::SecretBytes pin;
     server::DatabaseConfig store;
     server::PolicyFiles policy;
+    std::filesystem::path budgets;  // empty: nobody has a budget
     base::LogLevel log_level = base::LogLevel::info;
 };
 

@@ -100,6 +100,7 @@ int parse_and_run(int count, char** arguments) {
     add_token_commands(app, tool);
     add_shared_secret_commands(app, tool);
     add_audit_commands(app, tool);
+    add_budget_commands(app, tool);
     add_policy_commands(app, tool);
     try {
         app.parse(count, arguments);

@@ -25,6 +25,7 @@ void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settin
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
 void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
                                                        // show | export | report
+void add_budget_commands(CLI::App& app, Tool& tool);   // budget show | lift
 void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
 void add_token_commands(CLI::App& app, Tool& tool);    // token create | list | revoke
 void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash

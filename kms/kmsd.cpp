@@ -21,6 +21,8 @@
 #include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
+#include "server/budget.h"
+#include "server/budget_routes.h"
 #include "server/daemon.h"
 #include "server/database.h"
 #include "server/edge.h"
@@ -62,17 +64,34 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& t
                                                  *audit.config().seal, clock, log);
 }
 
+// What the daemon has beside its own API.
+std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
+                                       const server::Authorizer& authorizer) {
+    std::vector<server::Route> routes;
+    if (sealer != nullptr) routes = server::audit_routes(*sealer, authorizer, "kmsd");
+    if (budgets != nullptr) {
+        auto more = server::budget_routes(*budgets, authorizer);
+        std::move(more.begin(), more.end(), std::back_inserter(routes));
+    }
+    return routes;
+}
+
 // Members in order of need: each is taken down before what it stands on.
 void serve(kms::Config config, const server::DaemonSignals& signals) {
     base::Log log("kmsd", config.log_level);
     const base::SystemClock clock;
     server::Metrics metrics("kmsd");
-    server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
-                                  server::load_shadow(config.policy, kms::known_actions()),
-                                  {&metrics, &log});
     const auto database = server::open_database(std::move(config.store), log);
     kms::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
+    const auto budgets = server::open_budgets(
+        config.budgets, kms::known_actions(),
+        {*database, clock,
+         [&audit](std::string_view action, const auto& facts) { audit.event(action, facts); },
+         &metrics, &log});
+    server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
+                                  server::load_shadow(config.policy, kms::known_actions()),
+                                  {&metrics, &log, budgets.get()});
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
     config.pin = base::SecretBytes();
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
@@ -90,8 +109,7 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     kms::Api api(
         {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,
-         server::join(identity.routes(), sealer ? server::audit_routes(*sealer, authorizer, "kmsd")
-                                                : std::vector<server::Route>())});
+         server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer))});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
@@ -107,6 +125,7 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
          config.edge.listen.front().address,
          start_facts(authorizer.policy_hash(), reconciled),
          {server::policy_step(authorizer, config.policy, kms::known_actions()),
+          server::budgets_step(budgets.get(), config.budgets, kms::known_actions()),
           identity.reload_step()}},
         signals);
 }
@@ -120,6 +139,9 @@ void check(const std::filesystem::path& file) {
     static_cast<void>(server::load_policy(config.policy.file, kms::known_actions()));
     static_cast<void>(server::load_shadow(config.policy, kms::known_actions()));
     server::check_identity_files(config.identity);
+    if (!config.budgets.empty()) {
+        static_cast<void>(server::load_budgets(config.budgets, kms::known_actions()));
+    }
 }
 
 }  // namespace

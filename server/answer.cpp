@@ -12,6 +12,7 @@ unsigned http_status(base::ErrorCode code) noexcept {
         case ErrorCode::unauthenticated:
             return 401;
         case ErrorCode::permission_denied:
+        case ErrorCode::caller_suspended:
             return 403;
         case ErrorCode::not_found:
             return 404;
@@ -23,6 +24,7 @@ unsigned http_status(base::ErrorCode code) noexcept {
         case ErrorCode::resource_exhausted:
             return 429;
         case ErrorCode::unavailable:
+        case ErrorCode::quota_check_failed:
             return 503;
         case ErrorCode::internal:
             return 500;
@@ -53,11 +55,14 @@ Response error_answer(const base::Error& error, const base::Uuid& request_id) {
     body.field("code", base::to_string(error.code()));
     body.field("message", error.message());
     body.field("request_id", request_id.to_string());
+    const auto& overrun = error.overrun();
+    if (overrun) body.field("limit", overrun->limit).field("remaining", overrun->remaining);
     body.end_object().end_object();
     Response response = json_answer(std::move(body), http_status(error.code()));
-    if (error.code() == base::ErrorCode::resource_exhausted ||
-        error.code() == base::ErrorCode::unavailable) {
-        response.headers.emplace_back("Retry-After", "1");
+    // 429 and 503: time heals them.
+    if (response.status == 429 || response.status == 503) {
+        response.headers.emplace_back("Retry-After",
+                                      std::to_string(overrun ? overrun->retry_after.count() : 1));
     }
     return response;
 }

@@ -13,8 +13,8 @@ unsigned http_status(base::ErrorCode code) noexcept;
 
 Response json_answer(base::JsonWriter body, unsigned status = 200);
 
-// {"error":{"code":…,"message":…,"request_id":…}}; `detail` stays inside. resource_exhausted and
-// unavailable carry Retry-After: 1.
+// {"error":{"code":…,"message":…,"request_id":…}}, and "limit" and "remaining" of an Overrun;
+// `detail` stays inside. What time heals (429, 503) carries Retry-After.
 Response error_answer(const base::Error& error, const base::Uuid& request_id);
 
 }  // namespace server

@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "server/budget.h"
 #include "server/policy.h"
 #include "server/policy_shadow.h"
 #include "server/throttle.h"
@@ -51,6 +52,9 @@ Grant Authorizer::authorize(Operation& operation, Action action, Resource resour
         report_denial(operation, action, decision);
         throw base::Error(base::ErrorCode::permission_denied, "the caller may not do this",
                           "rule " + decision.rule);
+    }
+    if (parts_.budgets != nullptr) {
+        parts_.budgets->charge(operation, action, resource, operation.decided_.back().context);
     }
     return Grant(operation.caller(), action, std::move(resource), std::move(decision));
 }

@@ -13,6 +13,7 @@
 
 namespace server {
 
+class Budgets;
 class Metrics;
 class Policy;
 class ShadowReport;
@@ -43,6 +44,7 @@ private:
 struct AuthorizerParts {
     Metrics* metrics = nullptr;
     base::Log* log = nullptr;
+    Budgets* budgets = nullptr;
 };
 
 // Thread-safe.
@@ -56,7 +58,9 @@ public:
     Authorizer& operator=(const Authorizer&) = delete;
 
     // Asks the policy in force and notes the decision in `operation`. Throws permission_denied when
-    // refused (and unauthenticated when the caller is nobody); the message names no resource.
+    // refused (and unauthenticated when the caller is nobody); the message names no resource. What
+    // is allowed is charged to the caller's budgets, with the operation's work: throws what
+    // Budgets::charge throws.
     Grant authorize(Operation& operation, Action action, Resource resource,
                     std::map<std::string, std::string> context = {}) const;
 

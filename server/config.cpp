@@ -244,6 +244,14 @@ PolicyFiles read_policy_files(JsonReader& top, const std::filesystem::path& fold
     return files;
 }
 
+std::filesystem::path read_budgets_path(JsonReader& top, const std::filesystem::path& folder) {
+    auto budgets = top.optional_object("budgets");
+    if (!budgets) return {};
+    auto file = required_path(*budgets, "file", folder);
+    budgets->refuse_unknown();
+    return file;
+}
+
 base::LogLevel read_log_level(JsonReader& top) {
     auto log = top.optional_object("log");
     if (!log) return base::LogLevel::info;

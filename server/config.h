@@ -37,6 +37,8 @@ AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path
 GateConfig read_gate_config(base::JsonReader& top);
 // "policy" {"file", "shadow"}; the shadow policy may be absent.
 PolicyFiles read_policy_files(base::JsonReader& top, const std::filesystem::path& folder);
+// "budgets" {"file"}; empty when absent: nobody has a budget.
+std::filesystem::path read_budgets_path(base::JsonReader& top, const std::filesystem::path& folder);
 // "log" {"level"}: debug, info (when absent), warning or error.
 base::LogLevel read_log_level(base::JsonReader& top);
 

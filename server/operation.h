@@ -2,7 +2,10 @@
 // record is made from this, so what it can hold is what an audit record can hold: never a secret.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -83,8 +86,18 @@ public:
         facts_[std::move(name)] = std::move(value);
     }
 
+    // How many items the request asks for, said before anything is authorised: what its caller's
+    // budgets are charged. 1 when nobody says.
+    void set_work(std::uint64_t items) { work_ = items; }
+    std::uint64_t work() const { return work_; }
+    // Whether a limit of the caller's budget was charged for this operation.
+    bool has_charged(std::string_view limit) const {
+        return std::find(charged_.begin(), charged_.end(), limit) != charged_.end();
+    }
+
 private:
     friend class Authorizer;
+    friend class Budgets;
     friend class Gate;  // says who the caller is, before anything is decided
     base::Uuid request_id_;
     base::Time started_;
@@ -94,6 +107,9 @@ private:
     std::vector<DecidedAccess> decided_;
     std::vector<ItemOutcome> items_;
     std::map<std::string, std::string> facts_;
+    std::uint64_t work_ = 1;
+    std::vector<std::string> charged_;          // limits that were charged
+    std::vector<std::shared_ptr<void>> holds_;  // places of concurrency, given back at its end
 };
 
 }  // namespace server

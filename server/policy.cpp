@@ -71,7 +71,9 @@ public:
     IndexedPolicy(PolicyFile file, std::string hash)
         : file_(std::move(file)), hash_(std::move(hash)) {
         for (const Role& role : file_.roles) add_role(role);
-        for (std::size_t i = 0; i < file_.bindings.size(); ++i) add_binding(i);
+        for (std::size_t i = 0; i < file_.bindings.size(); ++i) {
+            bindings_.add(file_.bindings[i], i);
+        }
         refuse_conflicts();
     }
 
@@ -125,13 +127,6 @@ private:
         }
     }
 
-    void add_binding(std::size_t place) {
-        const Binding& binding = file_.bindings[place];
-        if (!binding.caller.empty()) return callers_.add(binding.caller.front(), place);
-        const auto& [name, globs] = binding.claims.front();
-        for (const Glob& glob : globs) claims_[name].add(glob, place);
-    }
-
     // Each once. Nobody has none.
     Places roles_of(const Caller& caller) const {
         Places held;
@@ -143,12 +138,7 @@ private:
                 if (std::find(held.begin(), held.end(), role) == held.end()) held.push_back(role);
             }
         };
-        callers_.visit(caller.id, consider);
-        for (const auto& [name, values] : caller.claims) {
-            const auto index = claims_.find(name);
-            if (index == claims_.end()) continue;
-            for (const std::string& value : values) index->second.visit(value, consider);
-        }
+        bindings_.visit(caller, consider);
         return held;
     }
 
@@ -159,7 +149,7 @@ private:
         for (const Binding& binding : file_.bindings) {
             Places held = binding.roles;
             if (!binding.caller.empty() && binding.caller.front().is_literal()) {
-                callers_.visit(binding.caller.front().text(), [&](std::size_t place) {
+                bindings_.visit_named(binding.caller.front().text(), [&](std::size_t place) {
                     const Binding& other = file_.bindings[place];
                     if (!other.claims.empty() || !other.authentication.empty() ||
                         other.caller.front().matches(binding.caller.front().text(), nullptr) !=
@@ -181,8 +171,7 @@ private:
     std::string hash_;
     std::vector<const Rule*> rules_;  // all of them, in the order of the file
     std::vector<RoleRules> roles_;    // as in the file
-    PatternIndex callers_;
-    std::map<std::string, PatternIndex, std::less<>> claims_;  // bindings without a caller
+    BindingIndex bindings_;
 };
 
 }  // namespace

@@ -6,12 +6,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
-#include "server/policy_pattern.h"
+#include "server/policy_rules.h"
 
 namespace server {
 
@@ -61,6 +62,37 @@ private:
     Places literals_;
     Places prefixes_;
     std::vector<std::size_t> lengths_;  // of prefixes, ascending
+};
+
+// Finds, among many bindings, those that may fit a caller.
+class BindingIndex {
+public:
+    void add(const Binding& binding, std::size_t place) {
+        if (!binding.caller.empty()) return callers_.add(binding.caller.front(), place);
+        const auto& [name, globs] = binding.claims.front();
+        for (const Glob& glob : globs) claims_[name].add(glob, place);
+    }
+
+    // Calls `visit(place)` for each binding that `caller` may fit, some of them more than once.
+    template <typename Visit>
+    void visit(const Caller& caller, Visit visit) const {
+        callers_.visit(caller.id, visit);
+        if (claims_.empty()) return;
+        for (const auto& [name, values] : caller.claims) {
+            const auto index = claims_.find(name);
+            if (index == claims_.end()) continue;
+            for (const std::string& value : values) index->second.visit(value, visit);
+        }
+    }
+    // The same for those that name callers, by an id alone.
+    template <typename Visit>
+    void visit_named(std::string_view id, Visit visit) const {
+        callers_.visit(id, visit);
+    }
+
+private:
+    PatternIndex callers_;
+    std::map<std::string, PatternIndex, std::less<>> claims_;  // bindings without a caller
 };
 
 }  // namespace server

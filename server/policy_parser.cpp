@@ -265,15 +265,7 @@ private:
         for (std::size_t i = 0; i < items.size(); ++i) {
             JsonReader reader(items[i], top.item_path("bindings", i));
             Binding binding;
-            if (const auto caller = reader.optional_string("caller", max_text_bytes)) {
-                binding.caller.push_back(complaining(reader, "caller", *caller,
-                                                     [&caller] { return Glob(*caller, false); }));
-            }
-            binding.claims = named_globs(reader, "claims", false);
-            if (binding.caller.empty() && binding.claims.empty()) {
-                reader.refuse("caller", "or \"claims\" must say who is bound");
-            }
-            binding.authentication = methods(reader);
+            read_bound(reader, binding);
             for (const auto& name : strings(reader, "roles")) {
                 binding.roles.push_back(place_of_role(reader, "roles", name));
             }
@@ -292,6 +284,18 @@ private:
 };
 
 }  // namespace
+
+void read_bound(JsonReader& reader, Binding& binding) {
+    if (const auto caller = reader.optional_string("caller", max_text_bytes)) {
+        binding.caller.push_back(
+            complaining(reader, "caller", *caller, [&caller] { return Glob(*caller, false); }));
+    }
+    binding.claims = named_globs(reader, "claims", false);
+    if (binding.caller.empty() && binding.claims.empty()) {
+        reader.refuse("caller", "or \"claims\" must say who is bound");
+    }
+    binding.authentication = methods(reader);
+}
 
 PolicyFile parse_policy_file(std::string_view text,
                              const std::vector<std::string_view>& known_actions) {

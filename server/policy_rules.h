@@ -10,6 +10,10 @@
 #include "server/policy_conditions.h"
 #include "server/policy_pattern.h"
 
+namespace base {
+class JsonReader;
+}
+
 namespace server {
 
 // The largest policy file that is read.
@@ -62,6 +66,10 @@ struct PolicyFile {
     // A name of two roles of one group that are both in `held`; empty when there are none.
     std::string conflict(const std::vector<std::size_t>& held) const;
 };
+
+// "caller", "claims" and "authentication" of a binding, at least one of the first two. Throws
+// invalid_argument naming the field.
+void read_bound(base::JsonReader& reader, Binding& binding);
 
 // Throws invalid_argument naming the field. See policies/README.md for the format.
 PolicyFile parse_policy_file(std::string_view text,

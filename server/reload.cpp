@@ -50,6 +50,19 @@ ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
             }};
 }
 
+ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file,
+                        std::vector<std::string_view> known_actions) {
+    return {
+        "budgets", {}, [budgets, file = std::move(file), known_actions = std::move(known_actions)] {
+            std::map<std::string, std::string> facts;
+            if (budgets == nullptr) return facts;
+            facts["budgets_hash_before"] = budgets->hash();
+            budgets->replace(load_budgets(file, known_actions));
+            facts["budgets_hash"] = budgets->hash();
+            return facts;
+        }};
+}
+
 Reloader::Reloader(std::vector<ReloadStep> steps, AuditLog& audit, base::Log& log)
     : steps_(std::move(steps)), audit_(audit), log_(log) {
     for (const auto& step : steps_) {

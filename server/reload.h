@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
+#include "server/budget.h"
 #include "server/policy.h"
 
 namespace server {
@@ -30,6 +31,11 @@ struct ReloadStep {
 // record says the old hash and the new. `authorizer` must outlive the step.
 ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
                        std::vector<std::string_view> known_actions);
+
+// The step "budgets", which puts the tiers of `file` in force; its record says the old hash and the
+// new. `budgets` must outlive the step; where there are none the step does nothing.
+ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file,
+                        std::vector<std::string_view> known_actions);
 
 // Runs the steps and records them: an event "reload" with the cause before the first, and a
 // "reload_step" for each with its outcome, "done" or "refused" and why. While the first can't be

@@ -6,6 +6,7 @@
 
 #include "server/api_token_routes.h"
 #include "server/audit.h"
+#include "server/budget_words.h"
 #include "server/operation.h"
 
 namespace vault {
@@ -21,7 +22,8 @@ inline constexpr server::Action observe{"observe"};
 inline std::vector<std::string_view> known_actions() {
     return server::with_api_token_actions(
         {store_credential.word, describe_credential.word, list_credentials.word,
-         reveal_credential.word, delete_credential.word, server::witness_audit.word, observe.word});
+         reveal_credential.word, delete_credential.word, server::witness_audit.word,
+         server::describe_budget.word, server::lift_suspension.word, observe.word});
 }
 
 // The kinds of resource that vaultd asks about.

@@ -72,6 +72,7 @@ Config read_config(const std::filesystem::path& file) {
     config.identity = server::read_identity_config(top, folder);
     config.audit = server::read_audit_config(top, folder, "vaultd");
     config.policy = server::read_policy_files(top, folder);
+    config.budgets = server::read_budgets_path(top, folder);
     config.log_level = server::read_log_level(top);
 
     config.store = server::read_database_config(top, folder, "vaultd");

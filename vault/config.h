@@ -26,6 +26,7 @@ struct Config {
     server::IdentityConfig identity;
     server::DatabaseConfig store;
     server::PolicyFiles policy;
+    std::filesystem::path budgets;  // empty: nobody has a budget
     kms::ClientConfig kms;
     std::string master_key;  // a key id or "alias/<name>"
     WitnessConfig witness;   // of the key service's audit log

@@ -21,11 +21,13 @@ using base::ErrorCode;
             throw Error(ErrorCode::resource_exhausted, "the key service limits this vault",
                         error.what());
         case ErrorCode::unavailable:
+        case ErrorCode::quota_check_failed:
         case ErrorCode::internal:
         case ErrorCode::request_timeout:
             throw Error(ErrorCode::unavailable, "the key service is not available", error.what());
         case ErrorCode::unauthenticated:
         case ErrorCode::permission_denied:
+        case ErrorCode::caller_suspended:
         case ErrorCode::not_found:
         case ErrorCode::failed_precondition:
             throw Error(ErrorCode::unavailable,

@@ -8,6 +8,8 @@
 #include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
+#include "server/budget.h"
+#include "server/budget_routes.h"
 #include "server/daemon.h"
 #include "server/database.h"
 #include "server/edge.h"
@@ -39,18 +41,35 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, const kms::Cl
         *config.seal, clock, log);
 }
 
+// What the daemon has beside its own API.
+std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
+                                       const server::Authorizer& authorizer) {
+    std::vector<server::Route> routes;
+    if (sealer != nullptr) routes = server::audit_routes(*sealer, authorizer, "vaultd");
+    if (budgets != nullptr) {
+        auto more = server::budget_routes(*budgets, authorizer);
+        std::move(more.begin(), more.end(), std::back_inserter(routes));
+    }
+    return routes;
+}
+
 // Members in order of need: each is taken down before what it stands on. The key service is not
 // asked at the start: vaultd serves metadata without it, and /readyz tells.
 void serve(vault::Config config, const server::DaemonSignals& signals) {
     base::Log log("vaultd", config.log_level);
     const base::SystemClock clock;
     server::Metrics metrics("vaultd");
-    server::Authorizer authorizer(server::load_policy(config.policy.file, vault::known_actions()),
-                                  server::load_shadow(config.policy, vault::known_actions()),
-                                  {&metrics, &log});
     const auto database = server::open_database(std::move(config.store), log);
     vault::SqlStore store(*database);
     server::AuditLog audit(config.audit, clock, log);
+    const auto budgets = server::open_budgets(
+        config.budgets, vault::known_actions(),
+        {*database, clock,
+         [&audit](std::string_view action, const auto& facts) { audit.event(action, facts); },
+         &metrics, &log});
+    server::Authorizer authorizer(server::load_policy(config.policy.file, vault::known_actions()),
+                                  server::load_shadow(config.policy, vault::known_actions()),
+                                  {&metrics, &log, budgets.get()});
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, config.kms, clock, log);
     vault::LogWitness witness(config.witness, config.kms, audit, metrics, log);
     kms::ClientConfig watched = config.kms;
@@ -60,16 +79,15 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
 
     vault::CredentialService service(store, keys, clock);
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
-    vault::Api api({service,
-                    authorizer,
-                    store,
-                    keys,
-                    audit,
-                    metrics,
-                    server::join(identity.routes(),
-                                 sealer ? server::audit_routes(*sealer, authorizer, "vaultd")
-                                        : std::vector<server::Route>()),
-                    {{"witness", [&witness] { witness.check(); }}}});
+    vault::Api api(
+        {service,
+         authorizer,
+         store,
+         keys,
+         audit,
+         metrics,
+         server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer)),
+         {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
@@ -84,6 +102,7 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          config.edge.listen.front().address,
          {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
          {server::policy_step(authorizer, config.policy, vault::known_actions()),
+          server::budgets_step(budgets.get(), config.budgets, vault::known_actions()),
           identity.reload_step()}},
         signals);
 }
@@ -93,6 +112,9 @@ void check(const std::filesystem::path& file) {
     static_cast<void>(server::load_policy(config.policy.file, vault::known_actions()));
     static_cast<void>(server::load_shadow(config.policy, vault::known_actions()));
     server::check_identity_files(config.identity);
+    if (!config.budgets.empty()) {
+        static_cast<void>(server::load_budgets(config.budgets, vault::known_actions()));
+    }
 }
 
 }  // namespace

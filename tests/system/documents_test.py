@@ -96,15 +96,15 @@ class Schemas(unittest.TestCase):
             errors = [error.message for error in self.schema_of(name).iter_errors(config)]
             self.assertEqual(errors, [], name)
 
-    def test_the_policies_fit_their_schema(self):
-        schema = json.loads((house.SOURCE / "policies" / "policy.schema.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
-        validator = jsonschema.Draft202012Validator(schema)
+    def test_policies_and_budgets_fit_their_schemas(self):
         for path in (house.SOURCE / "policies").glob("*.json"):
-            if path.name in ("cases.json", "policy.schema.json"):
+            if path.name == "cases.json" or path.name.endswith(".schema.json"):
                 continue
-            policy = json.loads(without_comments(path.read_text()))
-            errors = [error.message for error in validator.iter_errors(policy)]
+            name = "budgets" if path.name == "budgets.json" else "policy"
+            schema = json.loads((path.parent / f"{name}.schema.json").read_text())
+            jsonschema.Draft202012Validator.check_schema(schema)
+            document = json.loads(without_comments(path.read_text()))
+            errors = [error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(document)]
             self.assertEqual(errors, [], path.name)
 
     def test_a_sound_configuration_is_accepted_by_both(self):

@@ -1,0 +1,113 @@
+// How much a caller may do: the step between "may" and "do it". A limit counts items (a batch of
+// 100 counts 100) and is charged once for each operation, when the Authorizer allows the first
+// action that it covers, so that no authorised operation gets past it.
+//
+// Quotas are reserved in the database in blocks before they are used: a crash loses what is left of
+// a block and never grants more, and several nodes on one database share one quota. What can't be
+// checked is refused.
+//
+// A record budget counts different records: resource and encryption context, as the first 64 bits
+// of their SHA-256. It is exact on one node. What a crash keeps from being written down, and what
+// two nodes open within one block, may count twice: refused early, never late.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/budget_store.h"
+#include "server/budget_tiers.h"
+#include "server/metrics.h"
+#include "server/operation.h"
+#include "server/throttle.h"
+
+namespace server {
+
+// References and pointers must outlive the budgets; pointers may be null.
+struct BudgetParts {
+    Database& database;
+    const base::Clock& clock;
+    // Takes down that a caller was suspended, durably: AuditLog::event.
+    std::function<void(std::string_view, const std::map<std::string, std::string>&)> record;
+    Metrics* metrics = nullptr;
+    base::Log* log = nullptr;
+};
+
+struct QuotaUsage {
+    std::string limit;
+    std::string counted;  // "items/day", "records/month"
+    Period period;
+    std::uint64_t used = 0;  // by all nodes; what other nodes hold in reserve counts as used
+};
+
+// Thread-safe.
+class Budgets {
+public:
+    Budgets(BudgetTiers tiers, BudgetParts parts);
+    // Gives back what was reserved and not used, if the database still answers.
+    ~Budgets();
+    Budgets(const Budgets&) = delete;
+    Budgets& operator=(const Budgets&) = delete;
+
+    // Charges the caller's limits that cover `action` with the operation's work, all or none, and
+    // holds its places of concurrency until the operation's end. Throws resource_exhausted with an
+    // Overrun; caller_suspended; quota_check_failed when the database does not answer.
+    void charge(Operation& operation, Action action, const Resource& resource,
+                const std::map<std::string, std::string>& context);
+
+    // Puts other tiers in force. What is used up stays used up.
+    void replace(BudgetTiers tiers);
+    // SHA-256 of the file in force, hex.
+    std::string hash() const;
+
+    // These throw unavailable.
+    std::vector<QuotaUsage> usage(const std::string& caller);
+    std::vector<SuspendedCaller> suspended();
+    // False when the caller was not suspended.
+    bool lift(const std::string& caller);
+    void check();
+
+private:
+    struct CallerState;
+    struct Refusal;
+    class Charge;
+
+    std::shared_ptr<CallerState> state_of(const std::string& caller, base::Time now);
+    void refuse_suspended(const std::string& caller, base::Time now);
+    [[noreturn]] void refuse(Operation& operation, CallerState& state, const Refusal& refusal,
+                             base::Time now);
+    void suspend(const SuspendedCaller& suspended);
+    BudgetTiers tiers() const;
+    void count(std::string_view metric);
+    static std::uint64_t unused_of(const CallerState& state, const StoredUsage& stored,
+                                   Window window, bool items);
+
+    mutable std::mutex tiers_mutex_;  // held for the copy of a pointer only
+    BudgetTiers tiers_;
+    BudgetParts parts_;
+    BudgetStore store_;
+
+    std::mutex states_mutex_;
+    std::unordered_map<std::string, std::shared_ptr<CallerState>> states_;
+
+    std::mutex suspended_mutex_;
+    std::optional<base::Time> suspended_read_;  // when `suspended_` was read
+    std::set<std::string, std::less<>> suspended_;
+    Throttle lines_;
+};
+
+// Null when there is no file: then nobody has a budget. Throws as load_budgets and as
+// Database::migrate.
+std::unique_ptr<Budgets> open_budgets(const std::filesystem::path& file,
+                                      const std::vector<std::string_view>& known_actions,
+                                      BudgetParts parts);
+
+}  // namespace server

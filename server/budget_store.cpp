@@ -1,0 +1,226 @@
+#include "server/budget_store.h"
+
+#include <algorithm>
+#include <array>
+
+#include "server/database.h"
+
+namespace server {
+namespace {
+
+// Times are milliseconds since 1970.
+constexpr std::array budget_migrations = {Migration{1, R"sql(
+CREATE TABLE budget_counters (
+  caller TEXT NOT NULL,
+  limit_id TEXT NOT NULL,
+  counted TEXT NOT NULL,
+  period BIGINT NOT NULL,
+  used BIGINT NOT NULL,
+  PRIMARY KEY (caller, limit_id, counted)
+);
+CREATE TABLE budget_records (
+  caller TEXT NOT NULL,
+  limit_id TEXT NOT NULL,
+  counted TEXT NOT NULL,
+  period BIGINT NOT NULL,
+  record BIGINT NOT NULL,
+  PRIMARY KEY (caller, limit_id, counted, period, record)
+);
+CREATE TABLE budget_suspensions (
+  caller TEXT PRIMARY KEY,
+  since BIGINT NOT NULL,
+  limit_id TEXT NOT NULL,
+  overruns BIGINT NOT NULL
+)
+)sql"}};
+
+using soci::into;
+using soci::use;
+
+struct StoredCounter {
+    long long period = 0;
+    long long used = 0;
+};
+
+std::optional<StoredCounter> find_counter(soci::session& sql, const CounterName& name) {
+    StoredCounter counter;
+    sql << "SELECT period, used FROM budget_counters WHERE caller = :caller AND limit_id = :limit "
+           "AND counted = :counted",
+        into(counter.period), into(counter.used), use(name.caller, "caller"),
+        use(name.limit, "limit"), use(name.counted, "counted");
+    return sql.got_data() ? std::optional(counter) : std::nullopt;
+}
+
+void write_counter(soci::session& sql, const CounterName& name, const StoredCounter& counter) {
+    sql << "INSERT INTO budget_counters (caller, limit_id, counted, period, used) "
+           "VALUES (:caller, :limit, :counted, :period, :used) "
+           "ON CONFLICT (caller, limit_id, counted) DO UPDATE SET period = excluded.period, "
+           "used = excluded.used",
+        use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
+        use(counter.period, "period"), use(counter.used, "used");
+}
+
+void write_records(soci::session& sql, const CounterName& name, long long period,
+                   std::span<const std::int64_t> opened) {
+    for (const std::int64_t each : opened) {
+        const long long record = each;
+        sql << "INSERT INTO budget_records (caller, limit_id, counted, period, record) "
+               "VALUES (:caller, :limit, :counted, :period, :record) ON CONFLICT DO NOTHING",
+            use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
+            use(period, "period"), use(record, "record");
+    }
+}
+
+void forget_records_before(soci::session& sql, const CounterName& name, long long period) {
+    sql << "DELETE FROM budget_records WHERE caller = :caller AND limit_id = :limit AND "
+           "counted = :counted AND period < :period",
+        use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
+        use(period, "period");
+}
+
+}  // namespace
+
+BudgetStore::BudgetStore(Database& database) : database_(database) {
+    database.migrate("budget", budget_migrations);
+}
+
+BudgetReservation BudgetStore::reserve(const CounterName& name, const Period& period,
+                                       std::uint64_t wanted, std::uint64_t limit,
+                                       std::span<const std::int64_t> opened) {
+    BudgetReservation reservation;
+    database_.write_in_turn("budget_counters", [&](soci::session& sql) {
+        const long long begin = base::to_milliseconds(period.begin);
+        const long long end = base::to_milliseconds(period.end);
+        const auto stored = find_counter(sql, name);
+        StoredCounter counter = stored.value_or(StoredCounter{begin, 0});
+        if (counter.period < begin) {
+            counter = {begin, 0};
+            forget_records_before(sql, name, begin);
+        } else if (counter.period > end) {
+            counter.period = begin;
+        }
+        const auto used = static_cast<std::uint64_t>(counter.used);
+        const std::uint64_t left = used < limit ? limit - used : 0;
+        const std::uint64_t granted = std::min(wanted, left);
+        counter.used += static_cast<long long>(granted);
+        write_counter(sql, name, counter);
+        write_records(sql, name, counter.period, opened);
+        reservation = {granted, used + granted, base::from_milliseconds(counter.period)};
+    });
+    return reservation;
+}
+
+void BudgetStore::give_back(const CounterName& name, base::Time begin, std::uint64_t unused,
+                            std::span<const std::int64_t> opened) {
+    database_.write_in_turn("budget_counters", [&](soci::session& sql) {
+        auto counter = find_counter(sql, name);
+        if (!counter || counter->period != base::to_milliseconds(begin)) return;
+        counter->used = std::max(0LL, counter->used - static_cast<long long>(unused));
+        write_counter(sql, name, *counter);
+        write_records(sql, name, counter->period, opened);
+    });
+}
+
+std::vector<std::int64_t> BudgetStore::records(const CounterName& name, base::Time begin) {
+    std::vector<std::int64_t> found;
+    database_.read([&](soci::session& sql) {
+        found.clear();
+        const long long period = base::to_milliseconds(begin);
+        const soci::rowset<long long> rows =
+            (sql.prepare << "SELECT record FROM budget_records WHERE caller = :caller AND "
+                            "limit_id = :limit AND counted = :counted AND period = :period",
+             use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
+             use(period, "period"));
+        found.assign(rows.begin(), rows.end());
+    });
+    return found;
+}
+
+bool BudgetStore::knows_record(const CounterName& name, base::Time begin, std::int64_t record) {
+    bool known = false;
+    database_.read([&](soci::session& sql) {
+        const long long period = base::to_milliseconds(begin);
+        const long long wanted = record;
+        int one = 0;
+        sql << "SELECT 1 FROM budget_records WHERE caller = :caller AND limit_id = :limit AND "
+               "counted = :counted AND period = :period AND record = :record",
+            into(one), use(name.caller, "caller"), use(name.limit, "limit"),
+            use(name.counted, "counted"), use(period, "period"), use(wanted, "record");
+        known = sql.got_data();
+    });
+    return known;
+}
+
+bool BudgetStore::suspend(const SuspendedCaller& suspended) {
+    bool is_new = false;
+    database_.write([&](soci::session& sql) {
+        int one = 0;
+        sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
+            use(suspended.caller, "caller");
+        is_new = !sql.got_data();
+        if (!is_new) return;
+        const long long since = base::to_milliseconds(suspended.since);
+        const auto overruns = static_cast<long long>(suspended.overruns);
+        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns) "
+               "VALUES (:caller, :since, :limit, :overruns)",
+            use(suspended.caller, "caller"), use(since, "since"), use(suspended.limit, "limit"),
+            use(overruns, "overruns");
+    });
+    return is_new;
+}
+
+bool BudgetStore::lift(const std::string& caller) {
+    bool was_suspended = false;
+    database_.write([&](soci::session& sql) {
+        int one = 0;
+        sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
+            use(caller, "caller");
+        was_suspended = sql.got_data();
+        sql << "DELETE FROM budget_suspensions WHERE caller = :caller", use(caller, "caller");
+    });
+    return was_suspended;
+}
+
+std::vector<SuspendedCaller> BudgetStore::suspended() {
+    std::vector<SuspendedCaller> all;
+    database_.read([&](soci::session& sql) {
+        all.clear();
+        SuspendedCaller one;
+        long long since = 0;
+        long long overruns = 0;
+        soci::statement statement =
+            (sql.prepare << "SELECT caller, since, limit_id, overruns FROM budget_suspensions "
+                            "ORDER BY caller",
+             into(one.caller), into(since), into(one.limit), into(overruns));
+        statement.execute();
+        while (statement.fetch()) {
+            one.since = base::from_milliseconds(since);
+            one.overruns = static_cast<std::uint64_t>(overruns);
+            all.push_back(one);
+        }
+    });
+    return all;
+}
+
+std::vector<StoredUsage> BudgetStore::usage(const std::string& caller) {
+    std::vector<StoredUsage> all;
+    database_.read([&](soci::session& sql) {
+        all.clear();
+        StoredUsage one;
+        long long period = 0;
+        long long used = 0;
+        soci::statement statement =
+            (sql.prepare << "SELECT limit_id, counted, period, used FROM budget_counters "
+                            "WHERE caller = :caller ORDER BY limit_id, counted",
+             into(one.limit), into(one.counted), into(period), into(used), use(caller, "caller"));
+        statement.execute();
+        while (statement.fetch()) {
+            one.begin = base::from_milliseconds(period);
+            one.used = static_cast<std::uint64_t>(used);
+            all.push_back(one);
+        }
+    });
+    return all;
+}
+
+}  // namespace server

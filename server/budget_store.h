@@ -1,0 +1,75 @@
+// What budgets keep: how much of each quota is used, which records were opened, who is suspended.
+// SQL on the daemon's database; several nodes may share one. What it all means is server/budget.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "server/budget_period.h"
+
+namespace server {
+
+class Database;
+
+// One counter of one caller.
+struct CounterName {
+    std::string caller;
+    std::string limit;    // a Limit's id
+    std::string counted;  // "items/day", "records/month"
+};
+
+struct BudgetReservation {
+    std::uint64_t granted = 0;
+    std::uint64_t used = 0;  // of the period, by all nodes, what was just granted included
+    base::Time begin;        // of the period that it is from
+};
+
+struct SuspendedCaller {
+    std::string caller;
+    base::Time since;
+    std::string limit;  // the one that was overrun
+    std::uint64_t overruns = 0;
+};
+
+struct StoredUsage {
+    std::string limit;
+    std::string counted;
+    base::Time begin;
+    std::uint64_t used = 0;
+};
+
+// Thread-safe. The database must outlive it. Every function throws unavailable.
+class BudgetStore {
+public:
+    // Brings its tables up to date: see Database::migrate.
+    explicit BudgetStore(Database& database);
+
+    // Takes `wanted` or, when there are fewer, what is left of `limit` in the period. The stored
+    // period only moves forward, so that a clock that is behind uses up the newest one; one that
+    // lies more than a period ahead was a clock's mistake: it is taken back and what was used
+    // stays. `opened` are records to write down in the same transaction.
+    BudgetReservation reserve(const CounterName& name, const Period& period, std::uint64_t wanted,
+                              std::uint64_t limit, std::span<const std::int64_t> opened = {});
+    // Gives back what was reserved and not used, when the period is still the same.
+    void give_back(const CounterName& name, base::Time begin, std::uint64_t unused,
+                   std::span<const std::int64_t> opened = {});
+    // The records of a period that were written down.
+    std::vector<std::int64_t> records(const CounterName& name, base::Time begin);
+    bool knows_record(const CounterName& name, base::Time begin, std::int64_t record);
+
+    // False when the caller was suspended already.
+    bool suspend(const SuspendedCaller& suspended);
+    // False when the caller was not suspended.
+    bool lift(const std::string& caller);
+    std::vector<SuspendedCaller> suspended();
+    std::vector<StoredUsage> usage(const std::string& caller);
+
+private:
+    Database& database_;
+};
+
+}  // namespace server
