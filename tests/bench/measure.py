@@ -3,6 +3,7 @@
 tests/bench/run; prints one line for each figure and ends with 1 when one does not hold."""
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -28,6 +29,9 @@ BATCH = 100  # items
 BATCH_CONNECTIONS = 4
 FEW = 10  # keys
 MANY = 10_000
+RULES = 1_000
+FEW_BINDINGS = 10
+MANY_BINDINGS = 10_000
 MANY_IN_TOKEN = 1_000  # SoftHSM takes about 6 ms to make each
 
 
@@ -282,7 +286,86 @@ def measure_edge(figures, seconds):
         figures.show("memory that they take", f"{after - before:.1f} MiB", after - before < 64, "under 64 MiB")
 
 
-PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys}
+def small_policy():
+    """The operator may do everything, the application what it needs: the least that a gate can be asked."""
+    return {"version": 1, "roles": {
+        "operator": [{"id": "operator", "effect": "allow", "actions": ["*"], "resources": ["*"]}],
+        "application": [{"id": "application", "effect": "allow", "actions": ["create_data_key", "unwrap_data_key"],
+                         "resources": ["key:alias/applications"]}]},
+        "bindings": [{"caller": "spiffe://strongroom/operator", "roles": ["operator"]},
+                     {"caller": "spiffe://strongroom/app", "roles": ["application"]}]}
+
+
+def policy_of_rules(count):
+    """The same rights, found among `count` rules of the caller's role that name its action, half of them denials."""
+    policy = small_policy()
+    conditions = {"network": ["127.0.0.0/8"], "context": {"tenant": ["acme", "other-*"]},
+                  "authentication": ["client_certificate"]}
+    rules = [{"id": f"rule-{number}", "effect": "deny" if number % 2 else "allow", "actions": ["unwrap_data_key"],
+              "resources": [f"key:alias/application-{number}", f"key:tag/team=team-{number}"], "when": conditions}
+             for number in range(count - 3)]
+    own = {"id": "own", "effect": "allow", "actions": ["create_data_key", "unwrap_data_key"],
+           "resources": ["key:alias/app*"], "when": conditions}
+    outside = {"id": "outside", "effect": "deny", "actions": ["*"], "resources": ["*"],
+               "unless": {"network": ["127.0.0.0/8"]}}
+    night = {"id": "never", "effect": "deny", "actions": ["unwrap_data_key"], "resources": ["key:*"],
+             "when": {"context": {"tenant": ["nobody"]}}}
+    policy["roles"]["application"] = [*rules, own, outside, night]
+    return policy
+
+
+def all_budgets():
+    """Every kind of limit, none of them reached."""
+    limit = {"id": "all", "actions": ["*"], "rate": {"per_second": 1_000_000, "burst": 1_000_000}, "concurrent": 1000,
+             "quota": {"hour": 10**9, "day": 10**10, "month": 10**11}, "records": {"per": "day", "limit": 100_000}}
+    return {"version": 1, "suspension": {"overruns": 1000, "within_seconds": 60}, "tiers": {"pro": [limit]},
+            "bindings": [{"caller": "spiffe://strongroom/*", "tier": "pro"}]}
+
+
+@contextlib.contextmanager
+def gate_house(policy, budgets):
+    """A kmsd behind that gate, and an unwrap that it allows."""
+    with house.House() as strongroom:
+        if budgets is not None:
+            strongroom.configure("kmsd", {"budgets": {"file": "budgets.json"}})
+            strongroom.write(strongroom.folder / "kmsd" / "budgets.json", json.dumps(budgets))
+        strongroom.write(strongroom.folder / "kmsd" / "policy.json", json.dumps(policy))
+        kms = strongroom.start("kmsd")
+        with contextlib.closing(strongroom.client(kms, "operator")) as operator:
+            assert operator.call("POST", "/v1/keys", {"alias": "applications"}).status == 201
+        with contextlib.closing(strongroom.client(kms, "app")) as client:
+            made = client.call("POST", "/v1/keys/alias/applications/data-keys", {"context": {"tenant": "acme"}}).json()
+        yield strongroom, kms, '{"wrapped":"%s","context":{"tenant":"acme"}}' % made["data_keys"][0]["wrapped"]
+
+
+def decisions(bindings):
+    """Nanoseconds for a decision, by kind of binding."""
+    done = subprocess.run([house.House.programs / "bench_policy_decisions", str(bindings)], capture_output=True, text=True,
+                          check=True)
+    return {kind: int(taken) for kind, taken in (line.split() for line in done.stdout.splitlines())}
+
+
+def measure_gate(figures, seconds):
+    """The same unwrap through the least gate and through one with many rules and all budgets."""
+    with gate_house(small_policy(), None) as without, gate_house(policy_of_rules(RULES), all_budgets()) as full:
+        rates = {"without": [], "with": []}
+        for _ in range(2 * ROUNDS + 1):
+            for which, (strongroom, kms, body) in (("without", without), ("with", full)):
+                rates[which].append(load(kms.port, strongroom.pki, "/v1/data-keys/unwrap", body, seconds)[0])
+    # Both of one round meet the same machine: the median of the rounds' own ratios.
+    ratio = statistics.median(b / a for a, b in zip(rates["without"], rates["with"]))
+    for which, found in rates.items():
+        print(f"unwrap {which:8} {statistics.median_low(found):8.0f} requests/s (median of {len(found)} rounds)", flush=True)
+    figures.show(f"unwrap, {RULES} rules and budgets / neither", f"{ratio:.2f}", ratio >= 0.85, "at least 0.85")
+    few, many = decisions(FEW_BINDINGS), decisions(MANY_BINDINGS)
+    for kind, taken in many.items():
+        ratio = taken / few[kind]
+        figures.show(f"decision, {MANY_BINDINGS} bindings ({kind}) to {FEW_BINDINGS}", f"{ratio:.2f} ({taken} ns)", ratio <= 3,
+                     "at most 3")
+
+
+PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys,
+         "gate": measure_gate}
 
 
 def main():
