@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 
@@ -267,21 +268,27 @@ TEST(Policy, TenThousandBindingsCostAQuestionNothing) {
         }
         return text + "]}";
     };
+    // The best of some short rounds: the machine may be busy with other things.
     const auto time_of = [](const server::Policy& policy, const std::string& id) {
         const auto who = caller(id);
         const auto what = key("k");
         const std::map<std::string, std::string> no_context;
-        const auto start = std::chrono::steady_clock::now();
-        for (int i = 0; i < 20000; ++i) {
-            if (!policy.decide({who, {"unwrap_data_key"}, what, no_context, {}}).allowed)
-                ADD_FAILURE();
+        auto best = std::chrono::steady_clock::duration::max();
+        for (int round = 0; round < 20; ++round) {
+            const auto start = std::chrono::steady_clock::now();
+            for (int i = 0; i < 200; ++i) {
+                if (!policy.decide({who, {"unwrap_data_key"}, what, no_context, {}}).allowed) {
+                    ADD_FAILURE();
+                }
+            }
+            best = std::min(best, std::chrono::steady_clock::now() - start);
         }
-        return std::chrono::steady_clock::now() - start;
+        return best;
     };
     const auto few = server::parse_policy(text_with(10), actions);
     const auto many = server::parse_policy(text_with(10000), actions);
     EXPECT_LT(time_of(*many, "spiffe://strongroom/app/9999"),
-              5 * time_of(*few, "spiffe://strongroom/app/9"));
+              3 * time_of(*few, "spiffe://strongroom/app/9"));
 }
 
 }  // namespace
