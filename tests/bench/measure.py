@@ -7,10 +7,12 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import sqlite3
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 
@@ -18,6 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
 
 EMPTY_SERVER = "bench_empty_server"
+UNAUDITED = "bench_kmsd_unaudited"
+AUDITED_CONNECTIONS = ((16, 0.20), (64, 0.10))  # and what auditing may cost
+VERIFIED_RECORDS = 1_000_000
 BARE_DECRYPT = "bench_bare_decrypt"
 SLOW_PEERS = 2000
 GOOD_CONNECTIONS = 4
@@ -364,8 +369,81 @@ def measure_gate(figures, seconds):
                      "at most 3")
 
 
+def unwrap_body(strongroom, kms):
+    with contextlib.closing(strongroom.client(kms, "app")) as client:
+        made = client.call("POST", "/v1/keys/alias/applications/data-keys", {"context": {"tenant": "acme"}}).json()
+    return '{"wrapped":"%s","context":{"tenant":"acme"}}' % made["data_keys"][0]["wrapped"]
+
+
+@contextlib.contextmanager
+def audited_house(audit, unaudited=False):
+    """A kmsd with that audit log, or the one that keeps none; gives its port, its PKI and the body of an unwrap."""
+    with house.House([UNAUDITED] if unaudited else []) as strongroom:
+        strongroom.configure("kmsd", {"audit": audit})
+        if unaudited:
+            os.replace(strongroom.bin / UNAUDITED, strongroom.bin / "kmsd")
+        kms = strongroom.start("kmsd")
+        with contextlib.closing(strongroom.client(kms, "operator")) as operator:
+            assert operator.call("POST", "/v1/keys", {"alias": "applications"}).status == 201
+        yield kms.port, strongroom.pki, unwrap_body(strongroom, kms)
+
+
+def measure_auditing(figures, seconds):
+    """The same kmsd four times, side by side: what the record, the sync and the checkpoints cost an unwrap."""
+    memory = tempfile.mkdtemp(dir="/dev/shm", prefix="strongroom-")
+    try:
+        if os.geteuid() == 0:
+            os.chown(memory, house.UNPRIVILEGED, house.UNPRIVILEGED)
+        with contextlib.ExitStack() as stack:
+            houses = {
+                "no auditing": stack.enter_context(audited_house({"directory": "audit"}, unaudited=True)),
+                "audited in memory": stack.enter_context(audited_house({"directory": f"{memory}/audit"})),
+                "audited, durable": stack.enter_context(audited_house({"directory": "audit"})),
+                "durable, checkpoints": stack.enter_context(audited_house({"directory": "audit", "checkpoints": {}})),
+            }
+            for connections, bound in AUDITED_CONNECTIONS:
+                rates = {name: [] for name in houses}
+                for _ in range(ROUNDS):
+                    for name, (port, pki, body) in houses.items():
+                        rates[name].append(load(port, pki, "/v1/data-keys/unwrap", body, seconds, connections)[0])
+                rate = {name: statistics.median_low(found) for name, found in rates.items()}
+                for name, found in rate.items():
+                    print(f"{name:24} {found:8.0f} unwraps/s ({connections} connections, median of {ROUNDS} rounds)",
+                          flush=True)
+                cost = {name: 1 - found / rate["no auditing"] for name, found in rate.items()}
+                figures.show(f"durable auditing of an unwrap, {connections} connections, costs", f"{cost['audited, durable']:.0%}",
+                             cost["audited, durable"] <= bound, f"at most {bound:.0%}")
+                print(f"  of it without a disk: {cost['audited in memory']:.0%}; with checkpoints: "
+                      f"{cost['durable, checkpoints']:.0%}", flush=True)
+    finally:
+        shutil.rmtree(memory, ignore_errors=True)
+
+
+def measure_verification(figures, _seconds):
+    """kmsctl audit verify on a million records."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-") as folder:
+        log = pathlib.Path(folder) / "log"
+        subprocess.run([house.House.programs / "audit_cases", "make", log, str(VERIFIED_RECORDS), "ed25519"], check=True)
+        size = sum(path.stat().st_size for path in log.glob("audit*.jsonl")) / 2**20
+        taken = []
+        for more in ([], [], ["--from", str(VERIFIED_RECORDS // 2)]):
+            begin = time.monotonic()
+            done = subprocess.run([house.House.programs / "kmsctl", "audit", "verify", log, "--key", f"{log}.pem", *more],
+                                  capture_output=True, text=True, check=False)
+            taken.append(time.monotonic() - begin)
+            if done.returncode != 0:
+                sys.exit(f"audit verify: {done.stdout}{done.stderr}")
+        figures.show(f"audit verify of {VERIFIED_RECORDS} records ({size:.0f} MiB)",
+                     f"{min(taken[:2]):.1f} s (a part: {taken[2]:.1f})", min(taken[:2]) <= 10, "at most 10 s")
+
+
+def measure_audit(figures, seconds):
+    measure_auditing(figures, seconds)
+    measure_verification(figures, seconds)
+
+
 PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys,
-         "gate": measure_gate}
+         "gate": measure_gate, "audit": measure_audit}
 
 
 def main():
