@@ -173,6 +173,7 @@ void Connection::log_in_again() {
     }
     log_in(*anchor_);
     log_.warning("logged in at the token again");
+    if (logged_in_again_) logged_in_again_();
 }
 
 void Connection::reconnect(std::uint64_t seen_epoch) {
@@ -189,6 +190,7 @@ void Connection::reconnect(std::uint64_t seen_epoch) {
     module_->reinitialise();
     connect(find_token(*module_, uri_).slot);
     log_.warning("the token is back");
+    if (logged_in_again_) logged_in_again_();
 }
 
 }  // namespace hsm

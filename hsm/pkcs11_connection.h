@@ -86,6 +86,9 @@ public:
     // Proof that the token answers and that we are logged in; heals on the way.
     void check();
 
+    // Before the first operation: who is told of each login from now on (TokenConfig).
+    void tell_logins_to(std::function<void()> hook) { logged_in_again_ = std::move(hook); }
+
     static constexpr std::chrono::milliseconds reconnect_pause{500};
 
 private:
@@ -103,6 +106,7 @@ private:
     const KeptPin& pin_;
     std::size_t max_sessions_;
     base::Log& log_;
+    std::function<void()> logged_in_again_;
 
     std::shared_mutex
         connection_;  // shared: an operation is under way; exclusive: the connection is replaced

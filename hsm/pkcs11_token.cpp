@@ -55,6 +55,7 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     }
     if (guard_) guard_->after_login();
     if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
+    connection_->tell_logins_to(config.logged_in_again);
 }
 
 KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label, KeyKind kind,

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -23,6 +24,9 @@ struct TokenConfig {
     // The program that reads a new key back from a process of its own (hsm/readback.cpp). Empty:
     // new keys are not read back by a second process; allowed for tests only.
     std::filesystem::path readback_program;
+    // Called after each login at the token but the first, on the thread that needed it; must not
+    // block nor throw. Empty: nobody wants to know.
+    std::function<void()> logged_in_again{};
 };
 
 // Loads the module, finds the one token that the URI names, logs in once, runs the SoftHSM guards

@@ -24,7 +24,7 @@ void add_signing_commands(CLI::App& app, Tool& tool);  // sign, verify, mac, ver
 void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settings);
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
 void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
-                                                       // show | export | report
+                                                       // show | export | report | hash
 void add_budget_commands(CLI::App& app, Tool& tool);   // budget show | lift
 void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
 void add_token_commands(CLI::App& app, Tool& tool);    // token create | list | revoke

@@ -1,25 +1,20 @@
-// audit verify, prove, receipt, check, show, export, report. They read the files of a log; none but
-// receipt needs the service, a token or a network.
+// audit verify, prove, receipt, check, hash. They read the files of a log; none but receipt needs
+// the service, a token or a network.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
-#include <deque>
-#include <thread>
 
-#include "base/clock.h"
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/table.h"
 #include "kms/client/connection.h"
-#include "kms/kmsctl.h"
+#include "kms/kmsctl_audit.h"
+#include "server/audit_context.h"
 #include "server/audit_proof.h"
-#include "server/audit_query.h"
-#include "server/audit_report.h"
 #include "server/audit_segments.h"
-#include "server/audit_verify.h"
 #include "server/checkpoint_file.h"
 #include "server/tiles.h"
 
@@ -32,24 +27,6 @@ using base::ErrorCode;
 constexpr std::size_t max_pem_bytes = 64UL * 1024;
 constexpr std::size_t max_note_file_bytes = 64UL * 1024;
 constexpr std::size_t max_proof_bytes = 1024UL * 1024;
-constexpr std::chrono::milliseconds follow_interval{300};
-
-struct AuditOptions {
-    std::string directory;
-    std::string key_file;
-    std::vector<std::string> trusted;
-    std::uint64_t record = 0;
-    std::string proof;
-    std::string receipt;
-    // of show, export and report
-    server::AuditFilter filter;
-    std::string from;
-    std::string before;
-    std::uint64_t last = 0;
-    bool follow = false;
-    std::string format = "jsonl";
-    std::string output;
-};
 
 server::NoteKey read_public_key(const std::string& file) {
     try {
@@ -57,30 +34,6 @@ server::NoteKey read_public_key(const std::string& file) {
     } catch (const Error& error) {
         // Not a UsageError: its exit code means something else here.
         throw Error(ErrorCode::invalid_argument, file + ": " + error.message());
-    }
-}
-
-base::Time read_time(const std::string& text, const char* option) {
-    // A day is meant as its beginning.
-    const auto time = base::parse_rfc3339(text.size() == 10 ? text + "T00:00:00Z" : text);
-    if (!time) {
-        throw UsageError(std::string(option) +
-                         " takes a time like 2026-11-22T10:00:00Z, or a day, not \"" + text + "\"");
-    }
-    return *time;
-}
-
-server::AuditFilter filter_of(const AuditOptions& options) {
-    server::AuditFilter filter = options.filter;
-    if (!options.from.empty()) filter.from = read_time(options.from, "--from");
-    if (!options.before.empty()) filter.before = read_time(options.before, "--to");
-    return filter;
-}
-
-// A missing folder is a mistake in the arguments, not an empty log.
-void require_log(const std::string& directory) {
-    if (!std::filesystem::is_directory(directory)) {
-        throw Error(ErrorCode::not_found, directory + " is no folder of an audit log");
     }
 }
 
@@ -115,20 +68,27 @@ private:
     std::chrono::steady_clock::time_point at_;
 };
 
-server::AuditFinding verify_log(const AuditOptions& options) {
-    require_log(options.directory);
-    const server::NoteKey key = read_public_key(options.key_file);
-    std::vector<std::string> trusted;
-    for (const std::string& file : options.trusted) {
-        trusted.push_back(base::read_file(file, max_note_file_bytes));
+// A record's number, or a time.
+server::AuditPeriod period_of(const AuditOptions& options) {
+    const auto is_number = [](const std::string& text) {
+        return !text.empty() && text.size() < 19 &&
+               text.find_first_not_of("0123456789") == std::string::npos;
+    };
+    server::AuditPeriod period;
+    if (is_number(options.from)) {
+        period.first = std::stoull(options.from);
+    } else if (!options.from.empty()) {
+        period.from = read_audit_time(options.from, "--from");
     }
-    ProgressBar bar;
-    return server::verify_audit_log(
-        {options.directory, key, std::move(trusted),
-         [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); }});
+    if (is_number(options.before)) {
+        period.last = std::stoull(options.before);
+    } else if (!options.before.empty()) {
+        period.before = read_audit_time(options.before, "--to");
+    }
+    return period;
 }
 
-std::string finding_json(const server::AuditFinding& finding) {
+std::string finding_json(const server::AuditFinding& finding, const std::string& verifier_key) {
     base::JsonWriter out;
     out.begin_object();
     out.field("verdict", server::to_string(finding.verdict));
@@ -143,8 +103,16 @@ std::string finding_json(const server::AuditFinding& finding) {
     out.field("records", finding.records).field("pruned", finding.pruned);
     out.field("checkpoints", finding.checkpoints).field("covered", finding.covered);
     out.field("torn_bytes", finding.torn_bytes);
+    out.name("period");
+    if (finding.period_first == 0) {
+        out.null();
+    } else {
+        out.begin_object().field("first", finding.period_first);
+        out.field("last", finding.period_last).end_object();
+    }
     out.field("origin", finding.last.origin);
     out.field("root", base::to_base64(finding.last.root));
+    out.field("verifier_key", verifier_key);
     out.end_object();
     return std::string(out.text());
 }
@@ -156,13 +124,18 @@ std::string finding_text(const server::AuditFinding& finding) {
     if (finding.first_bad != 0) table.add({"first bad record", std::to_string(finding.first_bad)});
     table.add({"log", finding.last.origin});
     table.add({"records", std::to_string(finding.records)});
+    if (finding.period_first != 0) {
+        table.add({"judged", "only " + std::to_string(finding.period_first) + " to " +
+                                 std::to_string(finding.period_last)});
+    }
     if (finding.pruned > 0) {
         table.add({"removed by retention", "1 to " + std::to_string(finding.pruned)});
     }
     table.add({"checkpoints", std::to_string(finding.checkpoints)});
     table.add({"covered up to record", std::to_string(finding.covered)});
     const std::uint64_t all = finding.pruned + finding.records;
-    if (finding.verdict == server::AuditVerdict::clean && all > finding.covered) {
+    if (finding.verdict == server::AuditVerdict::clean && all > finding.covered &&
+        finding.period_first == 0) {
         table.add({"not covered yet", std::to_string(all - finding.covered)});
     }
     if (finding.torn_bytes > 0) {
@@ -173,7 +146,12 @@ std::string finding_text(const server::AuditFinding& finding) {
 
 int verify_command(const Tool& tool, const AuditOptions& options) {
     const server::AuditFinding finding = verify_log(options);
-    print(tool.json ? finding_json(finding) : finding_text(finding));
+    // What tools of other transparency logs take.
+    const std::string verifier_key =
+        finding.last.origin.empty()
+            ? std::string()
+            : read_public_key(options.key_file).verifier_key(finding.last.origin);
+    print(tool.json ? finding_json(finding, verifier_key) : finding_text(finding));
     return static_cast<int>(finding.verdict);
 }
 
@@ -226,141 +204,6 @@ int receipt_command(const Tool& tool, const AuditOptions& options) {
     return 0;
 }
 
-std::string shown_resource(const server::AuditRow& row) {
-    if (row.resources.empty()) return {};
-    std::string text = row.resources.front();
-    if (row.resources.size() > 1) text += " +" + std::to_string(row.resources.size() - 1);
-    return text;
-}
-
-std::vector<std::string> shown_cells(const server::AuditRow& row) {
-    return {std::to_string(row.sequence), row.time,    row.caller, row.action,
-            shown_resource(row),          row.outcome, row.error};
-}
-
-// New records as they come, until the program is interrupted.
-void follow_log(const Tool& tool, const AuditOptions& options, std::uint64_t from) {
-    const server::AuditFilter filter = filter_of(options);
-    server::AuditLines lines(options.directory, from);
-    while (true) {
-        std::string_view line;
-        while (lines.next(line)) {
-            const auto row = server::read_audit_row(line);
-            if (!row || !server::wanted(*row, filter)) continue;
-            if (tool.json) {
-                print(line);
-            } else {
-                print(base::Table().add(shown_cells(*row)).to_string());
-            }
-        }
-        lines.pause();
-        std::this_thread::sleep_for(follow_interval);
-    }
-}
-
-int show_command(const Tool& tool, const AuditOptions& options) {
-    require_log(options.directory);
-    const server::AuditFilter filter = filter_of(options);
-    std::deque<std::pair<server::AuditRow, std::string>> rows;
-    std::uint64_t unreadable = 0;
-    std::uint64_t newest = 0;
-    server::read_audit_log(
-        options.directory, {},
-        [&](const server::AuditRow& row, std::string_view line) {
-            newest = row.sequence;
-            if (!server::wanted(row, filter)) return true;
-            if (tool.json && options.last == 0) {
-                print(line);
-                return true;
-            }
-            rows.emplace_back(row, tool.json ? std::string(line) : std::string());
-            if (options.last > 0 && rows.size() > options.last) rows.pop_front();
-            return true;
-        },
-        unreadable);
-    base::Table table({"RECORD", "TIME", "CALLER", "ACTION", "ON", "OUTCOME", "ERROR"});
-    for (const auto& [row, line] : rows) {
-        if (tool.json) {
-            print(line);
-        } else {
-            table.add(shown_cells(row));
-        }
-    }
-    if (!tool.json) print(table.to_string());
-    if (unreadable > 0) {
-        throw Error(ErrorCode::integrity_failure,
-                    std::to_string(unreadable) + " lines of the log are no records");
-    }
-    if (options.follow) follow_log(tool, options, newest + 1);
-    return 0;
-}
-
-int export_command(const AuditOptions& options) {
-    require_log(options.directory);
-    const bool csv = options.format == "csv";
-    if (csv) print(server::audit_csv_heading());
-    std::uint64_t unreadable = 0;
-    server::read_audit_log(
-        options.directory, filter_of(options),
-        [csv](const server::AuditRow& row, std::string_view line) {
-            print(csv ? server::audit_csv_line(row) : std::string(line));
-            return true;
-        },
-        unreadable);
-    if (unreadable > 0) {
-        throw Error(ErrorCode::integrity_failure,
-                    std::to_string(unreadable) + " lines of the log are no records");
-    }
-    return 0;
-}
-
-int report_command(const AuditOptions& options) {
-    require_log(options.directory);
-    server::AuditReport report;
-    server::AuditReport::Frame frame;
-    frame.title = std::filesystem::absolute(options.directory).lexically_normal().string();
-    if (!options.from.empty()) frame.period += "from " + options.from;
-    if (!options.before.empty()) {
-        frame.period += (frame.period.empty() ? "before " : " to ") + options.before;
-    }
-    frame.made_at = base::to_rfc3339(base::SystemClock().now());
-    if (!options.key_file.empty()) frame.finding = verify_log(options);
-    server::read_audit_log(
-        options.directory, filter_of(options),
-        [&report](const server::AuditRow& row, std::string_view) {
-            report.add(row);
-            return true;
-        },
-        frame.unreadable);
-    const std::string page = report.page(frame);
-    if (options.output.empty()) {
-        print(page);
-    } else {
-        base::write_file_durably(options.output, page, 0600);
-    }
-    return 0;
-}
-
-void add_filter(CLI::App& command, AuditOptions& options) {
-    command.add_option("--caller", options.filter.caller, "Of this caller; * is anything")
-        ->type_name("ID");
-    command.add_option("--key", options.filter.key, "On this key or credential; * is anything")
-        ->type_name("ID");
-    command.add_option("--action", options.filter.action, "This action; * is anything")
-        ->type_name("WORD");
-    command.add_option("--outcome", options.filter.outcome, "With this outcome or error")
-        ->type_name("WORD");
-    command.add_option("--from", options.from, "Not before this time or day")->type_name("TIME");
-    command.add_option("--to", options.before, "Before this time or day")->type_name("TIME");
-}
-
-CLI::App* add_audit_command(CLI::App& family, const char* name, const char* what,
-                            AuditOptions& options) {
-    CLI::App* command = family.add_subcommand(name, what);
-    command->add_option("DIR", options.directory, "The log's folder")->required();
-    return command;
-}
-
 void add_proof_commands(CLI::App& family, Tool& tool,
                         const std::shared_ptr<AuditOptions>& options) {
     CLI::App* verify = add_audit_command(
@@ -375,6 +218,13 @@ void add_proof_commands(CLI::App& family, Tool& tool,
         ->add_option("--checkpoint", options->trusted,
                      "A checkpoint of this log that was kept elsewhere; may be given many times")
         ->type_name("FILE");
+    verify
+        ->add_option("--from", options->from,
+                     "Judge only records from this number, time or day on; the whole log when its "
+                     "tiles are missing")
+        ->type_name("RECORD|TIME");
+    verify->add_option("--to", options->before, "Up to this number, or before this time or day")
+        ->type_name("RECORD|TIME");
     verify->callback([&tool, options] {
         tool.command = [&tool, options] { return verify_command(tool, *options); };
     });
@@ -408,45 +258,72 @@ void add_proof_commands(CLI::App& family, Tool& tool,
     });
 }
 
-void add_reading_commands(CLI::App& family, Tool& tool,
-                          const std::shared_ptr<AuditOptions>& options) {
-    CLI::App* show = add_audit_command(family, "show", "Records, as a table", *options);
-    add_filter(*show, *options);
-    show->add_option("--last", options->last, "Only the last ones")->type_name("NUMBER");
-    show->add_flag("--follow", options->follow, "Go on with new records as they come");
-    show->callback([&tool, options] {
-        tool.command = [&tool, options] { return show_command(tool, *options); };
-    });
+// What stands for a value in the records when context fields are hashed.
+int hash_command(const AuditOptions& options) {
+    const base::SecretBytes key = base::read_secret_file(options.key_file);
+    print(server::context_hash(key.expose(), options.name, options.value));
+    return 0;
+}
 
-    CLI::App* out = add_audit_command(family, "export", "Records, for other programs", *options);
-    add_filter(*out, *options);
-    out->add_option("--format", options->format, "jsonl: the lines as they are, or csv")
-        ->check(CLI::IsMember({"jsonl", "csv"}))
-        ->capture_default_str();
-    out->callback(
-        [&tool, options] { tool.command = [options] { return export_command(*options); }; });
-
-    CLI::App* report =
-        add_audit_command(family, "report", "One page for people (HTML, can be printed)", *options);
-    add_filter(*report, *options);
-    report
-        ->add_option("--public-key-file", options->key_file,
-                     "The audit key's public half (PEM): the page says whether the log is genuine")
+void add_hash_command(CLI::App& family, Tool& tool, const std::shared_ptr<AuditOptions>& options) {
+    CLI::App* hash =
+        family.add_subcommand("hash", "What stands in \"context_hmac\" for a value that you know");
+    hash->add_option("NAME", options->name, "The field of the context")->required();
+    hash->add_option("VALUE", options->value, "Its value")->required();
+    hash->add_option("--hash-key", options->key_file,
+                     "The file of \"audit.context.hash_key\" (mode 0600)")
+        ->required()
         ->type_name("FILE");
-    report->add_option("--output", options->output, "The page's file; otherwise standard output")
-        ->type_name("FILE");
-    report->callback(
-        [&tool, options] { tool.command = [options] { return report_command(*options); }; });
+    hash->callback(
+        [&tool, options] { tool.command = [options] { return hash_command(*options); }; });
 }
 
 }  // namespace
+
+base::Time read_audit_time(const std::string& text, const char* option) {
+    // A day is meant as its beginning.
+    const auto time = base::parse_rfc3339(text.size() == 10 ? text + "T00:00:00Z" : text);
+    if (!time) {
+        throw UsageError(std::string(option) +
+                         " takes a time like 2026-11-22T10:00:00Z, or a day, not \"" + text + "\"");
+    }
+    return *time;
+}
+
+void require_log(const std::string& directory) {
+    if (!std::filesystem::is_directory(directory)) {
+        throw Error(ErrorCode::not_found, directory + " is no folder of an audit log");
+    }
+}
+
+server::AuditFinding verify_log(const AuditOptions& options) {
+    require_log(options.directory);
+    const server::NoteKey key = read_public_key(options.key_file);
+    std::vector<std::string> trusted;
+    for (const std::string& file : options.trusted) {
+        trusted.push_back(base::read_file(file, max_note_file_bytes));
+    }
+    ProgressBar bar;
+    return server::verify_audit_log(
+        {options.directory, key, std::move(trusted),
+         [&bar](std::uint64_t done, std::uint64_t total) { bar.show(done, total); },
+         options.whole ? server::AuditPeriod() : period_of(options)});
+}
+
+CLI::App* add_audit_command(CLI::App& family, const char* name, const char* what,
+                            AuditOptions& options) {
+    CLI::App* command = family.add_subcommand(name, what);
+    command->add_option("DIR", options.directory, "The log's folder")->required();
+    return command;
+}
 
 void add_audit_commands(CLI::App& app, Tool& tool) {
     CLI::App* family = app.add_subcommand("audit", "Verify, read and prove an audit log's files");
     family->require_subcommand(1);
     const auto options = std::make_shared<AuditOptions>();
     add_proof_commands(*family, tool, options);
-    add_reading_commands(*family, tool, options);
+    add_audit_record_commands(*family, tool, options);
+    add_hash_command(*family, tool, options);
 }
 
 }  // namespace kms

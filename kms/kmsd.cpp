@@ -92,7 +92,9 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
                                   server::load_shadow(config.policy, kms::known_actions()),
                                   {&metrics, &log, budgets.get()});
+    config.token.logged_in_again = [&audit] { audit.note("token_login", {{"again", "true"}}); };
     const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
+    audit.event("token_login", {{"token", config.token.uri}});
     config.pin = base::SecretBytes();
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
 

@@ -25,17 +25,27 @@ AuditChain chain_after(const DiskAuditFile& file) {
     }
 }
 
+Operation event_of(std::string_view action, const std::map<std::string, std::string>& facts,
+                   base::Time now) {
+    Operation operation(base::Uuid::random(), now, Caller{});
+    operation.set_action({action});
+    for (const auto& [name, value] : facts) operation.set_fact(name, value);
+    return operation;
+}
+
 }  // namespace
 
 struct AuditLog::Writer {
     Writer(AuditConfig the_config, std::unique_ptr<DiskAuditFile> file, AuditChain chain,
-           const base::Clock& the_clock, base::Log& log)
+           const base::Clock& the_clock, base::Log& the_log)
         : config(std::move(the_config)),
           clock(the_clock),
+          log(the_log),
           writer(config, std::move(file), std::move(chain), clock, log) {}
 
     AuditConfig config;
     const base::Clock& clock;
+    base::Log& log;
     AuditWriter writer;
 };
 
@@ -65,10 +75,16 @@ void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcom
 }
 
 void AuditLog::event(std::string_view action, const std::map<std::string, std::string>& facts) {
-    Operation operation(base::Uuid::random(), writer_->clock.now(), Caller{});
-    operation.set_action({action});
-    for (const auto& [name, value] : facts) operation.set_fact(name, value);
-    append_and_wait(operation, {"ok", "", 0});
+    append_and_wait(event_of(action, facts, writer_->clock.now()), {"ok", "", 0});
+}
+
+void AuditLog::note(std::string_view action,
+                    const std::map<std::string, std::string>& facts) noexcept {
+    try {
+        append(event_of(action, facts, writer_->clock.now()), {"ok", "", 0}, nullptr);
+    } catch (const std::exception&) {  // no memory, no randomness
+        writer_->log.error("an event could not be recorded", {{"action", std::string(action)}});
+    }
 }
 
 void AuditLog::expect(std::ptrdiff_t more) noexcept { writer_->writer.expect(more); }

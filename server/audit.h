@@ -16,6 +16,8 @@
 
 namespace server {
 
+class AuditContext;  // server/audit_context.h
+
 // To see checkpoints and proofs of a log, and receipts of one's own operations; the same word in
 // each daemon, asked on audit:<daemon>.
 inline constexpr Action witness_audit{"witness_audit"};
@@ -27,6 +29,7 @@ struct SealConfig {
     std::filesystem::path copy;                  // second folder for checkpoints; empty: none
     std::chrono::days keep{0};                   // segments are removed when so old; 0: never
     std::chrono::milliseconds stop_bound{1000};  // longest wait for the signer at the end
+    std::optional<std::chrono::days> compress{};  // closed segments are when so old; empty: never
     // So long may records stand without a checkpoint; then nothing is served until there is one. 0:
     // a signer that is away stops nothing.
     std::chrono::milliseconds refuse_after{0};
@@ -46,6 +49,8 @@ struct AuditConfig {
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
     std::optional<SealConfig> seal{};  // none: no tree, no checkpoints
+    // How fields of encryption contexts are written; null: in clear.
+    std::shared_ptr<const AuditContext> context{};
 };
 
 // Who wants to know how far the log has got: see server/audit_sealer.h.
@@ -89,8 +94,12 @@ public:
     // unavailable when it could not be made durable within the bound.
     void append_and_wait(const Operation& operation, const Outcome& outcome);
 
-    // An event of the daemon's own: start, stop, reload. Waits like append_and_wait.
+    // An event of the daemon's own, with what the record is to say of it as facts: "start", "stop",
+    // "reload", "token_login", "budget_suspended" … Waits like append_and_wait.
     void event(std::string_view action, const std::map<std::string, std::string>& facts);
+
+    // The same without waiting, for events that nothing goes on after: never blocks nor throws.
+    void note(std::string_view action, const std::map<std::string, std::string>& facts) noexcept;
 
     // Says that so many more (or fewer) operations are under way whose records may come. While
     // there are any, a record waits up to AuditConfig::gather for theirs, so that many share one

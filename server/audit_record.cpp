@@ -4,6 +4,7 @@
 
 #include "base/encoding.h"
 #include "base/json.h"
+#include "server/audit_context.h"
 
 namespace server {
 namespace {
@@ -14,9 +15,13 @@ constexpr std::size_t hash_hex_digits = 64;
 constexpr std::string_view previous_start = ",\"previous\":\"";
 constexpr std::string_view line_close = "\"}";
 
-// The one place that decides how context values appear in a record.
-void write_context(JsonWriter& out, const std::map<std::string, std::string>& context) {
-    out.field("context", context);
+void write_context(JsonWriter& out, const AuditConfig& config,
+                   const std::map<std::string, std::string>& context) {
+    if (config.context) {
+        config.context->write(out, context);
+    } else {
+        out.field("context", context);
+    }
 }
 
 void write_caller(JsonWriter& out, const Caller& caller) {
@@ -28,7 +33,8 @@ void write_caller(JsonWriter& out, const Caller& caller) {
     out.end_object();
 }
 
-void write_decisions(JsonWriter& out, const std::vector<DecidedAccess>& decided) {
+void write_decisions(JsonWriter& out, const AuditConfig& config,
+                     const std::vector<DecidedAccess>& decided) {
     out.name("decisions").begin_array();
     for (const DecidedAccess& access : decided) {
         out.begin_object().field("action", access.action);
@@ -37,7 +43,7 @@ void write_decisions(JsonWriter& out, const std::vector<DecidedAccess>& decided)
         out.field("id", access.resource.id);
         out.field("owner", access.resource.owner);
         out.end_object();
-        write_context(out, access.context);
+        write_context(out, config, access.context);
         out.field("allowed", access.decision.allowed);
         out.field("rule", access.decision.rule);
         out.field("policy", access.decision.policy_hash);
@@ -78,7 +84,7 @@ std::string audit_fields(const AuditConfig& config, const Operation& operation,
     out.field("traceparent", operation.traceparent());
     write_caller(out, operation.caller());
     out.field("action", operation.action());
-    write_decisions(out, operation.decided());
+    write_decisions(out, config, operation.decided());
     write_items(out, operation.items());
     out.field("facts", operation.facts());
     out.field("outcome", outcome.word);

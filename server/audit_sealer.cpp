@@ -299,17 +299,22 @@ bool AuditSealer::State::try_to_seal(const Place& target) {
 
 void AuditSealer::State::prune_if_due(std::uint64_t covered_now) {
     const auto now = SteadyClock::now();
-    if (config.keep.count() == 0 || (pruned_at && now - *pruned_at < retention_interval)) return;
+    const bool wanted = config.keep.count() > 0 || config.compress;
+    if (!wanted || (pruned_at && now - *pruned_at < retention_interval)) return;
     pruned_at = now;
-    {
+    const auto stops = [this] {
         const std::lock_guard lock(mutex);
-        if (stopping) return;
-    }
+        return stopping;
+    };
+    if (stops()) return;
     try {
-        prune_audit_log(log, config.keep, covered_now, clock.now());
+        if (config.keep.count() > 0) prune_audit_log(log, config.keep, covered_now, clock.now());
+        if (config.compress) {
+            compress_audit_log(directory, *config.compress, covered_now, clock.now(), stops);
+        }
     } catch (const std::exception& error) {
         say([&] {
-            messages.warning("old segments of the audit log can't be removed",
+            messages.warning("old segments of the audit log can't be removed or compressed",
                              {{"reason", error.what()}});
         });
     }

@@ -11,6 +11,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "server/audit_period.h"
 #include "server/audit_record.h"
 #include "server/audit_retention.h"
 #include "server/audit_segments.h"
@@ -25,7 +26,6 @@ using base::ErrorCode;
 using Roots = std::map<std::uint64_t, MerkleHash>;  // by the size of the tree
 
 constexpr std::uint64_t progress_every = 8192;
-constexpr std::string_view prune_mark = "\"action\":\"audit_prune\"";
 
 std::string whole_file(const std::filesystem::path& path) {
     std::ifstream in(path, std::ios::binary);
@@ -145,26 +145,6 @@ private:
     std::uint64_t torn_ = 0;
 };
 
-// Up to where retention removed records, when the line is the record that says so.
-std::uint64_t pruned_through(std::string_view line) {
-    if (line.find(prune_mark) == std::string_view::npos) return 0;
-    try {
-        base::JsonLimits limits;
-        limits.bytes = line.size();
-        const base::JsonValue record = base::parse_json(line, limits);
-        const base::JsonValue* action = record.find("action");
-        const base::JsonValue* facts = record.find("facts");
-        const base::JsonValue* through = facts == nullptr ? nullptr : facts->find("through");
-        if (action == nullptr || action->string() == nullptr || *action->string() != prune_action ||
-            through == nullptr || through->string() == nullptr) {
-            return 0;
-        }
-        return std::stoull(std::string(*through->string()));
-    } catch (const std::exception&) {
-        return 0;
-    }
-}
-
 class Verifier {
 public:
     explicit Verifier(const AuditVerification& what)
@@ -172,6 +152,7 @@ public:
 
     AuditFinding run() {
         if (!read_checkpoints()) return finding_;
+        if (!what_.period.all() && judge_period()) return finding_;
         seed_pruned();
         WitnessedTree tree(roots_);
         ChainWatch all(0);
@@ -330,20 +311,58 @@ private:
                      std::to_string(finding_.last.size));
     }
 
-    // False when the tiles do not lead to the last checkpoint either.
-    bool judge_by_tiles() {
-        TileReader tiles(what_.directory, finding_.last.size);
+    enum class Tiles { missing, forked, good };
+
+    // Whether the tiles lead to the checkpoints; concludes when those are of two logs.
+    Tiles judge_tiles(TileReader& tiles) {
         WitnessedTree told(roots_);
         try {
             for (std::uint64_t i = 0; i < finding_.last.size; ++i) told.append(tiles.leaf(i));
         } catch (const Error&) {
-            return false;
+            return Tiles::missing;
         }
-        if (!told.had(finding_.last.size)) return false;
+        if (!told.had(finding_.last.size)) return Tiles::missing;
         if (const auto other = told.first_mismatch(roots_, finding_.last.size)) {
             conclude_fork(*other);
-            return true;
+            return Tiles::forked;
         }
+        return Tiles::good;
+    }
+
+    // False when the tiles do not lead to the checkpoints: then only the whole log can be judged.
+    bool judge_period() {
+        TileReader tiles(what_.directory, finding_.last.size);
+        const Tiles told = judge_tiles(tiles);
+        if (told != Tiles::good) return told == Tiles::forked;
+        PeriodWatch watch(what_.period, tiles, finding_.last.size);
+        try {
+            log_.each([&](std::string_view line) {
+                watch.line(line);
+                return true;
+            });
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::integrity_failure) throw;
+            watch.unreadable();
+        }
+        watch.end();
+        finding_.torn_bytes = log_.torn_bytes();
+        finding_.period_first = watch.first();
+        finding_.period_last = watch.last();
+        finding_.records = watch.last() + 1 - watch.first();
+        if (const std::uint64_t bad = watch.first_bad()) {
+            conclude(AuditVerdict::tampered, bad,
+                     "the record is not the one that the checkpoints cover, or not in its place");
+        } else if (watch.cut_off()) {
+            conclude_cut(watch.next());
+        }
+        return true;
+    }
+
+    // False when the tiles do not lead to the last checkpoint either.
+    bool judge_by_tiles() {
+        TileReader tiles(what_.directory, finding_.last.size);
+        const Tiles told = judge_tiles(tiles);
+        if (told != Tiles::good) return told == Tiles::forked;
         std::uint64_t index = pruning_is_stated() ? seed_.size() : 0;
         MerkleHasher hasher;
         const auto same = [&](std::string_view line) {
@@ -379,6 +398,13 @@ private:
     std::string unreadable_;  // why lines after the last one read can't be
 };
 
+std::vector<std::filesystem::path> segment_paths(const std::filesystem::path& directory) {
+    std::vector<std::filesystem::path> paths;
+    for (AuditSegment& segment : audit_segments(directory))
+        paths.push_back(std::move(segment.path));
+    return paths;
+}
+
 }  // namespace
 
 std::string_view to_string(AuditVerdict verdict) noexcept {
@@ -395,15 +421,20 @@ std::string_view to_string(AuditVerdict verdict) noexcept {
     return "unknown";
 }
 
-// A log that is written to may close a segment under the reader's hands: then it is read again.
+// A log that is written to may close, compress or remove a segment under the reader's hands: then
+// it is read again.
 AuditFinding verify_audit_log(const AuditVerification& what) {
     constexpr int most_tries = 3;
     AuditFinding finding;
-    for (int i = 0; i < most_tries; ++i) {
-        const std::size_t segments = audit_segments(what.directory).size();
-        finding = Verifier(what).run();
-        const bool settled = audit_segments(what.directory).size() == segments;
-        if (finding.verdict == AuditVerdict::clean || settled) break;
+    for (int i = 1;; ++i) {
+        const auto before = segment_paths(what.directory);
+        const auto settled = [&] { return segment_paths(what.directory) == before; };
+        try {
+            finding = Verifier(what).run();
+            if (finding.verdict == AuditVerdict::clean || i == most_tries || settled()) break;
+        } catch (const Error&) {  // a file that went while it was to be read
+            if (i == most_tries || settled()) throw;
+        }
     }
     return finding;
 }

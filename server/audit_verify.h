@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/audit_period.h"
 #include "server/checkpoint.h"
 
 namespace server {
@@ -39,6 +40,9 @@ struct AuditFinding {
     std::uint64_t checkpoints = 0;
     std::uint64_t torn_bytes = 0;  // behind the last line end, as a crash leaves them
     Checkpoint last;               // the largest checkpoint
+    // Of the period that was asked for, as sequence numbers; 0: the whole log was judged.
+    std::uint64_t period_first = 0;
+    std::uint64_t period_last = 0;
 };
 
 struct AuditVerification {
@@ -47,6 +51,7 @@ struct AuditVerification {
     std::vector<std::string> trusted;  // signed notes of this log that were kept elsewhere
     // Called now and then with the bytes read and the bytes in all; may be empty.
     std::function<void(std::uint64_t done, std::uint64_t total)> progress;
+    AuditPeriod period{};
 };
 
 // Throws unavailable when files can't be read.

@@ -7,8 +7,11 @@
 #include <charconv>
 #include <climits>
 
+#include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/random.h"
+#include "server/audit_context.h"
 #include "server/secret_source.h"
 
 namespace server {
@@ -192,11 +195,56 @@ SealConfig read_seal_config(JsonReader& checkpoints, const std::filesystem::path
     if (const auto days = checkpoints.optional_integer("keep_days", 1, 36'500)) {
         config.keep = std::chrono::days(*days);
     }
+    if (const auto days = checkpoints.optional_integer("compress_days", 0, 36'500)) {
+        config.compress = std::chrono::days(*days);
+    }
     checkpoints.refuse_unknown();
     return config;
 }
 
 }  // namespace
+
+ContextMode context_mode(const JsonReader& reader, std::string_view name, std::string_view word) {
+    if (word == "clear") return ContextMode::clear;
+    if (word == "hash") return ContextMode::hash;
+    if (word == "drop") return ContextMode::drop;
+    reader.refuse(name, R"(must be "clear", "hash" or "drop")");
+}
+
+// The key's file is made when it is missing: a random text, 256 bits.
+base::SecretBytes read_context_key(JsonReader& context, const std::filesystem::path& folder) {
+    constexpr std::size_t random_key_bytes = 32;
+    constexpr unsigned key_file_mode = 0600;
+    JsonReader source = context.required_object("hash_key");
+    if (source.has("file")) {
+        const auto file = required_path(source, "file", folder);
+        if (!std::filesystem::exists(file)) {
+            const base::SecretBytes random = base::random_secret(random_key_bytes);
+            base::WipedString text;
+            base::append_base64(text, random.expose());
+            base::write_file_durably(file, text, key_file_mode);
+        }
+    }
+    return read_secret(context, "hash_key", folder);
+}
+
+std::shared_ptr<const AuditContext> read_context_rules(JsonReader& context,
+                                                       const std::filesystem::path& folder) {
+    ContextRules rules;
+    rules.others =
+        context_mode(context, "default", context.optional_string("default", 16).value_or("clear"));
+    for (const auto& [name, word] : context.optional_string_map("fields", 64, 8192)) {
+        rules.fields[name] = context_mode(context, "fields", word);
+    }
+    base::SecretBytes key;
+    if (rules.need_key()) {
+        key = read_context_key(context, folder);
+    } else if (context.has("hash_key")) {
+        context.refuse("hash_key", "is for fields that are hashed, and none is");
+    }
+    context.refuse_unknown();
+    return std::make_shared<AuditContext>(std::move(rules), std::move(key));
+}
 
 AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& folder,
                               std::string daemon) {
@@ -214,6 +262,9 @@ AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& fold
         config.segment_age = std::chrono::days(
             segments->optional_integer("days", 1, 3650).value_or(default_segment_days));
         segments->refuse_unknown();
+    }
+    if (auto context = audit.optional_object("context")) {
+        config.context = read_context_rules(*context, folder);
     }
     if (auto checkpoints = audit.optional_object("checkpoints")) {
         config.seal = read_seal_config(*checkpoints, folder, config.daemon == "kmsd");

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with
-no code in common: Python's own library, and the openssl program for signatures. The exit codes are the same:
-0 clean, 2 tampered, 3 inconsistent checkpoints, 4 cut off. Formats: RFC 6962 (tree), C2SP signed-note,
-tlog-checkpoint, tlog-tiles.   usage: audit_verifier.py FOLDER PUBLIC_KEY.pem"""
+"""Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with no code in
+common: Python's own library, and the openssl program for signatures. The exit codes are the same. Formats: RFC 6962
+(tree), C2SP signed-note, tlog-checkpoint, tlog-tiles.   usage: audit_verifier.py FOLDER PUBLIC_KEY.pem [FIRST LAST]"""
 import base64
 import functools
 import gzip
@@ -14,9 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-CLEAN, TAMPERED, INCONSISTENT, CUT_OFF = 0, 2, 3, 4
-DASH = "\u2014 "
-
+CLEAN, TAMPERED, INCONSISTENT, CUT_OFF, DASH = 0, 2, 3, 4, "\u2014 "
 
 
 def verifies(pem, is_ed25519, text, signature):
@@ -25,9 +22,8 @@ def verifies(pem, is_ed25519, text, signature):
         paths = [pathlib.Path(folder) / name for name in ("key", "text", "signature")]
         for path, content in zip(paths, (pem.encode(), text, signature)):
             path.write_bytes(content)
-        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", paths[0],
-                   "-rawin", "-in", paths[1], "-sigfile", paths[2]]
-        command += [] if is_ed25519 else ["-digest", "sha256"]
+        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", paths[0], "-rawin", "-in", paths[1],
+                   "-sigfile", paths[2], *([] if is_ed25519 else ["-digest", "sha256"])]
         return subprocess.run(command, capture_output=True).returncode == 0
 
 
@@ -59,9 +55,9 @@ class Key:
                 if dash + " " != DASH or base64.b64encode(signature).decode() != value:
                     return None
                 if name == origin and signature[:4] == self.key_id(name):
-                    if not verifies(self.pem, self.is_ed25519, (text + "\n").encode(), signature[4:]):
+                    good = verifies(self.pem, self.is_ed25519, (text + "\n").encode(), signature[4:])
+                    if not good:
                         return None
-                    good = True
             return (origin, int(size), hashed) if good and base64.b64encode(hashed).decode() == root else None
         except (ValueError, UnicodeDecodeError):
             return None
@@ -140,7 +136,26 @@ def chain_fault(lines, leaves, first):
     return 0
 
 
-def judge(folder, key):
+def judge_period(lines, told, first, last):
+    """As judge(), of the records from number `first` to `last`, by what the tiles told."""
+    bad, expected, begin, pruned, before = [], 0, 0, 0, None
+    for line in lines:
+        match = re.match(rb'\{"sequence":(\d{1,18}),', line)
+        number, leaf = int(match[1]) if match else 0, leaf_hash(line)
+        begin, expected = begin or max(1, number), expected or max(1, number)
+        chained = number == expected and (line.endswith(b'"%s"}' % before) if before else number == 1)
+        if number < expected or not (told[number - 1] == leaf if number <= len(told) else chained):
+            bad.append(expected)
+            continue
+        bad += [expected] * (number != expected)
+        pruned = max(pruned, int(json.loads(line)["facts"]["through"]) if b'"action":"audit_prune"' in line else 0)
+        expected, before = number + 1, leaf.hex().encode()
+    bad = [first] * (first < begin and pruned + 1 < begin) + [number for number in bad if first <= number <= last]
+    cut = max(1, expected) <= min(last, len(told))
+    return (TAMPERED, bad[0]) if bad else (CUT_OFF, max(1, expected)) if cut else (CLEAN, 0)
+
+
+def judge(folder, key, period=None):
     """(exit code, sequence number of the first record that is not proven good or 0)."""
     folder, roots, origins = pathlib.Path(folder), {}, set()
     notes = split_notes((folder / "checkpoints").read_bytes()) if (folder / "checkpoints").exists() else []
@@ -152,23 +167,22 @@ def judge(folder, key):
     if len(origins) != 1:
         return INCONSISTENT, 0
     last, lines, pruned = max(roots), read_lines(folder), 0
+    if period and (told := tile_leaves(folder, last)) and (by_tiles := roots_at(told, roots))[last] == roots[last]:
+        return judge_period(lines, told, *period) if by_tiles == roots else (INCONSISTENT, 0)
     first = re.match(rb'\{"sequence":(\d{1,18}),', lines[0]) if lines else None
     if first and 0 < int(first[1]) - 1 <= last and (gone := tile_leaves(folder, last)):
         gone = gone[:int(first[1]) - 1]
         stated = [json.loads(line)["facts"]["through"] for line in lines if b'"action":"audit_prune"' in line]
-        pruned = len(gone) if any(int(through) >= len(gone) for through in stated) else 0
-        if not pruned:
+        if max(map(int, stated), default=0) < len(gone):
             return TAMPERED, 1
-        lines = [None] * pruned + lines
+        pruned, lines = len(gone), [None] * len(gone) + lines
     leaves = (gone if pruned else []) + [leaf_hash(line) for line in lines[pruned:]]
     found = roots_at(leaves, roots)
     if found.get(last) == roots[last]:
-        if any(found[size] != roots[size] for size in roots):
-            return INCONSISTENT, 0
         fault = chain_fault(lines, leaves, last)
-        return (TAMPERED, max(fault, last + 1)) if fault else (CLEAN, 0)
+        return (INCONSISTENT, 0) if found != roots else (TAMPERED, max(fault, last + 1)) if fault else (CLEAN, 0)
     if (told := tile_leaves(folder, last)) and (by_tiles := roots_at(told, roots))[last] == roots[last]:
-        if any(by_tiles[size] != roots[size] for size in roots):
+        if by_tiles != roots:
             return INCONSISTENT, 0
         for i, leaf in enumerate(leaves):
             if i == last or leaf != told[i]:
@@ -176,12 +190,11 @@ def judge(folder, key):
         return CUT_OFF, len(leaves) + 1
     good = max((size for size in found if found[size] == roots[size]), default=0)
     fault = chain_fault(lines, leaves, 0)
-    if not fault and all(found[size] == roots[size] for size in found):
-        return CUT_OFF, len(leaves) + 1
-    return TAMPERED, max(fault, good + 1)
+    cut = not fault and all(found[size] == roots[size] for size in found)
+    return (CUT_OFF, len(leaves) + 1) if cut else (TAMPERED, max(fault, good + 1))
 
 
 if __name__ == "__main__":
-    code, first_bad = judge(sys.argv[1], Key(pathlib.Path(sys.argv[2]).read_text()))
+    code, first_bad = judge(sys.argv[1], Key(pathlib.Path(sys.argv[2]).read_text()), [int(n) for n in sys.argv[3:5]])
     print(json.dumps({"exit_code": code, "first_bad": first_bad or None}))
     sys.exit(code)

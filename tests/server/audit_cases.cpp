@@ -4,9 +4,11 @@
 //     audit_cases make FOLDER RECORDS ed25519|ecdsa [SEGMENT_BYTES [prune]]
 //                                   makes FOLDER and FOLDER.pem; with "prune", old segments are
 //                                   gone
-//     audit_cases judge KEY.pem     reads names of folders, writes "<exit code> <first bad record>"
+//     audit_cases judge KEY.pem     reads "<folder> [<first> <last>]" (those records only), writes
+//                                   "<exit code> <first bad record>"
 #include <future>
 #include <iostream>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -65,8 +67,12 @@ void make(const std::string& folder, int records, const std::string& algorithm,
 
 void judge(const std::string& key_file) {
     const auto key = server::NoteKey::from_pem(base::read_file(key_file, 65536));
-    for (std::string folder; std::getline(std::cin, folder);) {
-        const auto finding = server::verify_audit_log({folder, key, {}, {}});
+    for (std::string line; std::getline(std::cin, line);) {
+        std::istringstream words(line);
+        std::string folder;
+        server::AuditPeriod period;
+        words >> folder >> period.first >> period.last;
+        const auto finding = server::verify_audit_log({folder, key, {}, {}, period});
         std::cout << static_cast<int>(finding.verdict) << ' ' << finding.first_bad << std::endl;
     }
 }

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "server/audit_retention.h"
 #include "tests/server/audit_house.h"
 #include "tests/support/expect_error.h"
 
@@ -51,6 +52,34 @@ TEST_F(AuditSegments, FullFileIsClosedUnderTheNameOfItsFirstRecord) {
     }
     EXPECT_EQ(all_lines().size(), 50U);
     EXPECT_EQ(tests::chain_fault(all_lines()), "");
+}
+
+TEST_F(AuditSegments, CompressingKeepsLinesAndTimesAndLeavesTheNewestFilesAlone) {
+    append(*open_small(), 60);
+    const auto before = all_lines();
+    const auto segments = server::audit_segments(folder());
+    ASSERT_GT(segments.size(), 4U);
+    const auto time = std::filesystem::last_write_time(segments[0].path);
+    const auto now = base::SystemClock().now();
+    const auto go_on = [] { return false; };
+    server::compress_audit_log(folder(), std::chrono::days(1), 60, now, go_on);
+    EXPECT_FALSE(server::audit_segments(folder())[0].compressed) << "not old enough";
+    const auto later = now + std::chrono::days(2);
+    server::compress_audit_log(folder(), std::chrono::days(1), 60, later, [] { return true; });
+    EXPECT_FALSE(server::audit_segments(folder())[0].compressed) << "was told to stop";
+    server::compress_audit_log(folder(), std::chrono::days(1), segments[2].first - 1, later, go_on);
+    EXPECT_TRUE(server::audit_segments(folder())[1].compressed);
+    EXPECT_FALSE(server::audit_segments(folder())[2].compressed) << "no checkpoint covers it";
+    server::compress_audit_log(folder(), std::chrono::days(1), 60, later, go_on);
+    const auto after = server::audit_segments(folder());
+    ASSERT_EQ(after.size(), segments.size());
+    EXPECT_TRUE(after[after.size() - 3].compressed);
+    EXPECT_FALSE(after[after.size() - 2].compressed);
+    EXPECT_EQ(all_lines(), before);
+    EXPECT_EQ(std::filesystem::last_write_time(after[0].path), time) << "retention goes by it";
+    for (const auto& entry : std::filesystem::directory_iterator(folder())) {
+        EXPECT_NE(entry.path().extension(), ".new") << entry.path();
+    }
 }
 
 TEST_F(AuditSegments, OldFileIsClosed) {

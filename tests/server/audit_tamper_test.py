@@ -28,10 +28,10 @@ class Judges:
         self.process = subprocess.Popen([PROGRAMS / "audit_cases", "judge", key], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1)
 
-    def judge(self, folder):
-        self.process.stdin.write(f"{folder}\n")
+    def judge(self, folder, period=None):
+        self.process.stdin.write(" ".join(map(str, [folder, *(period or [])])) + "\n")
         self.process.stdin.flush()
-        theirs = audit_verifier.judge(folder, self.key)
+        theirs = audit_verifier.judge(folder, self.key, period)
         line = self.process.stdout.readline().split()
         ours = (int(line[0]), int(line[1]))
         assert ours == theirs, f"{ours} by the one that ships, {theirs} by the other"
@@ -61,10 +61,10 @@ class Sealed(unittest.TestCase):
     def lines(self):
         return self.good.split(b"\n")[:-1]
 
-    def judge(self, content=None):
+    def judge(self, content=None, period=None):
         if content is not None:
             self.file.write_bytes(content)
-        return self.judges.judge(self.log)
+        return self.judges.judge(self.log, period)
 
     def judge_lines(self, lines):
         return self.judge(b"".join(line + b"\n" for line in lines))
@@ -134,6 +134,68 @@ class Located(Sealed):
             for i in range(number, RECORDS):
                 forged[i] = forged[i][:-66] + audit_verifier.leaf_hash(forged[i - 1]).hex().encode() + b'"}'
             self.assertEqual(self.judge_lines(forged), (TAMPERED, number))
+
+
+class Period(Sealed):
+    """Of a part of the log only what happened to that part counts."""
+
+    def test_untouched_log_is_clean(self):
+        for period in ((1, RECORDS), (300, 300), (990, 5 * RECORDS), (RECORDS + 1, RECORDS + 9)):
+            self.assertEqual(self.judge(period=period), (CLEAN, 0))
+
+    def expect(self, content, number, verdict=TAMPERED):
+        for period, expected in (((1, number - 1), (CLEAN, 0)), ((number + 1, RECORDS), (CLEAN, 0)),
+                                 ((number, number), (verdict, number)), ((1, RECORDS), (verdict, number)),
+                                 ((max(1, number - 9), number + 9), (verdict, number))):
+            if period[0] <= period[1]:
+                self.assertEqual(self.judge(content, period), expected, f"record {number}, period {period}")
+
+    def test_what_happened_outside_of_it_does_not_matter(self):
+        lines = self.lines()
+        for number in range(2, RECORDS - 1, 10 * EVERY):
+            def joined(changed):
+                return b"".join(line + b"\n" for line in changed)
+            self.expect(joined(lines[:number - 1] + [lines[number - 1].replace(b"/app", b"/foe")] + lines[number:]), number)
+            self.expect(joined(lines[:number - 1] + [b"{}"] + lines[number:]), number)
+            self.expect(joined(lines[:number - 1] + lines[number:]), number)
+            self.expect(joined(lines[:number - 1] + [lines[5]] + lines[number - 1:]), number)
+
+    def test_cut_off_within_it_is_located(self):
+        lines = self.lines()
+        self.judge_lines(lines[:700])
+        for period, expected in (((1, 700), (CLEAN, 0)), ((1, 701), (CUT_OFF, 701)), ((650, 5000), (CUT_OFF, 701)),
+                                 ((800, 900), (CUT_OFF, 701))):
+            self.assertEqual(self.judge(period=period), expected, period)
+
+    def test_both_verifiers_agree_whatever_is_done(self):
+        lines = self.lines()
+        for _ in range(600 // EVERY):
+            forged = list(lines)
+            for _ in range(self.random.randrange(1, 4)):
+                at, other = self.random.randrange(len(forged)), self.random.randrange(len(forged))
+                what = self.random.choice(("change", "remove", "insert", "swap", "cut", "garbage"))
+                if what == "change":
+                    forged[at] = forged[at].replace(b"/app", b"/foe")
+                elif what == "remove":
+                    del forged[at]
+                elif what == "insert":
+                    forged.insert(at, forged[other])
+                elif what == "swap":
+                    forged[at], forged[other] = forged[other], forged[at]
+                elif what == "garbage":
+                    forged[at] = b"garbage"
+                elif len(forged) > 900:
+                    del forged[-self.random.randrange(1, 50):]
+            first = self.random.randrange(1, RECORDS)
+            self.judge_lines(forged)
+            self.judge(period=(first, self.random.randrange(first, RECORDS + 20)))
+
+    def test_without_tiles_the_whole_log_is_judged(self):
+        self.without_tiles()
+        lines = self.lines()
+        lines[99] = lines[99].replace(b"/app", b"/foe")
+        self.judge_lines(lines)
+        self.assertEqual(self.judge(period=(500, 600)), (TAMPERED, 100))
 
 
 class Chained(Sealed):
@@ -280,6 +342,12 @@ class Pruned(Segments):
         # The growing one may have been closed by the record of the removal itself.
         self.assertLessEqual(len(self.segments()), 2)
         self.assertEqual(self.judge(), (CLEAN, 0))
+
+    def test_period_of_removed_records_is_clean_as_long_as_retention_said_so(self):
+        self.assertEqual(self.judge(period=(1, 50)), (CLEAN, 0))
+        self.assertEqual(self.judge(period=(1, RECORDS)), (CLEAN, 0))
+        self.segments()[0].unlink()
+        self.assertEqual(self.judge(period=(1, 50)), (TAMPERED, 1))
 
     def test_missing_segment_is_located(self):
         self.segments()[0].unlink()

@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <thread>
 
+#include "base/file.h"
+#include "server/audit_context.h"
 #include "server/database_config.h"
 #include "server/hardening.h"
 #include "server/secret_source.h"
@@ -148,6 +150,55 @@ TEST(Config, ADaemonMayListenInSeveralPlacesAndKnowRevocationLists) {
     EXPECT_NO_THROW(config.top.refuse_unknown());
     Config none("{}");
     EXPECT_FALSE(server::read_metrics_config(none.top, "/x"));
+}
+
+TEST(Config, AuditOfADaemonWithoutATokenNamesASigningKey) {
+    const auto read = [](const std::string& checkpoints, const char* daemon) {
+        Config config(R"({"audit":{"directory":"d","checkpoints":)" + checkpoints + "}}");
+        return server::read_audit_config(config.top, "/x", daemon);
+    };
+    const auto audit =
+        read(R"({"signing_key":"alias/vault-audit","refuse_after_seconds":60,"compress_days":3})",
+             "vaultd");
+    EXPECT_EQ(audit.seal->signing_key, "alias/vault-audit");
+    EXPECT_EQ(audit.seal->refuse_after, std::chrono::seconds(60));
+    EXPECT_EQ(audit.seal->compress, std::chrono::days(3));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key", read("{}", "vaultd"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key",
+                        read(R"({"signing_key":"vault-audit"})", "vaultd"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key",
+                        read(R"({"signing_key":"alias/vault-audit"})", "kmsd"));
+}
+
+TEST(Config, ContextRulesAreReadAndTheirKeyIsMadeOnce) {
+    const tests::TemporaryDirectory folder;
+    const auto read = [&](const std::string& context) {
+        Config config(R"({"audit":{"directory":"d","context":)" + context + "}}");
+        return server::read_audit_config(config.top, folder.path(), "kmsd").context;
+    };
+    const std::string rules =
+        R"({"default":"drop","fields":{"user":"hash"},"hash_key":{"file":"context.key"}})";
+    const auto written = [](const server::AuditContext& context) {
+        base::JsonWriter out;
+        out.begin_object();
+        context.write(out, {{"other", "x"}, {"user", "u-17"}});
+        out.end_object();
+        return std::string(out.text());
+    };
+    const std::string first = written(*read(rules));
+    EXPECT_EQ(written(*read(rules)), first) << "the same key after a restart";
+    EXPECT_EQ(first.find("u-17"), std::string::npos);
+    EXPECT_EQ(first.find("other"), std::string::npos);
+    const auto key =
+        base::read_secret_file(folder / "context.key");  // refuses what others can read
+    EXPECT_NE(first.find(server::context_hash(key.expose(), "user", "u-17")), std::string::npos);
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.context.hash_key",
+                        read(R"({"fields":{"user":"hash"}})"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.context.hash_key",
+                        read(R"({"hash_key":{"file":"context.key"}})"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.context.fields",
+                        read(R"({"fields":{"user":"hide"}})"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.context.default", read(R"({"default":"no"})"));
 }
 
 TEST(Config, WrongFieldsAreNamed) {
