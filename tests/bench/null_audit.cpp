@@ -1,6 +1,6 @@
-// An audit log that keeps nothing, in the place of server/audit.cpp: with it kmsd is linked once more
-// as bench_kmsd_unaudited, the same program whose operations cost no record, no queue and no disk. For
-// tests/bench/measure.py, which tells what durable auditing costs. Never installed.
+// An audit log that keeps nothing, in the place of server/audit.cpp: with it kmsd is linked once
+// more as bench_kmsd_unaudited, the same program whose operations cost no record, no queue and no
+// disk. For tests/bench/measure.py, which tells what durable auditing costs. Never installed.
 #include <atomic>
 
 #include "server/audit.h"

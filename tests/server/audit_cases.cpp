@@ -47,6 +47,7 @@ void make(const std::string& folder, int records, const std::string& algorithm,
     config.daemon = "kmsd";
     config.node = "node-1";
     config.segment_bytes = segment_bytes;
+    config.bound = std::chrono::minutes(10);  // a busy machine is no reason to end
     server::AuditLog log(config, clock, messages);
     server::SealConfig rarely;
     rarely.every_records = records <= 10'000 ? 1'000'000 : 1000;

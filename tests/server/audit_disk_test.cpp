@@ -54,7 +54,7 @@ protected:
 };
 
 TEST_F(AuditOnARealDisk, FullDiskRefusesInTimeAndTheLogRecoversByItself) {
-    ASSERT_EQ(::mount("tmpfs", disk().c_str(), "tmpfs", 0, "size=512k"), 0);
+    ASSERT_EQ(::mount("tmpfs", disk().c_str(), "tmpfs", 0, "size=8m"), 0);
     const auto log = open_there();
     Answers answers;
     log->append(operation_of("before"), {"ok", "", 200}, answers.callback());
@@ -102,7 +102,7 @@ TEST_F(AuditOnARealDisk, FullDiskRefusesInTimeAndTheLogRecoversByItself) {
 TEST_F(AuditOnARealDisk, FrozenFileSystemRefusesInTimeAndNobodyHangs) {
     const auto image = folder_ / "image";
     { std::ofstream(image).flush(); }
-    std::filesystem::resize_file(image, 4UL * 1024 * 1024);
+    std::filesystem::resize_file(image, 16UL * 1024 * 1024);
     const std::string command = "mkfs.ext4 -q -F " + image.string() +
                                 " >/dev/null 2>&1 && mount -o loop " + image.string() + ' ' +
                                 disk().string() + " 2>/dev/null";

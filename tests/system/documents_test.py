@@ -77,10 +77,9 @@ class Schemas(unittest.TestCase):
         # The same in both; one is enough.
         if name == "vaultd":
             config["identity"] = self.identity(example["identity"])
-        config["audit"].update({"context": {"default": "clear", "fields": {"user": "drop"}},
-                                "checkpoints": {**example["audit"]["checkpoints"], "refuse_after_seconds": 60,
-                                                "keep_days": 9, "compress_days": 3}})
-        if name == "vaultd":
+            config["audit"].update({"context": {"default": "clear", "fields": {"user": "drop"}},
+                                    "checkpoints": {**example["audit"]["checkpoints"], "refuse_after_seconds": 60,
+                                                    "keep_days": 9, "compress_days": 3}})
             config["kms"]["witness"] = {"on_conflict": "report"}
         return config
 

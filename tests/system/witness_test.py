@@ -144,6 +144,10 @@ class Witness(unittest.TestCase):
             return int((self.vault_log / "checkpoint").read_text().split("\n")[1])
 
         house.wait_until(lambda: covered() >= size, "a checkpoint again")
+        # Another version of the key signs no checkpoint of this log.
+        self.assertEqual(self.ask("POST", "/v1/keys/alias/vault-audit/rotate", {}, who="operator", daemon=self.kms).status, 200)
+        self.assertEqual(self.ask("GET", PATH).status, 200)
+        house.wait_until(lambda: "than the one this audit log began with" in self.vault.log.read_text(), "the log says so")
 
     def set_back(self, then=()):
         """kmsd with the audit log that it had some time ago, and what happened since under another history."""
@@ -166,8 +170,7 @@ class Witness(unittest.TestCase):
 
     def expect_alarm(self):
         house.wait_until(lambda: "contradicts what this vault saw" in self.vault.log.read_text(), "the alarm")
-        self.assertIn('"key service\'s audit log contradicts itself"'[5:-1],
-                      self.ask("GET", "/readyz", who="operator").body.decode())
+        self.assertIn("audit log contradicts itself", self.ask("GET", "/readyz", who="operator").body.decode())
         metrics = self.ask("GET", "/metrics", who="operator").body.decode()
         self.assertRegex(metrics, r"strongroom_audit_witness_conflicts_total\S* 1")
         house.wait_until(lambda: any(record["action"] == "witness_conflict" for record in self.records(self.vault_log)),
