@@ -95,7 +95,7 @@ public:
     void append_and_wait(const Operation& operation, const Outcome& outcome);
 
     // An event of the daemon's own, with what the record is to say of it as facts: "start", "stop",
-    // "reload", "token_login", "budget_suspended" … Waits like append_and_wait.
+    // "reload", "token_login", "suspend_caller" … Waits like append_and_wait.
     void event(std::string_view action, const std::map<std::string, std::string>& facts);
 
     // The same without waiting, for events that nothing goes on after: never blocks nor throws.
