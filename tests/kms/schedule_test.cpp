@@ -39,7 +39,7 @@ protected:
     std::size_t audit_lines(const std::vector<std::string>& words) const {
         std::size_t count = 0;
         for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ / "audit")) {
-            if (!entry.is_regular_file()) continue;
+            if (entry.path().extension() != ".jsonl") continue;
             std::ifstream file(entry.path());
             for (std::string line; std::getline(file, line);) {
                 bool has_all = true;
