@@ -66,11 +66,10 @@ base::Bytes associated_data(const SealBinding& binding) {
 Botan::secure_vector<std::uint8_t> derive(const base::SecretBytes& data_key,
                                           std::string_view info) {
     const auto kdf = Botan::KDF::create_or_throw("HKDF(SHA-512)");
-    const auto key = data_key.expose();
-    const auto salt = base::as_bytes(hkdf_salt);
-    const auto label = base::as_bytes(info);
-    return kdf->derive_key(32, key.data(), key.size(), salt.data(), salt.size(), label.data(),
-                           label.size());
+    // The form of the call that both Botan 2 and 3 have.
+    const Botan::secure_vector<std::uint8_t> key(data_key.expose().begin(),
+                                                 data_key.expose().end());
+    return kdf->derive_key(32, key, std::string(hkdf_salt), std::string(info));
 }
 
 // A GCM operation ready for finish(): keyed, bound and started.
