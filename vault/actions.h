@@ -1,4 +1,5 @@
-// The words of what callers do to credentials: in policies, audit records and metrics alike.
+// The words of what callers do to credentials and values: in policies, audit records and metrics
+// alike.
 #pragma once
 
 #include <string_view>
@@ -16,18 +17,22 @@ inline constexpr server::Action describe_credential{"describe_credential"};
 inline constexpr server::Action list_credentials{"list_credentials"};
 inline constexpr server::Action reveal_credential{"reveal_credential"};
 inline constexpr server::Action delete_credential{"delete_credential"};
+inline constexpr server::Action seal_value{"seal"};
+inline constexpr server::Action open_value{"open"};
 inline constexpr server::Action observe{"observe"};
 
 // Every word that a policy for vaultd may use.
 inline std::vector<std::string_view> known_actions() {
-    return server::with_api_token_actions(
-        {store_credential.word, describe_credential.word, list_credentials.word,
-         reveal_credential.word, delete_credential.word, server::witness_audit.word,
-         server::describe_budget.word, server::lift_suspension.word, observe.word});
+    return server::with_api_token_actions({store_credential.word, describe_credential.word,
+                                           list_credentials.word, reveal_credential.word,
+                                           delete_credential.word, seal_value.word, open_value.word,
+                                           server::witness_audit.word, server::describe_budget.word,
+                                           server::lift_suspension.word, observe.word});
 }
 
 // The kinds of resource that vaultd asks about.
 inline constexpr std::string_view credential_kind = "credential";
+inline constexpr std::string_view value_kind = "value";  // of an application's own rows
 inline constexpr std::string_view service_kind = "service";
 
 }  // namespace vault

@@ -8,6 +8,8 @@
 #include "server/answer.h"
 #include "server/operational_routes.h"
 #include "vault/actions.h"
+#include "vault/item_answers.h"
+#include "vault/request_body.h"
 #include "vault/sealed.h"
 
 namespace vault {
@@ -21,6 +23,7 @@ using base::JsonWriter;
 // A secret and its metadata at their largest, with room for white space and escapes.
 constexpr std::size_t max_store_body_bytes = 128UL * 1024;
 constexpr std::size_t max_reveal_body_bytes = 1024;
+constexpr std::size_t max_reveals_body_bytes = 64UL * 1024;
 constexpr std::size_t max_page = 100;
 constexpr std::size_t default_page = 50;
 
@@ -33,15 +36,6 @@ std::string safe_parameter(const server::Request& request, std::string_view name
                         " letters, digits and characters of ._-:@+=,~ and not be dots alone");
     }
     return value;
-}
-
-base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes) {
-    const std::string_view type = request.header("content-type");
-    const std::string_view media_type = type.substr(0, type.find_first_of("; \t"));
-    if (!type.empty() && media_type != "application/json") {
-        throw Error(ErrorCode::unsupported_media_type, "the body must be application/json");
-    }
-    return base::parse_json(request.body, {.bytes = max_bytes, .depth = 16, .comments = false});
 }
 
 [[noreturn]] void refuse_parameter(std::string_view name, std::string_view complaint) {
@@ -89,12 +83,42 @@ StoreRequest read_store_request(const base::JsonValue& body) {
 
 std::optional<std::uint64_t> read_reveal_request(const server::Request& request) {
     if (request.body.empty()) return std::nullopt;
-    const base::JsonValue body = parse_body(request, max_reveal_body_bytes);
+    const base::JsonValue body = read_body(request, max_reveal_body_bytes);
     JsonReader reader(body);
     const auto version = reader.optional_integer("version", 1, max_version);
     reader.refuse_unknown();
     if (!version) return std::nullopt;
     return static_cast<std::uint64_t>(*version);
+}
+
+struct NamedReveal {
+    std::string name;
+    std::optional<std::uint64_t> version;
+};
+
+std::vector<NamedReveal> read_reveals(const server::Request& request) {
+    const base::JsonValue body = read_body(request, max_reveals_body_bytes);
+    JsonReader reader(body);
+    const auto& items = reader.required_array("items", max_reveals);
+    std::vector<NamedReveal> wanted;
+    wanted.reserve(items.size());
+    for (std::size_t i = 0; i < items.size(); ++i) {
+        JsonReader item(items[i], reader.item_path("items", i));
+        NamedReveal one;
+        one.name = item.required_string("name", max_name_bytes);
+        if (!is_safe_name(one.name)) {
+            item.refuse("name",
+                        "must have letters, digits and characters of ._-:@+=,~ only and "
+                        "not be dots alone");
+        }
+        if (const auto version = item.optional_integer("version", 1, max_version)) {
+            one.version = static_cast<std::uint64_t>(*version);
+        }
+        item.refuse_unknown();
+        wanted.push_back(std::move(one));
+    }
+    reader.refuse_unknown();
+    return wanted;
 }
 
 struct PageRequest {
@@ -215,6 +239,11 @@ std::vector<server::Route> Api::routes() {
          [this](Operation& operation, const Request& request) {
              return reveal(operation, request);
          }},
+        {Method::POST, "/v1/owners/{owner}/reveal", reveal_credential, Access::authenticated,
+         max_reveals_body_bytes, "The secrets of up to 100 credentials of an owner",
+         [this](Operation& operation, const Request& request) {
+             return reveal_many(operation, request);
+         }},
         {Method::DELETE, one, delete_credential, Access::authenticated, 0,
          "Destroy the wrapped data keys of all versions of a credential",
          [this](Operation& operation, const Request& request) {
@@ -244,7 +273,7 @@ server::Grant Api::authorize(server::Operation& operation, server::Action action
 server::Response Api::store(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, store_credential, request);
     server::refuse_query(request);
-    const StoreRequest wanted = read_store_request(parse_body(request, max_store_body_bytes));
+    const StoreRequest wanted = read_store_request(read_body(request, max_store_body_bytes));
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
@@ -290,6 +319,41 @@ server::Response Api::reveal(server::Operation& operation, const server::Request
     write_fields(body, revealed.info, revealed.version, parts_.service.now());
     body.name("secret").raw(revealed.secret.expose_text()).end_object();
     return server::json_answer(std::move(body));
+}
+
+server::Response Api::reveal_many(server::Operation& operation, const server::Request& request) {
+    const std::string owner = safe_parameter(request, "owner");
+    server::refuse_query(request);
+    ItemRights rights(parts_.authorizer, operation, reveal_credential);
+    rights.require_any(credentials_resource(owner));
+    const std::vector<NamedReveal> wanted = read_reveals(request);
+    operation.set_work(wanted.size());
+    std::vector<const ItemVerdict*> verdicts;
+    std::vector<RevealJob> jobs;
+    for (const auto& one : wanted) {
+        verdicts.push_back(&rights.to(credential_resource({owner, one.name})));
+        if (verdicts.back()->grant) jobs.push_back({&*verdicts.back()->grant, one.version});
+    }
+    const auto outcomes = parts_.service.reveal_many(jobs, operation.traceparent());
+    const base::Time now = parts_.service.now();
+    std::size_t next = 0;
+    ItemAnswers answers(operation);
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        const RevealOutcome* outcome = verdicts[i]->grant ? &outcomes.at(next++) : nullptr;
+        const Error* error =
+            outcome == nullptr ? &*verdicts[i]->error : std::get_if<Error>(outcome);
+        if (error != nullptr) {
+            answers.add_error(wanted[i].name, *error, *verdicts[i]);
+            continue;
+        }
+        const auto& revealed = std::get<Revealed>(*outcome);
+        JsonWriter& out = answers.add(
+            wanted[i].name + "/" + std::to_string(revealed.version.version), {}, *verdicts[i]);
+        out.begin_object();
+        write_fields(out, revealed.info, revealed.version, now);
+        out.name("secret").raw(revealed.secret.expose_text()).end_object();
+    }
+    return answers.take();
 }
 
 server::Response Api::destroy(server::Operation& operation, const server::Request& request) {

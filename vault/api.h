@@ -42,6 +42,7 @@ private:
     server::Response describe(server::Operation& operation, const server::Request& request);
     server::Response list(server::Operation& operation, const server::Request& request);
     server::Response reveal(server::Operation& operation, const server::Request& request);
+    server::Response reveal_many(server::Operation& operation, const server::Request& request);
     server::Response destroy(server::Operation& operation, const server::Request& request);
 
     // Asks for `action` on the credential in the path. An unknown and a forbidden one look alike,

@@ -2,12 +2,16 @@
 
 #include "base/json.h"
 #include "server/config.h"
+#include "vault/record.h"
 
 namespace vault {
 namespace {
 
 constexpr std::size_t max_url_bytes = 512;
 constexpr std::size_t max_master_key_bytes = 128;
+constexpr std::size_t max_time_bytes = 64;
+constexpr std::size_t max_owners = 1000;
+constexpr std::size_t max_owners_bytes = 256UL * 1024;
 constexpr std::string_view alias_prefix = "alias/";
 
 std::chrono::milliseconds optional_milliseconds(base::JsonReader& reader, std::string_view name,
@@ -59,6 +63,32 @@ std::string read_master_key(base::JsonReader& reader) {
     return std::string(text);
 }
 
+Passthrough read_passthrough(base::JsonReader& values) {
+    auto reader = values.optional_object("passthrough");
+    if (!reader) return {};
+    Passthrough passthrough{.on = true, .until = {}};
+    if (const auto text = reader->optional_string("until", max_time_bytes)) {
+        passthrough.until = base::parse_rfc3339(*text);
+        if (!passthrough.until) {
+            reader->refuse("until", "must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
+        }
+    }
+    reader->refuse_unknown();
+    return passthrough;
+}
+
+ValueOwners read_owners(base::JsonReader& values) {
+    ValueOwners owners = values.optional_string_map("owners", max_owners, max_owners_bytes);
+    for (const auto& [caller, owner] : owners) {
+        if (caller.empty() || !is_safe_name(owner)) {
+            values.refuse("owners",
+                          "must map callers' ids to names of 1 to 128 letters, digits and "
+                          "characters of ._-:@+=,~ that are not dots alone");
+        }
+    }
+    return owners;
+}
+
 }  // namespace
 
 Config read_config(const std::filesystem::path& file) {
@@ -82,6 +112,11 @@ Config read_config(const std::filesystem::path& file) {
     config.master_key = read_master_key(kms);
     config.witness = read_witness(kms, folder, config.audit.directory);
     kms.refuse_unknown();
+    if (auto values = top.optional_object("values")) {
+        config.value_owners = read_owners(*values);
+        config.passthrough = read_passthrough(*values);
+        values->refuse_unknown();
+    }
     top.refuse_unknown();
     return config;
 }

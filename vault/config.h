@@ -14,6 +14,8 @@
 #include "server/gate.h"
 #include "server/identity_config.h"
 #include "server/policy.h"
+#include "vault/value_api.h"
+#include "vault/values.h"
 #include "vault/witness.h"
 
 namespace vault {
@@ -30,6 +32,8 @@ struct Config {
     kms::ClientConfig kms;
     std::string master_key;  // a key id or "alias/<name>"
     WitnessConfig witness;   // of the key service's audit log
+    ValueOwners value_owners;
+    Passthrough passthrough;  // of values that are not sealed
     base::LogLevel log_level = base::LogLevel::info;
 };
 

@@ -4,9 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <span>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 
@@ -21,6 +26,32 @@ struct DataKey {
     base::Uuid key_id;            // the master key that wraps it, and its version
     std::uint32_t key_version = 0;
 };
+
+// A master key and one of its versions.
+struct MasterKeyVersion {
+    base::Uuid key_id;
+    std::uint32_t version = 0;
+    bool operator==(const MasterKeyVersion&) const = default;
+};
+
+// One data key of a call on many.
+struct WrappedKey {
+    base::Bytes wrapped;
+    KeyContext context;
+};
+
+// A data key wrapped anew, and the master key that wraps it now.
+struct Rewrapped {
+    base::Bytes wrapped;
+    MasterKeyVersion master_key;
+};
+
+// Of one item: what came of it, or why not.
+using UnwrapOutcome = std::variant<base::SecretBytes, base::Error>;
+using RewrapOutcome = std::variant<Rewrapped, base::Error>;
+
+// What one call on many takes at most.
+inline constexpr std::size_t max_keys_at_once = 1000;
 
 // Implementations are safe to share between threads, keep no plaintext and answer within a deadline
 // of their own. `traceparent` (W3C Trace Context) is passed on when it is not empty. Every function
@@ -38,6 +69,24 @@ public:
     // truncated, another context or another key.
     virtual base::SecretBytes unwrap(base::ByteView wrapped, const KeyContext& context,
                                      const std::string& traceparent) = 0;
+
+    // `count` fresh data keys (1 to max_keys_at_once) bound to the same context, by one call.
+    virtual std::vector<DataKey> create_many(const KeyContext& context, std::size_t count,
+                                             const std::string& traceparent) = 0;
+
+    // Up to max_keys_at_once by one call, each with its own outcome, in order: its errors are those
+    // of unwrap(). No items, no call.
+    virtual std::vector<UnwrapOutcome> unwrap_many(std::span<const WrappedKey> items,
+                                                   const std::string& traceparent) = 0;
+
+    // The same data keys wrapped under the newest version of the vault's master key, by one call;
+    // what is so already comes back unchanged. Otherwise as unwrap_many().
+    virtual std::vector<RewrapOutcome> rewrap_many(std::span<const WrappedKey> items,
+                                                   const std::string& traceparent) = 0;
+
+    // The version that new data keys are wrapped under, as of the last minute or so. Empty when the
+    // key service does not say; throws nothing.
+    virtual std::optional<MasterKeyVersion> newest(const std::string& traceparent) = 0;
 
     // Throws unavailable when the key service is not ready.
     virtual void check() = 0;

@@ -1,6 +1,9 @@
 // DataKeys by calls to the key service.
 #pragma once
 
+#include <chrono>
+#include <mutex>
+
 #include "kms/client/client.h"
 #include "vault/data_keys.h"
 
@@ -15,11 +18,24 @@ public:
     DataKey create(const KeyContext& context, const std::string& traceparent) override;
     base::SecretBytes unwrap(base::ByteView wrapped, const KeyContext& context,
                              const std::string& traceparent) override;
+    std::vector<DataKey> create_many(const KeyContext& context, std::size_t count,
+                                     const std::string& traceparent) override;
+    std::vector<UnwrapOutcome> unwrap_many(std::span<const WrappedKey> items,
+                                           const std::string& traceparent) override;
+    std::vector<RewrapOutcome> rewrap_many(std::span<const WrappedKey> items,
+                                           const std::string& traceparent) override;
+    std::optional<MasterKeyVersion> newest(const std::string& traceparent) override;
     void check() override;
 
 private:
+    void remember(std::optional<MasterKeyVersion> newest);
+
     kms::Client& client_;
     std::string master_key_;
+
+    std::mutex mutex_;
+    std::optional<MasterKeyVersion> newest_;
+    std::optional<std::chrono::steady_clock::time_point> newest_until_;
 };
 
 }  // namespace vault

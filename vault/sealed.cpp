@@ -21,7 +21,8 @@ using base::ErrorCode;
 constexpr std::string_view hkdf_salt = "strongroom sealed credential 2";
 constexpr std::string_view record_key_info = "record key";
 constexpr std::string_view commitment_info = "key commitment";
-constexpr std::string_view aad_magic = "SRsc";
+constexpr std::string_view credential_magic = "SRsc";
+constexpr std::string_view value_magic = "SRsv";
 constexpr std::uint8_t format_version = 2;
 constexpr std::string_view mark = "__enc";
 
@@ -54,13 +55,23 @@ void append_text(base::Bytes& out, std::string_view text) {
     out.insert(out.end(), bytes.begin(), bytes.end());
 }
 
-base::Bytes associated_data(const SealBinding& binding) {
-    base::Bytes aad = base::to_bytes(base::as_bytes(aad_magic));
+base::Bytes associated_data(std::string_view magic, const std::string& owner,
+                            const std::string& name) {
+    base::Bytes aad = base::to_bytes(base::as_bytes(magic));
     aad.push_back(format_version);
-    append_text(aad, binding.owner);
-    append_text(aad, binding.name);
+    append_text(aad, owner);
+    append_text(aad, name);
+    return aad;
+}
+
+base::Bytes associated_data(const SealBinding& binding) {
+    base::Bytes aad = associated_data(credential_magic, binding.owner, binding.name);
     append_big_endian(aad, binding.version, 8);
     return aad;
+}
+
+base::Bytes associated_data(const ValueBinding& binding) {
+    return associated_data(value_magic, binding.owner, binding.context);
 }
 
 Botan::secure_vector<std::uint8_t> derive(const base::SecretBytes& data_key,
@@ -74,12 +85,11 @@ Botan::secure_vector<std::uint8_t> derive(const base::SecretBytes& data_key,
 
 // A GCM operation ready for finish(): keyed, bound and started.
 std::unique_ptr<Botan::AEAD_Mode> start_gcm(Botan::Cipher_Dir direction,
-                                            const base::SecretBytes& data_key,
-                                            const SealBinding& binding, base::ByteView iv) {
+                                            const base::SecretBytes& data_key, base::ByteView aad,
+                                            base::ByteView iv) {
     auto gcm = Botan::AEAD_Mode::create_or_throw("AES-256/GCM", direction);
     const auto record_key = derive(data_key, record_key_info);
     gcm->set_key(record_key.data(), record_key.size());
-    const auto aad = associated_data(binding);
     gcm->set_associated_data(aad.data(), aad.size());
     gcm->start(iv.data(), iv.size());
     return gcm;
@@ -120,9 +130,7 @@ void copy_exactly(std::array<std::uint8_t, size>& out, const base::Bytes& bytes)
     std::copy_n(bytes.begin(), size, out.begin());
 }
 
-}  // namespace
-
-SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext) {
+SealedCredential seal_bound(base::ByteView aad, const DataKey& key, base::ByteView plaintext) {
     if (plaintext.size() > max_plaintext_bytes) {
         throw Error(ErrorCode::invalid_argument,
                     "a secret must have at most " + std::to_string(max_plaintext_bytes) + " bytes");
@@ -139,7 +147,7 @@ SealedCredential seal(const SealBinding& binding, const DataKey& key, base::Byte
     try {
         const auto commitment = derive(key.plaintext, commitment_info);
         std::copy(commitment.begin(), commitment.end(), sealed.commitment.begin());
-        const auto gcm = start_gcm(encryption, key.plaintext, binding, sealed.iv);
+        const auto gcm = start_gcm(encryption, key.plaintext, aad, sealed.iv);
         Botan::secure_vector<std::uint8_t> buffer(plaintext.begin(), plaintext.end());
         gcm->finish(buffer);
         sealed.ciphertext.assign(buffer.begin(), buffer.end());
@@ -149,8 +157,8 @@ SealedCredential seal(const SealBinding& binding, const DataKey& key, base::Byte
     return sealed;
 }
 
-base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
-                       const base::SecretBytes& data_key) {
+base::SecretBytes open_bound(const SealedCredential& sealed, base::ByteView aad,
+                             const base::SecretBytes& data_key) {
     if (data_key.size() != data_key_bytes)
         throw base::decryption_failed("the data key has another length");
     if (!names_master_key(sealed.wrapped_data_key, sealed.key_id, sealed.key_version)) {
@@ -163,7 +171,7 @@ base::SecretBytes open(const SealedCredential& sealed, const SealBinding& bindin
         if (!base::equal_constant_time({commitment.data(), commitment.size()}, sealed.commitment)) {
             throw base::decryption_failed("the data key is not the one that was committed to");
         }
-        const auto gcm = start_gcm(decryption, data_key, binding, sealed.iv);
+        const auto gcm = start_gcm(decryption, data_key, aad, sealed.iv);
         Botan::secure_vector<std::uint8_t> buffer(sealed.ciphertext.begin(),
                                                   sealed.ciphertext.end());
         gcm->finish(buffer);
@@ -171,6 +179,26 @@ base::SecretBytes open(const SealedCredential& sealed, const SealBinding& bindin
     } catch (const Botan::Exception& error) {
         throw base::decryption_failed(error.what());
     }
+}
+
+}  // namespace
+
+SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext) {
+    return seal_bound(associated_data(binding), key, plaintext);
+}
+
+SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::ByteView plaintext) {
+    return seal_bound(associated_data(binding), key, plaintext);
+}
+
+base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
+                       const base::SecretBytes& data_key) {
+    return open_bound(sealed, associated_data(binding), data_key);
+}
+
+base::SecretBytes open(const SealedCredential& sealed, const ValueBinding& binding,
+                       const base::SecretBytes& data_key) {
+    return open_bound(sealed, associated_data(binding), data_key);
 }
 
 std::string to_text(const SealedCredential& sealed) {
@@ -200,6 +228,19 @@ SealedCredential parse_sealed(const base::JsonValue& value) {
         reader.required_base64("ct", max_plaintext_bytes + sealed_tag_bytes, sealed_tag_bytes);
     reader.refuse_unknown();
     return sealed;
+}
+
+SealedCredential parse_given(const base::JsonValue& value) {
+    const base::JsonValue* format = value.find(mark);
+    if (format == nullptr || format->integer() != format_version) {
+        throw Error(ErrorCode::invalid_argument,
+                    "\"value\" is sealed in another format: \"__enc\" must be 2");
+    }
+    try {
+        return parse_sealed(value);
+    } catch (const Error& error) {
+        throw base::decryption_failed("given value: " + error.message());
+    }
 }
 
 SealedCredential parse_stored(std::string_view text) {

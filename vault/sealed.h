@@ -1,5 +1,6 @@
-// A sealed credential, format version 2: what a database row holds instead of a secret. It is JSON
-// that describes itself; all byte fields are base64 (standard alphabet, padded, canonical):
+// A sealed secret, format version 2: what a database row holds instead of it, a row of the vault's
+// own (a credential) or of an application's (a value). It is JSON that describes itself; all byte
+// fields are base64 (standard alphabet, padded, canonical):
 //
 //   {"__enc":2,
 //    "kid":"<master key id>/<master key version>",   as in bytes 6 to 25 of "dek"
@@ -16,14 +17,24 @@
 //   alone
 //                            would let one ciphertext open under two keys
 //
-//   AAD   0   4  magic "SRsc"
+//   AAD of a credential
+//         0   4  magic "SRsc"
 //         4   1  format version, 2
 //         5   2  length of the owner in bytes, big endian, and the owner
 //         +   2  length of the credential's name, big endian, and the name
 //         +   8  version of the credential, big endian
 //
+//   AAD of a value
+//         0   4  magic "SRsv"
+//         4   1  format version, 2
+//         5   2  length of the owner in bytes, big endian, and the owner
+//         +   2  length of the value's context, big endian, and the context
+//
 // So a row that is moved to another owner or name, or an older version put back under a newer
-// number, does not open. "kid" and "dek" stay outside the AAD: a data key can be wrapped anew under
+// number, does not open; nor does a value that is moved to a place with another context, or one
+// that is taken for a credential. An older value put back in the same place opens: only its
+// application knows which one is the newest. Neither JSON says to whom it belongs: who opens it has
+// to know. "kid" and "dek" stay outside the AAD: a data key can be wrapped anew under
 // the next master key version without touching the ciphertext. Both are authenticated all the same:
 // "dek" by the key service, "kid" by its match with "dek".
 //
@@ -57,6 +68,13 @@ struct SealBinding {
     std::uint64_t version = 0;
 };
 
+// What a sealed value belongs to: an owner, and the place that the application keeps it in. Each
+// has 1 to 65,535 bytes.
+struct ValueBinding {
+    std::string owner;
+    std::string context;
+};
+
 struct SealedCredential {
     base::Uuid key_id;
     std::uint32_t key_version = 0;
@@ -70,10 +88,13 @@ struct SealedCredential {
 // internal when the key has another length or its wrapped form names another master key;
 // invalid_argument for a plaintext that is too long; unavailable without randomness.
 SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext);
+SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::ByteView plaintext);
 
 // The plaintext. Throws integrity_failure when anything at all does not match: data key, binding,
 // any byte.
 base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
+                       const base::SecretBytes& data_key);
+base::SecretBytes open(const SealedCredential& sealed, const ValueBinding& binding,
                        const base::SecretBytes& data_key);
 
 // The compact JSON text, fields in the order drawn above.
@@ -82,6 +103,11 @@ std::string to_text(const SealedCredential& sealed);
 // Reads a sealed value that a caller sent. Throws invalid_argument naming the field that is
 // unknown, missing, mistyped or malformed.
 SealedCredential parse_sealed(const base::JsonValue& value);
+
+// Reads a value that is_sealed(), as a caller sent it to have it opened. Throws invalid_argument
+// naming "__enc" when it is of another format; whatever else is wrong is an integrity_failure, as
+// if it had been opened.
+SealedCredential parse_given(const base::JsonValue& value);
 
 // Reads what a store held. Whatever is wrong with it is an integrity_failure: nobody but this vault
 // writes there.

@@ -39,6 +39,35 @@ void require_version(const Head& head, const std::optional<std::uint64_t>& wante
                                         std::to_string(head.current));
 }
 
+// A row and the sealed credential in it.
+struct Found {
+    StoredVersion stored;
+    SealedCredential sealed;
+};
+
+// Throws not_found; integrity_failure when the row contradicts itself.
+Found find_sealed(Store& store, const CredentialId& id, std::optional<std::uint64_t> version) {
+    auto stored = store.find_version(id, version);
+    if (!stored) throw no_such_credential();
+    SealedCredential sealed = parse_stored(stored->sealed);
+    if (sealed.key_id != stored->version.key_id ||
+        sealed.key_version != stored->version.key_version) {
+        throw base::decryption_failed("the row's master key columns differ from its kid");
+    }
+    return {*std::move(stored), std::move(sealed)};
+}
+
+Revealed open_found(Found found, const base::SecretBytes& data_key) {
+    const CredentialId& id = found.stored.info.id;
+    auto secret = open(found.sealed, {id.owner, id.name, found.stored.version.version}, data_key);
+    return {std::move(found.stored.info), found.stored.version, std::move(secret)};
+}
+
+// What is wrong with one item of a call and not with all of them.
+bool is_of_one_item(const Error& error) {
+    return error.code() == ErrorCode::not_found || error.code() == ErrorCode::integrity_failure;
+}
+
 }  // namespace
 
 server::Resource credential_resource(const CredentialId& id) {
@@ -114,18 +143,51 @@ CredentialPage CredentialService::list(const server::Grant& grant, const std::st
 Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                                    const std::string& traceparent) {
     const CredentialId id = credential_of(grant, reveal_credential);
-    auto stored = store_.find_version(id, version);
-    if (!stored) throw no_such_credential();
-    const SealedCredential sealed = parse_stored(stored->sealed);
-    if (sealed.key_id != stored->version.key_id ||
-        sealed.key_version != stored->version.key_version) {
-        throw base::decryption_failed("the row's master key columns differ from its kid");
+    Found found = find_sealed(store_, id, version);
+    const auto data_key = keys_.unwrap(found.sealed.wrapped_data_key,
+                                       key_context(id, found.stored.version.version), traceparent);
+    return open_found(std::move(found), data_key);
+}
+
+std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const RevealJob> jobs,
+                                                          const std::string& traceparent) {
+    std::vector<std::variant<Found, Error>> rows;
+    std::vector<WrappedKey> wrapped;
+    for (const RevealJob& job : jobs) {
+        const CredentialId id = credential_of(*job.grant, reveal_credential);
+        try {
+            Found found = find_sealed(store_, id, job.version);
+            wrapped.push_back(
+                {found.sealed.wrapped_data_key, key_context(id, found.stored.version.version)});
+            rows.emplace_back(std::move(found));
+        } catch (const Error& error) {
+            if (!is_of_one_item(error)) throw;
+            rows.emplace_back(error);
+        }
     }
-    const std::uint64_t number = stored->version.version;
-    const auto data_key =
-        keys_.unwrap(sealed.wrapped_data_key, key_context(id, number), traceparent);
-    auto secret = open(sealed, {id.owner, id.name, number}, data_key);
-    return {std::move(stored->info), stored->version, std::move(secret)};
+    const auto unwrapped = keys_.unwrap_many(wrapped, traceparent);
+    std::vector<RevealOutcome> outcomes;
+    outcomes.reserve(rows.size());
+    std::size_t next = 0;
+    for (auto& row : rows) {
+        if (const auto* error = std::get_if<Error>(&row)) {
+            outcomes.emplace_back(*error);
+            continue;
+        }
+        const UnwrapOutcome& key = unwrapped.at(next++);
+        if (const auto* error = std::get_if<Error>(&key)) {
+            outcomes.emplace_back(*error);
+            continue;
+        }
+        try {
+            outcomes.emplace_back(
+                open_found(std::get<Found>(std::move(row)), std::get<base::SecretBytes>(key)));
+        } catch (const Error& error) {
+            if (!is_of_one_item(error)) throw;
+            outcomes.emplace_back(error);
+        }
+    }
+    return outcomes;
 }
 
 Destruction CredentialService::destroy(const server::Grant& grant) {

@@ -5,9 +5,13 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <variant>
+#include <vector>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/secret_bytes.h"
 #include "server/authorizer.h"
 #include "vault/data_keys.h"
@@ -41,6 +45,14 @@ struct Revealed {
     base::SecretBytes secret;  // the JSON that was stored
 };
 
+// One of several reveals. The grant must outlive the call.
+struct RevealJob {
+    const server::Grant* grant = nullptr;
+    std::optional<std::uint64_t> version;  // empty: the current one
+};
+using RevealOutcome = std::variant<Revealed, base::Error>;
+inline constexpr std::size_t max_reveals = 100;  // of one call
+
 // Whether a version is past its expiry at `now`. An expired credential is revealed all the same,
 // and marked.
 bool is_expired(const VersionInfo& version, base::Time now);
@@ -70,6 +82,11 @@ public:
     // when what is stored is not what was stored for this owner, name and version.
     Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                     const std::string& traceparent);
+
+    // Each with an outcome of its own, in order, by one call to the key service: its errors are
+    // those of reveal(). Without the key service or the store there is none at all (unavailable).
+    std::vector<RevealOutcome> reveal_many(std::span<const RevealJob> jobs,
+                                           const std::string& traceparent);
 
     // Crypto-erasure: destroys the wrapped data keys of all versions and keeps a record of it.
     // Throws not_found.

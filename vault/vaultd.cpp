@@ -27,6 +27,8 @@
 #include "vault/kms_data_keys.h"
 #include "vault/service.h"
 #include "vault/sql_store.h"
+#include "vault/value_api.h"
+#include "vault/values.h"
 #include "vault/witness.h"
 
 namespace {
@@ -79,15 +81,17 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
 
     vault::CredentialService service(store, keys, clock);
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
-    vault::Api api(
-        {service,
-         authorizer,
-         store,
-         keys,
-         audit,
-         metrics,
-         server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer)),
-         {{"witness", [&witness] { witness.check(); }}}});
+    vault::ValueService values(keys, clock, config.passthrough);
+    vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
+    vault::Api api({service,
+                    authorizer,
+                    store,
+                    keys,
+                    audit,
+                    metrics,
+                    server::join(server::join(value_api.routes(), identity.routes()),
+                                 more_routes(sealer.get(), budgets.get(), authorizer)),
+                    {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,

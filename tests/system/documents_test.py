@@ -71,7 +71,7 @@ class Schemas(unittest.TestCase):
         config = json.loads((self.house.folder / name / f"{name}.json").read_text())
         example = json.loads(without_comments((EXAMPLES / f"{name}.json").read_text()))
         # All that the example has and that names no file of the machine it is for.
-        for part in ("workers", "limits", "log"):
+        for part in ("workers", "limits", "values", "log"):
             if part in example:
                 config[part] = example[part]
         # The same in both; one is enough.
@@ -149,6 +149,21 @@ class Schemas(unittest.TestCase):
             ("tls", {**base["tls"], "client_crl": "ca.crl"}, False),
         ):
             self.check_both("kmsd", {**base, part: value}, accepted, (part, value))
+
+    def test_what_is_said_of_values_is_judged_alike(self):
+        for values, accepted in (
+            ({}, True),
+            ({"owners": {"spiffe://strongroom/a": "shop", "token:ci": "shop"}}, True),
+            ({"owners": {"spiffe://strongroom/a": "a/b"}}, False),
+            ({"owners": {"spiffe://strongroom/a": ".."}}, False),
+            ({"owners": {"": "shop"}}, False),
+            ({"passthrough": {}}, True),
+            ({"passthrough": {"until": "2030-01-31T12:00:00Z"}}, True),
+            ({"passthrough": {"until": "2030-01-31"}}, False),
+            ({"passthrough": {"after": "2030-01-31T12:00:00Z"}}, False),
+            ({"passthrough": True}, False),
+        ):
+            self.check_both("vaultd", {**self.base("vaultd"), "values": values}, accepted, values)
 
     def test_a_field_of_another_type_is_refused_by_both(self):
         for name in ("kmsd", "vaultd"):

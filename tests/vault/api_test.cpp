@@ -5,39 +5,14 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/log.h"
-#include "server/answer.h"
 #include "tests/support/expect_error.h"
+#include "tests/vault/api_calls.h"
 #include "tests/vault/world.h"
 
 namespace tests {
 namespace {
 
 using server::Method;
-
-struct Answer {
-    unsigned status = 0;
-    std::string body;
-    base::JsonValue json;
-
-    std::string error_code() const { return text({"error", "code"}); }
-    std::string message() const { return text({"error", "message"}); }
-    // The compact JSON of what stands at `path`; "(none)" when nothing does.
-    std::string at(std::initializer_list<std::string_view> path) const {
-        const base::JsonValue* value = find(path);
-        return value == nullptr ? "(none)" : std::string(base::to_json(*value));
-    }
-
-private:
-    const base::JsonValue* find(std::initializer_list<std::string_view> path) const {
-        const base::JsonValue* value = &json;
-        for (const auto name : path) value = value == nullptr ? nullptr : value->find(name);
-        return value;
-    }
-    std::string text(std::initializer_list<std::string_view> path) const {
-        const auto* value = find(path);
-        return value == nullptr || value->string() == nullptr ? "" : std::string(*value->string());
-    }
-};
 
 class VaultApiTest : public ::testing::Test {
 protected:
@@ -55,32 +30,14 @@ protected:
         build();
     }
 
-    // As the gate does it, without sockets: route, handler, and any Error as an answer.
     Answer send(Method method, const std::string& target, const std::string& body = {},
                 const std::string& caller = "acme",
                 const std::string& content_type = "application/json") {
         auto operation = world_.operation(caller);
         operation.set_traceparent(traceparent);
-        server::Request request;
-        request.method = method;
-        const auto question = target.find('?');
-        request.path = target.substr(0, question);
-        if (question != std::string::npos) request.query = target.substr(question + 1);
-        request.body = body;
-        if (!content_type.empty()) request.headers["content-type"] = content_type;
-        server::Response response;
-        try {
-            const auto match = routes_->match(method, request.path);
-            request.path_parameters = match.parameters;
-            response = match.route->handler(operation, request);
-        } catch (const base::Error& error) {
-            response = server::error_answer(error, operation.request_id());
-        }
+        Answer answer = call(*routes_, operation, method, target, body, content_type);
         facts_ = operation.facts();
-        Answer answer{response.status, std::string(response.body), {}};
-        if (response.content_type == "application/json") {
-            answer.json = base::parse_json(response.body, {.bytes = 1UL << 20U});
-        }
+        items_ = operation.items();
         return answer;
     }
     Answer put(const std::string& body, const std::string& caller = "acme") {
@@ -104,6 +61,7 @@ protected:
     std::unique_ptr<vault::Api> api_;
     std::unique_ptr<server::RouteTable> routes_;
     std::map<std::string, std::string> facts_;
+    std::vector<server::ItemOutcome> items_;
 };
 
 TEST_F(VaultApiTest, StoresAndReveals) {
@@ -365,6 +323,84 @@ TEST_F(VaultApiTest, EditedMetadataCantWriteOtherFieldsIntoAnAnswer) {
     }
 }
 
+TEST_F(VaultApiTest, RevealsManyEachWithItsOwnResult) {
+    const std::string many = "/v1/owners/acme/reveal";
+    put(R"({"secret":{"n":1}})");
+    put(R"({"secret":{"n":2}})");
+    send(Method::PUT, all + "/facebook", R"({"secret":{"f":1},"metadata":{"m":1}})");
+    const int before = world_.keys.calls;
+    const auto answer = send(
+        Method::POST, many,
+        R"({"items":[{"name":"facebook"},{"name":"unknown"},{"name":"instagram","version":1},{"name":"instagram"}]})");
+    EXPECT_EQ(answer.status, 200U) << answer.body;
+    EXPECT_EQ(world_.keys.calls, before + 1);
+    const auto* results = answer.json.find("results")->array();
+    ASSERT_EQ(results->size(), 4U);
+    const auto text = [&](std::size_t i, std::string_view name) {
+        const auto* value = (*results)[i].find(name);
+        return value == nullptr ? "(none)" : std::string(base::to_json(*value));
+    };
+    EXPECT_EQ(text(0, "secret"), R"({"f":1})");
+    EXPECT_EQ(text(0, "metadata"), R"({"m":1})");
+    EXPECT_EQ(text(1, "error"), R"({"code":"not_found","message":"there is no such credential"})");
+    EXPECT_EQ(text(2, "secret"), R"({"n":1})");
+    EXPECT_EQ(text(2, "version"), "1");
+    EXPECT_EQ(text(3, "secret"), R"({"n":2})");
+    EXPECT_EQ(text(3, "name"), "\"instagram\"");
+
+    SCOPED_TRACE("the record has a row for each");
+    ASSERT_EQ(items_.size(), 4U);
+    EXPECT_EQ(items_[0].resource, "facebook/1");
+    EXPECT_EQ(items_[0].outcome, "ok");
+    EXPECT_EQ(items_[1].resource, "unknown");
+    EXPECT_EQ(items_[1].outcome, "not_found");
+    EXPECT_EQ(items_[2].resource, "instagram/1");
+    EXPECT_EQ(items_[3].resource, "instagram/2");
+    EXPECT_EQ(items_[3].items, "3");
+    EXPECT_EQ(items_[3].decision, items_[2].decision) << "one decision for one credential";
+    EXPECT_NE(items_[3].decision, items_[0].decision);
+
+    EXPECT_EQ(send(Method::POST, many, R"({"items":[{"name":"instagram"}]})", "reader").status,
+              403U);
+    SCOPED_TRACE("who may reveal elsewhere is refused record by record, known or not");
+    const auto other =
+        send(Method::POST, many, R"({"items":[{"name":"instagram"},{"name":"x"}]})", "globex");
+    EXPECT_EQ(other.status, 200U) << other.body;
+    for (const auto& result : *other.json.find("results")->array()) {
+        EXPECT_EQ(*result.find("error")->find("code")->string(), "permission_denied");
+        EXPECT_EQ(result.find("secret"), nullptr);
+    }
+    EXPECT_EQ(items_[0].outcome, "permission_denied");
+
+    world_.keys.unavailable = true;
+    EXPECT_EQ(send(Method::POST, many, R"({"items":[{"name":"instagram"}]})").status, 503U);
+}
+
+TEST_F(VaultApiTest, BadFieldsOfManyRevealsAreNamed) {
+    std::string too_many = R"({"items":[{"name":"a"})";
+    for (int i = 0; i < 100; ++i) too_many += R"(,{"name":"a"})";
+    too_many += "]}";
+    for (const auto& [body, part] : std::vector<std::pair<std::string, std::string>>{
+             {"", "malformed"},
+             {"{}", "\"items\" is missing"},
+             {R"({"items":[]})", "\"items\""},
+             {R"({"items":[7]})", "\"items[0]\""},
+             {R"({"items":[{"name":"a"},{}]})", "\"items[1].name\" is missing"},
+             {R"({"items":[{"name":"a/b"}]})", "\"items[0].name\""},
+             {R"({"items":[{"name":"*"}]})", "\"items[0].name\""},
+             {R"({"items":[{"name":"a","version":0}]})", "\"items[0].version\""},
+             {R"({"items":[{"name":"a","owner":"globex"}]})", "\"items[0].owner\""},
+             {R"({"items":[{"name":"a"}],"owner":"globex"})", "\"owner\" is not a known field"},
+             {too_many, "\"items\""},
+         }) {
+        const auto answer = send(Method::POST, "/v1/owners/acme/reveal", body);
+        EXPECT_EQ(answer.status, 400U) << body.substr(0, 80);
+        EXPECT_NE(answer.message().find(part), std::string::npos)
+            << answer.message() << " for " << body.substr(0, 80);
+    }
+    EXPECT_EQ(world_.keys.calls, 0);
+}
+
 TEST_F(VaultApiTest, ReadinessNamesEachPart) {
     const auto ready = send(Method::GET, "/readyz", {}, "operator");
     EXPECT_EQ(ready.status, 200U) << ready.body;
@@ -391,7 +427,7 @@ TEST_F(VaultApiTest, TheOpenApiDocumentHasEveryRoute) {
         EXPECT_NE(document.at({"paths", route.pattern, method}), "(none)")
             << method << " " << route.pattern;
     }
-    EXPECT_EQ(routes_->routes().size(), 9U);
+    EXPECT_EQ(routes_->routes().size(), 10U);
 }
 
 }  // namespace

@@ -39,4 +39,51 @@ inline void expect_data_keys_contract(vault::DataKeys& keys) {
     EXPECT_NO_THROW(keys.check());
 }
 
+// The calls on many: as many outcomes as items, in order, one that fails beside others that don't.
+inline void expect_data_keys_contract_of_batches(vault::DataKeys& keys) {
+    const vault::KeyContext context = {{"owner", "acme"}, {"use", "sealed value"}};
+    const auto made = keys.create_many(context, 3, "");
+    ASSERT_EQ(made.size(), 3U);
+    EXPECT_FALSE(made[0].plaintext.equals(made[1].plaintext.expose()));
+    const vault::MasterKeyVersion master{made[0].key_id, made[0].key_version};
+    EXPECT_EQ(keys.newest(""), master) << "it has just said so";
+
+    base::Bytes flipped = made[1].wrapped;
+    flipped.back() ^= 1;
+    const std::vector<vault::WrappedKey> items = {{made[2].wrapped, context},
+                                                  {flipped, context},
+                                                  {made[1].wrapped, {{"owner", "globex"}}},
+                                                  {{}, context},
+                                                  {made[0].wrapped, context}};
+    const auto unwrapped = keys.unwrap_many(items, "");
+    const auto rewrapped = keys.rewrap_many(items, "");
+    ASSERT_EQ(unwrapped.size(), items.size());
+    ASSERT_EQ(rewrapped.size(), items.size());
+    for (const std::size_t bad : {1U, 2U, 3U}) {
+        EXPECT_EQ(std::get<base::Error>(unwrapped[bad]).code(), base::ErrorCode::integrity_failure);
+        EXPECT_EQ(std::get<base::Error>(rewrapped[bad]).code(), base::ErrorCode::integrity_failure);
+    }
+    EXPECT_TRUE(std::get<base::SecretBytes>(unwrapped[0]).equals(made[2].plaintext.expose()));
+    EXPECT_TRUE(std::get<base::SecretBytes>(unwrapped[4]).equals(made[0].plaintext.expose()));
+    const auto& same = std::get<vault::Rewrapped>(rewrapped[0]);
+    EXPECT_EQ(same.wrapped, made[2].wrapped) << "it is under the newest version already";
+    EXPECT_EQ(same.master_key, master);
+    EXPECT_TRUE(keys.unwrap_many({}, "").empty());
+    EXPECT_TRUE(keys.rewrap_many({}, "").empty());
+}
+
+// After the master key was rotated: an old data key comes back under the new version and opens to
+// the same.
+inline void expect_rewrap_after_rotation(vault::DataKeys& keys, const vault::DataKey& old,
+                                         const vault::KeyContext& context) {
+    const vault::WrappedKey item{old.wrapped, context};
+    const auto outcomes = keys.rewrap_many({&item, 1}, "");
+    ASSERT_EQ(outcomes.size(), 1U);
+    const auto& anew = std::get<vault::Rewrapped>(outcomes[0]);
+    EXPECT_GT(anew.master_key.version, old.key_version);
+    EXPECT_NE(anew.wrapped, old.wrapped);
+    EXPECT_TRUE(keys.unwrap(anew.wrapped, context, "").equals(old.plaintext.expose()));
+    EXPECT_TRUE(keys.unwrap(old.wrapped, context, "").equals(old.plaintext.expose()));
+}
+
 }  // namespace tests

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -20,25 +21,48 @@ public:
 
     vault::DataKey create(const vault::KeyContext& context,
                           const std::string& traceparent) override {
+        return std::move(create_many(context, 1, traceparent).front());
+    }
+
+    std::vector<vault::DataKey> create_many(const vault::KeyContext& context, std::size_t count,
+                                            const std::string& traceparent) override {
         const std::lock_guard lock(mutex_);
         note(traceparent);
-        vault::DataKey key{base::random_secret(32), head(), key_id_, key_version};
-        const base::SecretBytes rest = base::random_secret(12 + 32 + 16);
-        key.wrapped.insert(key.wrapped.end(), rest.expose().begin(), rest.expose().end());
-        made_[key.wrapped] = {key.plaintext.clone(), context};
-        if (wraps_badly) made_[key.wrapped].plaintext.expose_mutable()[0] ^= 1;
-        return key;
+        std::vector<vault::DataKey> keys;
+        for (std::size_t i = 0; i < count; ++i) {
+            base::SecretBytes plaintext = base::random_secret(32);
+            base::Bytes wrapped = wrap(plaintext, context);
+            keys.push_back({std::move(plaintext), std::move(wrapped), key_id_, primary});
+        }
+        return keys;
     }
 
     base::SecretBytes unwrap(base::ByteView wrapped, const vault::KeyContext& context,
                              const std::string& traceparent) override {
         const std::lock_guard lock(mutex_);
         note(traceparent);
-        const auto found = made_.find(base::to_bytes(wrapped));
-        if (found == made_.end() || found->second.context != context) {
-            throw base::decryption_failed("fake");
-        }
-        return found->second.plaintext.clone();
+        return find({base::to_bytes(wrapped), context}).plaintext.clone();
+    }
+
+    std::vector<vault::UnwrapOutcome> unwrap_many(std::span<const vault::WrappedKey> items,
+                                                  const std::string& traceparent) override {
+        return each<vault::UnwrapOutcome>(
+            items, traceparent, [&](const auto& item) { return find(item).plaintext.clone(); });
+    }
+
+    std::vector<vault::RewrapOutcome> rewrap_many(std::span<const vault::WrappedKey> items,
+                                                  const std::string& traceparent) override {
+        return each<vault::RewrapOutcome>(items, traceparent, [&](const auto& item) {
+            const Made& known = find(item);
+            const vault::MasterKeyVersion newest_key{key_id_, primary};
+            if (item.wrapped.at(25) == primary) return vault::Rewrapped{item.wrapped, newest_key};
+            return vault::Rewrapped{wrap(known.plaintext, known.context), newest_key};
+        });
+    }
+
+    std::optional<vault::MasterKeyVersion> newest(const std::string& /*traceparent*/) override {
+        if (unavailable) return std::nullopt;
+        return vault::MasterKeyVersion{key_id_, primary};
     }
 
     void check() override { require_available(); }
@@ -49,7 +73,8 @@ public:
     std::atomic<int> calls = 0;
     std::string last_traceparent;
 
-    static constexpr std::uint8_t key_version = 3;
+    static constexpr std::uint8_t key_version = 3;  // in the beginning
+    std::atomic<std::uint8_t> primary = key_version;
     const base::Uuid& key_id() const { return key_id_; }
 
 private:
@@ -62,8 +87,42 @@ private:
     base::Bytes head() const {
         base::Bytes bytes = {'S', 'R', 'd', 'k', 1, 1};
         bytes.insert(bytes.end(), key_id_.bytes().begin(), key_id_.bytes().end());
-        bytes.insert(bytes.end(), {0, 0, 0, key_version});
+        bytes.insert(bytes.end(), {0, 0, 0, primary});
         return bytes;
+    }
+
+    base::Bytes wrap(const base::SecretBytes& plaintext, const vault::KeyContext& context) {
+        base::Bytes wrapped = head();
+        const base::SecretBytes rest = base::random_secret(12 + 32 + 16);
+        wrapped.insert(wrapped.end(), rest.expose().begin(), rest.expose().end());
+        made_[wrapped] = {plaintext.clone(), context};
+        if (wraps_badly) made_[wrapped].plaintext.expose_mutable()[0] ^= 1;
+        return wrapped;
+    }
+
+    const Made& find(const vault::WrappedKey& item) const {
+        const auto found = made_.find(item.wrapped);
+        if (found == made_.end() || found->second.context != item.context) {
+            throw base::decryption_failed("fake");
+        }
+        return found->second;
+    }
+
+    template <typename Outcome, typename Work>
+    std::vector<Outcome> each(std::span<const vault::WrappedKey> items,
+                              const std::string& traceparent, Work work) {
+        if (items.empty()) return {};
+        const std::lock_guard lock(mutex_);
+        note(traceparent);
+        std::vector<Outcome> outcomes;
+        for (const auto& item : items) {
+            try {
+                outcomes.emplace_back(work(item));
+            } catch (const base::Error& error) {
+                outcomes.emplace_back(error);
+            }
+        }
+        return outcomes;
     }
 
     void require_available() const {

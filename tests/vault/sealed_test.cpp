@@ -88,8 +88,8 @@ std::optional<std::string> openssl_open(const SealedCredential& sealed, const Se
     return plaintext;
 }
 
-std::string read_vectors() {
-    std::ifstream file(STRONGROOM_VECTORS "/sealed_credential_v2.json");
+std::string read_vectors(const std::string& name) {
+    std::ifstream file(STRONGROOM_VECTORS "/" + name);
     std::ostringstream text;
     text << file.rdbuf();
     return text.str();
@@ -126,7 +126,8 @@ TEST(Sealed, OpenSslOpensWhatBotanSealed) {
 }
 
 TEST(Sealed, VectorsOfAnotherImplementationHoldInBothDirections) {
-    const auto document = base::parse_json(read_vectors(), {.bytes = 1UL << 20U});
+    const auto document =
+        base::parse_json(read_vectors("sealed_credential_v2.json"), {.bytes = 1UL << 20U});
     base::JsonReader top(document);
     std::size_t opened = 0;
     for (const auto& value : top.required_array("vectors", 1000)) {
@@ -153,6 +154,62 @@ TEST(Sealed, VectorsOfAnotherImplementationHoldInBothDirections) {
         }
     }
     EXPECT_GE(opened, 5U);
+}
+
+TEST(Sealed, VectorsOfValuesHold) {
+    const auto document =
+        base::parse_json(read_vectors("sealed_value_v2.json"), {.bytes = 1UL << 20U});
+    base::JsonReader top(document);
+    std::size_t opened = 0;
+    std::size_t refused = 0;
+    for (const auto& value : top.required_array("vectors", 1000)) {
+        base::JsonReader vector(value);
+        const std::string name(vector.required_string("name", 100));
+        const vault::ValueBinding where{std::string(vector.required_string("owner", 2000)),
+                                        std::string(vector.required_string("context", 200))};
+        const base::SecretBytes key(*base::parse_hex(vector.required_string("data_key", 64)));
+        const std::string plaintext(vector.required_string("plaintext", 10'000));
+        const bool opens = vector.required_string("expect", 20) == "opens";
+        const auto& given = vector.required_value("sealed");
+        vector.refuse_unknown();
+        SCOPED_TRACE(name);
+        if (opens) {
+            const auto sealed = vault::parse_given(given);
+            EXPECT_EQ(vault::open(sealed, where, key).expose_text(), plaintext);
+            EXPECT_EQ(vault::to_text(sealed), std::string_view(base::to_json(given)));
+            ++opened;
+        } else {
+            EXPECT_ERROR(integrity_failure, vault::open(vault::parse_given(given), where, key));
+            ++refused;
+        }
+    }
+    EXPECT_GE(opened, 7U);
+    EXPECT_GE(refused, 12U);
+}
+
+TEST(Sealed, AValueIsNoCredentialAndACredentialNoValue) {
+    const Fixture fixture;
+    const vault::ValueBinding place{binding.owner, binding.name};
+    const auto value = vault::seal(place, fixture.key, base::as_bytes(secret));
+    EXPECT_EQ(vault::open(value, place, fixture.key.plaintext).expose_text(), secret);
+    for (const std::uint64_t version : {0U, 1U, 7U}) {
+        const SealBinding credential{binding.owner, binding.name, version};
+        EXPECT_ERROR(integrity_failure, vault::open(value, credential, fixture.key.plaintext));
+    }
+    EXPECT_ERROR(integrity_failure, vault::open(fixture.sealed, place, fixture.key.plaintext));
+}
+
+TEST(Sealed, AGivenValueOfAnotherFormatIsNamedAndADamagedOneFailsToOpen) {
+    const Fixture fixture;
+    EXPECT_NO_THROW(vault::parse_given(base::parse_json(vault::to_text(fixture.sealed))));
+    for (const auto* text :
+         {R"({"__enc":1,"kid":"v1"})", R"({"__enc":"2"})", R"({"__enc":null})", "{}", "[]", "7"}) {
+        EXPECT_ERROR_SAYING(invalid_argument, "__enc", vault::parse_given(base::parse_json(text)));
+    }
+    for (const auto* text :
+         {R"({"__enc":2})", R"({"__enc":2,"kid":7})", R"({"__enc":2,"more":{}})"}) {
+        EXPECT_ERROR(integrity_failure, vault::parse_given(base::parse_json(text)));
+    }
 }
 
 TEST(Sealed, EveryFlippedBitOfEveryByteFieldIsAnIntegrityFailure) {

@@ -69,6 +69,10 @@ protected:
 
 TEST_F(CredentialServiceTest, TheFakeKeyServiceKeepsTheContract) {
     expect_data_keys_contract(world_.keys);
+    expect_data_keys_contract_of_batches(world_.keys);
+    const vault::DataKey old = world_.keys.create({{"owner", "acme"}}, "");
+    world_.keys.primary = FakeDataKeys::key_version + 1;
+    expect_rewrap_after_rotation(world_.keys, old, {{"owner", "acme"}});
 }
 
 TEST_F(CredentialServiceTest, RevealsWhatWasStored) {
@@ -102,6 +106,63 @@ TEST_F(CredentialServiceTest, EachRevealAsksTheKeyServiceOnceAndPassesTheTrace) 
     static_cast<void>(acme_.reveal(instagram_));
     EXPECT_EQ(world_.keys.calls, before + 2) << "no key is kept between calls";
     EXPECT_EQ(world_.keys.last_traceparent, "00-trace-02");
+}
+
+TEST_F(CredentialServiceTest, ManyRevealsAskTheKeyServiceOnceAndEachHasItsOwnOutcome) {
+    acme_.store(instagram_, R"({"n":1})");
+    acme_.store(instagram_, R"({"n":2})");
+    acme_.store(facebook_, R"({"n":3})");
+    acme_.store({"acme", "broken"}, "{}");
+    world_.edit(
+        "UPDATE versions SET key_version = 9 WHERE credential = (SELECT id FROM credentials "
+        "WHERE name = 'broken')");
+    auto operation = world_.operation();
+    const auto grant = [&](const std::string& name) {
+        return acme_.grant(operation, vault::reveal_credential, {"acme", name});
+    };
+    const auto instagram = grant("instagram");
+    const auto facebook = grant("facebook");
+    const auto broken = grant("broken");
+    const auto unknown = grant("unknown");
+    const std::vector<vault::RevealJob> jobs = {{&facebook, {}}, {&broken, {}},    {&instagram, 1},
+                                                {&unknown, {}},  {&instagram, {}}, {&instagram, 7}};
+    const int before = world_.keys.calls;
+    const auto outcomes = world_.service->reveal_many(jobs, "00-trace-03");
+    EXPECT_EQ(world_.keys.calls, before + 1);
+    EXPECT_EQ(world_.keys.last_traceparent, "00-trace-03");
+    const auto secret = [&](std::size_t i) {
+        return std::string(std::get<vault::Revealed>(outcomes.at(i)).secret.expose_text());
+    };
+    const auto code = [&](std::size_t i) { return std::get<base::Error>(outcomes.at(i)).code(); };
+    ASSERT_EQ(outcomes.size(), jobs.size());
+    EXPECT_EQ(secret(0), R"({"n":3})");
+    EXPECT_EQ(code(1), base::ErrorCode::integrity_failure);
+    EXPECT_EQ(secret(2), R"({"n":1})");
+    EXPECT_EQ(code(3), base::ErrorCode::not_found);
+    EXPECT_EQ(secret(4), R"({"n":2})");
+    EXPECT_EQ(code(5), base::ErrorCode::not_found);
+
+    world_.keys.unavailable = true;
+    EXPECT_ERROR(unavailable, world_.service->reveal_many(jobs, ""));
+    EXPECT_EQ(world_.service->reveal_many({}, "").size(), 0U);
+    const auto wrong = acme_.grant(operation, vault::describe_credential, facebook_);
+    const vault::RevealJob job{&wrong, {}};
+    EXPECT_ERROR(internal, world_.service->reveal_many({&job, 1}, ""));
+}
+
+TEST_F(CredentialServiceTest, OfManyRevealsARowOfAnotherPlaceIsAnIntegrityFailure) {
+    acme_.store(instagram_, R"({"n":1})");
+    acme_.store(facebook_, R"({"n":2})");
+    world_.edit(
+        "UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE credential = (SELECT "
+        "id FROM credentials WHERE name = 'facebook'))");
+    auto operation = world_.operation();
+    const auto instagram = acme_.grant(operation, vault::reveal_credential, instagram_);
+    const auto facebook = acme_.grant(operation, vault::reveal_credential, facebook_);
+    const std::vector<vault::RevealJob> jobs = {{&instagram, {}}, {&facebook, {}}};
+    const auto outcomes = world_.service->reveal_many(jobs, "");
+    EXPECT_EQ(std::get<base::Error>(outcomes[0]).code(), base::ErrorCode::integrity_failure);
+    EXPECT_EQ(std::get<vault::Revealed>(outcomes[1]).secret.expose_text(), R"({"n":2})");
 }
 
 TEST_F(CredentialServiceTest, MetadataNeverTouchesTheKeyService) {

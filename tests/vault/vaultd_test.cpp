@@ -78,6 +78,11 @@ TEST_F(VaultdTest, TheRealKeyServiceKeepsTheContractOfDataKeys) {
     kms::Client client(house_.to_kmsd(house_.vault_files));
     vault::KmsDataKeys keys(client, "alias/credentials");
     expect_data_keys_contract(keys);
+    expect_data_keys_contract_of_batches(keys);
+    const vault::DataKey old = keys.create({{"owner", "acme"}}, "");
+    kms::Client(house_.to_kmsd(house_.operator_files))
+        .call("POST", "/v1/keys/alias/credentials/rotate", "");
+    expect_rewrap_after_rotation(keys, old, {{"owner", "acme"}});
     vault::KmsDataKeys unknown(client, "alias/unknown");
     EXPECT_ERROR(unavailable, unknown.create({}, ""));
     kms::Client stranger(house_.to_kmsd(house_.stranger_files));

@@ -24,8 +24,9 @@ namespace tests {
 inline constexpr std::string_view vault_policy = R"({
     "version": 1,
     "roles": {
-        "acme": [{"id": "acme-all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}],
-        "globex": [{"id": "globex-all", "effect": "allow", "actions": ["*"], "resources": ["credential:globex/*"]}],
+        "acme": [{"id": "acme-all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*", "value:*"]}],
+        "globex": [{"id": "globex-all", "effect": "allow", "actions": ["*"], "resources": ["credential:globex/*", "value:*"]},
+                   {"id": "globex-private", "effect": "deny", "actions": ["open"], "resources": ["value:*/sealed-only*"]}],
         "reader": [{"id": "reader", "effect": "allow", "actions": ["describe_credential", "list_credentials"],
                     "resources": ["credential:acme/*"]}],
         "operator": [{"id": "operator", "effect": "allow", "actions": ["observe"], "resources": ["*"]}]

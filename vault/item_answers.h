@@ -1,0 +1,70 @@
+// What the vault's calls on many items have in common: a right is decided once for each resource,
+// each item has a result of its own in the answer, and a row in the audit record.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "server/authorizer.h"
+#include "server/request.h"
+
+namespace vault {
+
+// What was decided about one resource: a grant or an error.
+struct ItemVerdict {
+    std::optional<server::Grant> grant;
+    std::optional<base::Error> error;
+    std::size_t decision = 0;  // its place in Operation::decided()
+};
+
+// The rights of one call to one action. One thread; operation and authorizer must outlive it.
+// References that it gives stay good as long as it lives.
+class ItemRights {
+public:
+    ItemRights(const server::Authorizer& authorizer, server::Operation& operation,
+               server::Action action)
+        : authorizer_(authorizer), operation_(operation), action_(action) {}
+
+    // Throws permission_denied when the caller may do the action on no resource at all; `named` is
+    // what the record then names.
+    void require_any(const server::Resource& named) const;
+
+    const ItemVerdict& to(const server::Resource& resource);
+
+private:
+    const server::Authorizer& authorizer_;
+    server::Operation& operation_;
+    server::Action action_;
+    std::map<std::pair<std::string, std::string>, ItemVerdict> known_;  // by owner and id
+};
+
+// {"results":[…]}, one for each item in order. `resource`, here and below, is what the audit record
+// calls the item, `made` what came of it; neither may hold anything of a secret.
+class ItemAnswers {
+public:
+    explicit ItemAnswers(server::Operation& operation);
+
+    // The next item is done; its result must be written into what this returns.
+    base::JsonWriter& add(std::string resource, std::string made, const ItemVerdict& verdict);
+    // The next item failed: {"error":{"code","message"}}.
+    void add_error(std::string resource, const base::Error& error, const ItemVerdict& verdict);
+
+    // To be called once, in the end.
+    server::Response take();
+
+private:
+    void note(std::string resource, std::string_view outcome, std::string made,
+              const ItemVerdict& verdict);
+
+    server::Operation& operation_;
+    base::JsonWriter out_;
+    std::size_t next_ = 0;
+};
+
+}  // namespace vault
