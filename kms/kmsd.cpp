@@ -144,6 +144,7 @@ void check(const std::filesystem::path& file) {
     if (!config.budgets.empty()) {
         static_cast<void>(server::load_budgets(config.budgets, kms::known_actions()));
     }
+    server::check_edge(config.edge);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace server {
 
 namespace {
 
-constexpr int backlog = 1024;
+constexpr int listen_backlog = 1024;
 constexpr std::chrono::milliseconds accept_pause{20};
 constexpr double log_lines_per_second = 1;
 constexpr double log_burst = 20;
@@ -63,7 +63,7 @@ void allow_open_files(const EdgeConfig& config, base::Log& log) {
 // A place where peers come in, on the first loop.
 struct Door {
     Door(boost::asio::io_context& io, const ListenAddress& address)
-        : listener(address, backlog), socket(io, listener.release()), pause(io) {}
+        : listener(address, listen_backlog), socket(io, listener.release()), pause(io) {}
 
     Listener listener;
     boost::asio::posix::stream_descriptor socket;
@@ -111,11 +111,23 @@ struct Edge::State {
         check_plain(config);
         allow_open_files(config, log);
         if (!config.plain) environment.tls = &tls.emplace(load_tls(config));
+        if (tls) show_ends(*tls->get());
         for (std::size_t i = 0; i < std::max<std::size_t>(config.threads, 1); ++i) {
             loops.push_back(std::make_shared<Loop>(environment));
         }
         for (const auto& address : config.listen) {
             doors.push_back(std::make_unique<Door>(loops.front()->io(), address));
+        }
+    }
+
+    // For alarms before it is too late.
+    void show_ends(const Tls& shown) {
+        const auto seconds = [](std::chrono::sys_seconds time) {
+            return static_cast<double>(time.time_since_epoch().count());
+        };
+        metrics.gauge("certificate_end_seconds", seconds(shown.certificate_end));
+        if (!config.client_crl.empty()) {
+            metrics.gauge("client_crl_end_seconds", seconds(shown.lists_end));
         }
     }
 
@@ -138,7 +150,7 @@ struct Edge::State {
 
     // Takes what waits. No error of accept() ends the listening: see accept(2), "Error handling".
     void accept_all(Door& door) {
-        for (int taken = 0; taken < backlog && door.socket.is_open(); ++taken) {
+        for (int taken = 0; taken < listen_backlog && door.socket.is_open(); ++taken) {
             sockaddr_storage address{};
             socklen_t size = sizeof(address);
             const int socket =
@@ -269,9 +281,15 @@ std::vector<std::string> Edge::places() const {
     return places;
 }
 
+void check_edge(const EdgeConfig& config) {
+    check_plain(config);
+    if (!config.plain) static_cast<void>(load_tls(config));
+}
+
 std::map<std::string, std::string> Edge::reload_certificates() {
     if (!state_->tls) return {};
     auto fresh = load_tls(state_->config);
+    state_->show_ends(*fresh);
     auto facts = fresh->facts;
     state_->tls->replace(std::move(fresh));
     return facts;

@@ -88,4 +88,7 @@ private:
     std::unique_ptr<State> state_;
 };
 
+// All that Edge would read for `config`, without listening. Throws as Edge does.
+void check_edge(const EdgeConfig& config);
+
 }  // namespace server

@@ -265,6 +265,7 @@ void load_lists(Tls& tls, const EdgeConfig& config) {
 void note_own_certificate(Tls& tls, const EdgeConfig& config) {
     const X509* own = SSL_CTX_get0_certificate(tls.context.get());
     check_own_time(own, config);
+    tls.certificate_end = to_time(X509_get0_notAfter(own));
     tls.facts["certificate_sha256"] = fingerprint_of(own);
     tls.facts["certificate_end"] = to_text(X509_get0_notAfter(own));
 }

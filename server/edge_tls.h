@@ -28,7 +28,8 @@ using Ssl = std::unique_ptr<SSL, SslDeleter>;
 // Everything that the edge's TLS was made from, as it was read at one moment. Immutable.
 struct Tls {
     SslContext context;
-    std::map<std::string, std::string> facts;  // of the files, for the audit record
+    std::map<std::string, std::string> facts;    // of the files, for the audit record
+    std::chrono::sys_seconds certificate_end{};  // of the own certificate
     // When the first of the revocation lists ends.
     std::chrono::sys_seconds lists_end = std::chrono::sys_seconds::max();
 };

@@ -119,6 +119,7 @@ void check(const std::filesystem::path& file) {
     if (!config.budgets.empty()) {
         static_cast<void>(server::load_budgets(config.budgets, vault::known_actions()));
     }
+    server::check_edge(config.edge);
 }
 
 }  // namespace

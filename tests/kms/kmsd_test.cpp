@@ -212,6 +212,9 @@ TEST_F(KmsdTest, ChecksAConfigurationWithoutServing) {
     options.arguments.emplace_back("--check-config");
     Daemon good(options);
     EXPECT_EQ(good.wait_exit(), 0) << good.output();
+    house_.write("kmsd.json", config_with("pki/kmsd.crt", "pki/none.crt"));
+    Daemon without_certificate(options);
+    EXPECT_EQ(without_certificate.wait_exit(), 1);
     house_.write("kmsd.json", config_with("\"log\"", "\"lag\""));
     Daemon bad(options);
     EXPECT_EQ(bad.wait_exit(), 1);

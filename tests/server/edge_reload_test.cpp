@@ -49,6 +49,10 @@ TEST_F(EdgeReloadTest, ARevokedCertificateLosesItsOpenConnectionsAtTheReload) {
 
     const auto facts = house_.edge->reload_certificates();
     EXPECT_EQ(facts.at("revoked"), "1");
+    for (const auto* gauge :
+         {"strongroom_certificate_end_seconds", "strongroom_client_crl_end_seconds"}) {
+        EXPECT_NE(house_.metrics.text().find(gauge), std::string::npos) << gauge;
+    }
     const WireAnswer refusal = open->ask(get("/"));
     EXPECT_EQ(refusal.status, 401);
     EXPECT_NE(refusal.body.find("does not hold any more"), std::string::npos);
