@@ -324,6 +324,9 @@ TEST_F(KmsdTest, TheCommentedExampleIsAValidConfiguration) {
     };
     set("secrets/user.pin", "user.pin");
     house_.write("kmsd.json", text);
+    house_.write(
+        "budgets.json",
+        base::read_file(std::filesystem::path(EXAMPLES) / "../../policies/budgets.json", 1 << 16));
     house_.write("api-tokens.key", std::string(43, 'k') + "\n");
     house_.write("directus-sync.hash", "sha256:" + std::string(64, '0') + "\n");
     auto options = house_.options();
