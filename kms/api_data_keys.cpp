@@ -193,6 +193,7 @@ server::Response Api::unwrap(server::Operation& operation, const server::Request
             wanted.push_back(read_unwrap(item, rights));
         }
     }
+    for (const auto& one : wanted) operation.add_record(base::as_text(one.wrapped));
     // Who has no right to any key learns nothing from the blob, whatever it is.
     rights.require_any(unwrap_data_key);
 

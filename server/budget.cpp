@@ -67,10 +67,14 @@ struct Budgets::CallerState {
     base::Time used_at{};
     Sha256 digest;
 
-    // The first 64 bits of what names a record. Lengths keep the parts apart.
-    std::int64_t record_of(const Resource& resource,
-                           const std::map<std::string, std::string>& context) {
+    // What an operation opens: the first 64 bits of the hash of each.
+    std::vector<std::int64_t> records_of(const Operation& operation, const Resource& resource,
+                                         const std::map<std::string, std::string>& context) {
+        std::vector<std::int64_t> names;
+        for (const std::string& record : operation.records()) names.push_back(short_hash(record));
+        if (!names.empty()) return names;
         std::string text;
+        // Lengths keep the parts apart.
         const auto add = [&text](const std::string& part) {
             text += std::to_string(part.size()) + ':' + part;
         };
@@ -81,6 +85,11 @@ struct Budgets::CallerState {
             add(name);
             add(value);
         }
+        return {short_hash(text)};
+    }
+
+private:
+    std::int64_t short_hash(std::string_view text) {
         const auto hash = digest.digest(text);
         std::uint64_t value = 0;
         for (std::size_t i = 0; i < sizeof value; ++i) value = value << 8U | hash[i];
@@ -123,7 +132,7 @@ public:
         }
     }
 
-    void look_at_record(const Limit& limit, std::int64_t record) {
+    void look_at_records(const Limit& limit, const std::vector<std::int64_t>& names) {
         LimitState& state = state_.limits[limit.id];
         if (!state.records || state.records->reserve.window != limit.records->window) {
             state.records.emplace();
@@ -133,21 +142,20 @@ public:
         Reserve& reserve = records.reserve;
         reserve.name = name_of(limit.id, counted_records(reserve.window));
         if (roll(reserve)) load(records);
-        if (records.opened.contains(record)) return;
-        if (store_.knows_record(reserve.name, *reserve.begin, record)) {
-            records.opened.insert(record);  // by another node
-            return;
-        }
-        if (reserve.left == 0) {
+        std::vector<std::int64_t> fresh = unopened(records, names);
+        if (fresh.size() > reserve.left) {
             const base::Time before = *reserve.begin;
-            fill(reserve, limit.id, 1, limit.records->limit, records.unwritten);
+            fill(reserve, limit.id, fresh.size(), limit.records->limit, records.unwritten);
             records.unwritten.clear();
-            if (*reserve.begin != before) load(records);
+            if (*reserve.begin != before) {
+                load(records);
+                fresh = unopened(records, names);
+            }
         }
-        if (reserve.left > 0) {
-            records_.emplace_back(&records, record);
+        if (reserve.left >= fresh.size()) {
+            records_.emplace_back(&records, std::move(fresh));
         } else {
-            refuse(limit, counted_records(reserve.window), 0, until_next(reserve));
+            refuse(limit, counted_records(reserve.window), reserve.left, until_next(reserve));
         }
     }
 
@@ -163,10 +171,12 @@ public:
             ++state->running;
             held.push_back(limit->id);
         }
-        for (const auto& [records, record] : records_) {
-            if (!records->opened.insert(record).second) continue;
-            records->unwritten.push_back(record);
-            --records->reserve.left;
+        for (const auto& [records, fresh] : records_) {
+            for (const std::int64_t record : fresh) {
+                if (!records->opened.insert(record).second) continue;
+                records->unwritten.push_back(record);
+                --records->reserve.left;
+            }
         }
         return held;
     }
@@ -226,6 +236,24 @@ private:
         records.unwritten.clear();
     }
 
+    // Those of `names`, each once, that were not opened yet: by this node, nor by another one.
+    std::vector<std::int64_t> unopened(OpenedRecords& records,
+                                       const std::vector<std::int64_t>& names) {
+        std::vector<std::int64_t> fresh;
+        for (const std::int64_t name : names) {
+            if (!records.opened.contains(name)) fresh.push_back(name);
+        }
+        std::sort(fresh.begin(), fresh.end());
+        fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
+        if (fresh.empty() || !store_.is_shared()) return fresh;
+        for (const std::int64_t known :
+             store_.known_records(records.reserve.name, *records.reserve.begin, fresh)) {
+            records.opened.insert(known);
+            std::erase(fresh, known);
+        }
+        return fresh;
+    }
+
     std::chrono::milliseconds until_next(const Reserve& reserve) const {
         return period_of(reserve.window, *reserve.begin, anchor_day_).end - now_;
     }
@@ -236,7 +264,7 @@ private:
     base::Time now_;
     std::string caller_;
     std::vector<Work> work_;
-    std::vector<std::pair<OpenedRecords*, std::int64_t>> records_;
+    std::vector<std::pair<OpenedRecords*, std::vector<std::int64_t>>> records_;
     std::optional<Refusal> refusal_;
 };
 
@@ -330,8 +358,11 @@ void Budgets::charge(Operation& operation, Action action, const Resource& resour
         std::vector<std::string> charged;
         for (const Limit& limit : tier->limits) {
             if (!limit.covers(action.word)) continue;
-            if (limit.records) charge.look_at_record(limit, state->record_of(resource, context));
-            if (operation.has_charged(limit.id)) continue;
+            const bool first = !operation.has_charged(limit.id);
+            if (limit.records && (first || operation.records().empty())) {
+                charge.look_at_records(limit, state->records_of(operation, resource, context));
+            }
+            if (!first) continue;
             charge.look_at_work(limit, std::max<std::uint64_t>(operation.work(), 1));
             charged.push_back(limit.id);
         }

@@ -6,9 +6,10 @@
 // a block and never grants more, and several nodes on one database share one quota. What can't be
 // checked is refused.
 //
-// A record budget counts different records: resource and encryption context, as the first 64 bits
-// of their SHA-256. It is exact on one node. What a crash keeps from being written down, and what
-// two nodes open within one block, may count twice: refused early, never late.
+// A record budget counts different records: what the operation names (a wrapped data key), else
+// resource and encryption context; as the first 64 bits of a SHA-256. It is exact on one node. What
+// a crash keeps from being written down, and what two nodes open within one block, may count twice:
+// refused early, never late.
 #pragma once
 
 #include <functional>

@@ -37,6 +37,8 @@ CREATE TABLE budget_suspensions (
 using soci::into;
 using soci::use;
 
+constexpr std::size_t records_in_a_question = 500;
+
 struct StoredCounter {
     long long period = 0;
     long long used = 0;
@@ -136,20 +138,33 @@ std::vector<std::int64_t> BudgetStore::records(const CounterName& name, base::Ti
     return found;
 }
 
-bool BudgetStore::knows_record(const CounterName& name, base::Time begin, std::int64_t record) {
-    bool known = false;
+std::vector<std::int64_t> BudgetStore::known_records(const CounterName& name, base::Time begin,
+                                                     std::span<const std::int64_t> wanted) {
+    std::vector<std::int64_t> found;
     database_.read([&](soci::session& sql) {
+        found.clear();
         const long long period = base::to_milliseconds(begin);
-        const long long wanted = record;
-        int one = 0;
-        sql << "SELECT 1 FROM budget_records WHERE caller = :caller AND limit_id = :limit AND "
-               "counted = :counted AND period = :period AND record = :record",
-            into(one), use(name.caller, "caller"), use(name.limit, "limit"),
-            use(name.counted, "counted"), use(period, "period"), use(wanted, "record");
-        known = sql.got_data();
+        for (std::size_t at = 0; at < wanted.size(); at += records_in_a_question) {
+            std::string numbers;
+            const auto some =
+                wanted.subspan(at).first(std::min(records_in_a_question, wanted.size() - at));
+            for (const std::int64_t record : some) {
+                numbers += (numbers.empty() ? "" : ",") + std::to_string(record);
+            }
+            const soci::rowset<long long> rows =
+                (sql.prepare << "SELECT record FROM budget_records WHERE caller = :caller AND "
+                                "limit_id = :limit AND counted = :counted AND period = :period "
+                                "AND record IN (" +
+                                    numbers + ")",
+                 use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
+                 use(period, "period"));
+            found.insert(found.end(), rows.begin(), rows.end());
+        }
     });
-    return known;
+    return found;
 }
+
+bool BudgetStore::is_shared() const { return database_.is_shared(); }
 
 bool BudgetStore::suspend(const SuspendedCaller& suspended) {
     bool is_new = false;

@@ -59,7 +59,11 @@ public:
                    std::span<const std::int64_t> opened = {});
     // The records of a period that were written down.
     std::vector<std::int64_t> records(const CounterName& name, base::Time begin);
-    bool knows_record(const CounterName& name, base::Time begin, std::int64_t record);
+    // Those of `wanted` among them.
+    std::vector<std::int64_t> known_records(const CounterName& name, base::Time begin,
+                                            std::span<const std::int64_t> wanted);
+    // Whether other nodes may write records, too.
+    bool is_shared() const;
 
     // False when the caller was suspended already.
     bool suspend(const SuspendedCaller& suspended);

@@ -51,6 +51,7 @@ struct Job {
 
 Outcome outcome_of(const base::Error& error) {
     const bool denied = error.code() == base::ErrorCode::unauthenticated ||
+                        error.code() == base::ErrorCode::caller_suspended ||
                         error.code() == base::ErrorCode::permission_denied;
     return {denied ? "denied" : "failed", std::string(base::to_string(error.code())),
             http_status(error.code())};

@@ -90,6 +90,10 @@ public:
     // budgets are charged. 1 when nobody says.
     void set_work(std::uint64_t items) { work_ = items; }
     std::uint64_t work() const { return work_; }
+    // Names a record that the request opens, e.g. a wrapped data key: record budgets count these in
+    // place of resource and encryption context. Said before anything is authorised.
+    void add_record(std::string_view name) { records_.emplace_back(name); }
+    const std::vector<std::string>& records() const { return records_; }
     // Whether a limit of the caller's budget was charged for this operation.
     bool has_charged(std::string_view limit) const {
         return std::find(charged_.begin(), charged_.end(), limit) != charged_.end();
@@ -108,6 +112,7 @@ private:
     std::vector<ItemOutcome> items_;
     std::map<std::string, std::string> facts_;
     std::uint64_t work_ = 1;
+    std::vector<std::string> records_;
     std::vector<std::string> charged_;          // limits that were charged
     std::vector<std::shared_ptr<void>> holds_;  // places of concurrency, given back at its end
 };

@@ -9,6 +9,7 @@
 #include "server/authorizer.h"
 #include "server/database.h"
 #include "server/policy.h"
+#include "server/reload.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temporary_directory.h"
@@ -36,7 +37,7 @@ class BreakableDatabase final : public server::Database {
 public:
     explicit BreakableDatabase(server::Database& inner) : inner_(inner) {}
     server::Dialect dialect() const override { return inner_.dialect(); }
-    bool is_shared() const override { return inner_.is_shared(); }
+    bool is_shared() const override { return true; }  // by the two budgets of a test
     void migrate(std::string_view room, std::span<const server::Migration> migrations,
                  Unnamed unnamed) override {
         inner_.migrate(room, migrations, unnamed);
@@ -342,6 +343,21 @@ TEST_F(BudgetsTest, EachRecordOfABatchCounts) {
     EXPECT_ERROR(resource_exhausted, all->charge(made, {"read"}, record("d"), {}));
 }
 
+TEST_F(BudgetsTest, RecordsThatAnOperationNamesCountAllOrNone) {
+    const auto all = budgets(tiers_text(limit_text(R"("records":{"per":"day","limit":5})")));
+    const auto open = [&](const std::vector<std::string>& names) {
+        auto made = operation(names.size());
+        for (const auto& name : names) made.add_record(name);
+        all->charge(made, {"read"}, record("k"), {});
+        all->charge(made, {"read"}, record("other"), {});  // named once, whatever is asked about
+    };
+    open({"a", "b", "a"});
+    open({"b", "c"});
+    EXPECT_ERROR(resource_exhausted, open({"a", "d", "e", "f"}));
+    open({"d", "e", "a"});
+    EXPECT_ERROR(resource_exhausted, open({"f"}));
+}
+
 TEST_F(BudgetsTest, RecordsSurviveARestartAndAreSharedByNodes) {
     const std::string tiers = tiers_text(limit_text(R"("records":{"per":"month","limit":500})"));
     {
@@ -474,6 +490,28 @@ TEST_F(BudgetsTest, OtherTiersKeepWhatIsUsed) {
     EXPECT_NE(all->hash(), before);
     EXPECT_EQ(spend(*all, 4)->remaining, 3U);
     EXPECT_FALSE(spend(*all, 3));
+}
+
+TEST_F(BudgetsTest, ReloadPutsTiersInForceWholeOrNotAtAll) {
+    const auto file = folder_.write("b.json", tiers_text(limit_text(R"("quota":{"day":5})")), 0600);
+    const auto all = server::open_budgets(
+        file, budget_words, {database_, clock_, [](std::string_view, const auto&) {}});
+    ASSERT_NE(all, nullptr);
+    const std::string before = all->hash();
+    const auto step = server::budgets_step(all.get(), file, budget_words);
+    folder_.write("b.json", tiers_text(limit_text(R"("quota":{"day":6})")), 0600);
+    const auto facts = step.run();
+    EXPECT_EQ(facts.at("budgets_hash_before"), before);
+    EXPECT_EQ(facts.at("budgets_hash"), all->hash());
+    EXPECT_NE(all->hash(), before);
+    folder_.write("b.json", "{", 0600);
+    EXPECT_ERROR_SAYING(invalid_argument, "b.json", step.run());
+    EXPECT_FALSE(spend(*all, 6));
+    // Nobody has a budget where no file is configured.
+    EXPECT_EQ(server::open_budgets({}, budget_words,
+                                   {database_, clock_, [](std::string_view, const auto&) {}}),
+              nullptr);
+    EXPECT_TRUE(server::budgets_step(nullptr, {}, budget_words).run().empty());
 }
 
 TEST_F(BudgetsTest, AuthorizerChargesWhatItAllowsAndNothingElse) {
