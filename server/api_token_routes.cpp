@@ -180,7 +180,9 @@ private:
             for (const std::string& value : values) {
                 Resource resource;
                 resource.kind = "claim";
-                resource.id = claim + "=" + value;
+                resource.id = claim;
+                resource.id += '=';
+                resource.id += value;
                 static_cast<void>(
                     authorizer_.authorize(operation, grant_claim, std::move(resource)));
             }
