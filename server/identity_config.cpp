@@ -13,7 +13,6 @@ namespace server {
 namespace {
 
 using base::JsonReader;
-using base::JsonValue;
 using std::chrono::seconds;
 
 constexpr std::size_t max_issuers = 16;

@@ -194,16 +194,23 @@ ReloadStep IdentityMethods::reload_step() {
     return {"identity", state_->files(), [state = state_.get()] { return state->reload(); }};
 }
 
+namespace {
+
+// That there could be one.
+void check_https(const HttpsConfig& config) { const HttpsGet checked(config); }
+
+}  // namespace
+
 void check_identity_files(const IdentityConfig& config) {
     if (config.api_tokens) {
         read_named(config.api_tokens->key_file,
                    [&config] { return base::read_secret_file(config.api_tokens->key_file); });
     }
     if (config.shared_secrets) read_secret_callers(*config.shared_secrets);
-    if (config.introspection) HttpsGet{config.introspection->https};
+    if (config.introspection) check_https(config.introspection->https);
     for (const auto& issuer : config.jwt) {
         if (issuer.https) {
-            HttpsGet{*issuer.https};
+            check_https(*issuer.https);
             continue;
         }
         read_named(issuer.file, [&issuer] {
