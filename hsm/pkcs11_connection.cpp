@@ -63,12 +63,14 @@ FoundToken find_token(const Module& module, const TokenUri& uri, const std::stri
 }
 
 Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
-                       const KeptPin& pin, std::size_t max_sessions, base::Log& log)
+                       const KeptPin& pin, std::size_t max_sessions, base::Log& log,
+                       std::function<void()> before_initialising)
     : module_(std::move(module)),
       uri_(std::move(uri)),
       pin_(pin),
       max_sessions_(max_sessions),
-      log_(log) {
+      log_(log),
+      before_initialising_(std::move(before_initialising)) {
     connect(token.slot);
 }
 
@@ -186,7 +188,8 @@ void Connection::reconnect(std::uint64_t seen_epoch) {
     pool_.reset();
     anchor_.reset();
     ++generation_;
-    log_.warning("the token is gone; initialising its module again");
+    log_.warning("the token is gone or was changed by others; initialising its module again");
+    if (before_initialising_) before_initialising_();
     module_->reinitialise();
     connect(find_token(*module_, uri_).slot);
     log_.warning("the token is back");

@@ -47,10 +47,12 @@ struct Operation {
 class Connection {
 public:
     // Opens the anchor session and logs in, once. `pin` and `log` must outlive the connection.
+    // `before_initialising` is called whenever the module is about to be initialised again.
     // Throws failed_precondition: PIN refused, locked, not set, last attempt before a lock. Later
     // the same is unavailable, and a PIN that was refused is never tried again.
     Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
-               const KeptPin& pin, std::size_t max_sessions, base::Log& log);
+               const KeptPin& pin, std::size_t max_sessions, base::Log& log,
+               std::function<void()> before_initialising = {});
 
     // One attempt, for what must not happen twice. Throws what `operation` throws; what only an
     // operator can settle (a token that became read-only) as unavailable, see restore().
@@ -107,6 +109,7 @@ private:
     std::size_t max_sessions_;
     base::Log& log_;
     std::function<void()> logged_in_again_;
+    std::function<void()> before_initialising_;
 
     std::shared_mutex
         connection_;  // shared: an operation is under way; exclusive: the connection is replaced

@@ -37,6 +37,11 @@ void IvSource::draw(const Session& session, std::span<Iv> ivs) {
     }
 }
 
+void KeyHandles::require_all_seen() const {
+    if (is_stale_ && is_stale_())
+        throw to_error(CKR_TOKEN_NOT_PRESENT, "another process made or destroyed objects");
+}
+
 std::unique_lock<std::mutex> KeyHandles::objects_lock() const {
     return serialise_ ? std::unique_lock(objects_) : std::unique_lock<std::mutex>();
 }
@@ -58,6 +63,7 @@ FoundObjects KeyHandles::sort_objects(const Operation& operation, const KeyId& i
         operation.session().require_login();
         if (!login_was_seen) found = {};
     }
+    if (found.secret_keys.empty() && found.private_keys.empty()) require_all_seen();
     return found;
 }
 

@@ -2,6 +2,7 @@
 // ends.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -49,7 +50,12 @@ class KeyHandles {
 public:
     // `serialise` is for SoftHSM, which fails when objects are made and searched for at the same
     // time.
-    KeyHandles(IvSource& ivs, bool serialise) : ivs_(ivs), serialise_(serialise) {}
+    // `is_stale` says whether the module may not see all objects any more.
+    KeyHandles(IvSource& ivs, bool serialise, std::function<bool()> is_stale = {})
+        : ivs_(ivs), serialise_(serialise), is_stale_(std::move(is_stale)) {}
+
+    // Throws what has the connection made anew when the module may not see all objects any more.
+    void require_all_seen() const;
 
     // The one key of that id; empty when there is none. Throws internal when there are several,
     // when it is of no kind that we know, or half of a pair is missing; and unavailable when the
@@ -99,6 +105,7 @@ private:
 
     IvSource& ivs_;
     bool serialise_;
+    std::function<bool()> is_stale_;
     mutable std::mutex objects_;
     mutable std::mutex mutex_;
     std::unordered_map<KeyId, Entry> entries_;

@@ -30,6 +30,20 @@ TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_sof
     return info;
 }
 
+// Objects that were changed while it lived were changed by us, whatever came of it.
+class NotedObjects {
+public:
+    explicit NotedObjects(SoftHsmGuard* guard) : guard_(guard) {}
+    ~NotedObjects() {
+        if (guard_ != nullptr) guard_->note_objects();
+    }
+    NotedObjects(const NotedObjects&) = delete;
+    NotedObjects& operator=(const NotedObjects&) = delete;
+
+private:
+    SoftHsmGuard* guard_;
+};
+
 }  // namespace
 
 Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& config,
@@ -40,14 +54,18 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
       module_(std::move(module)),
       traits_(traits_of(*module_)),
       guard_(std::move(guard)),
-      keys_(ivs_, traits_.is_softhsm) {
+      keys_(ivs_, traits_.is_softhsm, [this] { return guard_ && guard_->were_objects_changed(); }) {
     TokenUri uri(config.uri);
     const FoundToken found = find_token(*module_, uri, guard_ ? guard_->hint() : std::string());
     info_ = describe(*module_, found.info, traits_.is_softhsm);
+    const auto note_objects = [this] {
+        if (guard_) guard_->note_objects();
+    };
     if (guard_) guard_->before_login(info_.label, info_.serial);
+    note_objects();
     try {
         connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_,
-                                                   config.max_sessions, log_);
+                                                   config.max_sessions, log_, note_objects);
     } catch (const base::Error& error) {
         const std::string hint = guard_ ? guard_->refused_pin_hint() : std::string();
         if (hint.empty() || error.code() != base::ErrorCode::failed_precondition) throw;
@@ -73,7 +91,11 @@ KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label,
         fail(base::ErrorCode::already_exists, "the token has a key of that id",
              "CKA_ID " + id.to_string());
     }
-    make_objects(id, label, kind, profile);
+    {
+        // Nobody else makes or destroys any now (Token), so what changes is ours.
+        const NotedObjects noted(guard_.get());
+        make_objects(id, label, kind, profile);
+    }
     KeyAttributes attributes = read_new_key(id);
     refuse_unless_as_ordered(id, attributes, kind, profile);
     make_durable(id);
@@ -199,6 +221,8 @@ std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
 
 void Pkcs11Token::destroy_key(const KeyId& id) {
     connection_->repeatable([&](const Operation& operation) {
+        keys_.require_all_seen();
+        const NotedObjects noted(guard_.get());
         static_cast<void>(keys_.look_up(operation, id));  // refuses when there are several
         const auto objects = keys_.all_objects(operation, id);
         if (objects.empty()) no_such_key(id);

@@ -39,6 +39,16 @@ std::filesystem::path find_configuration(const TokenConfig& config) {
     return "/etc/softhsm/softhsm2.conf";
 }
 
+// The file "generation" of a token's folder, eight bytes; 0 when it can't be read.
+std::uint64_t count_of_changes(const std::filesystem::path& folder) {
+    std::uint64_t count = 0;
+    const int file = ::open((folder / "generation").c_str(), O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    if (::read(file, &count, sizeof(count)) != static_cast<ssize_t>(sizeof(count))) count = 0;
+    ::close(file);
+    return count;
+}
+
 std::string_view trim(std::string_view text) {
     const auto first = text.find_first_not_of(" \t\r");
     if (first == std::string_view::npos) return {};
@@ -172,6 +182,12 @@ std::string SoftHsmGuard::refused_pin_hint() const {
     return "If the PIN is right, " + (folder_ / object_name).string() +
            " was damaged or changed since the last good login; to go back to its copy run\n  " +
            restore_command(folder_);
+}
+
+void SoftHsmGuard::note_objects() { noted_objects_ = count_of_changes(folder_); }
+
+bool SoftHsmGuard::were_objects_changed() const {
+    return count_of_changes(folder_) != noted_objects_.load();
 }
 
 void SoftHsmGuard::sync() const {

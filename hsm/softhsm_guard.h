@@ -3,6 +3,8 @@
 // Everything here is about files; no PKCS#11 type appears.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -17,7 +19,7 @@ namespace hsm {
 // environment is not for threads.
 void set_softhsm_configuration(const std::filesystem::path& file);
 
-// Not thread-safe, but for sync() and make_durable().
+// Not thread-safe but where it says so.
 class SoftHsmGuard {
 public:
     // `matches(label, serial)` says whether a token is ours. Throws failed_precondition when the
@@ -38,6 +40,13 @@ public:
     // Added to the message when the PIN is refused and the file is not what it was; else empty.
     std::string refused_pin_hint() const;
 
+    // SoftHSM counts in the token's folder how often objects were made or destroyed there. Once its
+    // write to token.object was refused (above) it never looks at objects of other processes again:
+    // only a new initialisation does. note_objects() is for the moment of one, and for changes of
+    // our own; were_objects_changed() says whether others made any since. Thread-safe.
+    void note_objects();
+    bool were_objects_changed() const;
+
     // Writes what SoftHSM left in the system's cache to the disk (syncfs). Throws unavailable.
     void sync() const;
     // sync(), then, when a read-back program is configured, has `question` answered by a second
@@ -49,6 +58,7 @@ private:
     std::filesystem::path tokens_;  // directories.tokendir
     std::filesystem::path folder_;  // of our token
     std::string hint_;
+    std::atomic<std::uint64_t> noted_objects_{0};
     base::Log& log_;
 };
 

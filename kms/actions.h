@@ -35,6 +35,7 @@ inline constexpr server::Action verify_mac_action{"verify_mac"};
 // Beside the action itself: opening what was made under a key before it was compromised.
 inline constexpr server::Action use_compromised_key{"use_compromised_key"};
 inline constexpr server::Action observe{"observe"};
+inline constexpr server::Action back_up{"back_up"};
 // What the schedule does by itself: in audit records only, nobody can be given it.
 inline constexpr server::Action destroy_key{"destroy_key"};
 
@@ -65,7 +66,8 @@ inline std::vector<std::string_view> known_actions() {
                                            server::witness_audit.word,
                                            server::describe_budget.word,
                                            server::lift_suspension.word,
-                                           observe.word});
+                                           observe.word,
+                                           back_up.word});
 }
 
 // The kind of resource that master keys are.

@@ -1,9 +1,11 @@
 #include "kms/idempotency.h"
 
 #include <algorithm>
+#include <array>
 #include <optional>
 
 #include "base/error.h"
+#include "server/answer.h"
 #include "server/digest.h"
 
 namespace kms {
@@ -23,6 +25,31 @@ std::optional<std::string> idempotency_key(const server::Request& request) {
                           "the Idempotency-Key must be 1 to 128 visible ASCII characters");
     }
     return std::string(key);
+}
+
+// Refusals that are an answer: the order was looked at, and nothing was done.
+constexpr std::array final_refusals = {base::ErrorCode::invalid_argument,
+                                       base::ErrorCode::not_found, base::ErrorCode::already_exists,
+                                       base::ErrorCode::failed_precondition};
+
+bool is_final(base::ErrorCode code) {
+    return std::find(final_refusals.begin(), final_refusals.end(), code) != final_refusals.end();
+}
+
+constexpr unsigned first_refusing_status = 400;
+
+// As it is remembered: the code's word, then the message.
+std::string refusal_text(const base::Error& error) {
+    return std::string(base::to_string(error.code())) + ' ' + error.message();
+}
+
+[[noreturn]] void refuse_again(const std::string& text) {
+    const std::size_t end = text.find(' ');
+    for (const base::ErrorCode code : final_refusals) {
+        if (text.substr(0, end) == base::to_string(code))
+            throw base::Error(code, text.substr(end + 1));
+    }
+    throw base::Error(base::ErrorCode::internal, "a remembered answer can't be read");
 }
 
 [[noreturn]] void refuse_under_way() {
@@ -97,6 +124,15 @@ Idempotency::Standing Idempotency::begin(const std::string& id, const std::strin
     refuse_under_way();
 }
 
+void Idempotency::let_go(const std::string& id) {
+    // Not under way any more; whether it was applied stays noted.
+    try {
+        store_.take_over_request(id, node_, {}, clock_.now());
+    } catch (const base::Error&) {
+        // The next request finds the row held by nobody of this process.
+    }
+}
+
 server::Response Idempotency::once(server::Operation& operation, const server::Request& request,
                                    const Work& work, const Again& again,
                                    const std::string& subject) {
@@ -109,20 +145,24 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
     server::Response response;
     const Standing standing = begin(id, digest, response);
     if (standing == Standing::answered) {
-        operation.set_fact("repeated", "answered before");
+        const bool was_refused = response.status >= first_refusing_status;
+        operation.set_fact("repeated", was_refused ? "refused before" : "answered before");
+        if (was_refused) refuse_again(std::string(response.body));
         return response;
     }
     try {
         const bool from_record = standing == Standing::applied && again;
         if (from_record) operation.set_fact("repeated", "applied before");
         response = from_record ? again() : work(id);
-    } catch (...) {
-        // Not under way any more; whether it was applied stays noted.
-        try {
-            store_.take_over_request(id, node_, {}, clock_.now());
-        } catch (const base::Error&) {
-            // The next request finds the row held by nobody of this process.
+    } catch (const base::Error& error) {
+        if (is_final(error.code())) {
+            store_.finish_request(id, server::http_status(error.code()), refusal_text(error));
+        } else {
+            let_go(id);
         }
+        throw;
+    } catch (...) {
+        let_go(id);
         throw;
     }
     store_.finish_request(id, response.status, std::string(response.body));

@@ -28,10 +28,12 @@ public:
     // Gives `work` the id under which the store marks the order as applied; empty when the request
     // has no Idempotency-Key. The same caller's same key gives the answer of the first time;
     // `again` makes one from the record when the order was applied but never answered (a crash in
-    // between). Without `again`, `work` is able to find out itself. What failed is not remembered:
-    // it may be sent again. Call it when the caller is authorised. Throws invalid_argument for a
-    // key that is not 1 to 128 visible ASCII characters, failed_precondition when the key was used
-    // for another request or when the first one is under way, and what `work` throws.
+    // between). Without `again`, `work` is able to find out itself. An order that was
+    // refused is answered with the same refusal (invalid_argument, not_found, already_exists,
+    // failed_precondition); trouble of ours is not remembered: it may be sent again. Call it when
+    // the caller is authorised. Throws invalid_argument for a key that is not 1 to 128 visible
+    // ASCII characters, failed_precondition when the key was used for another request or when the
+    // first one is under way, and what `work` throws.
     using Work = std::function<server::Response(const std::string& request_id)>;
     using Again = std::function<server::Response()>;
     // `subject` is what the path's names stand for now, where they may come to mean something else:
@@ -45,6 +47,8 @@ private:
     enum class Standing { fresh, applied, answered };
     // Ours to work on, unless it is answered; the answer is in `response` then.
     Standing begin(const std::string& id, const std::string& digest, server::Response& response);
+
+    void let_go(const std::string& id);
 
     Store& store_;
     const base::Clock& clock_;

@@ -89,6 +89,7 @@ struct Key {
     std::optional<int> rotation_period_days;  // 1 to max_rotation_period_days
     std::optional<base::Time> next_rotation_at;
     std::optional<base::Time> deletion_at;     // while pending_deletion, and afterwards
+    std::string deletion_ordered_by;           // the caller who did; empty: before it was noted
     std::optional<base::Time> compromised_at;  // stays, whatever the state becomes
     std::optional<base::Time> destroyed_at;
     bool destruction_begun = false;  // its token objects are being destroyed: no way back

@@ -96,6 +96,7 @@ int parse_and_run(int count, char** arguments) {
     add_text_commands(app, tool);
     add_signing_commands(app, tool);
     add_inventory_command(app, tool, settings);
+    add_backup_commands(app, tool);
     add_service_commands(app, tool);
     add_token_commands(app, tool);
     add_shared_secret_commands(app, tool);

@@ -22,6 +22,7 @@ void add_data_key_commands(CLI::App& app, Tool& tool);          // data-key crea
 void add_text_commands(CLI::App& app, Tool& tool);              // encrypt, decrypt
 void add_signing_commands(CLI::App& app, Tool& tool);  // sign, verify, mac, verify-mac, public-key
 void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settings);
+void add_backup_commands(CLI::App& app, Tool& tool);   // backup, restore
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
 void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
                                                        // show | export | report | hash

@@ -21,6 +21,7 @@
 #include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
+#include "server/backup.h"
 #include "server/budget.h"
 #include "server/budget_routes.h"
 #include "server/daemon.h"
@@ -111,7 +112,9 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     kms::Api api(
         {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,
-         server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer))});
+         server::join(
+             server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer)),
+             server::backup_routes(*database, authorizer, clock, kms::back_up, "kmsd"))});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,

@@ -73,6 +73,7 @@ KeyPointer KeyLifecycle::schedule_deletion(const server::Grant& grant, const bas
         [&](Key& key) {
             key.state = KeyState::pending_deletion;
             key.deletion_at = clock_.now() + std::chrono::hours(24) * days;
+            key.deletion_ordered_by = grant.caller().id;
             return true;
         },
         order);
@@ -89,6 +90,7 @@ KeyPointer KeyLifecycle::cancel_deletion(const server::Grant& grant, const base:
             }
             key.state = key.compromised_at ? KeyState::compromised : KeyState::disabled;
             key.deletion_at.reset();
+            key.deletion_ordered_by.clear();
             return true;
         },
         order);
@@ -170,6 +172,9 @@ std::string KeyLifecycle::make_tombstone(const Key& key) const {
         record.field("compromised_at", base::to_rfc3339(*key.compromised_at));
     }
     record.field("deletion_at", base::to_rfc3339(*key.deletion_at));
+    if (!key.deletion_ordered_by.empty()) {
+        record.field("deletion_ordered_by", key.deletion_ordered_by);
+    }
     record.field("destroyed_at", base::to_rfc3339(*key.destroyed_at));
     record.name("aliases").begin_array();
     for (const auto& alias : key.aliases) record.string(alias);

@@ -113,14 +113,15 @@ bool update_row(soci::session& sql, const Key& key, long long change) {
                         "rotation_period_days = :period, next_rotation_at = :rotation, "
                         "deletion_at = :deletion, compromised_at = :compromised, "
                         "destroyed_at = :destroyed, destruction_begun = :begun, "
+                        "deletion_ordered_by = :orderer, "
                         "context_rule = :rule, revision = revision + 1, change = :change "
                         "WHERE id = :id AND revision = :revision",
          soci::use(state, "state"), soci::use(key.description, "description"),
          soci::use(tags, "tags"), soci::use(period, "period"), soci::use(rotation_at, "rotation"),
          soci::use(deletion_at, "deletion"), soci::use(compromised_at, "compromised"),
          soci::use(destroyed_at, "destroyed"), soci::use(begun, "begun"),
-         soci::use(context_rule, "rule"), soci::use(change, "change"), soci::use(id, "id"),
-         soci::use(revision, "revision"));
+         soci::use(key.deletion_ordered_by, "orderer"), soci::use(context_rule, "rule"),
+         soci::use(change, "change"), soci::use(id, "id"), soci::use(revision, "revision"));
     update.execute(true);
     if (update.get_affected_rows() == 1) return true;
     require_key_row(sql, id);

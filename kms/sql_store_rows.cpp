@@ -83,7 +83,8 @@ std::string condition(const KeySelection& selection) {
 
 std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selection) {
     std::vector<Key> keys;
-    std::string id, state, kind, profile, description, tags, wanted_alias, context_rule;
+    std::string id, state, kind, profile, description, tags, wanted_alias, context_rule,
+        deletion_ordered_by;
     int primary_version = 0, rotation_period_days = 0, destruction_begun = 0;
     long long revision = 0, change = 0, created_at = 0, next_rotation_at = 0, deletion_at = 0,
               compromised_at = 0, destroyed_at = 0;
@@ -91,7 +92,8 @@ std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selecti
         (sql.prepare << "SELECT k.id, k.state, k.kind, k.profile, k.revision, k.change, "
                         "k.description, k.tags, k.wanted_alias, k.primary_version, k.created_at, "
                         "k.rotation_period_days, k.next_rotation_at, k.deletion_at, "
-                        "k.compromised_at, k.destroyed_at, k.destruction_begun, k.context_rule "
+                        "k.compromised_at, k.destroyed_at, k.destruction_begun, k.context_rule, "
+                        "k.deletion_ordered_by "
                         "FROM keys k" +
                             condition(selection),
          soci::into(id), soci::into(state), soci::into(kind), soci::into(profile),
@@ -99,8 +101,8 @@ std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selecti
          soci::into(wanted_alias), soci::into(primary_version), soci::into(created_at),
          soci::into(rotation_period_days), soci::into(next_rotation_at), soci::into(deletion_at),
          soci::into(compromised_at), soci::into(destroyed_at), soci::into(destruction_begun),
-         soci::into(context_rule), soci::use(selection.after, "after"),
-         soci::use(selection.id, "id"));
+         soci::into(context_rule), soci::into(deletion_ordered_by),
+         soci::use(selection.after, "after"), soci::use(selection.id, "id"));
     rows.execute();
     while (rows.fetch()) {
         Key key;
@@ -121,6 +123,7 @@ std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selecti
         key.compromised_at = from_column(compromised_at);
         key.destroyed_at = from_column(destroyed_at);
         key.destruction_begun = destruction_begun != 0;
+        key.deletion_ordered_by = deletion_ordered_by;
         key.context_rule = parse_context_rule(context_rule, id);
         keys.push_back(std::move(key));
     }
@@ -139,7 +142,7 @@ void select_versions(soci::session& sql, const KeySelection& selection, const Ke
                         "v.wraps_reserved, v.wraps_used, v.rewrapped_away, v.last_used_at, "
                         "v.destroyed_at, v.request, v.known_answer "
                         "FROM key_versions v JOIN keys k ON k.id = v.key_id" +
-                            condition(selection) + " ORDER BY v.key_id, v.version",
+                            condition(selection),
          soci::into(key_id), soci::into(number), soci::into(state), soci::into(token_key_id),
          soci::into(created_at), soci::into(wraps_reserved), soci::into(wraps_used),
          soci::into(rewrapped_away), soci::into(last_used_at), soci::into(destroyed_at),
@@ -150,7 +153,6 @@ void select_versions(soci::session& sql, const KeySelection& selection, const Ke
         const auto found = keys.find(parse_id(key_id, "key_id"));
         if (found == keys.end()) refuse_row(key_id, "key_id");
         auto& versions = found->second->versions;
-        if (static_cast<std::size_t>(number) != versions.size() + 1) refuse_row(key_id, "version");
         KeyVersion version;
         version.version = static_cast<std::uint32_t>(number);
         version.state = require(parse_key_state(state), key_id, "version state");
@@ -164,6 +166,15 @@ void select_versions(soci::session& sql, const KeySelection& selection, const Ke
         version.request = request;
         version.known_answer = parse_known_answer(known_answer, key_id);
         versions.push_back(std::move(version));
+    }
+    // Not by the database: SQLite would go through all rows in that order to spare itself a sort.
+    for (const auto& [id, key] : keys) {
+        std::sort(key->versions.begin(), key->versions.end(),
+                  [](const auto& left, const auto& right) { return left.version < right.version; });
+        std::uint32_t expected = 0;
+        for (const auto& version : key->versions) {
+            if (version.version != ++expected) refuse_row(id.to_string(), "version");
+        }
     }
 }
 

@@ -74,7 +74,9 @@ CREATE TABLE locks (
   holder TEXT NOT NULL,
   expires_at BIGINT NOT NULL
 )
-)sql"}};
+)sql"},
+    server::Migration{3,
+                      "ALTER TABLE keys ADD COLUMN deletion_ordered_by TEXT NOT NULL DEFAULT ''"}};
 
 }  // namespace
 

@@ -28,6 +28,13 @@ struct Migration {
     std::string_view postgresql = {};  // empty: `sql`
 };
 
+// A copy of the whole database in a file of its own.
+struct DatabaseBackup {
+    std::filesystem::path file;
+    std::uint64_t bytes = 0;
+    std::string sha256;  // hex
+};
+
 // A connection while a work has it. SOCI's rules for PostgreSQL hold for both: each ":name" stands
 // once in a statement.
 class Session : public soci::session {
@@ -91,6 +98,12 @@ public:
 
     // Throws unavailable when the database does not answer.
     virtual void check() = 0;
+
+    // Writes a copy of the database to the file `name` in the configuration's backup folder; works
+    // wait while it is copied, not while it is checked. Checked and on disk when it returns. Throws
+    // failed_precondition when there is no such folder, the file is there already, or the database
+    // has tools of its own for this, and unavailable.
+    virtual DatabaseBackup back_up(const std::string& name) = 0;
 };
 
 // Opens the database. Throws failed_precondition, with a message for the operator, when it can't be

@@ -86,8 +86,15 @@ DatabaseConfig read_database_config(base::JsonReader& top, const std::filesystem
     if (store.has("sqlite") == store.has("postgresql")) {
         top.refuse("store", R"(must be one of {"sqlite": …} and {"postgresql": …})");
     }
+    const bool is_sqlite = store.has("sqlite");
+    const bool has_backups = is_sqlite && store.has("backup_directory");
     store.refuse_unknown();
-    if (store.has("sqlite")) return SqliteConfig{required_path(store, "sqlite", folder)};
+    if (is_sqlite) {
+        SqliteConfig config;
+        config.file = required_path(store, "sqlite", folder);
+        if (has_backups) config.backup_folder = required_path(store, "backup_directory", folder);
+        return config;
+    }
     base::JsonReader postgresql = store.required_object("postgresql");
     return read_postgresql(postgresql, folder, schema);
 }

@@ -15,6 +15,7 @@ namespace server {
 // An embedded database, for one process.
 struct SqliteConfig {
     std::filesystem::path file;
+    std::filesystem::path backup_folder{};  // made when missing; empty: no backups by the daemon
 };
 
 // A PostgreSQL server, for any number of processes.
@@ -37,10 +38,10 @@ struct PostgresqlConfig {
 
 using DatabaseConfig = std::variant<SqliteConfig, PostgresqlConfig>;
 
-// "store" {"sqlite": file} or {"postgresql": {"host", "port", "database", "user", "password" (where
-// to read it), "tls" {"ca", "certificate", "key"}, "schema", "connections", "deadline_ms"}}; see
-// deploy/examples. `schema` stands where the file names none. Reads the password, after everything
-// else was checked. Throws invalid_argument naming the field.
+// "store" {"sqlite": file, "backup_directory"} or {"postgresql": {"host", "port", "database",
+// "user", "password" (where to read it), "tls" {"ca", "certificate", "key"}, "schema",
+// "connections", "deadline_ms"}}; see deploy/examples. `schema` stands where the file names none.
+// Reads the password, after everything else was checked. Throws invalid_argument naming the field.
 DatabaseConfig read_database_config(base::JsonReader& top, const std::filesystem::path& folder,
                                     std::string_view schema);
 

@@ -304,6 +304,11 @@ void PostgresqlDatabase::check() {
     });
 }
 
+DatabaseBackup PostgresqlDatabase::back_up(const std::string& /*name*/) {
+    base::refuse(
+        "a PostgreSQL database is backed up by the server's own tools: pg_dump, or its WAL");
+}
+
 void PostgresqlDatabase::forget_old_marks() {
     try {
         const auto connection =

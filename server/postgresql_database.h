@@ -23,6 +23,7 @@ public:
     void write_in_turn(std::string_view table, const Work& work) override;
     void read(const Work& work) override;
     void check() override;
+    DatabaseBackup back_up(const std::string& name) override;
 
 private:
     enum class Outcome { done, again, unknown };

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "server/sqlite_backup.h"
 
 namespace server {
 namespace {
@@ -118,10 +119,6 @@ void require_sound(soci::session& session, const std::filesystem::path& file) {
     if (verdict != "ok") refuse_file(file, "is damaged; restore it from a backup", verdict);
 }
 
-// What user_version says once `room_versions` counts for each room. The first release, which
-// counted in user_version, takes it for a newer version's and refuses.
-constexpr int rooms_are_counted = 1000;
-
 // The count of the tables that no room has claimed yet is under the empty name.
 void count_rooms(soci::session& session, const std::filesystem::path& file) {
     const int unnamed = integer_pragma(session, "user_version");
@@ -153,7 +150,8 @@ void set_room_version(soci::session& session, const std::string& room, int versi
 
 }  // namespace
 
-SqliteDatabase::SqliteDatabase(std::filesystem::path file) : file_(std::move(file)) {
+SqliteDatabase::SqliteDatabase(SqliteConfig config)
+    : file_(std::move(config.file)), backup_folder_(std::move(config.backup_folder)) {
     prepare_file(file_);
     try {
         session_ = std::make_unique<Session>(Dialect::sqlite, soci::sqlite3, connect_string(file_));
@@ -221,6 +219,20 @@ void SqliteDatabase::read(const Work& work) {
 
 void SqliteDatabase::check() {
     read([](soci::session& session) { integer_pragma(session, "user_version"); });
+}
+
+DatabaseBackup SqliteDatabase::back_up(const std::string& name) {
+    if (backup_folder_.empty()) base::refuse("no \"backup_directory\" is configured in \"store\"");
+    if (::mkdir(backup_folder_.c_str(), 0700) != 0 && errno != EEXIST) {
+        throw Error(ErrorCode::unavailable, "the backup folder can't be made",
+                    std::strerror(errno));
+    }
+    auto* backend = static_cast<soci::sqlite3_session_backend*>(session_->get_backend());
+    return back_up_sqlite(backend->conn_, backup_folder_ / name,
+                          [this](const std::function<void()>& step) {
+                              const std::lock_guard lock(mutex_);
+                              step();
+                          });
 }
 
 }  // namespace server

@@ -20,14 +20,15 @@ inline constexpr server::Action delete_credential{"delete_credential"};
 inline constexpr server::Action seal_value{"seal"};
 inline constexpr server::Action open_value{"open"};
 inline constexpr server::Action observe{"observe"};
+inline constexpr server::Action back_up{"back_up"};
 
 // Every word that a policy for vaultd may use.
 inline std::vector<std::string_view> known_actions() {
-    return server::with_api_token_actions({store_credential.word, describe_credential.word,
-                                           list_credentials.word, reveal_credential.word,
-                                           delete_credential.word, seal_value.word, open_value.word,
-                                           server::witness_audit.word, server::describe_budget.word,
-                                           server::lift_suspension.word, observe.word});
+    return server::with_api_token_actions(
+        {store_credential.word, describe_credential.word, list_credentials.word,
+         reveal_credential.word, delete_credential.word, seal_value.word, open_value.word,
+         server::witness_audit.word, server::describe_budget.word, server::lift_suspension.word,
+         observe.word, back_up.word});
 }
 
 // The kinds of resource that vaultd asks about.

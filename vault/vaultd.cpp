@@ -8,6 +8,7 @@
 #include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
+#include "server/backup.h"
 #include "server/budget.h"
 #include "server/budget_routes.h"
 #include "server/daemon.h"
@@ -89,8 +90,10 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
                     keys,
                     audit,
                     metrics,
-                    server::join(server::join(value_api.routes(), identity.routes()),
-                                 more_routes(sealer.get(), budgets.get(), authorizer)),
+                    server::join(server::join(server::join(value_api.routes(), identity.routes()),
+                                              more_routes(sealer.get(), budgets.get(), authorizer)),
+                                 server::backup_routes(*database, authorizer, clock, vault::back_up,
+                                                       "vaultd")),
                     {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);

@@ -106,16 +106,24 @@ TEST_F(IdempotencyTest, ACreationThatDiedIsFinishedByTheRetryAndMakesNoSecondKey
     EXPECT_NE(rig_.catalogue.snapshot()->find_alias("a"), nullptr);
 }
 
-TEST_F(IdempotencyTest, AFailureIsNotRemembered) {
+TEST_F(IdempotencyTest, TroubleOfOursIsNotRemembered) {
     token_.is_away = true;
     EXPECT_EQ(post("k", "/v1/keys", "{}").status, 503U);
     token_.is_away = false;
     EXPECT_EQ(post("k", "/v1/keys", "{}").status, 201U);
+}
+
+TEST_F(IdempotencyTest, ARefusalIsTheAnswerWhateverHappensLater) {
     const auto key = rig_.create_key();
     const std::string path = "/v1/keys/" + key->id.to_string() + "/cancel-deletion";
-    EXPECT_EQ(post("c", path).status, 409U);
+    const auto first = post("c", path);
+    EXPECT_EQ(first.status, 409U);
     post("s", "/v1/keys/" + key->id.to_string() + "/schedule-deletion");
-    EXPECT_EQ(post("c", path).status, 200U);
+    const auto again = post("c", path);
+    EXPECT_EQ(again.status, 409U);
+    EXPECT_EQ(*json_of(again).find("error")->find("message")->string(),
+              *json_of(first).find("error")->find("message")->string());
+    EXPECT_EQ(post("d", path).status, 200U) << "another order";
 }
 
 TEST_F(IdempotencyTest, AnOrderThatWasAppliedButNotAnsweredIsAnsweredFromTheRecord) {

@@ -271,6 +271,8 @@ TEST_F(LifecycleTest, DestroyingTakesAllVersionsFromTheTokenAndLeavesATombstone)
     EXPECT_EQ(described.key->state, KeyState::destroyed);
     EXPECT_EQ(described.key->destroyed_at, rig->clock.now());
     EXPECT_NE(described.tombstone.find("\"proven_absent\":true"), std::string::npos);
+    EXPECT_NE(described.tombstone.find("\"deletion_ordered_by\":\"root\""), std::string::npos)
+        << described.tombstone;
     EXPECT_NE(described.tombstone.find(key->primary().token_key_id.to_string()), std::string::npos);
     for (const auto& version : described.key->versions) {
         EXPECT_EQ(version.state, KeyState::destroyed);

@@ -1,5 +1,7 @@
 #include "kms/sql_store.h"
 
+#include <sstream>
+
 #include "tests/kms/store_contract.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
@@ -15,6 +17,60 @@ struct SqliteFactory {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteFactory);
+
+// Ten thousand keys as rows: whatever is asked for one key, or for what changed, is found by index,
+// not by reading all rows. The statements are those that the store runs; SQLite says how.
+TEST(SqlStore, OneOfTenThousandKeysIsFoundByIndex) {
+    const TemporaryDirectory directory;
+    const auto database = open_sqlite(directory / "kms.db");
+    kms::SqlStore store(*database);
+    database->write([](soci::session& sql) {
+        const std::string numbers =
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) ";
+        sql << "INSERT INTO keys (id, state, profile, description, tags, wanted_alias, "
+               "primary_version, created_at, change) " +
+                   numbers +
+                   "SELECT printf('%08x-0000-4000-8000-000000000000', i), 'enabled', 'sealed', '', "
+                   "'{}', '', 1, 1, i FROM n";
+        sql << "INSERT INTO key_versions (key_id, version, state, token_key_id, created_at, "
+               "wraps_reserved, known_answer) " +
+                   numbers +
+                   "SELECT printf('%08x-0000-4000-8000-000000000000', i), 1, 'enabled', "
+                   "printf('%08x-0000-4000-8000-000000000001', i), 1, 0, '' FROM n";
+        sql << "INSERT INTO aliases (name, key_id) " + numbers +
+                   "SELECT 'alias-' || i, printf('%08x-0000-4000-8000-000000000000', i) FROM n";
+        sql << "UPDATE change_counter SET value = 10000";
+    });
+    std::ostringstream statements;
+    database->read([&](soci::session& sql) { sql.set_log_stream(&statements); });
+    const auto id = *base::Uuid::parse("00001f40-0000-4000-8000-000000000000");
+    ASSERT_EQ(store.find(id)->aliases, std::vector<std::string>{"alias-8000"});
+    EXPECT_EQ(store.load_changed(9'995).keys.size(), 5U);
+    EXPECT_TRUE(store.move_alias("alias-8000", id, {}));
+    EXPECT_EQ(store.reserve_wraps(id, 1, 5).granted, 5U);
+    EXPECT_EQ(store.tombstone(id), "");
+    EXPECT_FALSE(store.find_version_of("request"));
+    EXPECT_FALSE(store.find_request("request"));
+    EXPECT_TRUE(store.update(*store.find(id)));
+    database->read([&](soci::session& sql) { sql.set_log_stream(nullptr); });
+
+    std::istringstream lines(statements.str());
+    int judged = 0;
+    for (std::string statement; std::getline(lines, statement);) {
+        const std::string word = statement.substr(0, statement.find(' '));
+        if (word != "SELECT" && word != "UPDATE" && word != "DELETE") continue;
+        std::replace(statement.begin(), statement.end(), ':', '$');  // bound to nothing
+        database->read([&](soci::session& sql) {
+            const soci::rowset<soci::row> plan = (sql.prepare << "EXPLAIN QUERY PLAN " + statement);
+            for (const auto& step : plan) {
+                const auto text = step.get<std::string>(3);
+                EXPECT_EQ(text.find("SCAN"), std::string::npos) << statement << ": " << text;
+            }
+        });
+        ++judged;
+    }
+    EXPECT_GT(judged, 12) << statements.str();
+}
 
 }  // namespace
 }  // namespace tests

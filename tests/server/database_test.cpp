@@ -10,6 +10,8 @@
 #include <fstream>
 #include <thread>
 
+#include "base/log.h"
+#include "server/backup.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
@@ -260,6 +262,49 @@ TEST_F(DatabaseTest, TablesOfTheFirstReleaseCarryOver) {
     int version = 0;
     again.read([&](soci::session& sql) { sql << "PRAGMA user_version", soci::into(version); });
     EXPECT_GT(version, 2);
+}
+
+TEST_F(DatabaseTest, ABackupIsADatabaseOfItsOwnAndIsNeverWrittenOver) {
+    base::Log log("tests", base::LogLevel::error);
+    const auto open = [&](const std::filesystem::path& backups) {
+        auto database = server::open_database(server::SqliteConfig{file(), backups}, log);
+        database->migrate("things", first);
+        return database;
+    };
+    EXPECT_ERROR_SAYING(failed_precondition, "backup_directory", open({})->back_up("a.db"));
+    std::filesystem::path backup;
+    {
+        const auto database = open(folder_ / "backups");
+        const auto fill = [&](const std::string& name) {
+            database->write([&](soci::session& sql) {
+                for (int i = 0; i < 400; ++i) {
+                    sql << "INSERT INTO things (name) VALUES (:name)",
+                        soci::use(name + std::string(2000, 'x') + std::to_string(i), "name");
+                }
+            });
+        };
+        fill("before");
+        const auto made = database->back_up("a.db");
+        fill("after");
+        backup = made.file;
+        EXPECT_EQ(made.bytes, std::filesystem::file_size(backup));
+        EXPECT_EQ(made.sha256.size(), 64U);
+        struct stat status {};
+        ASSERT_EQ(::stat(backup.c_str(), &status), 0);
+        EXPECT_EQ(status.st_mode & 0777U, 0600U);
+        EXPECT_ERROR(failed_precondition, database->back_up("a.db"));
+        EXPECT_EQ(std::filesystem::file_size(backup), made.bytes) << "it is still there";
+    }
+    const auto restored = folder_ / "restored.db";
+    EXPECT_EQ(server::restore_backup(backup, restored).bytes, std::filesystem::file_size(backup));
+    EXPECT_ERROR_SAYING(failed_precondition, "there already",
+                        server::restore_backup(backup, restored));
+    Database database(restored, first);
+    EXPECT_EQ(count(database), 400);
+    EXPECT_ERROR(failed_precondition, server::restore_backup(folder_ / "none.db", folder_ / "n"));
+    folder_.write("x.db", std::string(5000, 'x'));
+    EXPECT_ERROR(failed_precondition, server::restore_backup(folder_ / "x.db", folder_ / "n"));
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "n"));
 }
 
 TEST_F(DatabaseTest, FileThatIsNoDatabaseIsRefused) {

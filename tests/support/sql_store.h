@@ -10,7 +10,7 @@ namespace tests {
 
 inline std::unique_ptr<server::Database> open_sqlite(const std::filesystem::path& file) {
     static base::Log log("tests", base::LogLevel::error);
-    return server::open_database(server::SqliteConfig{file}, log);
+    return server::open_database(server::SqliteConfig{file, {}}, log);
 }
 
 namespace detail {

@@ -49,7 +49,7 @@ class Node:
         return self
 
     def client(self, name="app"):
-        return self.nodes.house.client(self.daemon, name)
+        return house.Client(self.port, self.nodes.house.pki, name)
 
     def call(self, *arguments, name="app"):
         with contextlib.closing(self.client(name)) as client:
