@@ -134,6 +134,8 @@ PostgresqlConnection::PostgresqlConnection(const std::string& connect)
 }
 
 PostgresqlConnection::~PostgresqlConnection() {
+    // First, since the ends of statements and session talk to a server that may stand still.
+    ::shutdown(socket, SHUT_RDWR);
     session.drop_kept();
     ::close(socket);
 }

@@ -326,6 +326,30 @@ TEST_F(Postgresql, AServerThatAnswersTooLateIsUnavailableAtTheDeadline) {
     EXPECT_EQ(count(*hasty), 0);
 }
 
+// The server's processes stand still: what is given up is not waited for either.
+TEST_F(Postgresql, AnOldConnectionToAServerThatStandsStillIsGivenUpAtOnce) {
+    struct Two {
+        explicit Two(soci::session& sql) : statement((sql.prepare << "SELECT 2")) {}
+        soci::statement statement;
+    };
+    const auto hasty = open(milliseconds(500), 4);
+    int stopped = 0;
+    hasty->read([&](Session& first) {
+        first.kept<Two>();
+        hasty->read([&](Session& second) {
+            second.kept<Two>();
+            stopped = process_of(second);
+        });
+        // The one that was given back stands still; this one breaks, so that both are old.
+        ASSERT_EQ(::kill(stopped, SIGSTOP), 0);
+        end_process(process_of(first));
+    });
+    const auto begin = steady_clock::now();
+    EXPECT_NO_THROW(hasty->check());
+    EXPECT_LT(steady_clock::now() - begin, std::chrono::seconds(5));
+    ::kill(stopped, SIGCONT);
+}
+
 TEST_F(Postgresql, ALockThatIsHeldTooLongIsUnavailable) {
     const auto hasty = open(milliseconds(300), 2);
     database_->write_in_turn("counter", [&](soci::session&) {

@@ -164,6 +164,19 @@ class SeveralNodes(unittest.TestCase):
             self.assertEqual(writer.failures, [])
         return writers
 
+    @staticmethod
+    def enabled_keys(client):
+        """The ids by description, as one node lists them."""
+        described, cursor = {}, ""
+        while True:
+            page = client.call("GET", "/v1/keys?limit=100" + (f"&cursor={cursor}" if cursor else "")).json()
+            for key in page["keys"]:
+                if key["state"] == "enabled":
+                    described.setdefault(key["description"], []).append(key["id"])
+            cursor = page.get("next_cursor", "")
+            if not cursor:
+                return described
+
     def check(self, writers):
         """Everything acknowledged is there, on both nodes, once, and its owner's."""
         for vault in self.nodes.vault:
@@ -177,21 +190,17 @@ class SeveralNodes(unittest.TestCase):
                         seen = client.call("POST", house.credential_path(writer.owner, name, "/reveal"))
                         self.assertIn((seen.status, seen.json().get("secret")), ((200, secret), (404, None)))
         for kms in self.nodes.kms:
-            described, cursor = {}, ""
             with contextlib.closing(kms.client("operator")) as client:
-                while True:
-                    page = client.call("GET", "/v1/keys?limit=100" + (f"&cursor={cursor}" if cursor else "")).json()
-                    for key in page["keys"]:
-                        if key["state"] == "enabled":
-                            described.setdefault(key["description"], []).append(key["id"])
-                    cursor = page.get("next_cursor", "")
-                    if not cursor:
-                        break
+                # A node follows what another one made within a second; no later, and nothing less.
+                expected = {order for writer in writers for order in writer.keys}
+                described = house.wait_until(lambda: (seen := self.enabled_keys(client)).keys() >= expected and seen,
+                                             "the node knows every key that was acknowledged", 1)
                 for writer in writers:
                     for order, key in writer.keys.items():
                         self.assertEqual(described.get(order), [key], order)
-                        made = client.call("POST", f"/v1/keys/{key}/data-keys", {})
-                        self.assertEqual(made.status, 200, made)
+                        # SoftHSM begins anew to see another process's keys, at most twice a second: 503 in between.
+                        house.wait_until(lambda: client.call("POST", f"/v1/keys/{key}/data-keys", {}).status == 200,
+                                         "the key is used at this node", 5)
             for order, keys in described.items():
                 self.assertEqual(len(keys), 1, f"{order} was made twice")
 
