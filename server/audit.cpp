@@ -51,7 +51,8 @@ struct AuditLog::Writer {
 
 AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log) {
     auto file = std::make_unique<DiskAuditFile>(
-        config.directory, SegmentLimits{config.segment_bytes, config.segment_age}, log);
+        config.directory, SegmentLimits{config.segment_bytes, config.segment_age}, log,
+        config.boot_id.empty() ? system_boot_id : config.boot_id);
     AuditChain chain = chain_after(*file);
     writer_ =
         std::make_unique<Writer>(std::move(config), std::move(file), std::move(chain), clock, log);

@@ -48,6 +48,8 @@ struct AuditConfig {
     // The file is closed and another begun when it has this size or age.
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
+    // Where the system tells which run of the machine this is; empty: where Linux does.
+    std::filesystem::path boot_id{};
     std::optional<SealConfig> seal{};  // none: no tree, no checkpoints
     // How fields of encryption contexts are written; null: in clear.
     std::shared_ptr<const AuditContext> context{};

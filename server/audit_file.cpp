@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -55,6 +56,14 @@ void sync_folder(const std::filesystem::path& folder) {
     if (!synced) refuse_errno(folder, "can't be synced");
 }
 
+// Which run of the machine this is; empty where the system does not tell.
+std::optional<base::Uuid> read_boot_id(const std::filesystem::path& file) {
+    std::ifstream in(file);
+    std::string text;
+    std::getline(in, text);
+    return base::Uuid::parse(text);
+}
+
 void prepare_folder(const std::filesystem::path& folder) {
     if (::mkdir(folder.c_str(), 0700) == 0) {
         sync_folder(std::filesystem::absolute(folder).lexically_normal().parent_path());
@@ -88,8 +97,11 @@ void DiskAuditFile::Descriptor::take(int value) {
 }
 
 DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits,
-                             base::Log& log)
-    : path_(directory / growing_segment), limits_(limits) {
+                             base::Log& log, const std::filesystem::path& boot_id)
+    : path_(directory / growing_segment),
+      boot_(read_boot_id(boot_id)),
+      journal_(journal_file_.get(), boot_.value_or(base::Uuid())),
+      limits_(limits) {
     prepare_folder(directory);
     lock_.open(directory / "audit.lock", O_RDWR | O_CREAT);
     if (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -116,18 +128,23 @@ DiskAuditFile::~DiskAuditFile() {
 // continue the chain stay (a kill between the two writes), the rest goes (a power failure leaves
 // anything).
 void DiskAuditFile::recover(base::Log& log) {
+    // What stands in the segment may be only in the page cache of a machine that has not crashed.
+    if (::fdatasync(file_.get()) != 0) refuse_errno(path_, "can't be synced");
     const auto kept = journal_.read();
     if (!kept) return;
     struct stat status {};
     if (::fstat(file_.get(), &status) != 0) refuse_errno(path_, "can't be read");
     auto size = static_cast<std::uint64_t>(status.st_size);
-    if (size < kept->offset || !begins_with(kept->segment)) {
-        refuse(path_,
-               "is not the one that audit.journal beside it belongs to, or lines of it are "
-               "missing. Keep both for an investigation and start with an empty folder");
-    }
     const std::uint64_t end = kept->offset + kept->lines.size();
-    if (size < end || read_range(kept->offset, end) != kept->lines) {
+    const bool is_whole = size >= end && read_range(kept->offset, end) == kept->lines;
+    // A process that ends, however, leaves what it wrote: only the machine's end takes lines away.
+    const bool may_have_lost = !boot_ || kept->boot != *boot_;
+    if (size < kept->offset || !begins_with(kept->segment) || (!is_whole && !may_have_lost)) {
+        refuse(path_,
+               "is not as it was written, by what audit.journal beside it says: it was changed or "
+               "cut. Keep both for an investigation and start with an empty folder");
+    }
+    if (!is_whole) {
         write_at(kept->offset, kept->lines);
         log.warning("put the last lines of the audit log back from its journal",
                     {{"bytes", static_cast<std::int64_t>(kept->lines.size())}});
@@ -136,7 +153,7 @@ void DiskAuditFile::recover(base::Log& log) {
     last_line.remove_suffix(1);
     last_line.remove_prefix(last_line.rfind('\n') + 1);  // npos + 1 is 0
     size = std::max(size, end);
-    end_ = end_of_chain(end, size, last_line);
+    end_ = may_have_lost ? end_of_chain(end, size, last_line) : size;
     if (end_ < size) {
         log.warning("cut what was never acknowledged off the audit log",
                     {{"bytes", static_cast<std::int64_t>(size - end_)}});
@@ -272,7 +289,18 @@ void DiskAuditFile::close_segment() {
     }
     file_.take(next);
     end_ = 0;
-    sync_folder(folder);
+    folder_unsynced_ = true;
+}
+
+// The names of a closed and a begun segment; before they are durable nothing is written under them.
+void DiskAuditFile::make_names_durable() {
+    if (!folder_unsynced_) return;
+    try {
+        sync_folder(path_.parent_path());
+    } catch (const Error& error) {
+        throw Error(ErrorCode::unavailable, "the audit log can't be written", error.message());
+    }
+    folder_unsynced_ = false;
 }
 
 void DiskAuditFile::write_at(std::uint64_t at, std::string_view lines) const {
@@ -301,8 +329,7 @@ void DiskAuditFile::make_durable(std::string_view lines) {
 // writing them again makes them durable.
 void DiskAuditFile::sync_segment() {
     if (rewrite_) {
-        if (const auto kept = journal_.read(); kept && !journal_.is_empty())
-            write_at(kept->offset, kept->lines);
+        if (const auto kept = journal_.read_own()) write_at(kept->offset, kept->lines);
     }
     if (::fdatasync(file_.get()) != 0) {
         rewrite_ = true;
@@ -318,6 +345,7 @@ void DiskAuditFile::cut_to_end() {
 }
 
 void DiskAuditFile::append(std::string_view lines) {
+    make_names_durable();
     if (longer_than_end_) cut_to_end();
     if (rewrite_) sync_segment();
     try {

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/uuid.h"
 #include "server/audit_journal.h"
 
 namespace server {
@@ -31,6 +33,8 @@ public:
     }
 };
 
+inline constexpr const char* system_boot_id = "/proc/sys/kernel/random/boot_id";
+
 struct SegmentLimits {
     std::uint64_t bytes;
     std::chrono::hours age;
@@ -47,7 +51,10 @@ public:
     // Creates folder and files when missing. Puts back what only the journal has, cuts a torn last
     // line, which was never acknowledged, and says so in `log`. Throws failed_precondition naming
     // the file: held by another process, not private, unreadable, shorter than the journal says.
-    DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits, base::Log& log);
+    // `boot_id` is where the system tells which run of the machine this is: within one, lines that
+    // were written can't be lost, and a difference from the journal is refused.
+    DiskAuditFile(const std::filesystem::path& directory, SegmentLimits limits, base::Log& log,
+                  const std::filesystem::path& boot_id = system_boot_id);
     ~DiskAuditFile() override;
     DiskAuditFile(const DiskAuditFile&) = delete;
     DiskAuditFile& operator=(const DiskAuditFile&) = delete;
@@ -69,6 +76,7 @@ private:
     std::uint64_t end_of_chain(std::uint64_t from, std::uint64_t to,
                                std::string_view last_line) const;
     void write_at(std::uint64_t at, std::string_view lines) const;
+    void make_names_durable();
     void make_durable(std::string_view lines);
     void sync_segment();
     void cut_to_end();
@@ -92,10 +100,12 @@ private:
     Descriptor lock_;
     Descriptor file_;
     Descriptor journal_file_;
-    AuditJournal journal_{journal_file_.get()};
+    std::optional<base::Uuid> boot_;
+    AuditJournal journal_;
     bool rewrite_ = false;   // a sync of the segment failed: what the journal has is written again
     std::uint64_t end_ = 0;  // of the last durable line
     bool longer_than_end_ = false;  // a failed append left bytes behind end_
+    bool folder_unsynced_ = false;  // the names of a closed and a begun segment
     std::string last_line_;
     SegmentLimits limits_;
     std::uint64_t first_ =

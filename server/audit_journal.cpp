@@ -14,7 +14,7 @@ namespace server {
 namespace {
 
 constexpr std::string_view frame_magic{"SRjrnl\0\1", 8};
-constexpr std::size_t frame_head_bytes = 32;
+constexpr std::size_t frame_head_bytes = 48;
 constexpr std::size_t frame_digest_bytes = 32;
 constexpr std::uint64_t frame_extra_bytes = frame_head_bytes + frame_digest_bytes;
 
@@ -51,11 +51,10 @@ void write_durably(int file, std::string_view bytes, std::uint64_t at) {
     journal_fails("write");
 }
 
-std::string read_whole(int file) {
+std::string read_begin(int file, std::uint64_t up_to) {
     struct stat status {};
     if (::fstat(file, &status) != 0) journal_fails("read");
-    std::string text(std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size),
-                                             AuditJournal::capacity_bytes),
+    std::string text(std::min<std::uint64_t>(static_cast<std::uint64_t>(status.st_size), up_to),
                      '\0');
     std::size_t done = 0;
     while (done < text.size()) {
@@ -72,20 +71,21 @@ std::string read_whole(int file) {
 
 }  // namespace
 
-std::optional<AuditJournal::Kept> AuditJournal::read() {
-    const std::string text = read_whole(file_);
+std::optional<AuditJournal::Kept> AuditJournal::read(std::uint64_t up_to) const {
+    const std::string text = read_begin(file_, up_to);
     std::string_view rest = text;
     std::optional<Kept> kept;
     while (rest.size() >= frame_extra_bytes && rest.starts_with(frame_magic)) {
-        const std::uint64_t segment = number_at(rest, 8);
-        const std::uint64_t offset = number_at(rest, 16);
-        const std::uint64_t length = number_at(rest, 24);
+        const std::uint64_t segment = number_at(rest, 24);
+        const std::uint64_t offset = number_at(rest, 32);
+        const std::uint64_t length = number_at(rest, 40);
         if (length == 0 || length > rest.size() - frame_extra_bytes) break;
         const std::string_view framed = rest.substr(0, frame_head_bytes + length);
         const std::string_view digest = rest.substr(framed.size(), frame_digest_bytes);
         if (text_of(sha256_.digest(framed)) != digest) break;
-        if (!kept) kept = Kept{segment, offset, {}};
+        if (!kept) kept = Kept{{}, segment, offset, {}};
         if (segment != kept->segment || offset != kept->offset + kept->lines.size()) break;
+        kept->boot = base::Uuid::from_bytes(base::as_bytes(rest.substr(8, base::Uuid::size)));
         kept->lines += framed.substr(frame_head_bytes);
         rest.remove_prefix(framed.size() + frame_digest_bytes);
     }
@@ -98,6 +98,7 @@ bool AuditJournal::has_room_for(std::uint64_t bytes) const {
 
 void AuditJournal::add(std::uint64_t segment, std::uint64_t offset, std::string_view lines) {
     frame_.assign(frame_magic);
+    frame_ += base::as_text(boot_.bytes());
     append_number(frame_, segment);
     append_number(frame_, offset);
     append_number(frame_, lines.size());

@@ -5,10 +5,11 @@
 // here.
 //
 //   0   8  magic "SRjrnl", 0, format version 1
-//   8   8  sequence number of the segment's first line, big endian (all numbers)
-//  16   8  where in the segment the lines begin, in bytes
-//  24   8  their length n in bytes
-//  32   n  the lines
+//   8  16  which run of the machine it was written in (boot id), zeros if that is not known
+//  24   8  sequence number of the segment's first line, big endian (all numbers)
+//  32   8  where in the segment the lines begin, in bytes
+//  40   8  their length n in bytes
+//  48   n  the lines
 //  +   32  SHA-256 of everything before
 //
 // Frames follow one another from the file's begin. Those that are left of an earlier round don't
@@ -21,6 +22,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/uuid.h"
 #include "server/digest.h"
 
 namespace server {
@@ -32,20 +34,22 @@ public:
     static constexpr std::uint64_t capacity_bytes = 2UL * 1024 * 1024;
 
     // `file` belongs to the caller, is readable and writable, and must outlive this.
-    explicit AuditJournal(const int& file) : file_(file) {}
+    AuditJournal(const int& file, const base::Uuid& boot) : file_(file), boot_(boot) {}
 
     struct Kept {
+        base::Uuid boot;  // of the last frame
         std::uint64_t segment = 0;
         std::uint64_t offset = 0;
         std::string lines;
     };
     // The lines since the journal last began, as one piece; empty when it holds none. Throws
     // unavailable when it can't be read.
-    std::optional<Kept> read();
+    std::optional<Kept> read() const { return read(capacity_bytes); }
+    // Of these only what this object has added.
+    std::optional<Kept> read_own() const { return read(end_); }
 
     // Whether the journal has room for so many bytes of lines more.
     bool has_room_for(std::uint64_t bytes) const;
-    bool is_empty() const { return end_ == 0; }
 
     // Returns when the lines are on stable storage. Throws unavailable when they are not; then the
     // next frame takes their place.
@@ -57,10 +61,13 @@ public:
     void clear();
 
 private:
+    std::optional<Kept> read(std::uint64_t up_to) const;
+
     const int& file_;
+    const base::Uuid boot_;
     std::uint64_t end_ = 0;
     std::string frame_;
-    Sha256 sha256_;
+    mutable Sha256 sha256_;
 };
 
 }  // namespace server

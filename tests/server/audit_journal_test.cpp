@@ -33,23 +33,25 @@ protected:
 
     tests::TemporaryDirectory folder_;
     std::filesystem::path path_ = folder_ / "audit.journal";
+    base::Uuid boot_ = base::Uuid::random();
     int file_;
 };
 
 TEST_F(AuditJournalTest, LinesSinceItBeganAreReadAsOnePiece) {
-    server::AuditJournal journal(file_);
+    server::AuditJournal journal(file_, boot_);
     EXPECT_FALSE(journal.read());
     journal.add(7, 100, "a\n");
     journal.add(7, 102, "bc\nd\n");
-    const auto kept = server::AuditJournal(file_).read();
+    const auto kept = server::AuditJournal(file_, boot_).read();
     ASSERT_TRUE(kept);
     EXPECT_EQ(kept->segment, 7U);
     EXPECT_EQ(kept->offset, 100U);
     EXPECT_EQ(kept->lines, "a\nbc\nd\n");
+    EXPECT_EQ(kept->boot, boot_);
 }
 
 TEST_F(AuditJournalTest, FramesOfAnEarlierRoundAreNotReadWithThoseOfTheNext) {
-    server::AuditJournal journal(file_);
+    server::AuditJournal journal(file_, boot_);
     journal.add(1, 0, "one\n");
     journal.add(1, 4, "two\n");
     journal.begin_anew();
@@ -57,20 +59,27 @@ TEST_F(AuditJournalTest, FramesOfAnEarlierRoundAreNotReadWithThoseOfTheNext) {
     EXPECT_EQ(journal.read()->lines, "six\n");
 }
 
+TEST_F(AuditJournalTest, WhatWasNotAddedByThisObjectIsNotItsOwn) {
+    server::AuditJournal(file_, boot_).add(1, 0, "one\n");
+    server::AuditJournal journal(file_, boot_);
+    EXPECT_TRUE(journal.read());
+    EXPECT_FALSE(journal.read_own());
+}
+
 TEST_F(AuditJournalTest, ClearedItHoldsNothing) {
-    server::AuditJournal journal(file_);
+    server::AuditJournal journal(file_, boot_);
     journal.add(1, 0, "one\n");
-    EXPECT_FALSE(journal.is_empty());
+    EXPECT_TRUE(journal.read_own());
     journal.clear();
-    EXPECT_TRUE(journal.is_empty());
+    EXPECT_FALSE(journal.read_own());
     EXPECT_FALSE(journal.read());
 }
 
 TEST_F(AuditJournalTest, EveryFlippedByteEndsTheReadingBeforeItsFrame) {
-    server::AuditJournal(file_).add(3, 0, "first\n");
+    server::AuditJournal(file_, boot_).add(3, 0, "first\n");
     const std::size_t first = content_of(path_).size();
     {
-        server::AuditJournal journal(file_);
+        server::AuditJournal journal(file_, boot_);
         journal.add(3, 0, "first\n");
         journal.add(3, 6, "second\n");
     }
@@ -79,30 +88,30 @@ TEST_F(AuditJournalTest, EveryFlippedByteEndsTheReadingBeforeItsFrame) {
         std::string bad = good;
         bad[i] = static_cast<char>(bad[i] ^ 1);
         overwrite(path_, bad);
-        const auto kept = server::AuditJournal(file_).read();
+        const auto kept = server::AuditJournal(file_, boot_).read();
         EXPECT_EQ(kept ? kept->lines : "", i < first ? "" : "first\n") << "byte " << i;
     }
 }
 
 TEST_F(AuditJournalTest, ATornFrameIsNotRead) {
-    server::AuditJournal journal(file_);
+    server::AuditJournal journal(file_, boot_);
     journal.add(3, 0, "first\n");
     const std::size_t first = content_of(path_).size();
     journal.add(3, 6, "second\n");
     const std::string good = content_of(path_);
     for (std::size_t size = 0; size < good.size(); ++size) {
         overwrite(path_, good.substr(0, size));
-        const auto kept = server::AuditJournal(file_).read();
+        const auto kept = server::AuditJournal(file_, boot_).read();
         EXPECT_EQ(kept ? kept->lines : "", size < first ? "" : "first\n") << "size " << size;
     }
 }
 
 TEST_F(AuditJournalTest, AFileThatCannotBeWrittenIsUnavailable) {
     const int read_only = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-    server::AuditJournal journal(read_only);
+    server::AuditJournal journal(read_only, boot_);
     EXPECT_ERROR(unavailable, journal.add(1, 0, "one\n"));
     EXPECT_ERROR(unavailable, journal.clear());
-    EXPECT_TRUE(journal.is_empty());
+    EXPECT_FALSE(journal.read_own());
     ::close(read_only);
     EXPECT_ERROR(unavailable, static_cast<void>(journal.read()));
 }
@@ -117,9 +126,15 @@ protected:
     }
     std::unique_ptr<server::DiskAuditFile> open_file(const char* folder = "audit") {
         return std::make_unique<server::DiskAuditFile>(
-            folder_ / folder, server::SegmentLimits{1UL << 40U, std::chrono::hours(1000)}, log_);
+            folder_ / folder, server::SegmentLimits{1UL << 40U, std::chrono::hours(1000)}, log_,
+            boot_id_);
     }
-    void open_copied_file() { open_file("copy"); }
+    // After the machine was started anew.
+    void open_copied_file() {
+        overwrite(folder_ / "boot_id", base::Uuid::random().to_string() + "\n");
+        boot_id_ = folder_ / "boot_id";
+        open_file("copy");
+    }
     // Lines of that size, below the writer: making large records takes long.
     void append_long(server::DiskAuditFile& file, int count, std::size_t bytes) {
         for (int i = 0; i < count; ++i) {
@@ -139,12 +154,17 @@ protected:
         whole_ = content_of(copied_log());
     }
     std::filesystem::path copied_log() const { return folder_ / "copy" / "audit.jsonl"; }
-    std::unique_ptr<server::AuditLog> open_copy() {
+    std::unique_ptr<server::AuditLog> open_copy(bool same_run = false) {
         server::AuditConfig copy = config();
         copy.directory = folder_ / "copy";
+        if (!same_run) {
+            overwrite(folder_ / "boot_id", base::Uuid::random().to_string() + "\n");
+            copy.boot_id = folder_ / "boot_id";
+        }
         return std::make_unique<server::AuditLog>(copy, clock_, log_);
     }
 
+    std::filesystem::path boot_id_ = server::system_boot_id;
     std::string whole_;
     std::uint64_t sequence_ = 0;
     std::string previous_ = server::first_previous();
@@ -219,6 +239,23 @@ TEST_F(AuditPowerFailureTest, ALogThatIsNotItsJournalsIsRefused) {
     other.replace(other.find(":1,"), 3, ":9,");
     overwrite(copied_log(), other);
     EXPECT_ERROR(failed_precondition, open_copy());
+}
+
+TEST_F(AuditPowerFailureTest, WhereOnlyTheProcessEndedAChangedOrCutLogIsRefused) {
+    const auto log = open();
+    append(*log, 3);
+    fail();
+    std::string changed = whole_;
+    changed.replace(changed.find("caller"), 6, "nobody");
+    for (const auto& content : {changed, whole_.substr(0, whole_.find('\n') + 1), std::string()}) {
+        overwrite(copied_log(), content);
+        EXPECT_ERROR(failed_precondition, open_copy(true));
+        EXPECT_EQ(content_of(copied_log()), content);  // the evidence stays
+    }
+    overwrite(copied_log(), whole_ + "{\"sequence\":4,\"ti");  // a kill while it was written
+    append(*open_copy(true), 1);
+    EXPECT_EQ(lines_of(copied_log()).size(), 4U);
+    EXPECT_EQ(chain_fault(lines_of(copied_log())), "");
 }
 
 TEST_F(AuditPowerFailureTest, AStoppedLogNeedsNoJournal) {
