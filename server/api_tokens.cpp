@@ -60,12 +60,20 @@ std::string to_text(const Claims& claims) {
     return std::string(out.text());
 }
 
+// A row may have been edited by a hand in the database: nothing of its shape is believed.
 Claims parse_claims(const std::string& text) {
+    const auto require = [](const auto* part) {
+        if (part == nullptr) {
+            throw base::Error(base::ErrorCode::integrity_failure,
+                              "the row of an API token is not as it was written");
+        }
+        return part;
+    };
     Claims claims;
     const base::JsonValue value = base::parse_json(text);
-    for (const auto& member : *value.object()) {
-        for (const auto& item : *member.value.array()) {
-            claims[std::string(member.name)].emplace_back(*item.string());
+    for (const auto& member : *require(value.object())) {
+        for (const auto& item : *require(member.value.array())) {
+            claims[std::string(member.name)].emplace_back(*require(item.string()));
         }
     }
     return claims;

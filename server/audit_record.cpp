@@ -29,6 +29,10 @@ void write_caller(JsonWriter& out, const Caller& caller) {
     out.field("id", caller.id);
     out.field("method", to_string(caller.method));
     if (!caller.credential.empty()) out.field("credential", caller.credential);
+    // On whose connection a bearer came: a stolen one shows there.
+    if (const auto found = caller.claims.find("connection"); found != caller.claims.end()) {
+        if (!found->second.empty()) out.field("connection", found->second.front());
+    }
     out.field("address", caller.address);
     out.end_object();
 }

@@ -48,6 +48,7 @@ struct OpenedRecords {
     Reserve reserve;
     std::unordered_set<std::int64_t> opened;
     std::vector<std::int64_t> unwritten;  // not in the database yet
+    bool is_loaded = false;               // what was opened in this period was read
 };
 
 struct LimitState {
@@ -141,13 +142,15 @@ public:
         OpenedRecords& records = *state.records;
         Reserve& reserve = records.reserve;
         reserve.name = name_of(limit.id, counted_records(reserve.window));
-        if (roll(reserve)) load(records);
+        if (roll(reserve)) records.is_loaded = false;
+        if (!records.is_loaded) load(records);
         std::vector<std::int64_t> fresh = unopened(records, names);
         if (fresh.size() > reserve.left) {
             const base::Time before = *reserve.begin;
             fill(reserve, limit.id, fresh.size(), limit.records->limit, records.unwritten);
             records.unwritten.clear();
             if (*reserve.begin != before) {
+                records.is_loaded = false;
                 load(records);
                 fresh = unopened(records, names);
             }
@@ -234,6 +237,7 @@ private:
         const auto known = store_.records(records.reserve.name, *records.reserve.begin);
         records.opened = std::unordered_set<std::int64_t>(known.begin(), known.end());
         records.unwritten.clear();
+        records.is_loaded = true;
     }
 
     // Those of `names`, each once, that were not opened yet: by this node, nor by another one.

@@ -29,12 +29,14 @@ std::string lower_case(BeastView text) {
     return result;
 }
 
-// Headers that mean one thing only when they stand once.
-bool must_be_single(std::string_view name) {
-    static constexpr std::array<std::string_view, 9> names = {
-        "authorization", "content-encoding", "content-length", "content-type",     "expect",
-        "host",          "idempotency-key",  "traceparent",    "transfer-encoding"};
-    return std::find(names.begin(), names.end(), name) != names.end();
+// Lists may stand in several lines (RFC 9110 5.3). Everything else means one thing only when it
+// stands once: also headers whose names the configuration gives, which may prove who is calling.
+bool may_repeat(std::string_view name) {
+    static constexpr std::array<std::string_view, 9> lists = {
+        "cache-control", "connection", "cookie", "forwarded", "pragma", "te",
+        "tracestate",    "via",        "warning"};
+    return name.starts_with("accept") || name.starts_with("x-forwarded-") ||
+           std::find(lists.begin(), lists.end(), name) != lists.end();
 }
 
 // Beast reads the grammar; what it lets through and two readers could take differently is refused
@@ -83,7 +85,7 @@ private:
         std::string key = lower_case(name);
         const auto [place, added] =
             head_.request.headers.try_emplace(std::move(key), value.data(), value.size());
-        if (!added && must_be_single(place->first)) {
+        if (!added && !may_repeat(place->first)) {
             throw base::Error(base::ErrorCode::invalid_argument,
                               "the header " + place->first + " stands more than once");
         }

@@ -47,6 +47,11 @@ std::vector<SharedSecretCaller> read_secret_callers(const SharedSecretConfig& co
     return callers;
 }
 
+// Throws failed_precondition naming the file when it is no good set of keys.
+void read_jwk_file(const std::filesystem::path& file) {
+    read_named(file, [&file] { return JwkSet(base::read_trusted_file(file, max_jwk_set_bytes)); });
+}
+
 JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer) {
     if (!issuer.https) {
         return [file = issuer.file] { return base::read_trusted_file(file, max_jwk_set_bytes); };
@@ -69,6 +74,19 @@ std::shared_ptr<ApiTokens> make_tokens(const ApiTokenConfig& config, Database& d
                                            clock);
     });
 }
+
+// Where no API tokens are made, what has their form is refused: it may be good at the other daemon,
+// so no identity provider must get it.
+class NoApiTokens final : public CredentialVerifier {
+public:
+    AuthenticationMethod method() const noexcept override {
+        return AuthenticationMethod::api_token;
+    }
+    bool recognizes(std::string_view credential) const override {
+        return credential.starts_with(api_token_start);
+    }
+    Caller verify(std::string_view /*credential*/) override { refuse_credential("token_unknown"); }
+};
 
 std::shared_ptr<Introspection> make_introspection(const IntrospectionConfig& config) {
     const auto https = std::make_shared<const HttpsGet>(config.https);
@@ -93,7 +111,11 @@ struct IdentityMethods::State {
         parts.client_certificates = config.client_certificates;
         parts.routes = config.routes;
         parts.caller_prefixes = {std::string(api_token_prefix), std::string(shared_secret_prefix)};
-        if (tokens) parts.bearers.push_back(tokens);
+        if (tokens) {
+            parts.bearers.push_back(tokens);
+        } else {
+            parts.bearers.push_back(std::make_shared<NoApiTokens>());
+        }
         if (!config.jwt.empty()) {
             parts.bearers.push_back(std::make_shared<JwtVerifier>(make_issuers(), clock));
             for (const auto& issuer : config.jwt) {
@@ -115,11 +137,7 @@ struct IdentityMethods::State {
     std::vector<JwtIssuer> make_issuers() {
         std::vector<JwtIssuer> issuers;
         for (const auto& issuer : config.jwt) {
-            if (!issuer.https) {
-                read_named(issuer.file, [&issuer] {
-                    return JwkSet(base::read_trusted_file(issuer.file, max_jwk_set_bytes));
-                });
-            }
+            if (!issuer.https) read_jwk_file(issuer.file);
             auto source = std::make_shared<JwksSource>(issuer.rules.issuer, fetch_of(issuer),
                                                        issuer.times, log);
             source->refresh_if_due();
@@ -142,15 +160,21 @@ struct IdentityMethods::State {
         }
     }
 
+    // Everything is read before anything is put in force. What has a URL is asked by the refresher:
+    // a reload must not wait for a network, nor a stop for a reload; the log says when an issuer
+    // does not answer.
     std::map<std::string, std::string> reload() {
-        if (secrets) secrets->replace(read_secret_callers(*config.shared_secrets));
-        std::vector<std::string> failed;
-        for (std::size_t i = 0; i < sources.size(); ++i) {
-            if (!sources[i]->refresh_if_due(true)) failed.push_back(config.jwt[i].rules.issuer);
+        std::vector<SharedSecretCaller> callers;
+        if (secrets) callers = read_secret_callers(*config.shared_secrets);
+        for (const auto& issuer : config.jwt) {
+            if (!issuer.https) read_jwk_file(issuer.file);
         }
-        if (failed.empty()) return {{"issuers", std::to_string(sources.size())}};
-        throw Error(ErrorCode::unavailable, "the keys of " + failed.front() +
-                                                " can't be read anew: those that are there stay");
+        if (secrets) secrets->replace(std::move(callers));
+        for (std::size_t i = 0; i < sources.size(); ++i) {
+            sources[i]->ask_anew();
+            if (!config.jwt[i].https) sources[i]->refresh_if_due();
+        }
+        return {{"issuers", std::to_string(sources.size())}};
     }
 
     std::vector<std::filesystem::path> files() const {
@@ -213,9 +237,7 @@ void check_identity_files(const IdentityConfig& config) {
             check_https(*issuer.https);
             continue;
         }
-        read_named(issuer.file, [&issuer] {
-            return JwkSet(base::read_trusted_file(issuer.file, max_jwk_set_bytes));
-        });
+        read_jwk_file(issuer.file);
     }
 }
 

@@ -37,14 +37,19 @@ std::optional<JwtKey> JwksSource::find(std::string_view key_id) {
     return std::nullopt;
 }
 
-bool JwksSource::refresh_if_due(bool now_due) {
+void JwksSource::ask_anew() {
+    const std::lock_guard lock(mutex_);
+    asked_ = true;
+}
+
+bool JwksSource::refresh_if_due() {
     const std::unique_lock lock(fetching_, std::try_to_lock);
     if (!lock.owns_lock()) return true;
     {
         const std::lock_guard guard(mutex_);
         const bool is_old = !keys_ || clock_() - fetched_ >= times_.refresh;
         const bool paused = attempted_ && clock_() - *attempted_ < times_.pause;
-        if (!now_due && (!is_old || paused)) return true;
+        if (!asked_ && (!is_old || paused)) return true;
     }
     return fetch();
 }
@@ -69,6 +74,7 @@ bool JwksSource::fetch() {
     {
         const std::lock_guard lock(mutex_);
         attempted_ = begin;
+        asked_ = false;
     }
     try {
         auto keys = std::make_shared<const JwkSet>(fetch_());

@@ -39,9 +39,12 @@ public:
     // unavailable when it can't be told: keys too old, the last fetch failed, or one is under way.
     std::optional<JwtKey> find(std::string_view key_id);
 
-    // Fetches when the keys' age or `now_due` asks for it, and no other fetch is under way. A fetch
-    // that fails, or brings no good set, leaves the keys that are there. False when it failed.
-    bool refresh_if_due(bool now_due = false);
+    // Fetches when the keys' age or ask_anew() asks for it, and no other fetch is under way. A
+    // fetch that fails, or brings no good set, leaves the keys that are there. False when it
+    // failed.
+    bool refresh_if_due();
+    // Makes a fetch due that begins after this, whatever the keys' age. Waits for nothing.
+    void ask_anew();
 
 private:
     using TimePoint = std::chrono::steady_clock::time_point;
@@ -64,6 +67,7 @@ private:
     TimePoint fetched_{};
     std::optional<TimePoint> attempted_;
     bool failed_ = false;  // the last attempt
+    bool asked_ = false;   // a fetch is due whatever the keys' age
 };
 
 }  // namespace server

@@ -153,6 +153,16 @@ TEST_F(EdgeTest, AnythingButAPlainContentLengthIsRefused) {
     }
 }
 
+TEST_F(EdgeTest, AHeaderThatIsNoListStandsOnce) {
+    expect_refused(with_header("X-Configured-Secret: a\r\nx-configured-secret: b"));
+    expect_refused(with_header("Authorization: Bearer a\r\nAuthorization: Bearer b"));
+    EXPECT_EQ(client()
+                  ->ask("GET / HTTP/1.1\r\nHost: h\r\nAccept: a/b\r\nAccept: c/d\r\nVia: x\r\nVia: "
+                        "y\r\n\r\n")
+                  .status,
+              200);
+}
+
 TEST_F(EdgeTest, EncodedBodiesAreRefused) {
     expect_refused(with_header("Content-Encoding: gzip\r\nContent-Length: 2") + "xx", 415,
                    "unsupported_media_type");
