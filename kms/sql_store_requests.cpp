@@ -13,6 +13,7 @@ constexpr std::string_view making_keys = "making_keys";
 std::optional<VersionName> SqlStore::find_version_of(const std::string& request) {
     std::optional<VersionName> name;
     database_.read([&](soci::session& sql) {
+        name.reset();
         std::string key_id;
         int version = 0;
         sql << "SELECT key_id, version FROM key_versions WHERE request = :request "
@@ -27,6 +28,7 @@ std::optional<VersionName> SqlStore::find_version_of(const std::string& request)
 std::optional<IdempotentRequest> SqlStore::find_request(const std::string& id) {
     std::optional<IdempotentRequest> request;
     database_.read([&](soci::session& sql) {
+        request.reset();
         IdempotentRequest found;
         long long begun_at = 0;
         int applied = 0, status = 0;

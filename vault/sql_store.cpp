@@ -320,6 +320,7 @@ std::optional<StoredVersion> SqlStore::find_version(const CredentialId& id,
     std::optional<StoredVersion> found;
     if (version && *version > max_version) return found;
     read([&](Queries& queries) {
+        found.reset();
         auto info = queries.load_info(id);
         if (!info) return;
         queries.wanted = version ? to_column(*version) : queries.credential.current;
@@ -335,6 +336,7 @@ CredentialPage SqlStore::list(const std::string& owner, const std::string& after
                               std::size_t limit) {
     CredentialPage page;
     read([&](Queries& queries) {
+        page = {};
         queries.owner = owner;
         queries.name = after;
         queries.limit = to_column(limit + 1);
@@ -356,6 +358,7 @@ std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
                                              const std::string& destroyed_by, base::Time now) {
     std::optional<Destruction> record;
     database_.write([&](soci::session& sql) {
+        record.reset();
         const HeadRow old = select_head(sql, id);
         if (old.head.current == 0) return;
         const long long at = to_column(now);
@@ -382,6 +385,7 @@ std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
 std::vector<Destruction> SqlStore::destructions(const CredentialId& id) {
     std::vector<Destruction> records;
     database_.read([&](soci::session& sql) {
+        records.clear();
         long long versions = 0;
         long long at = 0;
         std::string by;

@@ -8,6 +8,7 @@
 
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/twice_database.h"
 #include "tests/vault/store_contract.h"
 
 namespace tests {
@@ -21,6 +22,34 @@ struct SqliteBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
+
+// A store whose database ran each work once already.
+class WorksRunTwice : public testing::Test {
+protected:
+    void add(const std::string& name) {
+        ASSERT_TRUE(store_.put(new_version({"acme", name}, 1), {}));
+    }
+    TemporaryDirectory directory_;
+    std::unique_ptr<server::Database> inner_ = open_sqlite(directory_ / "vault.db");
+    TwiceDatabase database_{*inner_};
+    vault::SqlStore store_{database_};
+};
+
+TEST_F(WorksRunTwice, ListsHaveEachEntryOnce) {
+    add("a");
+    add("b");
+    EXPECT_EQ(store_.list("acme", "", 10).credentials.size(), 2U);
+    ASSERT_TRUE(store_.destroy({"acme", "a"}, "somebody", at(1)));
+    EXPECT_EQ(store_.destructions({"acme", "a"}).size(), 1U);
+}
+
+TEST_F(WorksRunTwice, WhatSomebodyElseDestroyedMeanwhileIsNotReportedAsDestroyed) {
+    add("a");
+    database_.between = [](server::Session& session) {
+        session << "UPDATE credentials SET current_version = 0";
+    };
+    EXPECT_FALSE(store_.destroy({"acme", "a"}, "somebody", at(1)));
+}
 
 // What stands in all files of the folder.
 std::string all_bytes(const TemporaryDirectory& directory) {
