@@ -88,7 +88,8 @@ public:
 
     // Runs `work` in one transaction: committed when it returns, rolled back when it throws. All
     // transactions are as if one ran after the other. Database trouble throws unavailable; a
-    // violated constraint throws already_exists.
+    // row that must be there once and is there throws already_exists, with SQLite any violated
+    // constraint; PostgreSQL's other constraints throw internal.
     virtual void write(const Work& work) = 0;
     // The same for a work that changes a row which many works change, in `table`: those of this
     // kind wait for each other there instead of being run again.

@@ -28,6 +28,7 @@ constexpr std::string_view begin_reading = "BEGIN ISOLATION LEVEL REPEATABLE REA
 // SQLSTATEs (PostgreSQL, appendix A).
 bool is_conflict(std::string_view state) { return state == "40001" || state == "40P01"; }
 bool is_constraint(std::string_view state) { return state.starts_with("23"); }
+bool is_unique_violation(std::string_view state) { return state == "23505"; }
 // What a server says when it goes down or ends a connection.
 bool is_farewell(std::string_view state) {
     return state.starts_with("08") || state.starts_with("57P") || state == "25P03";
@@ -46,8 +47,10 @@ std::string describe(const std::string& state, const std::string& text) {
 }
 
 [[noreturn]] void translate(const std::string& state, const std::string& text) {
-    if (is_constraint(state))
+    if (is_unique_violation(state))
         throw Error(ErrorCode::already_exists, "it exists already", describe(state, text));
+    if (is_constraint(state))
+        throw Error(ErrorCode::internal, "a row contradicts the tables", describe(state, text));
     refuse_unavailable(describe(state, text));
 }
 

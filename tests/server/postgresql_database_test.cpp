@@ -100,6 +100,13 @@ TEST_F(Postgresql, ViolatedConstraintAlreadyExists) {
     EXPECT_EQ(count(*database_), 1);
 }
 
+TEST_F(Postgresql, OtherConstraintIsNoRowThatExists) {
+    EXPECT_ERROR(internal, database_->write([](soci::session& sql) {
+        sql << "INSERT INTO things (name, value) VALUES ('a', NULL)";
+    }));
+    EXPECT_EQ(count(*database_), 0);
+}
+
 TEST_F(Postgresql, ErrorsNeverQuoteABoundValue) {
     const std::string value = "row contents";
     for (const auto* statement :
