@@ -125,8 +125,10 @@ std::string finding_text(const server::AuditFinding& finding) {
     table.add({"log", finding.last.origin});
     table.add({"records", std::to_string(finding.records)});
     if (finding.period_first != 0) {
-        table.add({"judged", "only " + std::to_string(finding.period_first) + " to " +
-                                 std::to_string(finding.period_last)});
+        table.add({"judged", finding.period_last < finding.period_first
+                                 ? "nothing: no record of the period is there"
+                                 : "only " + std::to_string(finding.period_first) + " to " +
+                                       std::to_string(finding.period_last)});
     }
     if (finding.pruned > 0) {
         table.add({"removed by retention", "1 to " + std::to_string(finding.pruned)});

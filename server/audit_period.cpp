@@ -53,18 +53,21 @@ PeriodWatch::PeriodWatch(const AuditPeriod& period, TileReader& tiles, std::uint
 void PeriodWatch::line(std::string_view text) {
     const std::uint64_t number = leading_sequence(text).value_or(0);
     if (begin_ == 0) begin_ = next_ = std::max<std::uint64_t>(1, number);
-    if (!is_good(number, text)) return note_bad();
-    if (number != next_) note_bad();
+    if (!is_good(number, text)) return note_bad(next_ + 1);
+    if (number != next_) note_bad(number);
+    ends_badly_ = false;
     next_ = number + 1;
     pruned_through_ = std::max(pruned_through_, pruned_through(text));
     place(number, text);
 }
 
 void PeriodWatch::end() {
+    // Nothing behind the last checkpoint follows from a record that is not proven.
+    if (ends_badly_ && next_ > covered_) bad_.back().end = UINT64_MAX;
     if (first_ >= begin_) return;
     // What is missing at the front was removed by retention, or by somebody else.
     if (pruned_through_ + 1 < begin_) {
-        bad_.insert(bad_.begin(), first_);
+        bad_.insert(bad_.begin(), {first_, begin_});
     } else {
         first_ = begin_;
     }
@@ -82,8 +85,10 @@ bool PeriodWatch::is_good(std::uint64_t number, std::string_view text) {
     return good;
 }
 
-void PeriodWatch::note_bad() {
-    if (bad_.empty() || bad_.back() != next_) bad_.push_back(next_);
+void PeriodWatch::note_bad(std::uint64_t end) {
+    ends_badly_ = true;
+    if (bad_.empty() || bad_.back().first != next_) bad_.push_back({next_, end});
+    bad_.back().end = std::max(bad_.back().end, end);
 }
 
 // The period is as wide as the good records in it are, also when the clock was set back meanwhile.
@@ -109,16 +114,20 @@ std::uint64_t PeriodWatch::last() const {
 }
 
 std::uint64_t PeriodWatch::first_bad() const {
-    const auto within = [this](std::uint64_t bad) {
-        return bad >= first_ && (end_ == 0 || bad < end_) &&
-               (period_.last == 0 || bad <= period_.last);
-    };
-    const auto found = std::find_if(bad_.begin(), bad_.end(), within);
-    return found == bad_.end() ? 0 : *found;
+    for (const Range& bad : bad_) {
+        const std::uint64_t first = std::max(bad.first, first_);
+        if (first < bad.end && (end_ == 0 || first < end_) &&
+            (period_.last == 0 || first <= period_.last)) {
+            return first;
+        }
+    }
+    return 0;
 }
 
 bool PeriodWatch::cut_off() const {
-    return end_ == 0 && next_ <= covered_ && (period_.last == 0 || next_ <= period_.last);
+    if (end_ != 0) return false;
+    const bool covers_more = next_ <= covered_ && (period_.last == 0 || next_ <= period_.last);
+    return covers_more || period_.first >= next_;
 }
 
 }  // namespace server

@@ -36,7 +36,7 @@ public:
     // All lines of the log that are there, in order.
     void line(std::string_view text);
     // What comes next can't be read.
-    void unreadable() { note_bad(); }
+    void unreadable() { note_bad(next_ + 1); }
     // After the last one.
     void end();
 
@@ -46,13 +46,15 @@ public:
     // The first record of the period that is not the one that it must be, or not in its place; 0:
     // none.
     std::uint64_t first_bad() const;
-    // Whether the log ends within the period, before a record that is covered; and before which.
+    // Whether the log ends within the period, before a record that is covered, or before the first
+    // number that was asked for; and before which.
     bool cut_off() const;
     std::uint64_t next() const { return next_; }
 
 private:
     bool is_good(std::uint64_t number, std::string_view text);
-    void note_bad();
+    // What is there from next_ up to `end`, which is not in it, is not what it must be.
+    void note_bad(std::uint64_t end);
     void place(std::uint64_t number, std::string_view text);
 
     const AuditPeriod& period_;
@@ -66,7 +68,12 @@ private:
     std::uint64_t next_ = 1;   // the number that the next line should have
     std::uint64_t pruned_through_ = 0;
     std::string before_;
-    std::vector<std::uint64_t> bad_;
+    struct Range {
+        std::uint64_t first;
+        std::uint64_t end;  // behind its last
+    };
+    std::vector<Range> bad_;
+    bool ends_badly_ = false;  // the last line that was seen is not good
 };
 
 // Up to where retention removed records, when the line is the record that says so; else 0.

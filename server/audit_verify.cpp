@@ -163,6 +163,10 @@ public:
         } else {
             judge_bad_log(tree, all);
         }
+        const std::uint64_t there = finding_.pruned + finding_.records;
+        if (finding_.verdict == AuditVerdict::clean && what_.period.first > there) {
+            conclude_cut(there + 1);
+        }
         return finding_;
     }
 
@@ -307,8 +311,11 @@ private:
 
     void conclude_cut(std::uint64_t first_missing) {
         conclude(AuditVerdict::cut_off, first_missing,
-                 "records are missing at the end: the last checkpoint covers " +
-                     std::to_string(finding_.last.size));
+                 first_missing > finding_.last.size
+                     ? "the log ends before record " + std::to_string(first_missing) +
+                           ": the period that was asked for begins behind it"
+                     : "records are missing at the end: the last checkpoint covers " +
+                           std::to_string(finding_.last.size));
     }
 
     enum class Tiles { missing, forked, good };

@@ -138,20 +138,25 @@ def chain_fault(lines, leaves, first):
 
 def judge_period(lines, told, first, last):
     """As judge(), of the records from number `first` to `last`, by what the tiles told."""
-    bad, expected, begin, pruned, before = [], 0, 0, 0, None
+    bad, expected, begin, pruned, before, broken = [], 0, 0, 0, None, False
     for line in lines:
         match = re.match(rb'\{"sequence":(\d{1,18}),', line)
         number, leaf = int(match[1]) if match else 0, leaf_hash(line)
         begin, expected = begin or max(1, number), expected or max(1, number)
         chained = number == expected and (line.endswith(b'"%s"}' % before) if before else number == 1)
         if number < expected or not (told[number - 1] == leaf if number <= len(told) else chained):
-            bad.append(expected)
+            bad.append((expected, expected + 1))
+            broken = True
             continue
-        bad += [expected] * (number != expected)
+        bad += [(expected, number)] * (number != expected)
         pruned = max(pruned, int(json.loads(line)["facts"]["through"]) if b'"action":"audit_prune"' in line else 0)
-        expected, before = number + 1, leaf.hex().encode()
-    bad = [first] * (first < begin and pruned + 1 < begin) + [number for number in bad if first <= number <= last]
-    cut = max(1, expected) <= min(last, len(told))
+        expected, before, broken = number + 1, leaf.hex().encode(), False
+    if broken and expected > len(told):  # nothing behind it is proven
+        bad.append((expected, sys.maxsize))
+    bad = [max(first, begin_bad) for begin_bad, end in bad if max(first, begin_bad) < end and max(first, begin_bad) <= last]
+    if first < begin and pruned + 1 < begin:
+        bad.insert(0, first)
+    cut = max(1, expected) <= min(last, len(told)) or first >= max(1, expected)
     return (TAMPERED, bad[0]) if bad else (CUT_OFF, max(1, expected)) if cut else (CLEAN, 0)
 
 
@@ -180,7 +185,9 @@ def judge(folder, key, period=None):
     found = roots_at(leaves, roots)
     if found.get(last) == roots[last]:
         fault = chain_fault(lines, leaves, last)
-        return (INCONSISTENT, 0) if found != roots else (TAMPERED, max(fault, last + 1)) if fault else (CLEAN, 0)
+        behind = period and period[0] > len(leaves)
+        good = (CUT_OFF, len(leaves) + 1) if behind else (CLEAN, 0)
+        return (INCONSISTENT, 0) if found != roots else (TAMPERED, max(fault, last + 1)) if fault else good
     if (told := tile_leaves(folder, last)) and (by_tiles := roots_at(told, roots))[last] == roots[last]:
         if by_tiles != roots:
             return INCONSISTENT, 0

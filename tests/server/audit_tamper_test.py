@@ -140,8 +140,21 @@ class Period(Sealed):
     """Of a part of the log only what happened to that part counts."""
 
     def test_untouched_log_is_clean(self):
-        for period in ((1, RECORDS), (300, 300), (990, 5 * RECORDS), (RECORDS + 1, RECORDS + 9)):
+        for period in ((1, RECORDS), (300, 300), (990, 5 * RECORDS)):
             self.assertEqual(self.judge(period=period), (CLEAN, 0))
+
+    def test_period_behind_the_end_of_the_log_is_cut_off(self):
+        for period in ((RECORDS + 1, RECORDS + 9), (5 * RECORDS, 6 * RECORDS)):
+            self.assertEqual(self.judge(period=period), (CUT_OFF, RECORDS + 1))
+        self.without_tiles()
+        self.assertEqual(self.judge(period=(5 * RECORDS, 6 * RECORDS)), (CUT_OFF, RECORDS + 1))
+
+    def test_removed_records_that_reach_into_it_are_located(self):
+        lines = self.lines()
+        self.judge_lines(lines[:49] + lines[150:])
+        for period, expected in (((100, 200), (TAMPERED, 100)), ((1, 60), (TAMPERED, 50)), ((150, 150), (TAMPERED, 150)),
+                                 ((60, 70), (TAMPERED, 60)), ((1, 49), (CLEAN, 0)), ((151, RECORDS), (CLEAN, 0))):
+            self.assertEqual(self.judge(period=period), expected, period)
 
     def expect(self, content, number, verdict=TAMPERED):
         for period, expected in (((1, number - 1), (CLEAN, 0)), ((number + 1, RECORDS), (CLEAN, 0)),
