@@ -301,6 +301,7 @@ public:
     void write_in_turn(std::string_view, const Work&) override { fail(); }
     void read(const Work&) override { fail(); }
     void check() override { fail(); }
+    server::DatabaseBackup back_up(const std::string&) override { fail(); }
 
 private:
     [[noreturn]] static void fail() {

@@ -33,6 +33,9 @@ public:
         });
     }
     void check() override { inner_.check(); }
+    server::DatabaseBackup back_up(const std::string& name) override {
+        return inner_.back_up(name);
+    }
 
 private:
     Work twice(const Work& work) {
