@@ -57,6 +57,9 @@ public:
         inner_.read(work);
     }
     void check() override { inner_.check(); }
+    server::DatabaseBackup back_up(const std::string& name) override {
+        return inner_.back_up(name);
+    }
 
     bool writes_fail = false;
     bool reads_fail = false;

@@ -169,10 +169,12 @@ TEST_F(IdentityMethodsTest, AReloadTakesNewKeysAndNewSecrets) {
     EXPECT_EQ(ask(*methods, {}, std::string(new_secret.expose_text())).id, "secret:sync");
     EXPECT_ERROR(unauthenticated, ask(*methods, {}, std::string(old_secret.expose_text())));
 
-    // What is no good does not take the place of what is.
+    // What is no good does not take the place of what is, nor does what stands beside it.
     folder_.write("keys.json", "{}", 0600);
-    EXPECT_ERROR(unavailable, step.run());
+    write_hash(old_secret);
+    EXPECT_ERROR(failed_precondition, step.run());
     EXPECT_EQ(ask(*methods, token(new_key)).id, "jwt:alice");
+    EXPECT_EQ(ask(*methods, {}, std::string(new_secret.expose_text())).id, "secret:sync");
     folder_.write("sync.hash", "something\n", 0600);
     EXPECT_ERROR(failed_precondition, step.run());
     EXPECT_EQ(ask(*methods, {}, std::string(new_secret.expose_text())).id, "secret:sync");
