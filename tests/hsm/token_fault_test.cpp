@@ -311,8 +311,7 @@ TEST_F(TokenFault, AFullTokenIsUnavailable) {
 
 TEST_F(TokenFault, AWriteProtectedTokenNeedsAnOperator) {
     Faults::generate_key.strike(CKR_TOKEN_WRITE_PROTECTED);
-    EXPECT_ERROR(unavailable,
-                 token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    EXPECT_ERROR(unavailable, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
 }
 
 TEST_F(TokenFault, AKeyIsNeverMadeTwice) {
