@@ -278,14 +278,15 @@ TEST_F(DatabaseTest, ABackupIsADatabaseOfItsOwnAndIsNeverWrittenOver) {
         const auto fill = [&](const std::string& name) {
             database->write([&](soci::session& sql) {
                 for (int i = 0; i < 400; ++i) {
-                    sql << "INSERT INTO things (name) VALUES (:name)",
-                        soci::use(name + std::string(2000, 'x') + std::to_string(i), "name");
+                    const std::string text = name + std::string(2000, 'x') + std::to_string(i);
+                    sql << "INSERT INTO things (name) VALUES (:name)", soci::use(text, "name");
                 }
             });
         };
         fill("before");
+        std::thread writer([&] { fill("during"); });
         const auto made = database->back_up("a.db");
-        fill("after");
+        writer.join();
         backup = made.file;
         EXPECT_EQ(made.bytes, std::filesystem::file_size(backup));
         EXPECT_EQ(made.sha256.size(), 64U);
@@ -300,7 +301,8 @@ TEST_F(DatabaseTest, ABackupIsADatabaseOfItsOwnAndIsNeverWrittenOver) {
     EXPECT_ERROR_SAYING(failed_precondition, "there already",
                         server::restore_backup(backup, restored));
     Database database(restored, first);
-    EXPECT_EQ(count(database), 400);
+    const int rows = count(database);
+    EXPECT_TRUE(rows == 400 || rows == 800) << rows;
     EXPECT_ERROR(failed_precondition, server::restore_backup(folder_ / "none.db", folder_ / "n"));
     folder_.write("x.db", std::string(5000, 'x'));
     EXPECT_ERROR(failed_precondition, server::restore_backup(folder_ / "x.db", folder_ / "n"));
