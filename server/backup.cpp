@@ -17,7 +17,8 @@ std::string backup_name(const std::string& daemon, base::Time now) {
 }  // namespace
 
 std::vector<Route> backup_routes(Database& database, const Authorizer& authorizer,
-                                 const base::Clock& clock, Action back_up, std::string daemon) {
+                                 const base::Clock& clock, Action back_up,
+                                 const std::string& daemon) {
     Resource resource;
     resource.kind = "service";
     resource.id = daemon;

@@ -19,7 +19,8 @@ class Database;
 // "file" (its name in the configured folder), "bytes" and "sha256". Asks the policy for
 // `back_up` on service:<daemon>. References must outlive the routes.
 std::vector<Route> backup_routes(Database& database, const Authorizer& authorizer,
-                                 const base::Clock& clock, Action back_up, std::string daemon);
+                                 const base::Clock& clock, Action back_up,
+                                 const std::string& daemon);
 
 struct RestoredBackup {
     std::uint64_t bytes = 0;

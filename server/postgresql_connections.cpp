@@ -187,11 +187,14 @@ std::unique_ptr<PostgresqlConnection> PostgresqlConnections::take(DatabaseDeadli
     for (;;) {
         std::unique_ptr<PostgresqlConnection> one;
         while (!idle_.empty() && !one) {
-            one = std::move(idle_.back());
+            std::unique_ptr<PostgresqlConnection> found = std::move(idle_.back());
             idle_.pop_back();
-            if (one->generation == generation_) continue;
-            old.push_back(std::move(one));
-            --made_;
+            if (found->generation == generation_) {
+                one = std::move(found);
+            } else {
+                old.push_back(std::move(found));
+                --made_;
+            }
         }
         if (!one && made_ < config_.connections) one = connect(lock);
         if (one) {
