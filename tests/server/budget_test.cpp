@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "server/answer.h"
@@ -63,7 +64,7 @@ public:
 
     bool writes_fail = false;
     bool reads_fail = false;
-    int writes = 0;
+    std::atomic<int> writes = 0;
 
 private:
     static void refuse_when(bool fail) {
