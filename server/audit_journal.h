@@ -1,5 +1,5 @@
 // The journal before the audit log's growing segment. A file that is overwritten in place is synced
-// in about half the time of one that grows: nothing of the file but its bytes has to be written. So
+// sooner than one that grows: nothing of the file but its bytes has to be written. So
 // lines go into the segment without a sync and into this journal with one; now and then the segment
 // itself is synced and the journal begins anew. What lines say, and the segment, are not known
 // here.
