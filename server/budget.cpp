@@ -1,10 +1,9 @@
 #include "server/budget.h"
 
 #include <algorithm>
-#include <unordered_set>
 
 #include "base/error.h"
-#include "server/digest.h"
+#include "server/budget_charge.h"
 
 namespace server {
 namespace {
@@ -12,10 +11,6 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-// A quota is reserved in so many blocks, each of at most so many items: what one request in a
-// hundred costs a sync, and what a crash loses.
-constexpr std::uint64_t blocks_of_a_quota = 100;
-constexpr std::uint64_t max_block = 10'000;
 // Other nodes' suspensions and liftings are seen after so long.
 constexpr std::chrono::seconds suspension_age{1};
 // Callers whose counters are kept in memory; beyond it idle ones are forgotten, with what they had
@@ -25,252 +20,11 @@ constexpr std::chrono::minutes idle_state{10};
 constexpr double budget_lines_per_second = 10;
 constexpr double budget_lines_at_once = 50;
 
-std::string counted_items(Window window) { return "items/" + std::string(to_string(window)); }
-std::string counted_records(Window window) { return "records/" + std::string(to_string(window)); }
-
-std::uint64_t block_of(std::uint64_t limit) {
-    return std::clamp<std::uint64_t>(limit / blocks_of_a_quota, 1, max_block);
-}
-
 std::chrono::seconds whole_seconds(std::chrono::milliseconds time) {
     return std::max(std::chrono::ceil<std::chrono::seconds>(time), std::chrono::seconds(1));
 }
 
-// The reserve that this node has of one quota.
-struct Reserve {
-    CounterName name;
-    Window window = Window::day;
-    std::optional<base::Time> begin;  // of the period it is from
-    std::uint64_t left = 0;
-};
-
-struct OpenedRecords {
-    Reserve reserve;
-    std::unordered_set<std::int64_t> opened;
-    std::vector<std::int64_t> unwritten;  // not in the database yet
-    bool is_loaded = false;               // what was opened in this period was read
-};
-
-struct LimitState {
-    TokenBucket bucket;
-    std::uint64_t running = 0;
-    std::map<Window, Reserve> quotas;
-    std::optional<OpenedRecords> records;
-};
-
 }  // namespace
-
-struct Budgets::CallerState {
-    std::mutex mutex;
-    std::map<std::string, LimitState, std::less<>> limits;
-    std::uint64_t overruns = 0;
-    base::Time overruns_since{};
-    base::Time used_at{};
-    Sha256 digest;
-
-    // What an operation opens: the first 64 bits of the hash of each.
-    std::vector<std::int64_t> records_of(const Operation& operation, const Resource& resource,
-                                         const std::map<std::string, std::string>& context) {
-        std::vector<std::int64_t> names;
-        for (const std::string& record : operation.records()) names.push_back(short_hash(record));
-        if (!names.empty()) return names;
-        std::string text;
-        // Lengths keep the parts apart.
-        const auto add = [&text](const std::string& part) {
-            text += std::to_string(part.size()) + ':' + part;
-        };
-        add(resource.kind);
-        add(resource.owner);
-        add(resource.id);
-        for (const auto& [name, value] : context) {
-            add(name);
-            add(value);
-        }
-        return {short_hash(text)};
-    }
-
-private:
-    std::int64_t short_hash(std::string_view text) {
-        const auto hash = digest.digest(text);
-        std::uint64_t value = 0;
-        for (std::size_t i = 0; i < sizeof value; ++i) value = value << 8U | hash[i];
-        return static_cast<std::int64_t>(value);
-    }
-};
-
-// Why an operation is too much.
-struct Budgets::Refusal {
-    std::string limit;
-    std::string window;
-    std::uint64_t remaining = 0;
-    std::chrono::milliseconds wait{0};
-};
-
-// One operation's charge, under the caller's lock: first everything is looked at and reserved, then
-// all of it is taken.
-class Budgets::Charge {
-public:
-    Charge(BudgetStore& store, CallerState& state, unsigned anchor_day, base::Time now)
-        : store_(store), state_(state), anchor_day_(anchor_day), now_(now) {}
-
-    void look_at_work(const Limit& limit, std::uint64_t items) {
-        LimitState& state = state_.limits[limit.id];
-        work_.push_back({&limit, &state, items});
-        if (limit.concurrent && state.running >= *limit.concurrent) {
-            refuse(limit, "concurrent", 0, std::chrono::seconds(1));
-        }
-        if (limit.rate) {
-            const auto wait = state.bucket.wait(*limit.rate, items, now_);
-            if (wait.count() > 0) refuse(limit, "rate", state.bucket.left(), wait);
-        }
-        for (const auto& [window, quota] : limit.quotas) {
-            Reserve& reserve = state.quotas[window];
-            reserve.window = window;
-            roll(reserve);
-            if (reserve.left < items) fill(reserve, limit.id, items, quota, {});
-            if (reserve.left >= items) continue;
-            refuse(limit, to_string(window), reserve.left, until_next(reserve));
-        }
-    }
-
-    void look_at_records(const Limit& limit, const std::vector<std::int64_t>& names) {
-        LimitState& state = state_.limits[limit.id];
-        if (!state.records || state.records->reserve.window != limit.records->window) {
-            state.records.emplace();
-            state.records->reserve.window = limit.records->window;
-        }
-        OpenedRecords& records = *state.records;
-        Reserve& reserve = records.reserve;
-        reserve.name = name_of(limit.id, counted_records(reserve.window));
-        if (roll(reserve)) records.is_loaded = false;
-        if (!records.is_loaded) load(records);
-        std::vector<std::int64_t> fresh = unopened(records, names);
-        if (fresh.size() > reserve.left) {
-            const base::Time before = *reserve.begin;
-            fill(reserve, limit.id, fresh.size(), limit.records->limit, records.unwritten);
-            records.unwritten.clear();
-            if (*reserve.begin != before) {
-                records.is_loaded = false;
-                load(records);
-                fresh = unopened(records, names);
-            }
-        }
-        if (reserve.left >= fresh.size()) {
-            records_.emplace_back(&records, std::move(fresh));
-        } else {
-            refuse(limit, counted_records(reserve.window), reserve.left, until_next(reserve));
-        }
-    }
-
-    const std::optional<Refusal>& refusal() const { return refusal_; }
-
-    // The limits that hold a place of concurrency now.
-    std::vector<std::string> take() {
-        std::vector<std::string> held;
-        for (const auto& [limit, state, items] : work_) {
-            if (limit->rate) state->bucket.take(items);
-            for (const auto& quota : limit->quotas) state->quotas[quota.first].left -= items;
-            if (!limit->concurrent) continue;
-            ++state->running;
-            held.push_back(limit->id);
-        }
-        for (const auto& [records, fresh] : records_) {
-            for (const std::int64_t record : fresh) {
-                if (!records->opened.insert(record).second) continue;
-                records->unwritten.push_back(record);
-                --records->reserve.left;
-            }
-        }
-        return held;
-    }
-
-    void name_caller(const std::string& caller) { caller_ = caller; }
-
-private:
-    struct Work {
-        const Limit* limit;
-        LimitState* state;
-        std::uint64_t items;
-    };
-
-    CounterName name_of(const std::string& limit, std::string counted) const {
-        return {caller_, limit, std::move(counted)};
-    }
-
-    // Of several refusals the one that lasts longest is told.
-    void refuse(const Limit& limit, std::string_view window, std::uint64_t remaining,
-                std::chrono::milliseconds wait) {
-        if (refusal_ && refusal_->wait >= wait) return;
-        refusal_ = Refusal{limit.id, std::string(window), remaining, wait};
-    }
-
-    Period period(Window window) const { return period_of(window, now_, anchor_day_); }
-
-    // Goes on to the period that is now. A clock that went back stays in the period it was in,
-    // unless it had been wrong by more than one. Whether the period is another.
-    bool roll(Reserve& reserve) const {
-        const Period now = period(reserve.window);
-        if (reserve.begin && *reserve.begin >= now.begin && *reserve.begin <= now.end) {
-            return false;
-        }
-        reserve.begin = now.begin;
-        reserve.left = 0;
-        return true;
-    }
-
-    void fill(Reserve& reserve, const std::string& limit_id, std::uint64_t items,
-              std::uint64_t quota, std::span<const std::int64_t> opened) {
-        if (reserve.name.limit.empty()) {
-            reserve.name = name_of(limit_id, counted_items(reserve.window));
-        }
-        const std::uint64_t wanted = std::max(items - reserve.left, block_of(quota));
-        const BudgetReservation more =
-            store_.reserve(reserve.name, period(reserve.window), wanted, quota, opened);
-        if (more.begin != *reserve.begin) {
-            reserve.begin = more.begin;
-            reserve.left = 0;
-        }
-        reserve.left += more.granted;
-    }
-
-    void load(OpenedRecords& records) {
-        const auto known = store_.records(records.reserve.name, *records.reserve.begin);
-        records.opened = std::unordered_set<std::int64_t>(known.begin(), known.end());
-        records.unwritten.clear();
-        records.is_loaded = true;
-    }
-
-    // Those of `names`, each once, that were not opened yet: by this node, nor by another one.
-    std::vector<std::int64_t> unopened(OpenedRecords& records,
-                                       const std::vector<std::int64_t>& names) {
-        std::vector<std::int64_t> fresh;
-        for (const std::int64_t name : names) {
-            if (!records.opened.contains(name)) fresh.push_back(name);
-        }
-        std::sort(fresh.begin(), fresh.end());
-        fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
-        if (fresh.empty() || !store_.is_shared()) return fresh;
-        for (const std::int64_t known :
-             store_.known_records(records.reserve.name, *records.reserve.begin, fresh)) {
-            records.opened.insert(known);
-            std::erase(fresh, known);
-        }
-        return fresh;
-    }
-
-    std::chrono::milliseconds until_next(const Reserve& reserve) const {
-        return period_of(reserve.window, *reserve.begin, anchor_day_).end - now_;
-    }
-
-    BudgetStore& store_;
-    CallerState& state_;
-    unsigned anchor_day_;
-    base::Time now_;
-    std::string caller_;
-    std::vector<Work> work_;
-    std::vector<std::pair<OpenedRecords*, std::vector<std::int64_t>>> records_;
-    std::optional<Refusal> refusal_;
-};
 
 Budgets::Budgets(BudgetTiers tiers, BudgetParts parts)
     : tiers_(std::move(tiers)),

@@ -398,6 +398,19 @@ TEST_F(BudgetsTest, FailureOfTheStoreRefuses) {
     EXPECT_ERROR(unavailable, all->check());
 }
 
+TEST_F(BudgetsTest, APeriodThatBeganWhileTheStoreFailedGivesNoRecordForFree) {
+    const auto all = budgets(tiers_text(limit_text(R"("records":{"per":"hour","limit":1})")));
+    clock_.advance(std::chrono::minutes(44) + milliseconds(59'500));
+    EXPECT_FALSE(spend(*all, 1, "a"));
+    clock_.advance(milliseconds(600));  // the next hour, while what was asked a moment ago holds
+    database_.reads_fail = true;
+    auto refused = operation();
+    EXPECT_ERROR(quota_check_failed, all->charge(refused, {"read"}, record("a"), {}));
+    database_.reads_fail = false;
+    EXPECT_FALSE(spend(*all, 1, "a"));  // the one record of this hour
+    EXPECT_TRUE(spend(*all, 1, "b"));
+}
+
 TEST_F(BudgetsTest, RepeatedOverrunsSuspendUntilLifted) {
     const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
                                          R"("suspension":{"overruns":3,"within_seconds":60},)");
