@@ -245,24 +245,34 @@ void AuditLines::open_at(const AuditSegment& segment) {
     }
 }
 
-// The segment in which the next line should be.
-bool AuditLines::open_next() {
-    const auto segments = audit_segments(directory_);
-    const AuditSegment* holder = nullptr;
-    for (const AuditSegment& segment : segments) {
-        const bool begins_behind = segment.first > sequence_;
-        if (begins_behind) break;
+// The segment in which the next line should be; empty when there is none yet. `is_behind` says that
+// the growing one begins behind that line.
+std::optional<AuditSegment> AuditLines::find_holder(bool& is_behind) const {
+    std::optional<AuditSegment> holder;
+    is_behind = false;
+    for (AuditSegment& segment : audit_segments(directory_)) {
+        if (segment.first > sequence_) break;
         if (segment.first != 0) {
-            holder = &segment;
+            holder = std::move(segment);
             continue;
         }
         // The growing one has no number in its name: it is the one unless it begins behind.
         SegmentLines lines(segment);
         std::string_view line;
         const auto first = lines.next(line) ? leading_sequence(line) : std::nullopt;
-        if (holder == nullptr || (first && *first <= sequence_)) holder = &segment;
+        is_behind = first && *first > sequence_;
+        if (!holder || (first && !is_behind)) holder = std::move(segment);
     }
-    if (holder == nullptr) return false;
+    return holder;
+}
+
+bool AuditLines::open_next() {
+    bool is_behind = false;
+    auto holder = find_holder(is_behind);
+    // It may have been closed between the look at the folder and its opening: a second look finds
+    // it under its new name.
+    if (is_behind) holder = find_holder(is_behind);
+    if (!holder) return false;
     open_at(*holder);
     return true;
 }

@@ -74,6 +74,7 @@ public:
     void pause();
 
 private:
+    std::optional<AuditSegment> find_holder(bool& is_behind) const;
     bool open_next();
     void open_at(const AuditSegment& segment);
 

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <thread>
 
 #include "server/audit_retention.h"
 #include "tests/server/audit_house.h"
@@ -179,6 +180,30 @@ TEST_F(AuditSegments, LinesThatWereReadAheadAreReadAgainAfterAPause) {
     }
     ASSERT_TRUE(lines.next(line));
     EXPECT_EQ(line, "{\"sequence\":2,\"written\":\"anew\"}");
+}
+
+TEST_F(AuditSegments, SegmentsThatAreClosedWhileTheyAreLookedForHideNoRecord) {
+    constexpr std::uint64_t records = 300;
+    auto tiny = config();
+    tiny.segment_bytes = 1;  // every batch closes the one before
+    server::AuditLog log(tiny, clock_, log_);
+    const std::jthread writer([&log] { append(log, records); });
+    server::AuditLines lines(folder(), 1);
+    std::string_view line;
+    for (std::uint64_t read = 0; read < records && !HasFailure();) {
+        const std::uint64_t durable = log.records_written();
+        try {
+            if (lines.next(line)) {
+                ++read;
+            } else {
+                EXPECT_LE(durable, read);
+                lines.pause();
+            }
+        } catch (const base::Error& error) {
+            // Between the two names of a file there may be a moment without one.
+            ASSERT_EQ(error.code(), base::ErrorCode::unavailable) << error.what();
+        }
+    }
 }
 
 TEST_F(AuditSegments, WrongLineInTheWayIsRefused) {
