@@ -55,13 +55,22 @@ struct Reconciler {
     void count_unknown_objects(const std::vector<hsm::KeyId>& objects,
                                std::optional<hsm::KeyId> audit_key) {
         std::set<hsm::KeyId> known;
+        std::set<hsm::KeyId> gone;
         for (const auto& key : result.keys) {
             for (const auto& version : key.versions) {
-                if (version.state != KeyState::destroyed) known.insert(version.token_key_id);
+                (version.state == KeyState::destroyed ? gone : known).insert(version.token_key_id);
             }
         }
         for (const auto& id : objects) {
             if (known.count(id) != 0 || id == audit_key) continue;
+            if (gone.count(id) != 0) {
+                ++result.leftover_objects;
+                log.warning(
+                    "the token has what is left of a key that was given up or destroyed; "
+                    "nothing is done to it",
+                    {{"token_key_id", id.to_string()}});
+                continue;
+            }
             ++result.unknown_objects;
             log.warning("the token has a key that no record names; nothing is done to it",
                         {{"token_key_id", id.to_string()}});

@@ -27,12 +27,14 @@ struct Reconciled {
     std::size_t abandoned = 0;          // pending versions without a key: destroyed now
     std::vector<VersionName> unproven;  // versions in use whose key is missing or another one
     std::size_t unknown_objects = 0;    // keys in the token that no record names
+    std::size_t leftover_objects = 0;  // … that belong to versions which are recorded as destroyed
 };
 
 // A pending version was never acknowledged. Its key, when the token has it with the right
 // attributes and it proves durable, is enabled, and the primary one; else it stays pending, with an
 // error in the log. An unused key is harmless, and the caller who lost the answer finds it in the
-// list. Without a key the version becomes `destroyed` (kms/settle.h).
+// list. Without a key, or with one whose making was cut short within the token, the version becomes
+// `destroyed` (kms/settle.h); what the token has of it stays there and is reported.
 //
 // An enabled version whose key is missing or different is logged as an error and counted: the
 // service refuses that key with unavailable and readyz says so, while the other keys stay in

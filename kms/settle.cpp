@@ -13,29 +13,43 @@ std::string token_label(const base::Uuid& key_id, std::uint32_t version) {
     return "strongroom/" + key_id.to_string() + "/" + std::to_string(version);
 }
 
-// The token has the key as it was ordered, and it survives this process.
-bool Settler::is_good(const Key& key, const KeyVersion& version) {
-    const auto complain = [&](const std::string& why) {
-        log_.error("a pending key version is in the token but can't be put in service",
-                   {{"key_id", key.id.to_string()},
-                    {"key_version", static_cast<std::int64_t>(version.version)},
-                    {"token_key_id", version.token_key_id.to_string()},
-                    {"why", why}});
+// A kill in the middle of C_GenerateKey leaves an object that the token does not call its own work
+// yet. It was never acknowledged, and nobody will finish it.
+bool Settler::is_half_made(const Key& key, const KeyVersion& version,
+                           const hsm::KeyAttributes& found) {
+    if (found.local != false || hsm::differences_from_profile(found, key.profile, key.kind).empty())
         return false;
-    };
-    const auto attributes = token_.find_key(version.token_key_id);
-    const auto wrong = hsm::differences_from_profile(*attributes, key.profile, key.kind);
-    if (!wrong.empty()) {
-        std::string list;
-        for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
-        return complain("it is not as ordered: " + list);
-    }
+    complain(key, version, "its making was cut short in the token: it is given up");
+    return true;
+}
+
+bool Settler::is_as_ordered(const Key& key, const KeyVersion& version,
+                            const hsm::KeyAttributes& found) {
+    const auto wrong = hsm::differences_from_profile(found, key.profile, key.kind);
+    if (wrong.empty()) return true;
+    std::string list;
+    for (const auto& each : wrong) list += (list.empty() ? "" : ", ") + each;
+    complain(key, version, "it is not as ordered: " + list);
+    return false;
+}
+
+// It survives this process.
+bool Settler::is_durable(const Key& key, const KeyVersion& version) {
     try {
         token_.make_durable(version.token_key_id);
+        return true;
     } catch (const base::Error& error) {
-        return complain(error.what());
+        complain(key, version, error.what());
+        return false;
     }
-    return true;
+}
+
+void Settler::complain(const Key& key, const KeyVersion& version, const std::string& why) {
+    log_.error("a pending key version is in the token but can't be put in service",
+               {{"key_id", key.id.to_string()},
+                {"key_version", static_cast<std::int64_t>(version.version)},
+                {"token_key_id", version.token_key_id.to_string()},
+                {"why", why}});
 }
 
 // Empty when the key does not open what it has just made.
@@ -54,13 +68,15 @@ std::optional<hsm::Encrypted> Settler::known_answer(const Key& key, const KeyVer
 
 Settled Settler::settle_key(const Key& key) {
     const KeyVersion& version = key.primary();
-    if (!token_.find_key(version.token_key_id)) {
+    const auto found = token_.find_key(version.token_key_id);
+    if (!found || is_half_made(key, version, *found)) {
         store_.abandon_key(key.id, clock_.now());
         log_.warning("a key creation that was never finished is marked destroyed",
                      {{"key_id", key.id.to_string()}});
         return Settled::abandoned;
     }
-    if (!is_good(key, version)) return Settled::left_pending;
+    if (!is_as_ordered(key, version, *found) || !is_durable(key, version))
+        return Settled::left_pending;
     const auto answer = known_answer(key, version);
     if (!answer) return Settled::left_pending;
     try {
@@ -76,14 +92,16 @@ Settled Settler::settle_key(const Key& key) {
 }
 
 Settled Settler::settle_version(const Key& key, const KeyVersion& version) {
-    if (!token_.find_key(version.token_key_id)) {
+    const auto found = token_.find_key(version.token_key_id);
+    if (!found || is_half_made(key, version, *found)) {
         store_.abandon_version(key.id, version.version, clock_.now());
         log_.warning("a rotation that was never finished is given up",
                      {{"key_id", key.id.to_string()},
                       {"key_version", static_cast<std::int64_t>(version.version)}});
         return Settled::abandoned;
     }
-    if (!is_good(key, version)) return Settled::left_pending;
+    if (!is_as_ordered(key, version, *found) || !is_durable(key, version))
+        return Settled::left_pending;
     const auto answer = known_answer(key, version);
     if (!answer) return Settled::left_pending;
     store_.enable_version(key.id, version.version, *answer, next_rotation(key, clock_.now()));

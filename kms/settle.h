@@ -12,7 +12,7 @@ namespace kms {
 
 enum class Settled {
     finished,      // the token has it and it is good: enabled now, and primary
-    abandoned,     // the token has none: destroyed now
+    abandoned,     // the token has none, or what a crash left of one: destroyed now
     left_pending,  // the token has one that can't be trusted; the log says why
 };
 
@@ -32,7 +32,10 @@ public:
     Settled settle_version(const Key& key, const KeyVersion& version);
 
 private:
-    bool is_good(const Key& key, const KeyVersion& version);
+    bool is_half_made(const Key& key, const KeyVersion& version, const hsm::KeyAttributes& found);
+    bool is_as_ordered(const Key& key, const KeyVersion& version, const hsm::KeyAttributes& found);
+    bool is_durable(const Key& key, const KeyVersion& version);
+    void complain(const Key& key, const KeyVersion& version, const std::string& why);
     std::optional<hsm::Encrypted> known_answer(const Key& key, const KeyVersion& version);
 
     Store& store_;

@@ -169,6 +169,19 @@ TEST_F(LifecycleTest, AVersionThatCantBeTrustedStandsInTheWayAndTheOldOneWorksOn
     EXPECT_EQ(rig->rotate(key->id)->primary_version, 2U);
 }
 
+TEST_F(LifecycleTest, AVersionWhoseMakingWasCutShortWithinTheTokenStandsInNobodysWay) {
+    const auto rig = start();
+    const auto key = rig->create_key();
+    token_.dies_after_generate = true;
+    EXPECT_ERROR(unavailable, rig->rotate(key->id));
+    token_.dies_after_generate = false;
+    token_.attributes(rig->store.find(key->id)->versions.at(1).token_key_id).local = false;
+    const auto rotated = rig->rotate(key->id);
+    EXPECT_EQ(rotated->primary_version, 3U);
+    EXPECT_EQ(rotated->versions.at(1).state, KeyState::destroyed);
+    EXPECT_NO_THROW(rig->create_data_keys(key->id));
+}
+
 TEST_F(LifecycleTest, AKeyRotatesByItselfWhenItsPeriodIsOver) {
     const auto rig = start();
     kms::NewKey wanted;

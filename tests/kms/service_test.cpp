@@ -178,6 +178,20 @@ TEST_F(FakeServiceTest, AKeyThatIsNotAsOrderedStaysPending) {
     EXPECT_EQ(start()->reconciled.finished, 1U);
 }
 
+TEST_F(FakeServiceTest, AKeyWhoseMakingWasCutShortWithinTheTokenIsGivenUpAndStaysThere) {
+    token_.dies_after_generate = true;
+    EXPECT_ERROR(unavailable, start()->create_key("a"));
+    token_.dies_after_generate = false;
+    const auto half_made = token_.list_keys(nullptr).at(0);
+    token_.attributes(half_made).local = false;
+    const auto rig = start();
+    EXPECT_EQ(rig->reconciled.abandoned, 1U);
+    EXPECT_EQ(rig->reconciled.unknown_objects, 0U);
+    EXPECT_EQ(rig->reconciled.leftover_objects, 1U);
+    EXPECT_TRUE(token_.find_key(half_made));
+    EXPECT_NO_THROW(rig->create_key("a"));
+}
+
 TEST_F(FakeServiceTest, AKeyFinishedLateGetsNoAliasThatAnotherHasTaken) {
     {
         const auto rig = start();

@@ -144,7 +144,7 @@ class CrashOfKeys(unittest.TestCase):
             time.sleep(self.orders.random.uniform(0.05, 1.2))
             daemon.kill()
             writer.join()
-            self.assertIsNone(writer.failure)
+            self.assertIsNone(writer.failure, daemon.log.read_text(errors="replace")[-4000:])
             if doomed:
                 self.make_due(doomed)
                 dying = house.Daemon(self.house, "kmsd")  # in the middle of its start, or of destroying
