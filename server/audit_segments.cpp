@@ -222,6 +222,15 @@ std::uint64_t find_near(const AuditSegment& segment, std::uint64_t sequence) {
     return low;
 }
 
+constexpr int max_looks = 100;
+
+// The first record of the segment that was closed last; 0 when none was.
+std::uint64_t newest_closed(const std::vector<AuditSegment>& segments) {
+    std::uint64_t newest = 0;
+    for (const AuditSegment& segment : segments) newest = std::max(newest, segment.first);
+    return newest;
+}
+
 }  // namespace
 
 void AuditLines::open_at(const AuditSegment& segment) {
@@ -245,47 +254,43 @@ void AuditLines::open_at(const AuditSegment& segment) {
     }
 }
 
-// The segment in which the next line should be; empty when there is none yet. `is_behind` says that
-// the growing one begins behind that line.
-std::optional<AuditSegment> AuditLines::find_holder(bool& is_behind) const {
-    std::optional<AuditSegment> holder;
-    is_behind = false;
-    for (AuditSegment& segment : audit_segments(directory_)) {
-        if (segment.first > sequence_) break;
+// The segment in which the next line should be.
+bool AuditLines::open_next(const std::vector<AuditSegment>& segments) {
+    const AuditSegment* holder = nullptr;
+    for (const AuditSegment& segment : segments) {
+        const bool begins_behind = segment.first > sequence_;
+        if (begins_behind) break;
         if (segment.first != 0) {
-            holder = std::move(segment);
+            holder = &segment;
             continue;
         }
         // The growing one has no number in its name: it is the one unless it begins behind.
         SegmentLines lines(segment);
         std::string_view line;
         const auto first = lines.next(line) ? leading_sequence(line) : std::nullopt;
-        is_behind = first && *first > sequence_;
-        if (!holder || (first && !is_behind)) holder = std::move(segment);
+        if (holder == nullptr || (first && *first <= sequence_)) holder = &segment;
     }
-    return holder;
-}
-
-bool AuditLines::open_next() {
-    bool is_behind = false;
-    auto holder = find_holder(is_behind);
-    // It may have been closed between the look at the folder and its opening: a second look finds
-    // it under its new name.
-    if (is_behind) holder = find_holder(is_behind);
-    if (!holder) return false;
+    if (holder == nullptr) return false;
     open_at(*holder);
     return true;
 }
 
 bool AuditLines::next(std::string_view& line) {
-    if (!lines_ && !open_next()) return false;
-    if (!lines_->next(line)) {
-        // The file has ended; a closed one, or one that was closed meanwhile, has a successor.
+    const auto is_next = [this, &line] { return leading_sequence(line) == sequence_; };
+    bool found = lines_ && lines_->next(line);
+    // The file has ended, or was closed meanwhile and another has its name. What a look at the
+    // folder finds is believed when no file was closed while it was looked for.
+    for (int look = 0; !found || !is_next(); ++look) {
+        if (look == max_looks) {
+            throw Error(ErrorCode::unavailable,
+                        "the audit log's files change faster than they can be read");
+        }
         lines_.reset();
-        if (!open_next()) return false;
-        if (!lines_->next(line)) return false;
-    }
-    if (leading_sequence(line) != sequence_) {
+        const auto segments = audit_segments(directory_);
+        found = open_next(segments) && lines_->next(line);
+        if (found && is_next()) break;
+        if (newest_closed(audit_segments(directory_)) != newest_closed(segments)) continue;
+        if (!found) return false;
         throw Error(ErrorCode::failed_precondition,
                     "record " + std::to_string(sequence_) + " of the audit log in " +
                         directory_.string() + " is missing or was changed");

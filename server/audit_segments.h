@@ -74,8 +74,7 @@ public:
     void pause();
 
 private:
-    std::optional<AuditSegment> find_holder(bool& is_behind) const;
-    bool open_next();
+    bool open_next(const std::vector<AuditSegment>& segments);
     void open_at(const AuditSegment& segment);
 
     std::filesystem::path directory_;
