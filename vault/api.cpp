@@ -1,13 +1,11 @@
 #include "vault/api.h"
 
-#include <charconv>
-
-#include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "server/answer.h"
 #include "server/operational_routes.h"
 #include "vault/actions.h"
+#include "vault/credential_answers.h"
 #include "vault/item_answers.h"
 #include "vault/request_body.h"
 #include "vault/sealed.h"
@@ -24,24 +22,6 @@ using base::JsonWriter;
 constexpr std::size_t max_store_body_bytes = 128UL * 1024;
 constexpr std::size_t max_reveal_body_bytes = 1024;
 constexpr std::size_t max_reveals_body_bytes = 64UL * 1024;
-constexpr std::size_t max_page = 100;
-constexpr std::size_t default_page = 50;
-
-std::string safe_parameter(const server::Request& request, std::string_view name) {
-    const std::string& value = request.path_parameter(name);
-    if (!is_safe_name(value)) {
-        throw Error(ErrorCode::invalid_argument,
-                    "\"" + std::string(name) + "\" in the path must have 1 to " +
-                        std::to_string(max_name_bytes) +
-                        " letters, digits and characters of ._-:@+=,~ and not be dots alone");
-    }
-    return value;
-}
-
-[[noreturn]] void refuse_parameter(std::string_view name, std::string_view complaint) {
-    throw Error(ErrorCode::invalid_argument,
-                "\"" + std::string(name) + "\" in the query " + std::string(complaint));
-}
 
 // The compact text of an object field. Throws when it is no object or too large.
 base::WipedString compact_object(const JsonReader& reader, std::string_view name,
@@ -53,12 +33,6 @@ base::WipedString compact_object(const JsonReader& reader, std::string_view name
                       "must have at most " + std::to_string(max_bytes) + " bytes as compact JSON");
     }
     return text;
-}
-
-base::Time read_time(const JsonReader& reader, std::string_view name, std::string_view text) {
-    const auto time = base::parse_rfc3339(text);
-    if (!time) reader.refuse(name, "must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
-    return *time;
 }
 
 StoreRequest read_store_request(const base::JsonValue& body) {
@@ -74,9 +48,7 @@ StoreRequest read_store_request(const base::JsonValue& body) {
     if (const auto expires_at = reader.optional_string("expires_at", 64)) {
         wanted.expires_at = read_time(reader, "expires_at", *expires_at);
     }
-    if (const auto version = reader.optional_integer("if_version", 0, max_version)) {
-        wanted.if_version = static_cast<std::uint64_t>(*version);
-    }
+    wanted.if_version = read_version(reader, "if_version", 0);
     reader.refuse_unknown();
     return wanted;
 }
@@ -85,10 +57,9 @@ std::optional<std::uint64_t> read_reveal_request(const server::Request& request)
     if (request.body.empty()) return std::nullopt;
     const base::JsonValue body = read_body(request, max_reveal_body_bytes);
     JsonReader reader(body);
-    const auto version = reader.optional_integer("version", 1, max_version);
+    const auto version = read_version(reader, "version", 1);
     reader.refuse_unknown();
-    if (!version) return std::nullopt;
-    return static_cast<std::uint64_t>(*version);
+    return version;
 }
 
 struct NamedReveal {
@@ -111,9 +82,7 @@ std::vector<NamedReveal> read_reveals(const server::Request& request) {
                         "must have letters, digits and characters of ._-:@+=,~ only and "
                         "not be dots alone");
         }
-        if (const auto version = item.optional_integer("version", 1, max_version)) {
-            one.version = static_cast<std::uint64_t>(*version);
-        }
+        one.version = read_version(item, "version", 1);
         item.refuse_unknown();
         wanted.push_back(std::move(one));
     }
@@ -121,97 +90,9 @@ std::vector<NamedReveal> read_reveals(const server::Request& request) {
     return wanted;
 }
 
-struct PageRequest {
-    std::size_t limit = default_page;
-    std::string after;
-};
-
-std::size_t parse_limit(const std::string& text) {
-    std::size_t limit = 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, limit);
-    if (error != std::errc() || stop != end || limit < 1 || limit > max_page) {
-        refuse_parameter("limit", "must be an integer from 1 to " + std::to_string(max_page));
-    }
-    return limit;
-}
-
-// A cursor is the last name of the page before, in hexadecimal.
-std::string parse_cursor(const std::string& text) {
-    const auto name = base::parse_hex(text);
-    if (!name || !is_safe_name(base::as_text(*name))) {
-        refuse_parameter("cursor", "is not one that this service gave");
-    }
-    return std::string(base::as_text(*name));
-}
-
-PageRequest read_page(const server::Request& request) {
-    PageRequest page;
-    for (const auto& [name, value] : request.query_parameters()) {
-        if (name == "limit") {
-            page.limit = parse_limit(value);
-        } else if (name == "cursor") {
-            page.after = parse_cursor(value);
-        } else {
-            refuse_parameter(name, "is not a known parameter");
-        }
-    }
-    return page;
-}
-
-void write_expiry(JsonWriter& out, const VersionInfo& version) {
-    if (version.expires_at) out.field("expires_at", base::to_rfc3339(*version.expires_at));
-}
-
-// Metadata is stored in clear. It is read anew, so that nobody with a hand in the database can
-// write other fields into an answer.
-base::JsonValue stored_metadata(const CredentialInfo& info) {
-    try {
-        auto value = base::parse_json(info.metadata, {.bytes = max_metadata_bytes});
-        if (value.object() != nullptr) return value;
-    } catch (const Error& error) {
-        throw base::decryption_failed("stored metadata: " + error.message());
-    }
-    throw base::decryption_failed("stored metadata is no object");
-}
-
-// The fields of a credential, as seen from `shown`: the current version, or the one revealed.
-void write_fields(JsonWriter& out, const CredentialInfo& info, const VersionInfo& shown,
-                  base::Time now) {
-    out.field("owner", info.id.owner).field("name", info.id.name).field("version", shown.version);
-    out.field("created_at", base::to_rfc3339(info.created_at));
-    out.field("updated_at", base::to_rfc3339(info.updated_at));
-    write_expiry(out, shown);
-    out.field("expired", is_expired(shown, now));
-    out.name("metadata").value(stored_metadata(info));
-    out.name("versions").begin_array();
-    for (const auto& version : info.versions) {
-        out.begin_object().field("version", version.version);
-        out.field("created_at", base::to_rfc3339(version.created_at));
-        write_expiry(out, version);
-        out.end_object();
-    }
-    out.end_array();
-    out.field("key_id", shown.key_id.to_string()).field("key_version", shown.key_version);
-}
-
-server::Response credential_answer(const CredentialInfo& info, base::Time now, unsigned status) {
-    JsonWriter body;
-    body.begin_object();
-    write_fields(body, info, info.current(), now);
-    body.end_object();
-    return server::json_answer(std::move(body), status);
-}
-
-void note_version(server::Operation& operation, const VersionInfo& version) {
-    operation.set_fact("version", std::to_string(version.version));
-    operation.set_fact("key_id", version.key_id.to_string());
-    operation.set_fact("key_version", std::to_string(version.key_version));
-}
-
 }  // namespace
 
-Api::Api(ApiParts parts) : parts_(std::move(parts)) {}
+Api::Api(ApiParts parts) : parts_(std::move(parts)), history_(parts_.service, parts_.authorizer) {}
 
 std::vector<server::Route> Api::routes() {
     using server::Access;
@@ -250,7 +131,8 @@ std::vector<server::Route> Api::routes() {
              return destroy(operation, request);
          }},
     };
-    for (const auto& row : parts_.more_routes) rows.push_back(row);
+    rows = server::join(std::move(rows), history_.routes());
+    rows = server::join(std::move(rows), parts_.more_routes);
     std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
                                                {"audit", [this] { parts_.audit.check(); }},
                                                {"kms", [this] { parts_.keys.check(); }}};
@@ -289,6 +171,7 @@ server::Response Api::list(server::Operation& operation, const server::Request& 
     const auto grant = parts_.authorizer.authorize(
         operation, list_credentials, credentials_resource(safe_parameter(request, "owner")));
     const PageRequest wanted = read_page(request);
+    if (!wanted.after.empty() && !is_safe_name(wanted.after)) refuse_cursor();
     const CredentialPage page = parts_.service.list(grant, wanted.after, wanted.limit);
     const base::Time now = parts_.service.now();
     JsonWriter body;
@@ -299,10 +182,7 @@ server::Response Api::list(server::Operation& operation, const server::Request& 
         body.end_object();
     }
     body.end_array();
-    if (page.more) {
-        const std::string& last = page.credentials.back().id.name;
-        body.field("next_cursor", base::to_hex(base::as_bytes(last)));
-    }
+    if (page.more) write_cursor(body, page.credentials.back().id.name);
     body.end_object();
     return server::json_answer(std::move(body));
 }

@@ -10,6 +10,7 @@
 #include "server/operational_routes.h"
 #include "server/route.h"
 #include "vault/data_keys.h"
+#include "vault/history_api.h"
 #include "vault/service.h"
 #include "vault/store.h"
 
@@ -51,6 +52,7 @@ private:
                             const server::Request& request) const;
 
     ApiParts parts_;
+    HistoryApi history_;
 };
 
 }  // namespace vault

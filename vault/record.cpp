@@ -13,6 +13,10 @@ bool is_safe(char c) {
 
 }  // namespace
 
+bool is_expired(const VersionInfo& version, base::Time now) {
+    return version.expires_at && *version.expires_at <= now;
+}
+
 bool is_safe_name(std::string_view text) noexcept {
     return !text.empty() && text.size() <= max_name_bytes &&
            std::all_of(text.begin(), text.end(), is_safe) &&

@@ -41,6 +41,10 @@ struct VersionInfo {
     base::Time created_at;
 };
 
+// Whether a version is past its expiry at `now`. An expired credential is revealed all the same,
+// and marked.
+bool is_expired(const VersionInfo& version, base::Time now);
+
 struct CredentialInfo {
     CredentialId id;
     base::Time created_at;  // of the first version since the last destruction
@@ -54,8 +58,9 @@ struct CredentialInfo {
 struct NewVersion {
     CredentialId id;
     VersionInfo version;
-    std::string sealed;                   // vault/sealed.h
-    std::optional<std::string> metadata;  // empty: stays as it is
+    std::string sealed;                            // vault/sealed.h
+    std::optional<std::string> metadata;           // empty: stays as it is
+    std::optional<std::uint64_t> restored_from{};  // the version it was made from
 };
 
 // Where the numbering of a credential stands.
@@ -70,6 +75,19 @@ struct StoredVersion {
     CredentialInfo info;
     VersionInfo version;
     std::string sealed;
+};
+
+// What is known of a version for ever.
+struct VersionRecord {
+    VersionInfo version;
+    std::optional<std::uint64_t> restored_from;  // the version it was made from
+    std::optional<base::Time> erased_at;         // its secret was destroyed
+};
+
+struct VersionPage {
+    std::vector<VersionRecord> versions;  // newest first
+    std::uint64_t current = 0;            // 0: the credential was destroyed
+    bool more = false;                    // there are older ones after the last
 };
 
 struct CredentialPage {

@@ -26,6 +26,10 @@ CredentialId credential_of(const server::Grant& grant, server::Action action) {
 
 Error no_such_credential() { return {ErrorCode::not_found, "there is no such credential"}; }
 
+Error too_many_at_once() {
+    return {ErrorCode::unavailable, "too many calls store this credential at once"};
+}
+
 // What the key service binds the data key to, beside what the seal itself binds.
 KeyContext key_context(const CredentialId& id, std::uint64_t version) {
     return {{"owner", id.owner}, {"credential", id.name}, {"version", std::to_string(version)}};
@@ -63,6 +67,14 @@ Revealed open_found(Found found, const base::SecretBytes& data_key) {
     return {std::move(found.stored.info), found.stored.version, std::move(secret)};
 }
 
+Revealed reveal_found(DataKeys& keys, Found found, const std::string& traceparent) {
+    const StoredVersion& stored = found.stored;
+    const auto data_key =
+        keys.unwrap(found.sealed.wrapped_data_key,
+                    key_context(stored.info.id, stored.version.version), traceparent);
+    return open_found(std::move(found), data_key);
+}
+
 // What is wrong with one item of a call and not with all of them.
 bool is_of_one_item(const Error& error) {
     return error.code() == ErrorCode::not_found || error.code() == ErrorCode::integrity_failure;
@@ -82,10 +94,6 @@ server::Resource credentials_resource(const std::string& owner) {
     return credential_resource({owner, "*"});
 }
 
-bool is_expired(const VersionInfo& version, base::Time now) {
-    return version.expires_at && *version.expires_at <= now;
-}
-
 CredentialService::CredentialService(Store& store, DataKeys& keys, const base::Clock& clock)
     : store_(store), keys_(keys), clock_(clock) {}
 
@@ -103,7 +111,30 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
         auto info = store_.put(added, head);
         if (info) return {*std::move(info), head.current == 0};
     }
-    throw Error(ErrorCode::unavailable, "too many calls store this credential at once");
+    throw too_many_at_once();
+}
+
+StoreResult CredentialService::restore(const server::Grant& grant, const RestoreRequest& request,
+                                       const std::string& traceparent) {
+    const CredentialId id = credential_of(grant, restore_credential);
+    for (int attempt = 0; attempt < max_lost_races; ++attempt) {
+        const Head head = store_.head(id);
+        require_version(head, request.if_version);
+        const Revealed old =
+            reveal_found(keys_, find_sealed(store_, id, request.version), traceparent);
+        NewVersion added{.id = id,
+                         .version = {},
+                         .sealed = {},
+                         .metadata = std::nullopt,
+                         .restored_from = request.version};
+        added.version.version = head.last + 1;
+        added.version.expires_at = request.expires_at ? request.expires_at : old.version.expires_at;
+        added.version.created_at = clock_.now();
+        seal_into(added, old.secret, traceparent);
+        auto info = store_.put(added, head);
+        if (info) return {*std::move(info), false};
+    }
+    throw too_many_at_once();
 }
 
 // A sealed value must open before it may replace a secret that somebody relies on, and by the way
@@ -135,6 +166,13 @@ CredentialInfo CredentialService::describe(const server::Grant& grant) {
     return *std::move(info);
 }
 
+VersionPage CredentialService::history(const server::Grant& grant, std::uint64_t before,
+                                       std::size_t limit) {
+    auto page = store_.history(credential_of(grant, describe_credential), before, limit);
+    if (!page) throw no_such_credential();
+    return *std::move(page);
+}
+
 CredentialPage CredentialService::list(const server::Grant& grant, const std::string& after,
                                        std::size_t limit) {
     return store_.list(credential_of(grant, list_credentials).owner, after, limit);
@@ -143,10 +181,7 @@ CredentialPage CredentialService::list(const server::Grant& grant, const std::st
 Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                                    const std::string& traceparent) {
     const CredentialId id = credential_of(grant, reveal_credential);
-    Found found = find_sealed(store_, id, version);
-    const auto data_key = keys_.unwrap(found.sealed.wrapped_data_key,
-                                       key_context(id, found.stored.version.version), traceparent);
-    return open_found(std::move(found), data_key);
+    return reveal_found(keys_, find_sealed(store_, id, version), traceparent);
 }
 
 std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const RevealJob> jobs,

@@ -39,6 +39,12 @@ struct StoreResult {
     bool created = false;  // there was none before
 };
 
+struct RestoreRequest {
+    std::uint64_t version = 0;             // what is made the current one again
+    std::optional<base::Time> expires_at;  // empty: that version's own
+    std::optional<std::uint64_t> if_version;
+};
+
 struct Revealed {
     CredentialInfo info;
     VersionInfo version;       // of the secret
@@ -52,10 +58,6 @@ struct RevealJob {
 };
 using RevealOutcome = std::variant<Revealed, base::Error>;
 inline constexpr std::size_t max_reveals = 100;  // of one call
-
-// Whether a version is past its expiry at `now`. An expired credential is revealed all the same,
-// and marked.
-bool is_expired(const VersionInfo& version, base::Time now);
 
 // Thread-safe. `store`, `keys` and `clock` must outlive it. It keeps no secret and no key between
 // calls: each store and each reveal asks the key service. Every method may throw unavailable (store
@@ -71,9 +73,20 @@ public:
     StoreResult store(const server::Grant& grant, const StoreRequest& request,
                       const std::string& traceparent);
 
+    // Stores the secret of an older version as the next one, sealed anew under a fresh data key;
+    // the metadata stays. The caller does not get to see it. Throws not_found; integrity_failure as
+    // reveal(); otherwise what store() throws.
+    StoreResult restore(const server::Grant& grant, const RestoreRequest& request,
+                        const std::string& traceparent);
+
     // Metadata, versions and expiry; never touches the key service. Throws not_found;
     // integrity_failure when the rows contradict each other.
     CredentialInfo describe(const server::Grant& grant);
+
+    // Up to `limit` versions with numbers below `before` (0: all), newest first, erased ones among
+    // them: also of a credential that was destroyed. For who may describe it. Throws not_found when
+    // there never was one; integrity_failure when a version was taken away.
+    VersionPage history(const server::Grant& grant, std::uint64_t before, std::size_t limit);
 
     // A page of the owner's credentials: up to `limit` whose names come after `after`.
     CredentialPage list(const server::Grant& grant, const std::string& after, std::size_t limit);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "server/database.h"
+#include "vault/sql_rows.h"
 
 namespace vault {
 namespace {
@@ -11,7 +12,8 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::array migrations{server::Migration{1, R"sql(
+constexpr std::array migrations{
+    server::Migration{1, R"sql(
 CREATE TABLE credentials (
     id              INTEGER PRIMARY KEY,
     owner           TEXT    NOT NULL,
@@ -44,8 +46,8 @@ CREATE TABLE destructions (
 );
 CREATE INDEX destructions_of ON destructions (owner, name);
 )sql",
-                                                  // Names sort by bytes.
-                                                  R"sql(
+                      // Names sort by bytes.
+                      R"sql(
 CREATE TABLE credentials (
     id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     owner           TEXT   COLLATE "C" NOT NULL,
@@ -77,50 +79,9 @@ CREATE TABLE destructions (
     destroyed_at BIGINT NOT NULL
 );
 CREATE INDEX destructions_of ON destructions (owner, name);
-)sql"}};
-
-[[noreturn]] void contradiction(const CredentialId& id, std::string_view what) {
-    throw base::decryption_failed("the rows of " + id.owner + "/" + id.name +
-                                  " contradict each other: " + std::string(what));
-}
-
-std::uint64_t to_number(long long value) {
-    return value < 0 ? 0 : static_cast<std::uint64_t>(value);
-}
-long long to_column(std::uint64_t value) { return static_cast<long long>(value); }
-long long to_column(base::Time time) { return base::to_milliseconds(time); }
-
-struct CredentialRow {
-    long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
-    std::string name, metadata;
-};
-
-struct VersionRow {
-    long long version = 0, key_version = 0, expires_at = 0, created_at = 0;
-    soci::indicator expires = soci::i_null;
-    std::string key_id, sealed;
-};
-
-VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
-    const auto key_id = base::Uuid::parse(row.key_id);
-    if (!key_id || row.key_version <= 0 || row.key_version > UINT32_MAX)
-        contradiction(id, "master key");
-    VersionInfo info{.version = to_number(row.version),
-                     .key_id = *key_id,
-                     .key_version = static_cast<std::uint32_t>(row.key_version),
-                     .expires_at = std::nullopt,
-                     .created_at = base::from_milliseconds(row.created_at)};
-    if (row.expires == soci::i_ok) info.expires_at = base::from_milliseconds(row.expires_at);
-    return info;
-}
-
-CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
-    return {.id = std::move(id),
-            .created_at = base::from_milliseconds(row.created_at),
-            .updated_at = base::from_milliseconds(row.updated_at),
-            .metadata = std::move(row.metadata),
-            .versions = {}};
-}
+)sql"},
+    // Which version it was made from; none: from a secret that came.
+    server::Migration{2, "ALTER TABLE versions ADD COLUMN restored_from BIGINT"}};
 
 }  // namespace
 
@@ -231,23 +192,6 @@ Head SqlStore::head(const CredentialId& id) {
 
 namespace {
 
-struct HeadRow {
-    long long id = 0;
-    Head head;
-};
-
-HeadRow select_head(soci::session& sql, const CredentialId& id) {
-    HeadRow row;
-    long long current = 0;
-    long long last = 0;
-    sql << "SELECT id, current_version, last_version FROM credentials WHERE owner = :owner AND "
-           "name = :name",
-        soci::into(row.id), soci::into(current), soci::into(last), soci::use(id.owner),
-        soci::use(id.name);
-    row.head = {.current = to_number(current), .last = to_number(last)};
-    return row;
-}
-
 // Inserts or renews the credential's row; its id.
 long long write_credential(soci::session& sql, const NewVersion& added, const HeadRow& old) {
     const long long version = to_column(added.version.version);
@@ -284,12 +228,15 @@ void insert_version(soci::session& sql, const NewVersion& added, long long crede
     const long long expires_at =
         added.version.expires_at ? to_column(*added.version.expires_at) : 0;
     soci::indicator expires = added.version.expires_at ? soci::i_ok : soci::i_null;
+    const long long restored_from = to_column(added.restored_from.value_or(0));
+    soci::indicator restored = added.restored_from ? soci::i_ok : soci::i_null;
     sql << "INSERT INTO versions (credential, version, sealed, key_id, key_version, expires_at, "
-           "created_at) "
+           "created_at, restored_from) "
            "VALUES (:credential, :version, :sealed, :key_id, :key_version, :expires_at, "
-           ":created_at)",
+           ":created_at, :restored_from)",
         soci::use(credential), soci::use(version), soci::use(added.sealed), soci::use(key_id),
-        soci::use(key_version), soci::use(expires_at, expires), soci::use(created_at);
+        soci::use(key_version), soci::use(expires_at, expires), soci::use(created_at),
+        soci::use(restored_from, restored);
 }
 
 }  // namespace

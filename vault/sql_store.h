@@ -22,6 +22,8 @@ public:
     std::optional<CredentialInfo> find(const CredentialId& id) override;
     std::optional<StoredVersion> find_version(const CredentialId& id,
                                               std::optional<std::uint64_t> version) override;
+    std::optional<VersionPage> history(const CredentialId& id, std::uint64_t before,
+                                       std::size_t limit) override;
     CredentialPage list(const std::string& owner, const std::string& after,
                         std::size_t limit) override;
     std::optional<Destruction> destroy(const CredentialId& id, const std::string& destroyed_by,

@@ -36,6 +36,12 @@ public:
     virtual std::optional<StoredVersion> find_version(const CredentialId& id,
                                                       std::optional<std::uint64_t> version) = 0;
 
+    // Every version that there ever was, erased ones and those of before a destruction among them:
+    // up to `limit` with numbers below `before` (0: all), newest first. Empty when there never was
+    // such a credential. Throws integrity_failure when a row was taken away.
+    virtual std::optional<VersionPage> history(const CredentialId& id, std::uint64_t before,
+                                               std::size_t limit) = 0;
+
     // Up to `limit` credentials of `owner` whose names come after `after`, by name. An empty
     // `after` starts.
     virtual CredentialPage list(const std::string& owner, const std::string& after,

@@ -1,4 +1,4 @@
-// vaultctl: stores, shows, reveals and destroys credentials, asks how the vault is.
+// vaultctl: stores, shows, reveals, restores and destroys credentials, asks how the vault is.
 #include "vault/vaultctl.h"
 
 #include <unistd.h>
@@ -74,6 +74,7 @@ int parse_and_run(int count, char** arguments) {
     add_settings(app, settings, tool);
     add_put_command(app, tool);
     add_read_commands(app, tool);
+    add_history_commands(app, tool);
     add_delete_command(app, tool);
     add_token_commands(app, tool);
     add_shared_secret_commands(app, tool);

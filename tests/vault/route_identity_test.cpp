@@ -35,6 +35,7 @@ TEST_F(VaultRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         house_, parameters_,
         {{"PUT /v1/owners/{owner}/credentials/{name}", R"({"secret":{"k":"v"}})"},
          {"POST /v1/owners/{owner}/credentials/{name}/reveal", ""},
+         {"POST /v1/owners/{owner}/credentials/{name}/restore", R"({"version":1})"},
          {"POST /v1/api-tokens", R"({"name":"ci"})"}},
         {"/openapi.json"});
 }

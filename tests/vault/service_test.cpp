@@ -42,6 +42,18 @@ public:
         auto operation = world_.operation(caller_);
         return world_.service->describe(grant(operation, vault::describe_credential, id));
     }
+    vault::StoreResult restore(const CredentialId& id, std::uint64_t version,
+                               std::optional<std::uint64_t> if_version = std::nullopt) {
+        vault::RestoreRequest request{
+            .version = version, .expires_at = expires_at, .if_version = if_version};
+        auto operation = world_.operation(caller_);
+        return world_.service->restore(grant(operation, vault::restore_credential, id), request,
+                                       "00-trace-04");
+    }
+    vault::VersionPage history(const CredentialId& id) {
+        auto operation = world_.operation(caller_);
+        return world_.service->history(grant(operation, vault::describe_credential, id), 0, 100);
+    }
     vault::Destruction destroy(const CredentialId& id) {
         auto operation = world_.operation(caller_);
         return world_.service->destroy(grant(operation, vault::delete_credential, id));
@@ -209,6 +221,63 @@ TEST_F(CredentialServiceTest, IfVersionMustHold) {
     EXPECT_TRUE(acme_.store(instagram_, "{}", 0).created);
 }
 
+TEST_F(CredentialServiceTest, ARestoredVersionIsANewOneSealedAnew) {
+    acme_.expires_at = world_.clock.now() + std::chrono::seconds(10);
+    acme_.store(instagram_, R"({"token":"one"})");
+    acme_.expires_at.reset();
+    acme_.store(instagram_, R"({"token":"two"})");
+    world_.keys.primary = FakeDataKeys::key_version + 1;
+    const auto restored = acme_.restore(instagram_, 1);
+    EXPECT_FALSE(restored.created);
+    EXPECT_EQ(restored.info.current().version, 3U);
+    EXPECT_EQ(restored.info.current().key_version, FakeDataKeys::key_version + 1);
+    EXPECT_EQ(restored.info.current().expires_at, world_.clock.now() + std::chrono::seconds(10))
+        << "an older version's expiry comes with it";
+    EXPECT_EQ(world_.keys.last_traceparent, "00-trace-04");
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"token":"one"})");
+    EXPECT_EQ(acme_.reveal(instagram_, 2), R"({"token":"two"})");
+    EXPECT_NE(world_.store->find_version(instagram_, 3)->sealed,
+              world_.store->find_version(instagram_, 1)->sealed);
+    const auto page = acme_.history(instagram_);
+    ASSERT_EQ(page.versions.size(), 3U);
+    EXPECT_EQ(page.versions[0].restored_from, 1U);
+    acme_.expires_at = world_.clock.now() + std::chrono::seconds(20);
+    EXPECT_EQ(acme_.restore(instagram_, 1).info.current().expires_at, acme_.expires_at);
+}
+
+TEST_F(CredentialServiceTest, OnlyWhatIsThereIsRestoredAndOnlyIfTheVersionHolds) {
+    EXPECT_ERROR(not_found, acme_.restore(instagram_, 1));
+    EXPECT_ERROR(not_found, acme_.history(instagram_));
+    EXPECT_ERROR(failed_precondition, acme_.restore(instagram_, 1, 1));
+    acme_.store(instagram_, R"({"token":"one"})");
+    acme_.store(instagram_, R"({"token":"two"})");
+    EXPECT_ERROR(not_found, acme_.restore(instagram_, 3));
+    EXPECT_ERROR_SAYING(failed_precondition, "current version is 2",
+                        acme_.restore(instagram_, 1, 1));
+    EXPECT_EQ(acme_.restore(instagram_, 1, 2).info.current().version, 3U);
+    world_.keys.unavailable = true;
+    EXPECT_ERROR(unavailable, acme_.restore(instagram_, 1));
+    world_.keys.unavailable = false;
+    world_.keys.wraps_badly = true;
+    EXPECT_ERROR(internal, acme_.restore(instagram_, 1));
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 3U);
+    world_.keys.wraps_badly = false;
+    EXPECT_ERROR(permission_denied, globex_.restore(instagram_, 1));
+    acme_.destroy(instagram_);
+    EXPECT_ERROR(not_found, acme_.restore(instagram_, 1));
+    EXPECT_EQ(acme_.history(instagram_).versions.size(), 3U) << "known of, but no more there";
+}
+
+TEST_F(CredentialServiceTest, ATamperedVersionIsNotRestored) {
+    acme_.store(instagram_, R"({"token":"one"})");
+    acme_.store(instagram_, R"({"token":"two"})");
+    world_.edit(
+        "UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE version = 2) "
+        "WHERE version = 1");
+    EXPECT_ERROR(integrity_failure, acme_.restore(instagram_, 1));
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 2U);
+}
+
 TEST_F(CredentialServiceTest, StoresAtOnceMakeAVersionEach) {
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
@@ -281,6 +350,9 @@ TEST_F(CredentialServiceTest, AGrantOfAnotherActionOrKindDoesNotServe) {
     EXPECT_ERROR(internal, world_.service->destroy(describe));
     EXPECT_ERROR(internal, world_.service->list(describe, "", 1));
     EXPECT_ERROR(internal, world_.service->store(describe, {}, ""));
+    EXPECT_ERROR(internal, world_.service->restore(describe, {}, ""));
+    const auto list = acme_.grant(operation, vault::list_credentials, instagram_);
+    EXPECT_ERROR(internal, world_.service->history(list, 0, 1));
     auto observed = world_.operation("operator");
     server::Resource service;
     service.kind = "service";

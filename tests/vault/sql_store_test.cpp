@@ -39,6 +39,7 @@ TEST_F(WorksRunTwice, ListsHaveEachEntryOnce) {
     add("a");
     add("b");
     EXPECT_EQ(store_.list("acme", "", 10).credentials.size(), 2U);
+    EXPECT_EQ(store_.history({"acme", "a"}, 0, 10)->versions.size(), 1U);
     ASSERT_TRUE(store_.destroy({"acme", "a"}, "somebody", at(1)));
     EXPECT_EQ(store_.destructions({"acme", "a"}).size(), 1U);
 }
@@ -119,6 +120,21 @@ TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
         EXPECT_ERROR(integrity_failure, store->list("acme", "", 10));
         EXPECT_NO_THROW(store->head(instagram))
             << "the store goes on after a failed query: " << sql;
+    }
+}
+
+TEST(SqlStore, AVersionThatWasTakenAwayShowsInTheHistory) {
+    for (const auto* gone : {"1", "2", "3"}) {
+        const SqliteBackend backend;
+        {
+            const auto store = backend.open();
+            for (std::uint64_t number = 1; number <= 3; ++number) {
+                ASSERT_TRUE(store->put(new_version(instagram, number), {number - 1, number - 1}));
+            }
+        }
+        edit(backend.directory, std::string("DELETE FROM versions WHERE version = ") + gone);
+        const auto store = backend.open();
+        EXPECT_ERROR(integrity_failure, store->history(instagram, 0, 10));
     }
 }
 

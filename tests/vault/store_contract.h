@@ -185,6 +185,58 @@ TYPED_TEST_P(StoreContract, ShowsTheNewestVersionsOnly) {
     EXPECT_TRUE(this->store_->find_version(instagram, 1)) << "older ones can still be read";
 }
 
+TYPED_TEST_P(StoreContract, TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt) {
+    EXPECT_FALSE(this->store_->history(instagram, 0, 10)) << "never stored";
+    auto first = new_version(instagram, 1, "one");
+    first.version.expires_at = at(500);
+    ASSERT_TRUE(this->store_->put(first, {}));
+    this->add(instagram, "two");
+    this->store_->destroy(instagram, "somebody", at(9));
+    auto third = new_version(instagram, 3, "three");
+    third.restored_from = 1;
+    ASSERT_TRUE(this->store_->put(third, {0, 2}));
+    this->add({"acme", "other"});
+    this->reopen();
+    const auto page = this->store_->history(instagram, 0, 10);
+    ASSERT_TRUE(page);
+    EXPECT_EQ(page->current, 3U);
+    EXPECT_FALSE(page->more);
+    ASSERT_EQ(page->versions.size(), 3U);
+    EXPECT_EQ(page->versions[0].version.version, 3U);
+    EXPECT_EQ(page->versions[0].restored_from, 1U);
+    EXPECT_FALSE(page->versions[0].erased_at);
+    EXPECT_EQ(page->versions[1].version.version, 2U);
+    EXPECT_EQ(page->versions[1].erased_at, at(9));
+    EXPECT_FALSE(page->versions[1].restored_from);
+    EXPECT_FALSE(page->versions[1].version.expires_at);
+    const auto& oldest = page->versions[2];
+    EXPECT_EQ(oldest.version.version, 1U);
+    EXPECT_EQ(oldest.version.key_id, first.version.key_id);
+    EXPECT_EQ(oldest.version.key_version, 4U);
+    EXPECT_EQ(oldest.version.created_at, at(1));
+    EXPECT_EQ(oldest.version.expires_at, at(500));
+    EXPECT_EQ(oldest.erased_at, at(9));
+    this->store_->destroy(instagram, "somebody", at(10));
+    EXPECT_EQ(this->store_->history(instagram, 0, 10)->current, 0U);
+}
+
+TYPED_TEST_P(StoreContract, TheHistoryComesPageByPage) {
+    for (int i = 0; i < 5; ++i) this->add(instagram);
+    const auto numbers = [&](std::uint64_t before, std::size_t limit, bool more) {
+        const auto page = this->store_->history(instagram, before, limit);
+        EXPECT_EQ(page->more, more) << before;
+        std::string joined;
+        for (const auto& record : page->versions) joined += std::to_string(record.version.version);
+        return joined;
+    };
+    EXPECT_EQ(numbers(0, 5, false), "54321");
+    EXPECT_EQ(numbers(0, 2, true), "54");
+    EXPECT_EQ(numbers(4, 2, true), "32");
+    EXPECT_EQ(numbers(2, 2, false), "1");
+    EXPECT_EQ(numbers(1, 2, false), "");
+    EXPECT_EQ(numbers(99, 2, true), "54");
+}
+
 TYPED_TEST_P(StoreContract, DestructionTakesAllVersionsAndLeavesARecord) {
     this->add(instagram, "one", R"({"a":1})");
     this->add(instagram, "two");
@@ -235,7 +287,8 @@ REGISTER_TYPED_TEST_SUITE_P(StoreContract, AnUnknownCredentialIsNotThere,
                             MetadataStaysUntilItIsReplaced, APutOnAnotherHeadChangesNothing,
                             OfManyPutsAtOnceExactlyOneWins,
                             ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
-                            DestructionTakesAllVersionsAndLeavesARecord,
+                            TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt,
+                            TheHistoryComesPageByPage, DestructionTakesAllVersionsAndLeavesARecord,
                             ADestroyedNameBeginsAnewWithHigherNumbers,
                             TextOfAnyKindComesBackAsItWent);
 

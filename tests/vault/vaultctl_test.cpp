@@ -97,11 +97,24 @@ TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
     EXPECT_EQ(app({"reveal", "acme", "instagram", "--out", out.string()}).exit_code, 2)
         << "no file is overwritten";
 
+    const auto restored =
+        app({"restore-version", "acme", "instagram", "--version", "1", "--if-version", "2"});
+    EXPECT_EQ(restored.exit_code, 0) << restored.output;
+    EXPECT_FALSE(contains(restored.output, "not-a-token"));
+    EXPECT_TRUE(contains(app({"reveal", "acme", "instagram"}).output, "not-a-token"));
+    EXPECT_EQ(app({"restore-version", "acme", "instagram", "--version", "1", "--if-version", "2"})
+                  .exit_code,
+              1);
+    const auto history = app({"history", "acme", "instagram"});
+    EXPECT_TRUE(contains(history.output, "RESTORED FROM")) << history.output;
+    const auto versions = base::parse_json(app({"history", "acme", "instagram", "--json"}).output);
+    EXPECT_EQ(versions.find("versions")->array()->front().find("restored_from")->integer(), 1);
+
     EXPECT_EQ(app_with_input("", {"delete", "acme", "instagram"}).exit_code, 2)
         << "no terminal to ask at";
     const auto destroyed = app({"delete", "acme", "instagram", "--yes"});
     EXPECT_EQ(destroyed.exit_code, 0) << destroyed.output;
-    EXPECT_TRUE(contains(destroyed.output, "2 version(s)")) << destroyed.output;
+    EXPECT_TRUE(contains(destroyed.output, "3 version(s)")) << destroyed.output;
     const auto gone = app({"reveal", "acme", "instagram"});
     EXPECT_EQ(gone.exit_code, 1);
     EXPECT_TRUE(contains(gone.output, "no such credential")) << gone.output;

@@ -1,0 +1,45 @@
+#include "vault/sql_rows.h"
+
+#include "base/error.h"
+
+namespace vault {
+
+void contradiction(const CredentialId& id, std::string_view what) {
+    throw base::decryption_failed("the rows of " + id.owner + "/" + id.name +
+                                  " contradict each other: " + std::string(what));
+}
+
+VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
+    const auto key_id = base::Uuid::parse(row.key_id);
+    if (!key_id || row.key_version <= 0 || row.key_version > UINT32_MAX)
+        contradiction(id, "master key");
+    VersionInfo info{.version = to_number(row.version),
+                     .key_id = *key_id,
+                     .key_version = static_cast<std::uint32_t>(row.key_version),
+                     .expires_at = std::nullopt,
+                     .created_at = base::from_milliseconds(row.created_at)};
+    if (row.expires == soci::i_ok) info.expires_at = base::from_milliseconds(row.expires_at);
+    return info;
+}
+
+CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
+    return {.id = std::move(id),
+            .created_at = base::from_milliseconds(row.created_at),
+            .updated_at = base::from_milliseconds(row.updated_at),
+            .metadata = std::move(row.metadata),
+            .versions = {}};
+}
+
+HeadRow select_head(soci::session& sql, const CredentialId& id) {
+    HeadRow row;
+    long long current = 0;
+    long long last = 0;
+    sql << "SELECT id, current_version, last_version FROM credentials WHERE owner = :owner AND "
+           "name = :name",
+        soci::into(row.id), soci::into(current), soci::into(last), soci::use(id.owner),
+        soci::use(id.name);
+    row.head = {.current = to_number(current), .last = to_number(last)};
+    return row;
+}
+
+}  // namespace vault

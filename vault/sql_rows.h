@@ -1,0 +1,46 @@
+// How credentials lie in the tables: what a row holds, and reading it back. For the SQL store's own
+// files only.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "server/database.h"
+#include "vault/record.h"
+
+namespace vault {
+
+inline std::uint64_t to_number(long long value) {
+    return value < 0 ? 0 : static_cast<std::uint64_t>(value);
+}
+inline long long to_column(std::uint64_t value) { return static_cast<long long>(value); }
+inline long long to_column(base::Time time) { return base::to_milliseconds(time); }
+
+struct CredentialRow {
+    long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
+    std::string name, metadata;
+};
+
+struct VersionRow {
+    long long version = 0, key_version = 0, expires_at = 0, created_at = 0;
+    soci::indicator expires = soci::i_null;
+    std::string key_id, sealed;
+};
+
+// Where a credential's numbering stands; `id` is 0 when it was never stored.
+struct HeadRow {
+    long long id = 0;
+    Head head;
+};
+
+// Throws integrity_failure: rows that only a hand in the database can have made so.
+[[noreturn]] void contradiction(const CredentialId& id, std::string_view what);
+
+// Throws integrity_failure for a master key that can't be read.
+VersionInfo to_version(const CredentialId& id, const VersionRow& row);
+// Without its versions.
+CredentialInfo to_credential(CredentialId id, CredentialRow& row);
+
+HeadRow select_head(soci::session& sql, const CredentialId& id);
+
+}  // namespace vault
