@@ -110,6 +110,29 @@ public:
                   yes(),
                   1 }});
     }
+    void import_aes_key(const hsm::KeyId& id, base::Bytes value) const {
+        import(id, CKO_SECRET_KEY, CKK_AES,
+               {{CKA_VALUE, value.data(), value.size()},
+                {CKA_ENCRYPT, yes(), 1},
+                { CKA_DECRYPT,
+                  yes(),
+                  1 }});
+    }
+    // `value` is the private number or seed; `point` as in hsm::curve_public_key().
+    void import_ec_pair(const hsm::KeyId& id, hsm::KeyKind kind, base::Bytes value,
+                        const base::Bytes& point) const {
+        const base::Bytes curve =
+            kind == hsm::KeyKind::ecdsa_p256
+                ? base::Bytes{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07}
+                : base::Bytes{0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22};
+        import_curve_pair(id, CKK_EC, curve, std::move(value), point);
+    }
+    void import_ed25519_pair(const hsm::KeyId& id, base::Bytes value,
+                             const base::Bytes& point) const {
+        import_curve_pair(id, CKK_EC_EDWARDS,
+                          {0x13, 0x0c, 'e', 'd', 'w', 'a', 'r', 'd', 's', '2', '5', '5', '1', '9'},
+                          std::move(value), point);
+    }
     void import_p256_public_key(const hsm::KeyId& id, base::Bytes point) const {
         base::Bytes curve{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07};
         import(id, CKO_PUBLIC_KEY, CKK_EC,
@@ -182,6 +205,24 @@ private:
         CK_OBJECT_HANDLE object = 0;
         require(
             functions_->C_CreateObject(session_, attributes.data(), attributes.size(), &object));
+    }
+
+    void import_curve_pair(const hsm::KeyId& id, CK_KEY_TYPE type, base::Bytes curve,
+                           base::Bytes value, const base::Bytes& point) const {
+        import(id, CKO_PRIVATE_KEY, type,
+               {{CKA_EC_PARAMS, curve.data(), curve.size()},
+                {CKA_VALUE, value.data(), value.size()},
+                { CKA_SIGN,
+                  yes(),
+                  1 }});
+        base::Bytes wrapped{0x04, static_cast<std::uint8_t>(point.size())};
+        wrapped.insert(wrapped.end(), point.begin(), point.end());
+        import(id, CKO_PUBLIC_KEY, type,
+               {{CKA_EC_PARAMS, curve.data(), curve.size()},
+                {CKA_EC_POINT, wrapped.data(), wrapped.size()},
+                { CKA_VERIFY,
+                  yes(),
+                  1 }});
     }
 
     static void require(CK_RV code) {
