@@ -126,7 +126,7 @@ KeyDescription KeyLifecycle::describe_stored(const base::Uuid& key_id) {
     return description;
 }
 
-std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request) {
+std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request, const Making& making) {
     if (request.empty()) return std::nullopt;
     const auto name = store_.find_version_of(request);
     if (!name) return std::nullopt;
@@ -135,8 +135,8 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request) {
     if (version == nullptr || version->state == KeyState::destroyed) return std::nullopt;
     if (version->state == KeyState::pending) {
         const Settled settled = key.state == KeyState::pending
-                                    ? settler_.settle_key(key)
-                                    : settler_.settle_version(key, *version);
+                                    ? settler_.settle_key(key, making.holder())
+                                    : settler_.settle_version(key, *version, making.holder());
         if (settled == Settled::abandoned) return std::nullopt;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,
@@ -147,7 +147,9 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request) {
     return key.id;
 }
 
-hsm::KeyAttributes KeyLifecycle::make_in_token(const Key& key, KeyVersion& version) {
+hsm::KeyAttributes KeyLifecycle::make_in_token(const Key& key, KeyVersion& version,
+                                               const Making& making) {
+    making.require_held();
     hsm::KeyAttributes attributes = token_.generate_key(
         version.token_key_id, token_label(key.id, version.version), key.kind, key.profile);
     if (key.use() == KeyUse::encrypt) usage_.take(key.id, version.version, 1);
@@ -169,7 +171,7 @@ KeyDescription KeyLifecycle::create(const server::Grant& grant, const NewKey& wa
                      std::string(hsm::to_string(wanted.kind)));
     }
     const Making making(*this);
-    if (const auto made = made_by(order.request)) {
+    if (const auto made = made_by(order.request, making)) {
         const KeyPointer key = refresh(*made);
         if (!wanted.alias.empty() && std::find(key->aliases.begin(), key->aliases.end(),
                                                wanted.alias) == key->aliases.end()) {
@@ -187,9 +189,9 @@ KeyDescription KeyLifecycle::create(const server::Grant& grant, const NewKey& wa
     record_making(order, key, version);
     // From here on a failure leaves a pending record: it is finished or abandoned when the request
     // is repeated, or at the next start.
-    store_.add_pending_key(key);
-    const hsm::KeyAttributes attributes = make_in_token(key, version);
-    store_.enable_key(key.id, version.known_answer, wanted.alias);
+    store_.add_pending_key(key, making.holder());
+    const hsm::KeyAttributes attributes = make_in_token(key, version, making);
+    store_.enable_key(key.id, version.known_answer, wanted.alias, making.holder());
     return {refresh(key.id), {attributes}, {}};
 }
 
@@ -211,17 +213,17 @@ KeyDescription KeyLifecycle::describe(const server::Grant& grant, const base::Uu
     return describe_stored(key_id);
 }
 
-void KeyLifecycle::make_version(const Key& key, const OrderContext& order) {
+void KeyLifecycle::make_version(const Key& key, const OrderContext& order, const Making& making) {
     KeyVersion version;
     version.version = static_cast<std::uint32_t>(key.versions.size() + 1);
     version.token_key_id = base::Uuid::random();
     version.created_at = clock_.now();
     version.request = order.request;
     record_making(order, key, version);
-    store_.add_pending_version(key.id, version);
-    make_in_token(key, version);
+    store_.add_pending_version(key.id, version, making.holder());
+    make_in_token(key, version, making);
     store_.enable_version(key.id, version.version, version.known_answer,
-                          next_rotation(key, clock_.now()));
+                          next_rotation(key, clock_.now()), making.holder());
 }
 
 KeyPointer KeyLifecycle::rotate(const server::Grant& grant, const base::Uuid& key_id,
@@ -229,14 +231,14 @@ KeyPointer KeyLifecycle::rotate(const server::Grant& grant, const base::Uuid& ke
                                 const OrderContext& order) {
     require_grant(grant, rotate_key, key_id.to_string());
     const Making making(*this);
-    if (made_by(order.request)) return refresh(key_id);
+    if (made_by(order.request, making)) return refresh(key_id);
     const Key key = require_stored(key_id);
     require_permitted(key, KeyOperation::rotate);
     if (if_primary && *if_primary != key.primary_version) {
         base::refuse("the primary version is " + std::to_string(key.primary_version));
     }
     if (making.settle_leftover(key)) return refresh(key_id);
-    make_version(require_stored(key_id), order);
+    make_version(require_stored(key_id), order, making);
     return refresh(key_id);
 }
 
@@ -254,7 +256,8 @@ bool KeyLifecycle::rotate_if_due(const base::Uuid& key_id, const RecordIntent& r
         refresh(key_id);
         return false;
     }
-    if (!making.settle_leftover(key)) make_version(require_stored(key_id), {{}, record_intent});
+    if (!making.settle_leftover(key))
+        make_version(require_stored(key_id), {{}, record_intent}, making);
     refresh(key_id);
     return true;
 }

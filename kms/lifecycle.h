@@ -150,11 +150,11 @@ private:
     KeyDescription describe_stored(const base::Uuid& key_id);
 
     // The key that this request made already, as far as it came; empty: none is in service.
-    std::optional<base::Uuid> made_by(const std::string& request);
+    std::optional<base::Uuid> made_by(const std::string& request, const Making& making);
     // The new key in the token, with its proof. On failure the pending record stays.
-    hsm::KeyAttributes make_in_token(const Key& key, KeyVersion& version);
-    // Makes the next version of a key that is as stored. The caller holds the lock.
-    void make_version(const Key& key, const OrderContext& order);
+    hsm::KeyAttributes make_in_token(const Key& key, KeyVersion& version, const Making& making);
+    // Makes the next version of a key that is as stored.
+    void make_version(const Key& key, const OrderContext& order, const Making& making);
     bool is_rotation_due(const Key& key) const;
     void destroy_versions(const Key& key);
     std::string make_tombstone(const Key& key) const;

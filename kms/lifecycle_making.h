@@ -14,6 +14,9 @@ public:
           mutex_lock_(lifecycle.making_mutex_),
           store_lock_(lifecycle.store_, lifecycle.clock_, lifecycle.node_) {}
 
+    const std::string& holder() const { return store_lock_.holder(); }
+    void require_held() const { store_lock_.require_held(); }
+
     // A version whose making was cut short stands in the way of the next one. True when it is in
     // service now, and so the rotation done. Throws unavailable when it can't be trusted.
     bool settle_leftover(const Key& key) const;

@@ -12,7 +12,7 @@ namespace kms {
 bool KeyLifecycle::Making::settle_leftover(const Key& key) const {
     for (const auto& version : key.versions) {
         if (version.state != KeyState::pending) continue;
-        const Settled settled = lifecycle_.settler_.settle_version(key, version);
+        const Settled settled = lifecycle_.settler_.settle_version(key, version, holder());
         if (settled == Settled::finished) return true;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,
@@ -129,9 +129,10 @@ bool KeyLifecycle::destroy_if_due(const base::Uuid& key_id, const RecordIntent& 
         if (!store_.update(key)) return false;
         key = require_stored(key_id);
     }
+    making.require_held();
     destroy_versions(key);
     key.destroyed_at = clock_.now();
-    if (!store_.finish_destruction(key, make_tombstone(key))) {
+    if (!store_.finish_destruction(key, make_tombstone(key), making.holder())) {
         throw base::Error(base::ErrorCode::unavailable,
                           "the key was changed while it was destroyed: it is gone from the token",
                           "key " + key.id.to_string());

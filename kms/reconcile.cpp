@@ -24,13 +24,13 @@ struct Reconciler {
         result.settled.push_back({{key.id, version}, is_finished});
     }
 
-    void settle(const Key& key) {
+    void settle(const Key& key, const std::string& holder) {
         if (key.state == KeyState::pending) {
-            return count(key, key.primary_version, settler.settle_key(key));
+            return count(key, key.primary_version, settler.settle_key(key, holder));
         }
         for (const auto& version : key.versions) {
             if (version.state == KeyState::pending && !key.destruction_begun) {
-                count(key, version.version, settler.settle_version(key, version));
+                count(key, version.version, settler.settle_version(key, version, holder));
             }
         }
     }
@@ -85,12 +85,17 @@ Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const
     Reconciler work{store, token, log, {store, token, usage, clock, log}, {}};
     {
         const MakingLock lock(store, clock, base::Uuid::random().to_string());
-        for (const auto& key : store.load()) work.settle(key);
+        for (const auto& key : store.load()) work.settle(key, lock.holder());
     }
     work.result.change_count = store.change_count();
     work.result.keys = store.load();
     // Listed before the keys are proven: each is then found without a search of its own.
     const auto objects = token.list_keys(&work.result.unknown_objects);
+    if (work.result.unknown_objects > 0) {
+        log.warning(
+            "the token has keys whose ids are none of ours; nothing is done to them",
+            {{"objects_without_id", static_cast<std::int64_t>(work.result.unknown_objects)}});
+    }
     for (const auto& key : work.result.keys) work.prove_versions(key);
     work.count_unknown_objects(objects, audit_key);
     return work.result;

@@ -66,11 +66,11 @@ std::optional<hsm::Encrypted> Settler::known_answer(const Key& key, const KeyVer
     return std::nullopt;
 }
 
-Settled Settler::settle_key(const Key& key) {
+Settled Settler::settle_key(const Key& key, const std::string& holder) {
     const KeyVersion& version = key.primary();
     const auto found = token_.find_key(version.token_key_id);
     if (!found || is_half_made(key, version, *found)) {
-        store_.abandon_key(key.id, clock_.now());
+        store_.abandon_key(key.id, clock_.now(), holder);
         log_.warning("a key creation that was never finished is marked destroyed",
                      {{"key_id", key.id.to_string()}});
         return Settled::abandoned;
@@ -80,10 +80,10 @@ Settled Settler::settle_key(const Key& key) {
     const auto answer = known_answer(key, version);
     if (!answer) return Settled::left_pending;
     try {
-        store_.enable_key(key.id, *answer, key.wanted_alias);
+        store_.enable_key(key.id, *answer, key.wanted_alias, holder);
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::already_exists) throw;
-        store_.enable_key(key.id, *answer, "");
+        store_.enable_key(key.id, *answer, "", holder);
         log_.warning("a finished key gets no alias, since another key has it",
                      {{"key_id", key.id.to_string()}, {"alias", key.wanted_alias}});
     }
@@ -91,10 +91,11 @@ Settled Settler::settle_key(const Key& key) {
     return Settled::finished;
 }
 
-Settled Settler::settle_version(const Key& key, const KeyVersion& version) {
+Settled Settler::settle_version(const Key& key, const KeyVersion& version,
+                                const std::string& holder) {
     const auto found = token_.find_key(version.token_key_id);
     if (!found || is_half_made(key, version, *found)) {
-        store_.abandon_version(key.id, version.version, clock_.now());
+        store_.abandon_version(key.id, version.version, clock_.now(), holder);
         log_.warning("a rotation that was never finished is given up",
                      {{"key_id", key.id.to_string()},
                       {"key_version", static_cast<std::int64_t>(version.version)}});
@@ -104,7 +105,8 @@ Settled Settler::settle_version(const Key& key, const KeyVersion& version) {
         return Settled::left_pending;
     const auto answer = known_answer(key, version);
     if (!answer) return Settled::left_pending;
-    store_.enable_version(key.id, version.version, *answer, next_rotation(key, clock_.now()));
+    store_.enable_version(key.id, version.version, *answer, next_rotation(key, clock_.now()),
+                          holder);
     log_.info("finished a rotation that was cut short",
               {{"key_id", key.id.to_string()},
                {"key_version", static_cast<std::int64_t>(version.version)}});

@@ -17,7 +17,8 @@ enum class Settled {
 };
 
 // Makes and deletes nothing in the token. Everything passed by reference must outlive it. The
-// caller holds the MakingLock, so that nobody is in the middle of making what is settled.
+// caller holds the MakingLock, as `holder`, so that nobody is in the middle of making what is
+// settled.
 class Settler {
 public:
     Settler(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
@@ -26,10 +27,10 @@ public:
 
     // The first version of a pending key. When the alias that it asked for has gone to another key
     // meanwhile, it stays without one.
-    Settled settle_key(const Key& key);
+    Settled settle_key(const Key& key, const std::string& holder);
 
     // A pending version of a key that is in service.
-    Settled settle_version(const Key& key, const KeyVersion& version);
+    Settled settle_version(const Key& key, const KeyVersion& version, const std::string& holder);
 
 private:
     bool is_half_made(const Key& key, const KeyVersion& version, const hsm::KeyAttributes& found);

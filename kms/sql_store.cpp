@@ -157,11 +157,14 @@ std::uint64_t SqlStore::change_count() {
     return count;
 }
 
-void SqlStore::change(const std::function<void(soci::session&, long long)>& work) {
+void SqlStore::change(const Work& work) { change({}, work); }
+
+void SqlStore::change(const std::string& holder, const Work& work) {
     std::uint64_t number = 0;
     database_.write_in_turn("change_counter", [&](soci::session& sql) {
         const long long next = next_change(sql);
         number = static_cast<std::uint64_t>(next);
+        if (!holder.empty()) require_lock(sql, holder);
         work(sql, next);
     });
     std::uint64_t seen = change_count_.load();
@@ -195,7 +198,7 @@ Store::Changes SqlStore::load_changed(std::uint64_t since) {
     return changes;
 }
 
-void SqlStore::add_pending_key(const Key& key) {
+void SqlStore::add_pending_key(const Key& key, const std::string& holder) {
     require_whole(key.description);
     const std::string id = key.id.to_string();
     const std::string kind(hsm::to_string(key.kind));
@@ -205,7 +208,7 @@ void SqlStore::add_pending_key(const Key& key) {
     const int period = key.rotation_period_days.value_or(0);
     const long long rotation_at = to_column(key.next_rotation_at);
     const long long created_at = to_column(key.created_at);
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         sql << "INSERT INTO keys (id, state, kind, profile, description, tags, wanted_alias, "
                "primary_version, created_at, rotation_period_days, next_rotation_at, context_rule, "
                "change) VALUES (:id, 'pending', :kind, :profile, :description, :tags, :alias, 1, "
@@ -220,10 +223,10 @@ void SqlStore::add_pending_key(const Key& key) {
 }
 
 void SqlStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
-                          const std::string& alias) {
+                          const std::string& alias, const std::string& holder) {
     const std::string id = key_id.to_string();
     const std::string answer = known_answer_to_text(known_answer);
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         leave_pending(sql, id, KeyState::enabled, 0);
         leave_pending(sql, id, 1, KeyState::enabled, answer, 0);
         touch(sql, id, number);
@@ -234,18 +237,19 @@ void SqlStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_
     });
 }
 
-void SqlStore::abandon_key(const base::Uuid& key_id, base::Time at) {
+void SqlStore::abandon_key(const base::Uuid& key_id, base::Time at, const std::string& holder) {
     const std::string id = key_id.to_string();
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         leave_pending(sql, id, KeyState::destroyed, to_column(at));
         leave_pending(sql, id, 1, KeyState::destroyed, "", to_column(at));
         touch(sql, id, number);
     });
 }
 
-void SqlStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& version) {
+void SqlStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& version,
+                                   const std::string& holder) {
     const std::string id = key_id.to_string();
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         int fitting = 0;
         const int last = static_cast<int>(version.version) - 1;
         sql << "SELECT COUNT(*) FROM keys k WHERE k.id = :id AND k.state = 'enabled' "
@@ -265,12 +269,13 @@ void SqlStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& v
 
 void SqlStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
                               const hsm::Encrypted& known_answer,
-                              std::optional<base::Time> next_rotation_at) {
+                              std::optional<base::Time> next_rotation_at,
+                              const std::string& holder) {
     const std::string id = key_id.to_string();
     const int primary = static_cast<int>(version);
     const std::string answer = known_answer_to_text(known_answer);
     const long long rotation_at = to_column(next_rotation_at);
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         leave_pending(sql, id, primary, KeyState::enabled, answer, 0);
         sql << "UPDATE keys SET primary_version = :version, next_rotation_at = :rotation "
                "WHERE id = :id",
@@ -279,9 +284,10 @@ void SqlStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
     });
 }
 
-void SqlStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) {
+void SqlStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
+                               const std::string& holder) {
     const std::string id = key_id.to_string();
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         leave_pending(sql, id, static_cast<int>(version), KeyState::destroyed, "", to_column(at));
         touch(sql, id, number);
     });
@@ -318,13 +324,14 @@ bool SqlStore::move_alias(const std::string& alias, const base::Uuid& from, cons
     return moved;
 }
 
-bool SqlStore::finish_destruction(const Key& key, const std::string& tombstone) {
+bool SqlStore::finish_destruction(const Key& key, const std::string& tombstone,
+                                  const std::string& holder) {
     const std::string id = key.id.to_string();
     const long long at = to_column(key.destroyed_at);
     Key destroyed = key;
     destroyed.state = KeyState::destroyed;
     bool finished = false;
-    change([&](soci::session& sql, long long number) {
+    change(holder, [&](soci::session& sql, long long number) {
         finished = update_row(sql, destroyed, number);
         if (!finished) return;
         sql << "UPDATE key_versions SET state = 'destroyed', destroyed_at = :at "

@@ -1,4 +1,5 @@
 // The SQL store's idempotent requests and locks.
+#include "base/error.h"
 #include "kms/sql_store.h"
 #include "kms/sql_store_rows.h"
 #include "server/database.h"
@@ -7,8 +8,26 @@ namespace kms {
 namespace {
 
 constexpr std::string_view making_keys = "making_keys";
+constexpr int longest_holder = 1000;
+
+// What names the node in "<node>/<which time>", the '/' included; all of it where there is none.
+std::string node_of(const std::string& holder) {
+    const std::size_t slash = holder.find('/');
+    return slash == std::string::npos ? holder : holder.substr(0, slash + 1);
+}
 
 }  // namespace
+
+void require_lock(soci::session& sql, const std::string& holder) {
+    const std::string name(making_keys);
+    int held = 0;
+    sql << "SELECT COUNT(*) FROM locks WHERE name = :name AND holder = :holder", soci::into(held),
+        soci::use(name, "name"), soci::use(holder, "holder");
+    if (held == 1) return;
+    throw base::Error(base::ErrorCode::unavailable,
+                      "this took so long that another node may have gone on with it: try again",
+                      "the lock of making keys was lost");
+}
 
 std::optional<VersionName> SqlStore::find_version_of(const std::string& request) {
     std::optional<VersionName> name;
@@ -98,6 +117,9 @@ bool SqlStore::take_lock(const std::string& holder, base::Time now, base::Time u
     const long long now_column = to_column(now);
     const long long until_column = to_column(until);
     const std::string name(making_keys);
+    const std::string node = node_of(holder);
+    const int length =
+        node.size() == holder.size() ? longest_holder : static_cast<int>(node.size());
     bool taken = false;
     database_.write([&](soci::session& sql) {
         soci::statement take =
@@ -105,13 +127,29 @@ bool SqlStore::take_lock(const std::string& holder, base::Time now, base::Time u
                             "VALUES (:name, :holder, :until) "
                             "ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, "
                             "expires_at = excluded.expires_at "
-                            "WHERE locks.expires_at <= :now OR locks.holder = excluded.holder",
+                            "WHERE locks.expires_at <= :now "
+                            "OR substr(locks.holder, 1, :length) = :node",
              soci::use(name, "name"), soci::use(holder, "holder"), soci::use(until_column, "until"),
-             soci::use(now_column, "now"));
+             soci::use(now_column, "now"), soci::use(length, "length"), soci::use(node, "node"));
         take.execute(true);
         taken = take.get_affected_rows() == 1;
     });
     return taken;
+}
+
+bool SqlStore::keep_lock(const std::string& holder, base::Time until) {
+    const long long until_column = to_column(until);
+    const std::string name(making_keys);
+    bool kept = false;
+    database_.write([&](soci::session& sql) {
+        soci::statement keep = (sql.prepare << "UPDATE locks SET expires_at = :until "
+                                               "WHERE name = :name AND holder = :holder",
+                                soci::use(until_column, "until"), soci::use(name, "name"),
+                                soci::use(holder, "holder"));
+        keep.execute(true);
+        kept = keep.get_affected_rows() == 1;
+    });
+    return kept;
 }
 
 void SqlStore::release_lock(const std::string& holder) {

@@ -21,6 +21,10 @@ struct KeySelection {
 // Whole keys, in no order. Throws failed_precondition for a row that can't be read.
 std::vector<Key> select_keys(soci::session& sql, const KeySelection& selection);
 
+// Throws unavailable unless `holder` has the lock of making keys: he stood still, and another node
+// may have gone on with what he was at.
+void require_lock(soci::session& sql, const std::string& holder);
+
 std::string tags_to_text(const std::map<std::string, std::string>& tags);
 // IV and ciphertext in one base64 text; empty while there is none.
 std::string known_answer_to_text(const hsm::Encrypted& known_answer);

@@ -38,7 +38,9 @@ struct IdempotentRequest {
 
 // Every change is durable and whole when its function returns. Implementations are safe to share
 // between threads. Every function may throw unavailable. A change with a `request` marks the
-// idempotent request of that id as applied in the same moment.
+// idempotent request of that id as applied in the same moment. A change with a `holder` is made
+// only while he has the lock of making keys (take_lock), told in the same moment: else it throws
+// unavailable, changing nothing.
 class Store {
 public:
     virtual ~Store() = default;
@@ -65,23 +67,25 @@ public:
     // Writes a key and its first version as `pending`, before the token is asked to make it.
     // `key.wanted_alias` is noted, not taken. Throws already_exists when the id is there, and
     // invalid_argument for a description with a NUL byte, which not every database keeps.
-    virtual void add_pending_key(const Key& key) = 0;
+    virtual void add_pending_key(const Key& key, const std::string& holder = {}) = 0;
 
     // The token has the key: its first version and the key become `enabled`, and `alias`, unless it
     // is empty, becomes the key's. Its version's request is applied. Throws already_exists,
     // changing nothing, when another key has the alias, and failed_precondition when the key is
     // not pending.
     virtual void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
-                            const std::string& alias) = 0;
+                            const std::string& alias, const std::string& holder = {}) = 0;
 
     // A pending key that never came to be is marked `destroyed`; its record stays. Throws
     // failed_precondition when the key is not pending.
-    virtual void abandon_key(const base::Uuid& key_id, base::Time at) = 0;
+    virtual void abandon_key(const base::Uuid& key_id, base::Time at,
+                             const std::string& holder = {}) = 0;
 
     // Writes the next version of an enabled key as `pending`, before the token is asked to make it.
     // Throws failed_precondition when the key is not enabled, has a pending version already, or
     // when `version` is not the number behind the last.
-    virtual void add_pending_version(const base::Uuid& key_id, const KeyVersion& version) = 0;
+    virtual void add_pending_version(const base::Uuid& key_id, const KeyVersion& version,
+                                     const std::string& holder = {}) = 0;
 
     // The token has the version: it becomes `enabled` and the primary one in the same moment, and
     // the key's next rotation is at `next_rotation_at`. Its request is applied. Whatever state the
@@ -89,12 +93,13 @@ public:
     // pending.
     virtual void enable_version(const base::Uuid& key_id, std::uint32_t version,
                                 const hsm::Encrypted& known_answer,
-                                std::optional<base::Time> next_rotation_at) = 0;
+                                std::optional<base::Time> next_rotation_at,
+                                const std::string& holder = {}) = 0;
 
     // A pending version that never came to be is marked `destroyed`. Throws failed_precondition
     // when it is not pending.
-    virtual void abandon_version(const base::Uuid& key_id, std::uint32_t version,
-                                 base::Time at) = 0;
+    virtual void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
+                                 const std::string& holder = {}) = 0;
 
     // Compare and set: writes state, description, tags, rotation, dates and context rule of `key`
     // (not its versions, aliases and usage) and adds 1 to the revision. False, changing nothing,
@@ -110,7 +115,8 @@ public:
     // The token objects are gone: the key and its versions become `destroyed` at
     // `key.destroyed_at`, its aliases are free, and `tombstone` (JSON) stays as the record of it.
     // Compare and set like update().
-    virtual bool finish_destruction(const Key& key, const std::string& tombstone) = 0;
+    virtual bool finish_destruction(const Key& key, const std::string& tombstone,
+                                    const std::string& holder = {}) = 0;
     // Empty when the key was not destroyed.
     virtual std::string tombstone(const base::Uuid& key_id) = 0;
 
@@ -140,8 +146,11 @@ public:
     virtual std::size_t forget_requests(base::Time time) = 0;
 
     // The lock that serialises the making of keys between nodes. True when `holder` has it now,
-    // until `until`; false when somebody else has it and his time is not over at `now`.
+    // until `until`; false when somebody else has it and his time is not over at `now`. A holder is
+    // named "<node>/<which time>": what the same node has left from another time is free.
     virtual bool take_lock(const std::string& holder, base::Time now, base::Time until) = 0;
+    // The holder's time is `until` now. False when he has it no longer, also when nobody has.
+    virtual bool keep_lock(const std::string& holder, base::Time until) = 0;
     virtual void release_lock(const std::string& holder) = 0;
 
     // Throws unavailable when the store does not answer.

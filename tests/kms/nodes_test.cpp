@@ -1,6 +1,7 @@
 // Several nodes on one PostgreSQL: each with connections, counters and a catalogue of its own.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "base/clock.h"
@@ -14,6 +15,8 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
 #include "tests/support/postgresql.h"
+#include "tests/support/shared_store.h"
+#include "tests/support/slow_token.h"
 
 namespace tests {
 namespace {
@@ -76,6 +79,25 @@ protected:
         resource.kind = kms::key_kind;
         resource.id = id;
         return authorizer_.authorize(root_, action, resource);
+    }
+    kms::Key pending_key() {
+        kms::Key key;
+        key.id = base::Uuid::random();
+        key.created_at = clock_.now();
+        kms::KeyVersion version;
+        version.version = 1;
+        version.token_key_id = base::Uuid::random();
+        version.created_at = clock_.now();
+        key.versions.push_back(version);
+        return key;
+    }
+    // What others do while the node of that view can't renew its lock, and the lease ends.
+    template <typename Others>
+    void stand_still(SharedStore& store, Others others) {
+        store.is_away = true;
+        clock_.advance(kms::making_lease + std::chrono::seconds(1));
+        others();
+        store.is_away = false;
     }
     base::Uuid create(PostgresqlNode& node) {
         return node.lifecycle.create(grant(kms::create_key, "*"), {}).key->id;
@@ -202,6 +224,87 @@ TEST_F(NodesTest, ALiveNodeKeepsTheLockForAsLongAsItTakes) {
         wait_for([&] { return schema_.sql("SELECT expires_at::text FROM locks") != expires; }),
         kms::making_lease);
     EXPECT_FALSE(second_->store.take_lock("second", clock.now(), clock.now() + kms::making_lease));
+}
+
+// A node whose database does not answer for a while, as one that stands still: it can't keep its
+// lock.
+class StalledNode {
+public:
+    StalledNode(kms::Store& real, hsm::Token& token, const base::Clock& clock, base::Log& log)
+        : store(real),
+          usage(store, clock),
+          catalogue(real.load()),
+          lifecycle(catalogue, store, token, usage, clock, log) {}
+
+    SharedStore store;
+    kms::UsageCounter usage;
+    kms::Catalogue catalogue;
+    kms::KeyLifecycle lifecycle;
+};
+
+// What it was at is settled by the other node meanwhile; the token answers too late.
+TEST_F(NodesTest, AHolderThatStoodStillForLongerThanItsLeaseAcknowledgesNothing) {
+    SlowToken slow(token_);
+    StalledNode stalled(first_->store, slow, clock_, log_);
+    slow.before_generating = [&](const hsm::KeyId&) {
+        stand_still(stalled.store, [&] {
+            // The token has made nothing yet, so the other node gives the first one's key up.
+            const auto reconciled =
+                kms::reconcile(second_->store, token_, second_->usage, clock_, log_);
+            EXPECT_EQ(reconciled.abandoned, 1U);
+        });
+    };
+    const kms::OrderContext order{"order", {}};
+    EXPECT_ERROR(unavailable, stalled.lifecycle.create(grant(kms::create_key, "*"), {}, order));
+    slow.before_generating = nullptr;
+    // The order, sent again, is done once; of the first attempt there is what is left in the token.
+    const auto made = stalled.lifecycle.create(grant(kms::create_key, "*"), {}, order);
+    EXPECT_EQ(made.key->state, kms::KeyState::enabled);
+    const auto keys = first_->store.load();
+    EXPECT_EQ(std::count_if(keys.begin(), keys.end(),
+                            [](const auto& key) { return key.state == kms::KeyState::enabled; }),
+              1);
+    EXPECT_EQ(keys.size(), 2U);
+    const auto again = kms::reconcile(second_->store, token_, second_->usage, clock_, log_);
+    EXPECT_EQ(again.leftover_objects, 1U);
+    EXPECT_EQ(again.unknown_objects, 0U);
+}
+
+// The other node had the lock and gave it back: that it is free again does not make it the first's.
+TEST_F(NodesTest, ALockThatWasAnothersMeanwhileIsNotTakenBack) {
+    SharedStore store(first_->store);
+    const kms::MakingLock held(store, clock_, "first");
+    stand_still(store, [&] { const kms::MakingLock others(second_->store, clock_, "second"); });
+    EXPECT_FALSE(first_->store.keep_lock(held.holder(), clock_.now() + kms::making_lease));
+    EXPECT_ERROR(unavailable, first_->store.add_pending_key(pending_key(), held.holder()));
+    EXPECT_TRUE(first_->store.load().empty());
+    wait_for([&] {
+        try {
+            held.require_held();
+            return false;
+        } catch (const base::Error& error) {
+            return error.code() == base::ErrorCode::unavailable;
+        }
+    });
+    EXPECT_ERROR(unavailable, held.require_held());
+}
+
+TEST_F(NodesTest, ARotationThatStoodStillMakesNoPrimaryVersion) {
+    const auto key = create(*first_);
+    SlowToken slow(token_);
+    StalledNode stalled(first_->store, slow, clock_, log_);
+    slow.before_generating = [&](const hsm::KeyId&) {
+        stand_still(stalled.store, [&] {
+            second_->follower.follow();
+            second_->lifecycle.rotate(grant(kms::rotate_key, key.to_string()), key);
+        });
+    };
+    EXPECT_ERROR(unavailable,
+                 stalled.lifecycle.rotate(grant(kms::rotate_key, key.to_string()), key));
+    const auto stored = *first_->store.find(key);
+    EXPECT_EQ(stored.primary_version, 3U);
+    EXPECT_EQ(stored.versions.at(1).state, kms::KeyState::destroyed);
+    EXPECT_EQ(stored.versions.at(2).state, kms::KeyState::enabled);
 }
 
 TEST_F(NodesTest, AnOrderSentToBothNodesIsDoneOnce) {

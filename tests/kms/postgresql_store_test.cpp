@@ -1,6 +1,6 @@
 // The key store on PostgreSQL, and what several nodes on one store may rely on.
 #include "kms/sql_store.h"
-#include "tests/kms/store_contract.h"
+#include "tests/kms/store_lock_contract.h"
 #include "tests/support/postgresql.h"
 
 namespace tests {
@@ -15,6 +15,7 @@ struct PostgresqlFactory {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreContract, PostgresqlFactory);
+INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreLockContract, PostgresqlFactory);
 
 }  // namespace
 }  // namespace tests

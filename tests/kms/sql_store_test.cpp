@@ -2,7 +2,7 @@
 
 #include <sstream>
 
-#include "tests/kms/store_contract.h"
+#include "tests/kms/store_lock_contract.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
@@ -17,6 +17,7 @@ struct SqliteFactory {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteFactory);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreLockContract, SqliteFactory);
 
 // Ten thousand keys as rows: whatever is asked for one key, or for what changed, is found by index,
 // not by reading all rows. The statements are those that the store runs; SQLite says how.

@@ -442,34 +442,6 @@ TYPED_TEST_P(StoreContract, ARequestHasOneHolderAnAnswerAndAnEnd) {
     EXPECT_FALSE(store->find_version_of("id"));
 }
 
-TYPED_TEST_P(StoreContract, TheLockHasOneHolderUntilHisTimeIsOver) {
-    const auto store = this->open();
-    const auto now = base::from_milliseconds(1'800'000'000'000);
-    const auto until = now + std::chrono::minutes(2);
-    EXPECT_TRUE(store->take_lock("a", now, until));
-    EXPECT_TRUE(store->take_lock("a", now, until));
-    EXPECT_FALSE(store->take_lock("b", now, until));
-    store->release_lock("b");
-    EXPECT_FALSE(store->take_lock("b", now, until));
-    EXPECT_TRUE(store->take_lock("b", until, until + std::chrono::minutes(2)));
-    store->release_lock("b");
-    EXPECT_TRUE(store->take_lock("c", until, until + std::chrono::minutes(2)));
-}
-
-TYPED_TEST_P(StoreContract, OfManyThatWantTheLockAtOnceOneGetsIt) {
-    const auto store = this->open();
-    const auto now = base::from_milliseconds(1'800'000'000'000);
-    std::atomic<int> taken = 0;
-    std::vector<std::thread> threads;
-    for (int i = 0; i < 6; ++i) {
-        threads.emplace_back([&, i] {
-            if (store->take_lock(std::to_string(i), now, now + std::chrono::minutes(2))) ++taken;
-        });
-    }
-    for (auto& thread : threads) thread.join();
-    EXPECT_EQ(taken, 1);
-}
-
 TYPED_TEST_P(StoreContract, AliasesAreInTheOrderOfTheirBytes) {
     const auto store = this->open();
     const auto key = add_enabled(*this, *store);
@@ -502,8 +474,7 @@ REGISTER_TYPED_TEST_SUITE_P(
     TheNextVersionIsPendingThenPrimaryInOneMoment, AnAliasMovesOnlyFromWhereItIs,
     ADestroyedKeyLeavesItsRecordAndATombstone, EveryChangeIsFoundByItsNumber,
     UsageAddsUpAndTheLatestMomentStays, ARequestIsAppliedInTheMomentOfItsChange,
-    ARequestHasOneHolderAnAnswerAndAnEnd, TheLockHasOneHolderUntilHisTimeIsOver,
-    OfManyThatWantTheLockAtOnceOneGetsIt, AliasesAreInTheOrderOfTheirBytes,
+    ARequestHasOneHolderAnAnswerAndAnEnd, AliasesAreInTheOrderOfTheirBytes,
     ATextThatNoDatabaseKeepsWholeIsRefused);
 
 }  // namespace tests

@@ -21,24 +21,30 @@ public:
     bool is_shared() const override { return true; }
     std::uint64_t change_count() override { return there().change_count(); }
     Changes load_changed(std::uint64_t since) override { return there().load_changed(since); }
-    void add_pending_key(const kms::Key& key) override { there().add_pending_key(key); }
+    void add_pending_key(const kms::Key& key, const std::string& holder = {}) override {
+        there().add_pending_key(key, holder);
+    }
     void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
-                    const std::string& alias) override {
-        there().enable_key(key_id, known_answer, alias);
+                    const std::string& alias, const std::string& holder = {}) override {
+        there().enable_key(key_id, known_answer, alias, holder);
     }
-    void abandon_key(const base::Uuid& key_id, base::Time at) override {
-        there().abandon_key(key_id, at);
+    void abandon_key(const base::Uuid& key_id, base::Time at,
+                     const std::string& holder = {}) override {
+        there().abandon_key(key_id, at, holder);
     }
-    void add_pending_version(const base::Uuid& key_id, const kms::KeyVersion& version) override {
-        there().add_pending_version(key_id, version);
+    void add_pending_version(const base::Uuid& key_id, const kms::KeyVersion& version,
+                             const std::string& holder = {}) override {
+        there().add_pending_version(key_id, version, holder);
     }
     void enable_version(const base::Uuid& key_id, std::uint32_t version,
                         const hsm::Encrypted& known_answer,
-                        std::optional<base::Time> next_rotation_at) override {
-        there().enable_version(key_id, version, known_answer, next_rotation_at);
+                        std::optional<base::Time> next_rotation_at,
+                        const std::string& holder = {}) override {
+        there().enable_version(key_id, version, known_answer, next_rotation_at, holder);
     }
-    void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at) override {
-        there().abandon_version(key_id, version, at);
+    void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
+                         const std::string& holder = {}) override {
+        there().abandon_version(key_id, version, at, holder);
     }
     bool update(const kms::Key& key, const std::string& request = {}) override {
         return there().update(key, request);
@@ -47,8 +53,9 @@ public:
                     const std::string& request = {}) override {
         return there().move_alias(alias, from, to, request);
     }
-    bool finish_destruction(const kms::Key& key, const std::string& tombstone) override {
-        return there().finish_destruction(key, tombstone);
+    bool finish_destruction(const kms::Key& key, const std::string& tombstone,
+                            const std::string& holder = {}) override {
+        return there().finish_destruction(key, tombstone, holder);
     }
     std::string tombstone(const base::Uuid& key_id) override { return there().tombstone(key_id); }
     kms::Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
@@ -78,6 +85,9 @@ public:
     std::size_t forget_requests(base::Time time) override { return there().forget_requests(time); }
     bool take_lock(const std::string& holder, base::Time now, base::Time until) override {
         return there().take_lock(holder, now, until);
+    }
+    bool keep_lock(const std::string& holder, base::Time until) override {
+        return there().keep_lock(holder, until);
     }
     void release_lock(const std::string& holder) override { there().release_lock(holder); }
     void check() override { there().check(); }
