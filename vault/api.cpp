@@ -92,14 +92,16 @@ std::vector<NamedReveal> read_reveals(const server::Request& request) {
 
 }  // namespace
 
-Api::Api(ApiParts parts) : parts_(std::move(parts)), history_(parts_.service, parts_.authorizer) {}
+Api::Api(ApiParts parts)
+    : parts_(std::move(parts)),
+      list_(parts_.service, parts_.authorizer),
+      history_(parts_.service, parts_.authorizer) {}
 
 std::vector<server::Route> Api::routes() {
     using server::Access;
     using server::Method;
     using server::Operation;
     using server::Request;
-    constexpr std::string_view all = "/v1/owners/{owner}/credentials";
     constexpr std::string_view one = "/v1/owners/{owner}/credentials/{name}";
     std::vector<server::Route> rows = {
         {Method::PUT, one, store_credential, Access::authenticated, max_store_body_bytes,
@@ -112,9 +114,6 @@ std::vector<server::Route> Api::routes() {
          [this](Operation& operation, const Request& request) {
              return describe(operation, request);
          }},
-        {Method::GET, all, list_credentials, Access::authenticated, 0,
-         "The credentials of an owner, a page at a time",
-         [this](Operation& operation, const Request& request) { return list(operation, request); }},
         {Method::POST, "/v1/owners/{owner}/credentials/{name}/reveal", reveal_credential,
          Access::authenticated, max_reveal_body_bytes, "The secret of a credential",
          [this](Operation& operation, const Request& request) {
@@ -131,6 +130,7 @@ std::vector<server::Route> Api::routes() {
              return destroy(operation, request);
          }},
     };
+    rows = server::join(std::move(rows), list_.routes());
     rows = server::join(std::move(rows), history_.routes());
     rows = server::join(std::move(rows), parts_.more_routes);
     std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
@@ -165,26 +165,6 @@ server::Response Api::describe(server::Operation& operation, const server::Reque
     const auto grant = authorize(operation, describe_credential, request);
     server::refuse_query(request);
     return credential_answer(parts_.service.describe(grant), parts_.service.now(), 200);
-}
-
-server::Response Api::list(server::Operation& operation, const server::Request& request) {
-    const auto grant = parts_.authorizer.authorize(
-        operation, list_credentials, credentials_resource(safe_parameter(request, "owner")));
-    const PageRequest wanted = read_page(request);
-    if (!wanted.after.empty() && !is_safe_name(wanted.after)) refuse_cursor();
-    const CredentialPage page = parts_.service.list(grant, wanted.after, wanted.limit);
-    const base::Time now = parts_.service.now();
-    JsonWriter body;
-    body.begin_object().name("credentials").begin_array();
-    for (const auto& info : page.credentials) {
-        body.begin_object();
-        write_fields(body, info, info.current(), now);
-        body.end_object();
-    }
-    body.end_array();
-    if (page.more) write_cursor(body, page.credentials.back().id.name);
-    body.end_object();
-    return server::json_answer(std::move(body));
 }
 
 server::Response Api::reveal(server::Operation& operation, const server::Request& request) {

@@ -11,6 +11,7 @@
 #include "server/route.h"
 #include "vault/data_keys.h"
 #include "vault/history_api.h"
+#include "vault/list_api.h"
 #include "vault/service.h"
 #include "vault/store.h"
 
@@ -41,7 +42,6 @@ public:
 private:
     server::Response store(server::Operation& operation, const server::Request& request);
     server::Response describe(server::Operation& operation, const server::Request& request);
-    server::Response list(server::Operation& operation, const server::Request& request);
     server::Response reveal(server::Operation& operation, const server::Request& request);
     server::Response reveal_many(server::Operation& operation, const server::Request& request);
     server::Response destroy(server::Operation& operation, const server::Request& request);
@@ -52,6 +52,7 @@ private:
                             const server::Request& request) const;
 
     ApiParts parts_;
+    ListApi list_;
     HistoryApi history_;
 };
 

@@ -1,5 +1,6 @@
 #include "vault/credential_answers.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/encoding.h"
@@ -64,13 +65,16 @@ void refuse_parameter(std::string_view name, std::string_view complaint) {
 
 void refuse_cursor() { refuse_parameter("cursor", "is not one that this service gave"); }
 
-PageRequest read_page(const server::Request& request) {
-    PageRequest page{.limit = default_page, .after = {}};
+PageRequest read_page(const server::Request& request,
+                      std::initializer_list<std::string_view> known) {
+    PageRequest page{.limit = default_page, .after = {}, .more = {}};
     for (const auto& [name, value] : request.query_parameters()) {
         if (name == "limit") {
             page.limit = parse_limit(value);
         } else if (name == "cursor") {
             page.after = parse_cursor(value);
+        } else if (std::find(known.begin(), known.end(), name) != known.end()) {
+            page.more[name] = value;
         } else {
             refuse_parameter(name, "is not a known parameter");
         }

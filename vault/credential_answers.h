@@ -2,6 +2,8 @@
 // credential looks in an answer and what of it stands in the audit record.
 #pragma once
 
+#include <initializer_list>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,13 +21,15 @@ std::string safe_parameter(const server::Request& request, std::string_view name
 // Throws invalid_argument: `"<name>" in the query <complaint>`.
 [[noreturn]] void refuse_parameter(std::string_view name, std::string_view complaint);
 
-// A page of a list: "limit" and "cursor" of the query, what else it has is refused. A cursor is
-// where the page before ended, in hexadecimal.
+// A page of a list: "limit" and "cursor" of the query, and those of the parameters `known` that it
+// has; others are refused. A cursor is where the page before ended, in hexadecimal.
 struct PageRequest {
     std::size_t limit = 0;
     std::string after;  // empty: from the beginning
+    std::map<std::string, std::string, std::less<>> more;
 };
-PageRequest read_page(const server::Request& request);
+PageRequest read_page(const server::Request& request,
+                      std::initializer_list<std::string_view> known = {});
 [[noreturn]] void refuse_cursor();
 // "next_cursor".
 void write_cursor(base::JsonWriter& out, std::string_view after);

@@ -95,6 +95,21 @@ struct CredentialPage {
     bool more = false;                        // there are further ones after the last
 };
 
+// Behind which place of a list by expiry a page begins.
+struct ExpiryPlace {
+    base::Time expires_at;
+    CredentialId id;
+};
+
+// Which credentials have a current version that expires before a time, or did so: by expiry, then
+// owner, then name.
+struct ExpiryQuestion {
+    std::string owner;  // empty: all owners
+    base::Time before;
+    std::optional<ExpiryPlace> after;  // empty: from the beginning
+    std::size_t limit = 0;
+};
+
 // The evidence of a crypto-erasure.
 struct Destruction {
     CredentialId id;

@@ -94,6 +94,8 @@ server::Resource credentials_resource(const std::string& owner) {
     return credential_resource({owner, "*"});
 }
 
+server::Resource all_credentials() { return credential_resource({"", "*"}); }
+
 CredentialService::CredentialService(Store& store, DataKeys& keys, const base::Clock& clock)
     : store_(store), keys_(keys), clock_(clock) {}
 
@@ -176,6 +178,14 @@ VersionPage CredentialService::history(const server::Grant& grant, std::uint64_t
 CredentialPage CredentialService::list(const server::Grant& grant, const std::string& after,
                                        std::size_t limit) {
     return store_.list(credential_of(grant, list_credentials).owner, after, limit);
+}
+
+CredentialPage CredentialService::expiring(const server::Grant& grant,
+                                           const ExpiryQuestion& question) {
+    if (credential_of(grant, list_credentials).owner != question.owner) {
+        throw Error(ErrorCode::internal, "the grant is for another owner");
+    }
+    return store_.expiring(question);
 }
 
 Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std::uint64_t> version,

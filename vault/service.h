@@ -24,6 +24,8 @@ namespace vault {
 server::Resource credential_resource(const CredentialId& id);
 // Of all credentials of an owner: listing.
 server::Resource credentials_resource(const std::string& owner);
+// Of all owners: it has no owner, so that no pattern with one fits.
+server::Resource all_credentials();
 
 struct StoreRequest {
     base::SecretBytes secret;  // compact JSON, at most max_secret_bytes
@@ -90,6 +92,10 @@ public:
 
     // A page of the owner's credentials: up to `limit` whose names come after `after`.
     CredentialPage list(const server::Grant& grant, const std::string& after, std::size_t limit);
+
+    // A page of what expires before a time: of the owner that the grant of list_credentials names,
+    // or of all owners. Throws internal when the question is about another.
+    CredentialPage expiring(const server::Grant& grant, const ExpiryQuestion& question);
 
     // The secret of the current version, or of the one given. Throws not_found; integrity_failure
     // when what is stored is not what was stored for this owner, name and version.

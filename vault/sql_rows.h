@@ -18,6 +18,8 @@ inline long long to_column(base::Time time) { return base::to_milliseconds(time)
 
 struct CredentialRow {
     long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
+    long long expires_at = 0;  // of the current version
+    soci::indicator expires = soci::i_null;
     std::string name, metadata;
 };
 
@@ -40,6 +42,9 @@ struct HeadRow {
 VersionInfo to_version(const CredentialId& id, const VersionRow& row);
 // Without its versions.
 CredentialInfo to_credential(CredentialId id, CredentialRow& row);
+
+// One more than asked for when there are more.
+std::vector<CredentialId> select_expiring(soci::session& sql, const ExpiryQuestion& question);
 
 HeadRow select_head(soci::session& sql, const CredentialId& id);
 

@@ -81,7 +81,17 @@ CREATE TABLE destructions (
 CREATE INDEX destructions_of ON destructions (owner, name);
 )sql"},
     // Which version it was made from; none: from a secret that came.
-    server::Migration{2, "ALTER TABLE versions ADD COLUMN restored_from BIGINT"}};
+    server::Migration{2, "ALTER TABLE versions ADD COLUMN restored_from BIGINT"},
+    // Of the current version, for lists by expiry.
+    server::Migration{3, R"sql(
+ALTER TABLE credentials ADD COLUMN expires_at BIGINT;
+UPDATE credentials SET expires_at = (SELECT expires_at FROM versions
+    WHERE credential = credentials.id AND version = credentials.current_version);
+CREATE INDEX credentials_by_expiry ON credentials (expires_at, owner, name)
+    WHERE expires_at IS NOT NULL;
+CREATE INDEX credentials_by_owner_and_expiry ON credentials (owner, expires_at, name)
+    WHERE expires_at IS NOT NULL;
+)sql"}};
 
 }  // namespace
 
@@ -91,12 +101,13 @@ struct SqlStore::Queries {
     explicit Queries(soci::session& sql)
         : select_credential(
               (sql.prepare
-                   << "SELECT id, current_version, last_version, metadata, created_at, updated_at "
-                      "FROM credentials WHERE owner = :owner AND name = :name",
+                   << "SELECT id, current_version, last_version, metadata, created_at, updated_at, "
+                      "expires_at FROM credentials WHERE owner = :owner AND name = :name",
                soci::into(credential.id), soci::into(credential.current),
                soci::into(credential.last), soci::into(credential.metadata),
                soci::into(credential.created_at), soci::into(credential.updated_at),
-               soci::use(owner), soci::use(name))),
+               soci::into(credential.expires_at, credential.expires), soci::use(owner),
+               soci::use(name))),
           select_versions(
               (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at "
                               "FROM versions WHERE credential = :credential AND erased_at IS NULL "
@@ -113,13 +124,14 @@ struct SqlStore::Queries {
                soci::into(version.created_at), soci::into(version.sealed), soci::use(credential_id),
                soci::use(wanted))),
           select_page((sql.prepare << "SELECT id, current_version, last_version, metadata, "
-                                      "created_at, updated_at, name "
+                                      "created_at, updated_at, expires_at, name "
                                       "FROM credentials WHERE owner = :owner AND name > :name AND "
                                       "current_version > 0 "
                                       "ORDER BY name LIMIT :limit",
                        soci::into(credential.id), soci::into(credential.current),
                        soci::into(credential.last), soci::into(credential.metadata),
                        soci::into(credential.created_at), soci::into(credential.updated_at),
+                       soci::into(credential.expires_at, credential.expires),
                        soci::into(credential.name), soci::use(owner), soci::use(name),
                        soci::use(limit))) {}
 
@@ -150,6 +162,10 @@ struct SqlStore::Queries {
         if (info.versions.empty() || info.current().version != to_number(credential.current)) {
             contradiction(info.id, "newest version");
         }
+        std::optional<base::Time> expires_at;
+        if (credential.expires == soci::i_ok)
+            expires_at = base::from_milliseconds(credential.expires_at);
+        if (info.current().expires_at != expires_at) contradiction(info.id, "expiry");
     }
 
     static bool run_once(soci::statement& statement) {
@@ -192,23 +208,34 @@ Head SqlStore::head(const CredentialId& id) {
 
 namespace {
 
+// A time that may be absent, as a column takes it.
+struct TimeColumn {
+    explicit TimeColumn(const std::optional<base::Time>& time)
+        : value(time ? to_column(*time) : 0), indicator(time ? soci::i_ok : soci::i_null) {}
+    long long value;
+    soci::indicator indicator;
+};
+
 // Inserts or renews the credential's row; its id.
 long long write_credential(soci::session& sql, const NewVersion& added, const HeadRow& old) {
     const long long version = to_column(added.version.version);
     const long long now = to_column(added.version.created_at);
     const std::string metadata = added.metadata.value_or("{}");
+    TimeColumn expiry(added.version.expires_at);
     if (old.head.last == 0) {
         sql << "INSERT INTO credentials (owner, name, current_version, last_version, metadata, "
-               "created_at, updated_at) "
-               "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2)",
+               "created_at, updated_at, expires_at) "
+               "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2, :expiry)",
             soci::use(added.id.owner), soci::use(added.id.name), soci::use(version),
-            soci::use(version), soci::use(metadata), soci::use(now), soci::use(now);
+            soci::use(version), soci::use(metadata), soci::use(now), soci::use(now),
+            soci::use(expiry.value, expiry.indicator);
         return select_head(sql, added.id).id;
     }
     sql << "UPDATE credentials SET current_version = :version, last_version = :version2, "
-           "updated_at = :now "
+           "updated_at = :now, expires_at = :expiry "
            "WHERE id = :id",
-        soci::use(version), soci::use(version), soci::use(now), soci::use(old.id);
+        soci::use(version), soci::use(version), soci::use(now),
+        soci::use(expiry.value, expiry.indicator), soci::use(old.id);
     if (old.head.current == 0) {
         sql << "UPDATE credentials SET created_at = :now WHERE id = :id", soci::use(now),
             soci::use(old.id);
@@ -225,9 +252,7 @@ void insert_version(soci::session& sql, const NewVersion& added, long long crede
     const std::string key_id = added.version.key_id.to_string();
     const long long key_version = added.version.key_version;
     const long long created_at = to_column(added.version.created_at);
-    const long long expires_at =
-        added.version.expires_at ? to_column(*added.version.expires_at) : 0;
-    soci::indicator expires = added.version.expires_at ? soci::i_ok : soci::i_null;
+    TimeColumn expiry(added.version.expires_at);
     const long long restored_from = to_column(added.restored_from.value_or(0));
     soci::indicator restored = added.restored_from ? soci::i_ok : soci::i_null;
     sql << "INSERT INTO versions (credential, version, sealed, key_id, key_version, expires_at, "
@@ -235,7 +260,7 @@ void insert_version(soci::session& sql, const NewVersion& added, long long crede
            "VALUES (:credential, :version, :sealed, :key_id, :key_version, :expires_at, "
            ":created_at, :restored_from)",
         soci::use(credential), soci::use(version), soci::use(added.sealed), soci::use(key_id),
-        soci::use(key_version), soci::use(expires_at, expires), soci::use(created_at),
+        soci::use(key_version), soci::use(expiry.value, expiry.indicator), soci::use(created_at),
         soci::use(restored_from, restored);
 }
 
@@ -301,6 +326,22 @@ CredentialPage SqlStore::list(const std::string& owner, const std::string& after
     return page;
 }
 
+CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
+    CredentialPage page;
+    database_.read([&](server::Session& sql) {
+        page = {};
+        std::vector<CredentialId> names = select_expiring(sql, question);
+        page.more = names.size() > question.limit;
+        if (page.more) names.pop_back();
+        for (const CredentialId& id : names) {
+            auto info = sql.kept<Queries>().load_info(id);
+            if (!info) contradiction(id, "a destroyed credential expires");
+            page.credentials.push_back(*std::move(info));
+        }
+    });
+    return page;
+}
+
 std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
                                              const std::string& destroyed_by, base::Time now) {
     std::optional<Destruction> record;
@@ -317,7 +358,8 @@ std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
              soci::use(at), soci::use(old.id));
         erase.execute(true);
         const long long versions = erase.get_affected_rows();
-        sql << "UPDATE credentials SET current_version = 0, metadata = '{}', updated_at = :now "
+        sql << "UPDATE credentials SET current_version = 0, metadata = '{}', expires_at = NULL, "
+               "updated_at = :now "
                "WHERE id = :id",
             soci::use(at), soci::use(old.id);
         sql << "INSERT INTO destructions (owner, name, versions, destroyed_by, destroyed_at) "

@@ -26,6 +26,7 @@ public:
                                        std::size_t limit) override;
     CredentialPage list(const std::string& owner, const std::string& after,
                         std::size_t limit) override;
+    CredentialPage expiring(const ExpiryQuestion& question) override;
     std::optional<Destruction> destroy(const CredentialId& id, const std::string& destroyed_by,
                                        base::Time now) override;
     std::vector<Destruction> destructions(const CredentialId& id) override;

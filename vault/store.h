@@ -47,6 +47,9 @@ public:
     virtual CredentialPage list(const std::string& owner, const std::string& after,
                                 std::size_t limit) = 0;
 
+    // Up to `limit` of the credentials that the question is about, in its order.
+    virtual CredentialPage expiring(const ExpiryQuestion& question) = 0;
+
     // Destroys the sealed texts of all versions, with the wrapped data keys in them, and the
     // metadata; keeps the numbering and a record. Empty when there is no such credential.
     virtual std::optional<Destruction> destroy(const CredentialId& id,

@@ -22,7 +22,7 @@ using kms::Tool;
 using kms::UsageError;
 
 void add_put_command(CLI::App& app, Tool& tool);
-void add_read_commands(CLI::App& app, Tool& tool);     // get, list, reveal
+void add_read_commands(CLI::App& app, Tool& tool);     // get, list, expiring, reveal
 void add_history_commands(CLI::App& app, Tool& tool);  // history, restore-version
 void add_delete_command(CLI::App& app, Tool& tool);
 void add_token_commands(CLI::App& app, Tool& tool);          // token create | list | revoke

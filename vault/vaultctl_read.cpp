@@ -1,7 +1,8 @@
-// get, list, reveal.
+// get, list, expiring, reveal.
 #include <CLI/CLI.hpp>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/table.h"
 #include "vault/vaultctl.h"
 
@@ -21,6 +22,11 @@ struct RevealOptions {
     std::optional<std::uint64_t> version;
 };
 
+struct ExpiringOptions {
+    std::string owner;
+    int days = 30;
+};
+
 void add_names(CLI::App& command, Named& named) {
     command.add_option("OWNER", named.owner, "Whose it is")->required();
     command.add_option("NAME", named.name, "The credential")->required();
@@ -31,9 +37,7 @@ int get(const Tool& tool, const Named& what) {
     return 0;
 }
 
-int list(const Tool& tool, const std::string& owner) {
-    JsonValue::Array credentials =
-        kms::fetch_pages(tool.client(), credential_path(owner), "credentials");
+int print_list(const Tool& tool, JsonValue::Array credentials, const std::string& none) {
     if (tool.json) {
         base::JsonWriter out;
         out.begin_object().name("credentials").value(JsonValue(std::move(credentials)));
@@ -41,16 +45,33 @@ int list(const Tool& tool, const std::string& owner) {
         return 0;
     }
     if (credentials.empty()) {
-        print("There is no credential of " + base::printable(owner) + " yet.");
+        print(none);
         return 0;
     }
-    Table table({"NAME", "VERSION", "UPDATED", "EXPIRES", "EXPIRED", "METADATA"});
+    Table table({"OWNER", "NAME", "VERSION", "UPDATED", "EXPIRES", "EXPIRED", "METADATA"});
     for (const JsonValue& item : credentials) {
-        table.add({cell(item, "name"), cell(item, "version"), cell(item, "updated_at"),
-                   cell(item, "expires_at"), cell(item, "expired"), cell(item, "metadata")});
+        table.add({cell(item, "owner"), cell(item, "name"), cell(item, "version"),
+                   cell(item, "updated_at"), cell(item, "expires_at"), cell(item, "expired"),
+                   cell(item, "metadata")});
     }
     print(table.to_string());
     return 0;
+}
+
+int list(const Tool& tool, const std::string& owner) {
+    return print_list(tool, kms::fetch_pages(tool.client(), credential_path(owner), "credentials"),
+                      "There is no credential of " + base::printable(owner) + " yet.");
+}
+
+int expiring(const Tool& tool, const ExpiringOptions& options) {
+    const base::Time before = base::SystemClock().now() + std::chrono::days(options.days);
+    const std::string path =
+        options.owner.empty() ? "/v1/credentials" : credential_path(options.owner);
+    return print_list(
+        tool,
+        kms::fetch_pages(tool.client(), path, "credentials",
+                         {{"expires_before", base::to_rfc3339(before)}}),
+        "Nothing has expired or does so within " + std::to_string(options.days) + " day(s).");
 }
 
 int reveal(const Tool& tool, const RevealOptions& options) {
@@ -92,6 +113,19 @@ void add_list(CLI::App& app, Tool& tool) {
         [&tool, owner] { tool.command = [&tool, owner] { return list(tool, *owner); }; });
 }
 
+void add_expiring(CLI::App& app, Tool& tool) {
+    auto options = std::make_shared<ExpiringOptions>();
+    CLI::App* command =
+        app.add_subcommand("expiring", "What has expired or does so soon, the earliest first");
+    command->add_option("OWNER", options->owner, "Whose; without it, those of all owners");
+    command->add_option("--days", options->days, "How soon; 0: what has expired")
+        ->check(CLI::Range(0, 36500))
+        ->type_name("DAYS")
+        ->capture_default_str();
+    command->callback(
+        [&tool, options] { tool.command = [&tool, options] { return expiring(tool, *options); }; });
+}
+
 void add_reveal(CLI::App& app, Tool& tool) {
     auto options = std::make_shared<RevealOptions>();
     CLI::App* command = app.add_subcommand("reveal", "A credential's secret");
@@ -130,6 +164,7 @@ void show_credential(const Tool& tool, const JsonValue& credential) {
 void add_read_commands(CLI::App& app, Tool& tool) {
     add_get(app, tool);
     add_list(app, tool);
+    add_expiring(app, tool);
     add_reveal(app, tool);
 }
 

@@ -218,16 +218,19 @@ void require_confirmation(bool yes, std::string_view what, const std::string& ex
     if (typed != expected) throw UsageError("nothing was done");
 }
 
-JsonValue::Array fetch_pages(Client& client, const std::string& path, std::string_view member) {
+JsonValue::Array fetch_pages(Client& client, const std::string& path, std::string_view member,
+                             const std::map<std::string, std::string>& query) {
     JsonValue::Array all;
-    std::string query = "?limit=" + std::to_string(max_page);
+    std::string first = "?limit=" + std::to_string(max_page);
+    for (const auto& [name, value] : query) first += "&" + name + "=" + path_segment(value);
+    std::string cursor_part;
     for (;;) {
-        const JsonValue page = client.call("GET", path + query, {});
+        const JsonValue page = client.call("GET", path + first + cursor_part, {});
         base::JsonReader reader(page);
         for (const auto& item : reader.required_array(member, max_page, 0)) all.push_back(item);
         const auto cursor = reader.optional_string("next_cursor", max_cursor_bytes);
         if (!cursor) return all;
-        query = "?limit=" + std::to_string(max_page) + "&cursor=" + path_segment(*cursor);
+        cursor_part = "&cursor=" + path_segment(*cursor);
     }
 }
 

@@ -40,6 +40,10 @@ TEST_F(WorksRunTwice, ListsHaveEachEntryOnce) {
     add("b");
     EXPECT_EQ(store_.list("acme", "", 10).credentials.size(), 2U);
     EXPECT_EQ(store_.history({"acme", "a"}, 0, 10)->versions.size(), 1U);
+    auto expiring = new_version({"acme", "a"}, 2);
+    expiring.version.expires_at = at(1);
+    ASSERT_TRUE(store_.put(expiring, {1, 1}));
+    EXPECT_EQ(store_.expiring({"acme", at(2), std::nullopt, 10}).credentials.size(), 1U);
     ASSERT_TRUE(store_.destroy({"acme", "a"}, "somebody", at(1)));
     EXPECT_EQ(store_.destructions({"acme", "a"}).size(), 1U);
 }
@@ -104,6 +108,8 @@ TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
              "UPDATE versions SET version = 7 WHERE version = 3",
              "UPDATE versions SET key_id = 'x' WHERE version = 3",
              "UPDATE versions SET key_version = 0 WHERE version = 3",
+             "UPDATE versions SET expires_at = 1 WHERE version = 3",
+             "UPDATE credentials SET expires_at = 1",
          }) {
         const SqliteBackend backend;
         {
@@ -136,6 +142,17 @@ TEST(SqlStore, AVersionThatWasTakenAwayShowsInTheHistory) {
         const auto store = backend.open();
         EXPECT_ERROR(integrity_failure, store->history(instagram, 0, 10));
     }
+}
+
+TEST(SqlStore, ADestroyedCredentialThatExpiresIsAnIntegrityFailure) {
+    const SqliteBackend backend;
+    {
+        const auto store = backend.open();
+        ASSERT_TRUE(store->put(new_version(instagram, 1), {}));
+        ASSERT_TRUE(store->destroy(instagram, "somebody", at(1)));
+    }
+    edit(backend.directory, "UPDATE credentials SET expires_at = 1");
+    EXPECT_ERROR(integrity_failure, backend.open()->expiring({"acme", at(1), std::nullopt, 10}));
 }
 
 TEST(SqlStore, TheFileIsForTheDaemonAlone) {

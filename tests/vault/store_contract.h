@@ -237,6 +237,49 @@ TYPED_TEST_P(StoreContract, TheHistoryComesPageByPage) {
     EXPECT_EQ(numbers(99, 2, true), "54");
 }
 
+TYPED_TEST_P(StoreContract, WhatExpiresIsListedByExpiryPageByPage) {
+    const auto add = [&](const vault::CredentialId& id, std::optional<base::Time> expiry) {
+        const auto head = this->store_->head(id);
+        auto added = new_version(id, head.last + 1);
+        added.version.expires_at = expiry;
+        EXPECT_TRUE(this->store_->put(added, head));
+    };
+    add({"acme", "never"}, std::nullopt);
+    add({"acme", "late"}, at(900));
+    add({"acme", "b"}, at(-500));
+    add({"acme", "a"}, at(200));
+    add({"acme", "c"}, at(200));
+    add({"acme", "renewed"}, at(100));
+    add({"acme", "renewed"}, at(2000));
+    add({"acme", "gone"}, at(100));
+    this->store_->destroy({"acme", "gone"}, "somebody", at(9));
+    add({"globex", "a"}, at(200));
+    const auto names = [&](const std::string& owner, base::Time before, std::size_t limit) {
+        vault::ExpiryQuestion question{owner, before, std::nullopt, limit};
+        std::string joined;
+        for (bool more = true; more;) {
+            const auto page = this->store_->expiring(question);
+            EXPECT_LE(page.credentials.size(), limit);
+            for (const auto& info : page.credentials) joined += info.id.owner[0] + info.id.name;
+            more = page.more;
+            joined += more ? "|" : "";
+            if (!more) break;
+            const auto& last = page.credentials.back();
+            question.after = {*last.current().expires_at, last.id};
+        }
+        return joined;
+    };
+    EXPECT_EQ(names("acme", at(1000), 100), "abaaacalate");
+    EXPECT_EQ(names("acme", at(1000), 1), "ab|aa|ac|alate");
+    EXPECT_EQ(names("acme", at(1000), 2), "abaa|acalate");
+    EXPECT_EQ(names("acme", at(200), 100), "ab") << "before, not at";
+    EXPECT_EQ(names("acme", at(-500), 100), "");
+    EXPECT_EQ(names("", at(1000), 100), "abaaacgaalate");
+    EXPECT_EQ(names("", at(1000), 1), "ab|aa|ac|ga|alate");
+    EXPECT_EQ(names("globex", at(1000), 100), "ga");
+    EXPECT_EQ(names("acm", at(1000), 100), "");
+}
+
 TYPED_TEST_P(StoreContract, DestructionTakesAllVersionsAndLeavesARecord) {
     this->add(instagram, "one", R"({"a":1})");
     this->add(instagram, "two");
@@ -281,15 +324,13 @@ TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
     EXPECT_EQ(this->store_->find(odd)->metadata, "{\"k\":\"ü'\"}");
 }
 
-REGISTER_TYPED_TEST_SUITE_P(StoreContract, AnUnknownCredentialIsNotThere,
-                            WhatWasStoredIsThereAlsoAfterReopening,
-                            EveryVersionCanBeReadAndTheNewestIsCurrent,
-                            MetadataStaysUntilItIsReplaced, APutOnAnotherHeadChangesNothing,
-                            OfManyPutsAtOnceExactlyOneWins,
-                            ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
-                            TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt,
-                            TheHistoryComesPageByPage, DestructionTakesAllVersionsAndLeavesARecord,
-                            ADestroyedNameBeginsAnewWithHigherNumbers,
-                            TextOfAnyKindComesBackAsItWent);
+REGISTER_TYPED_TEST_SUITE_P(
+    StoreContract, AnUnknownCredentialIsNotThere, WhatWasStoredIsThereAlsoAfterReopening,
+    EveryVersionCanBeReadAndTheNewestIsCurrent, MetadataStaysUntilItIsReplaced,
+    APutOnAnotherHeadChangesNothing, OfManyPutsAtOnceExactlyOneWins,
+    ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
+    TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt, TheHistoryComesPageByPage,
+    WhatExpiresIsListedByExpiryPageByPage, DestructionTakesAllVersionsAndLeavesARecord,
+    ADestroyedNameBeginsAnewWithHigherNumbers, TextOfAnyKindComesBackAsItWent);
 
 }  // namespace tests

@@ -78,11 +78,12 @@ TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
     EXPECT_EQ(get.exit_code, 0);
     EXPECT_EQ(base::parse_json(get.output).find("version")->integer(), 2);
     const auto list = app({"list", "acme"});
-    EXPECT_TRUE(list.output.starts_with("NAME")) << list.output;
+    EXPECT_TRUE(list.output.starts_with("OWNER")) << list.output;
     EXPECT_TRUE(contains(list.output, "instagram"));
     for (const auto& outcome : {put, again, get, list})
         EXPECT_FALSE(contains(outcome.output, "access_token"));
 
+    EXPECT_TRUE(contains(app({"expiring", "acme"}).output, "Nothing")) << "an older version did";
     EXPECT_EQ(app({"reveal", "acme", "instagram"}).output, "{\"access_token\":\"second\"}\n");
     const auto out = files_ / "revealed.json";
     const auto older =
@@ -105,6 +106,10 @@ TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
     EXPECT_EQ(app({"restore-version", "acme", "instagram", "--version", "1", "--if-version", "2"})
                   .exit_code,
               1);
+    const auto expired = app({"expiring", "acme", "--days", "0"});
+    EXPECT_TRUE(contains(expired.output, "instagram")) << expired.output;
+    EXPECT_TRUE(contains(expired.output, "2001-01-01")) << expired.output;
+    EXPECT_EQ(app({"expiring"}).exit_code, 1) << "all owners' are not for one";
     const auto history = app({"history", "acme", "instagram"});
     EXPECT_TRUE(contains(history.output, "RESTORED FROM")) << history.output;
     const auto versions = base::parse_json(app({"history", "acme", "instagram", "--json"}).output);

@@ -29,7 +29,7 @@ inline constexpr std::string_view vault_policy = R"({
                    {"id": "globex-private", "effect": "deny", "actions": ["open"], "resources": ["value:*/sealed-only*"]}],
         "reader": [{"id": "reader", "effect": "allow", "actions": ["describe_credential", "list_credentials"],
                     "resources": ["credential:acme/*"]}],
-        "operator": [{"id": "operator", "effect": "allow", "actions": ["observe"], "resources": ["*"]}]
+        "operator": [{"id": "operator", "effect": "allow", "actions": ["observe", "list_credentials"], "resources": ["*"]}]
     },
     "bindings": [
         {"caller": "spiffe://strongroom/acme", "roles": ["acme"]},

@@ -1,0 +1,98 @@
+#include "vault/list_api.h"
+
+#include "base/encoding.h"
+#include "tests/vault/api_house.h"
+
+namespace tests {
+namespace {
+
+using server::Method;
+
+class ListApiTest : public VaultApiHouse {
+protected:
+    void store(const std::string& name, std::int64_t seconds) {
+        const auto expiry = base::to_rfc3339(world_.clock.now() + std::chrono::seconds(seconds));
+        EXPECT_EQ(
+            send(Method::PUT, all + "/" + name, R"({"secret":{},"expires_at":")" + expiry + "\"}")
+                .status,
+            201U);
+    }
+    std::string before(std::int64_t seconds) {
+        return "expires_before=" +
+               base::to_rfc3339(world_.clock.now() + std::chrono::seconds(seconds));
+    }
+    static std::string names(const Answer& page) {
+        std::string joined;
+        for (const auto& item : *page.json.find("credentials")->array()) {
+            joined += *item.find("name")->string();
+        }
+        return joined;
+    }
+};
+
+TEST_F(ListApiTest, WhatExpiresSoonOrHasExpiredComesByExpiry) {
+    store("c", 10);
+    store("a", 20);
+    store("b", -5);
+    store("late", 1000);
+    put(R"({"secret":{}})");
+    const auto soon = send(Method::GET, all + "?" + before(100));
+    EXPECT_EQ(soon.status, 200U) << soon.body;
+    EXPECT_EQ(names(soon), "bca");
+    EXPECT_EQ(soon.at({"next_cursor"}), "(none)");
+    EXPECT_NE(soon.body.find("\"expired\":true"), std::string::npos);
+    EXPECT_EQ(names(send(Method::GET, all + "?" + before(0))), "b") << "what has expired";
+    std::string joined;
+    std::string target = all + "?limit=1&" + before(100);
+    for (int pages = 0; pages < 3; ++pages) {
+        const auto page = send(Method::GET, target);
+        joined += names(page);
+        const auto* cursor = page.json.find("next_cursor");
+        EXPECT_EQ(cursor == nullptr, pages == 2);
+        if (cursor != nullptr) {
+            target = all + "?limit=1&" + before(100) + "&cursor=" + std::string(*cursor->string());
+        }
+    }
+    EXPECT_EQ(joined, "bca");
+}
+
+TEST_F(ListApiTest, AllOwnersTogetherAreForWhoMayListThemAll) {
+    store("a", 20);
+    EXPECT_EQ(send(Method::PUT, "/v1/owners/globex/credentials/g",
+                   R"({"secret":{},"expires_at":"2001-01-31T12:00:00Z"})", "globex")
+                  .status,
+              201U);
+    const auto soon = send(Method::GET, "/v1/credentials?" + before(100), {}, "operator");
+    EXPECT_EQ(soon.status, 200U) << soon.body;
+    EXPECT_EQ(names(soon), "ga");
+    EXPECT_EQ(soon.body.find("\"secret\""), std::string::npos);
+    const auto first = send(Method::GET, "/v1/credentials?limit=1&" + before(100), {}, "operator");
+    const std::string cursor(*first.json.find("next_cursor")->string());
+    EXPECT_EQ(names(send(Method::GET, "/v1/credentials?" + before(100) + "&cursor=" + cursor, {},
+                         "operator")),
+              "a");
+    for (const auto* caller : {"acme", "reader", "globex", "stranger"}) {
+        EXPECT_EQ(send(Method::GET, "/v1/credentials?" + before(100), {}, caller).status, 403U)
+            << "a right on one owner's is none on all: " << caller;
+    }
+    EXPECT_EQ(send(Method::GET, "/v1/credentials", {}, "operator").status, 400U)
+        << "not everything there is";
+}
+
+TEST_F(ListApiTest, BadParametersAreNamed) {
+    const auto hex = [](std::string_view text) { return base::to_hex(base::as_bytes(text)); };
+    for (const auto& query :
+         {std::string("expires_before=soon"), std::string("expires_before="),
+          before(1) + "&limit=0", before(1) + "&cursor=zz", before(1) + "&cursor=" + hex("name"),
+          before(1) + "&cursor=" + hex("x/acme/a"), before(1) + "&cursor=" + hex("1/globex/a"),
+          before(1) + "&cursor=" + hex("1/acme/a/b"), before(1) + "&cursor=" + hex("1/acme/"),
+          before(1) + "&expires_after=1"}) {
+        const auto answer = send(Method::GET, all + "?" + query);
+        EXPECT_EQ(answer.status, 400U) << query;
+    }
+    EXPECT_NE(send(Method::GET, all + "?expires_before=soon").message().find("\"expires_before\""),
+              std::string::npos);
+}
+
+}  // namespace
+}  // namespace tests

@@ -1,0 +1,116 @@
+#include "vault/list_api.h"
+
+#include <charconv>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "server/answer.h"
+#include "vault/actions.h"
+#include "vault/credential_answers.h"
+
+namespace vault {
+namespace {
+
+using base::JsonWriter;
+
+constexpr std::string_view expires_before = "expires_before";
+
+base::Time parse_time_parameter(std::string_view name, const std::string& text) {
+    const auto time = base::parse_rfc3339(text);
+    if (!time) refuse_parameter(name, "must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
+    return *time;
+}
+
+// A cursor of what expires is "<milliseconds since 1970>/<owner>/<name>" of the last one of the
+// page before.
+std::string to_cursor(const CredentialInfo& last) {
+    return std::to_string(base::to_milliseconds(*last.current().expires_at)) + "/" + last.id.owner +
+           "/" + last.id.name;
+}
+
+ExpiryPlace parse_expiry_cursor(const std::string& text, const std::string& owner) {
+    const auto first = text.find('/');
+    const auto second = text.find('/', first + 1);
+    if (first == std::string::npos || second == std::string::npos) refuse_cursor();
+    std::int64_t milliseconds = 0;
+    const char* end = text.data() + first;
+    const auto [stop, error] = std::from_chars(text.data(), end, milliseconds);
+    ExpiryPlace place{.expires_at = base::from_milliseconds(milliseconds),
+                      .id = {text.substr(first + 1, second - first - 1), text.substr(second + 1)}};
+    if (error != std::errc() || stop != end || !is_safe_name(place.id.owner) ||
+        !is_safe_name(place.id.name) || (!owner.empty() && owner != place.id.owner)) {
+        refuse_cursor();
+    }
+    return place;
+}
+
+// `owner` is empty for all owners.
+ExpiryQuestion read_expiry_question(const PageRequest& page, const std::string& text,
+                                    const std::string& owner) {
+    ExpiryQuestion question{.owner = owner,
+                            .before = parse_time_parameter(expires_before, text),
+                            .after = std::nullopt,
+                            .limit = page.limit};
+    if (!page.after.empty()) question.after = parse_expiry_cursor(page.after, owner);
+    return question;
+}
+
+server::Response page_answer(const CredentialPage& page, base::Time now, bool by_expiry) {
+    JsonWriter body;
+    body.begin_object().name("credentials").begin_array();
+    for (const auto& info : page.credentials) {
+        body.begin_object();
+        write_fields(body, info, info.current(), now);
+        body.end_object();
+    }
+    body.end_array();
+    if (page.more) {
+        const CredentialInfo& last = page.credentials.back();
+        write_cursor(body, by_expiry ? to_cursor(last) : last.id.name);
+    }
+    body.end_object();
+    return server::json_answer(std::move(body));
+}
+
+}  // namespace
+
+std::vector<server::Route> ListApi::routes() {
+    using server::Access;
+    using server::Method;
+    using server::Operation;
+    using server::Request;
+    return {
+        {Method::GET, "/v1/owners/{owner}/credentials", list_credentials, Access::authenticated, 0,
+         "The credentials of an owner by name, or by expiry, a page at a time",
+         [this](Operation& operation, const Request& request) { return list(operation, request); }},
+        {Method::GET, "/v1/credentials", list_credentials, Access::authenticated, 0,
+         "The credentials of all owners that expire before a time, a page at a time",
+         [this](Operation& operation, const Request& request) {
+             return list_all(operation, request);
+         }}};
+}
+
+server::Response ListApi::list(server::Operation& operation, const server::Request& request) {
+    const std::string owner = safe_parameter(request, "owner");
+    const auto grant =
+        authorizer_.authorize(operation, list_credentials, credentials_resource(owner));
+    const PageRequest wanted = read_page(request, {expires_before});
+    const auto before = wanted.more.find(expires_before);
+    if (before != wanted.more.end()) {
+        const auto question = read_expiry_question(wanted, before->second, owner);
+        return page_answer(service_.expiring(grant, question), service_.now(), true);
+    }
+    if (!wanted.after.empty() && !is_safe_name(wanted.after)) refuse_cursor();
+    return page_answer(service_.list(grant, wanted.after, wanted.limit), service_.now(), false);
+}
+
+server::Response ListApi::list_all(server::Operation& operation, const server::Request& request) {
+    const auto grant = authorizer_.authorize(operation, list_credentials, all_credentials());
+    const PageRequest wanted = read_page(request, {expires_before});
+    const auto before = wanted.more.find(expires_before);
+    if (before == wanted.more.end()) refuse_parameter(expires_before, "is missing");
+    const auto question = read_expiry_question(wanted, before->second, {});
+    return page_answer(service_.expiring(grant, question), service_.now(), true);
+}
+
+}  // namespace vault

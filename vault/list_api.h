@@ -1,0 +1,32 @@
+// Lists of credentials: an owner's by name, and what expires soon or has expired. Shapes of
+// requests and answers, and the question to the authorizer; what is done is vault/service.
+#pragma once
+
+#include <vector>
+
+#include "server/authorizer.h"
+#include "server/route.h"
+#include "vault/service.h"
+
+namespace vault {
+
+// Thread-safe. Its routes refer to it, so it stays where it is and outlives them; what it is made
+// of outlives it.
+class ListApi {
+public:
+    ListApi(CredentialService& service, const server::Authorizer& authorizer)
+        : service_(service), authorizer_(authorizer) {}
+    ListApi(const ListApi&) = delete;
+    ListApi& operator=(const ListApi&) = delete;
+
+    std::vector<server::Route> routes();
+
+private:
+    server::Response list(server::Operation& operation, const server::Request& request);
+    server::Response list_all(server::Operation& operation, const server::Request& request);
+
+    CredentialService& service_;
+    const server::Authorizer& authorizer_;
+};
+
+}  // namespace vault
