@@ -1,3 +1,4 @@
+#include "hsm/deadline_token.h"
 #include "hsm/pkcs11_token.h"
 
 namespace hsm {
@@ -15,8 +16,13 @@ std::unique_ptr<Token> open_token(std::shared_ptr<Module> module, const TokenCon
         };
         guard = std::make_unique<SoftHsmGuard>(config, matches, log);
     }
-    return std::make_unique<Pkcs11Token>(std::move(module), config, pin, std::move(guard),
-                                         Pkcs11Token::Purpose::serve, log);
+    auto token = std::make_unique<Pkcs11Token>(std::move(module), config, pin, std::move(guard),
+                                               Pkcs11Token::Purpose::serve, log);
+    if (config.call_deadline.count() == 0) return token;
+    Deadlines deadlines;
+    deadlines.use = config.call_deadline;
+    deadlines.max_hung_calls = config.max_hung_calls;
+    return std::make_unique<DeadlineToken>(std::move(token), deadlines, log);
 }
 
 std::unique_ptr<Token> open_for_readback(const TokenConfig& config, const base::SecretBytes& pin,

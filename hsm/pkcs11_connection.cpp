@@ -5,6 +5,8 @@ namespace {
 
 using base::refuse;
 
+constexpr std::chrono::milliseconds heal_patience{250};
+
 std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
     for (;;) {
         CK_ULONG count = 0;
@@ -63,14 +65,13 @@ FoundToken find_token(const Module& module, const TokenUri& uri, const std::stri
 }
 
 Connection::Connection(std::shared_ptr<Module> module, TokenUri uri, const FoundToken& token,
-                       const KeptPin& pin, std::size_t max_sessions, base::Log& log,
-                       std::function<void()> before_initialising)
+                       const KeptPin& pin, base::Log& log, ConnectionOptions options)
     : module_(std::move(module)),
       uri_(std::move(uri)),
       pin_(pin),
-      max_sessions_(max_sessions),
       log_(log),
-      before_initialising_(std::move(before_initialising)) {
+      options_(std::move(options)),
+      breaker_(log, Breaker::Times{options_.pauses.probe, heal_patience}, Breaker::Clock::now) {
     connect(token.slot);
 }
 
@@ -78,7 +79,7 @@ void Connection::connect(CK_SLOT_ID slot) {
     Session anchor(module_, slot);
     log_in(anchor);
     anchor_.emplace(std::move(anchor));
-    pool_ = std::make_unique<SessionPool>(module_, slot, max_sessions_);
+    pool_ = std::make_unique<SessionPool>(module_, slot, options_.max_sessions, options_.patience);
 }
 
 void Connection::log_in(const Session& anchor) {
@@ -119,21 +120,39 @@ void Connection::check() {
     repeatable([&](const Operation& operation) { operation.session().require_login(); });
 }
 
-bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
-    switch (error.error_class()) {
+bool Connection::only_fails(ErrorClass what) {
+    const bool is_trouble = what == ErrorClass::session_dead || what == ErrorClass::login_lost ||
+                            what == ErrorClass::handles_stale || what == ErrorClass::ambiguous;
+    return is_trouble && ++failures_in_a_row_ >= max_failures_in_a_row;
+}
+
+bool Connection::heal(ErrorClass what, Breaker::Visit& visit, std::uint64_t seen_epoch) {
+    switch (what) {
         case ErrorClass::session_dead: {
-            const std::shared_lock lock(connection_);
+            const CallGate::Call call = calls_.enter();
             if (pool_) pool_->drop_idle();
             return true;
         }
         case ErrorClass::login_lost:
-            restore([&] { log_in_again(); });
-            return true;
+            try {
+                restore([&] { log_in_again(); });
+                return true;
+            } catch (const Pkcs11Error&) {
+                // SoftHSM says nothing of its token any more once its write to token.object was
+                // refused; other modules have their own reasons.
+                return heal(ErrorClass::token_gone, visit, seen_epoch);
+            }
         case ErrorClass::handles_stale:
             ++generation_;
             return true;
+        case ErrorClass::objects_doubtful: {
+            bool done = false;
+            restore([&] { done = reconnect(seen_epoch); });
+            return done;
+        }
         case ErrorClass::token_gone:
-            restore([&] { reconnect(seen_epoch); });
+            if (breaker_.take_over(visit, [&] { return module_->epoch() != seen_epoch; }))
+                reconnect_or_fail(visit, seen_epoch);
             return true;
         case ErrorClass::caller_fault:
         case ErrorClass::ambiguous:
@@ -143,6 +162,19 @@ bool Connection::heal(const Pkcs11Error& error, std::uint64_t seen_epoch) {
             return false;
     }
     return false;
+}
+
+void Connection::reconnect_or_fail(Breaker::Visit& visit, std::uint64_t seen_epoch) {
+    bool done = false;
+    try {
+        restore([&] { done = reconnect(seen_epoch); });
+    } catch (...) {
+        visit.fail();
+        throw;
+    }
+    if (done) return;
+    visit.leave_untried();
+    throw to_error(CKR_TOKEN_NOT_PRESENT, "waiting before the next attempt to reconnect");
 }
 
 void Connection::restore(const std::function<void()>& step) {
@@ -164,7 +196,7 @@ void Connection::restore(const std::function<void()>& step) {
 }
 
 void Connection::log_in_again() {
-    const std::shared_lock connected(connection_);
+    const CallGate::Call connected = calls_.enter();
     const std::lock_guard one_at_a_time(login_);
     if (!pool_) return;  // the next attempt finds that out
     try {
@@ -174,26 +206,52 @@ void Connection::log_in_again() {
         anchor_.emplace(pool_->open_extra());
     }
     log_in(*anchor_);
+    ++generation_;
     log_.warning("logged in at the token again");
-    if (logged_in_again_) logged_in_again_();
+    if (options_.logged_in_again) options_.logged_in_again();
 }
 
-void Connection::reconnect(std::uint64_t seen_epoch) {
-    const std::unique_lock alone(connection_);
-    if (module_->epoch() != seen_epoch && pool_) return;  // another thread was quicker
+bool Connection::reconnect(std::uint64_t seen_epoch) {
+    const CallGate::Alone alone = shut_out_calls();
+    if (module_->epoch() != seen_epoch && pool_) return true;  // another thread was quicker
     const auto now = std::chrono::steady_clock::now();
-    if (now < next_reconnect_)
-        throw to_error(CKR_TOKEN_NOT_PRESENT, "waiting before the next attempt to reconnect");
-    next_reconnect_ = now + reconnect_pause;
+    if (now < next_reconnect_) return false;
+    next_reconnect_ = now + options_.pauses.initialise;
+    if (failed_reconnects_ == max_failed_reconnects)
+        tell_beyond_repair("its module can't be initialised anew");
+    initialise_anew();
+    failed_reconnects_ = 0;
+    return true;
+}
+
+CallGate::Alone Connection::shut_out_calls() {
+    try {
+        return calls_.shut();
+    } catch (const base::Error& error) {
+        // A call that hangs can't be ended from within its process.
+        tell_beyond_repair(error.detail());
+        throw;
+    }
+}
+
+void Connection::tell_beyond_repair(std::string_view why) {
+    log_.error("the token's module is beyond repair in this process", {{"why", std::string(why)}});
+    if (options_.beyond_repair) options_.beyond_repair(why);
+}
+
+void Connection::initialise_anew() {
     pool_.reset();
     anchor_.reset();
     ++generation_;
-    log_.warning("the token is gone or was changed by others; initialising its module again");
-    if (before_initialising_) before_initialising_();
+    if (failed_reconnects_ == 0)
+        log_.warning("the token is gone or was changed by others; initialising its module again");
+    ++failed_reconnects_;
+    if (options_.before_initialising) options_.before_initialising();
     module_->reinitialise();
     connect(find_token(*module_, uri_).slot);
+    failures_in_a_row_ = 0;
     log_.warning("the token is back");
-    if (logged_in_again_) logged_in_again_();
+    if (options_.logged_in_again) options_.logged_in_again();
 }
 
 }  // namespace hsm

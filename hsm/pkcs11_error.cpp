@@ -111,6 +111,8 @@ Meaning meaning_of(ErrorClass error_class) noexcept {
             return {ErrorCode::unavailable, "the token forgot the key for a moment"};
         case ErrorClass::token_gone:
             return {ErrorCode::unavailable, "the token does not answer"};
+        case ErrorClass::objects_doubtful:
+            return {ErrorCode::unavailable, "the token's objects have to be read anew"};
         case ErrorClass::back_pressure:
             return {ErrorCode::unavailable, "the token is busy"};
         case ErrorClass::operator_latch:

@@ -17,7 +17,9 @@ enum class ErrorClass {
     login_lost,     // one login on the anchor session helps
     handles_stale,  // looking keys up again helps
     token_gone,     // only a re-initialised module helps
-    back_pressure,  // the token is full or busy; waiting helps
+    objects_doubtful,  // nothing is wrong with the token, but what the module says of its objects
+                       // can't be believed before it is initialised anew
+    back_pressure,     // the token is full or busy; waiting helps
     operator_latch,    // a person must act; trying again may lock the token
     against_contract,  // we or the module broke the standard; trying again can't help
 };

@@ -1,6 +1,7 @@
 #include "hsm/pkcs11_keys.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "hsm/pkcs11_kinds.h"
 #include "hsm/public_key.h"
@@ -13,6 +14,10 @@ constexpr std::size_t max_objects_of_one_id = 8;
 
 [[noreturn]] void refuse_key(base::ErrorCode code, const std::string& why, const KeyId& id) {
     throw base::Error(code, why, "CKA_ID " + id.to_string());
+}
+
+Pkcs11Error doubtful_objects(std::string_view why) {
+    return {CKR_OBJECT_HANDLE_INVALID, why, ErrorClass::objects_doubtful};
 }
 
 }  // namespace
@@ -39,11 +44,31 @@ void IvSource::draw(const Session& session, std::span<Iv> ivs) {
 
 void KeyHandles::require_all_seen() const {
     if (is_stale_ && is_stale_())
-        throw to_error(CKR_TOKEN_NOT_PRESENT, "another process made or destroyed objects");
+        throw doubtful_objects("another process made or destroyed objects");
 }
 
 std::unique_lock<std::mutex> KeyHandles::objects_lock() const {
     return serialise_ ? std::unique_lock(objects_) : std::unique_lock<std::mutex>();
+}
+
+// A module that mixed its handles up gives another key's: known answers tell that only of keys that
+// were used before.
+void KeyHandles::require_id(const Session& session, CK_OBJECT_HANDLE object,
+                            const KeyId& id) const {
+    const auto read = session.read_attribute(object, CKA_ID);
+    if (read && base::to_bytes(id.bytes()) == *read) return;
+    if (may_doubt(id)) throw doubtful_objects("a search gave an object of another id");
+    refuse_key(base::ErrorCode::unavailable, "the token's search gives another key", id);
+}
+
+bool KeyHandles::may_doubt(const KeyId& id) const {
+    const std::lock_guard lock(mutex_);
+    const auto now = std::chrono::steady_clock::now();
+    Doubt& doubt = doubted_[id];
+    if (now < doubt.next) return false;
+    doubt.next = now + doubt.pause;
+    doubt.pause = std::min(2 * doubt.pause, max_doubt_pause);
+    return true;
 }
 
 FoundObjects KeyHandles::sort_objects(const Operation& operation, const KeyId& id) const {
@@ -54,6 +79,7 @@ FoundObjects KeyHandles::sort_objects(const Operation& operation, const KeyId& i
     for (const bool login_was_seen : {false, true}) {
         for (const CK_OBJECT_HANDLE object :
              operation.session().find(search_template(id), max_objects_of_one_id)) {
+            require_id(operation.session(), object, id);
             const auto object_class = read_number(operation.session(), object, CKA_CLASS);
             if (object_class == CKO_SECRET_KEY) found.secret_keys.push_back(object);
             if (object_class == CKO_PRIVATE_KEY) found.private_keys.push_back(object);
@@ -138,6 +164,7 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
     // A pair that is seen for the first time proves that its halves belong together.
     if ((!is_new || is_pair(entry->known.kind)) && !holds(operation, objects->key, *entry)) {
         if (is_new) refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
+        if (may_doubt(id)) throw doubtful_objects("a key does not fit to its known answer");
         refuse_key(base::ErrorCode::unavailable,
                    "the token gave another key back under the same id", id);
     }
@@ -145,6 +172,7 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
     entry->public_half = objects->public_half;
     entry->generation = operation.generation;
     const std::lock_guard lock(mutex_);
+    doubted_.erase(id);
     return entries_.insert_or_assign(id, std::move(*entry)).first->second.known;
 }
 
@@ -168,6 +196,7 @@ void KeyHandles::forget(const KeyId& id) {
     const std::lock_guard lock(mutex_);
     entries_.erase(id);
     listed_.erase(id);
+    doubted_.erase(id);
 }
 
 KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId& id,

@@ -2,6 +2,7 @@
 // ends.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -59,7 +60,7 @@ public:
 
     // The one key of that id; empty when there is none. Throws internal when there are several,
     // when it is of no kind that we know, or half of a pair is missing; and unavailable when the
-    // key does not prove to be the one that it was.
+    // key does not prove to be the one that it was, for which the module is initialised anew first.
     std::optional<KnownKey> find(const Operation& operation, const KeyId& id);
 
     // Where the objects of a key are that find() has given in this generation; empty when it has
@@ -94,6 +95,16 @@ private:
         Iv iv{};
         base::Bytes answer;
     };
+    struct Doubt {
+        std::chrono::steady_clock::time_point next;
+        std::chrono::seconds pause{1};
+    };
+    static constexpr std::chrono::seconds max_doubt_pause{60};
+
+    void require_id(const Session& session, CK_OBJECT_HANDLE object, const KeyId& id) const;
+    // Whether the module may be initialised anew on this key's account: handles that were mixed up
+    // are good then. Less and less often: the key may be another one for good.
+    bool may_doubt(const KeyId& id) const;
     static std::optional<KeyObjects> choose(const FoundObjects& found, const KeyId& id);
     std::optional<KeyObjects> take_listed(const Operation& operation, const KeyId& id);
     FoundObjects sort_objects(const Operation& operation, const KeyId& id) const;
@@ -109,6 +120,7 @@ private:
     mutable std::mutex objects_;
     mutable std::mutex mutex_;
     std::unordered_map<KeyId, Entry> entries_;
+    mutable std::unordered_map<KeyId, Doubt> doubted_;
     std::unordered_map<KeyId, FoundObjects> listed_;
     std::uint64_t listed_generation_ = 0;
 };

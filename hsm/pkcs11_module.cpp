@@ -86,7 +86,8 @@ void Module::initialise() {
 }
 
 void Module::reinitialise() {
-    if (initialised_) functions_->C_Finalize(nullptr);
+    // Also after a C_Initialize that failed: it may have done its work before it did.
+    functions_->C_Finalize(nullptr);
     initialised_ = false;
     ++epoch_;  // from here on, also when C_Initialize fails, every handle is void
     initialise();

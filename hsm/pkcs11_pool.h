@@ -41,7 +41,8 @@ public:
     SessionPool(std::shared_ptr<Module> module, CK_SLOT_ID slot, std::size_t max,
                 std::chrono::milliseconds patience = std::chrono::seconds(2));
 
-    // Throws unavailable when all sessions stay busy, and what C_OpenSession answers.
+    // Throws unavailable when all sessions stay busy, and what C_OpenSession answers. A token that
+    // has no more sessions than are open already makes a caller wait for one of these.
     Lease lease() { return {*this, take()}; }
     // A session beside the pool, not counted.
     Session open_extra() { return open_session(); }
@@ -54,9 +55,12 @@ public:
 private:
     friend class Lease;
     Session take();
+    // An idle session, or empty: the caller may open one, and is counted for it.
+    std::optional<Session> wait_for_room(std::chrono::steady_clock::time_point end);
     Session open_session();
     void give_back(Session session);
-    void forget_one();
+    // True when the token has no more sessions and others of ours are open, to be waited for.
+    bool forget_one(bool token_is_full = false);
 
     std::shared_ptr<Module> module_;
     CK_SLOT_ID slot_;
@@ -65,7 +69,8 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable freed_;
     std::vector<Session> idle_;
-    std::size_t open_ = 0;  // idle and leased
+    std::size_t open_ = 0;                              // idle and leased
+    std::chrono::steady_clock::time_point full_until_;  // no more are asked for before
 };
 
 }  // namespace hsm

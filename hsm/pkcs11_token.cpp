@@ -64,8 +64,10 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     if (guard_) guard_->before_login(info_.label, info_.serial);
     note_objects();
     try {
-        connection_ = std::make_unique<Connection>(module_, std::move(uri), found, pin_,
-                                                   config.max_sessions, log_, note_objects);
+        connection_ = std::make_unique<Connection>(
+            module_, std::move(uri), found, pin_, log_,
+            ConnectionOptions{config.max_sessions, config.session_patience, config.recovery,
+                              note_objects, config.logged_in_again, config.beyond_repair});
     } catch (const base::Error& error) {
         const std::string hint = guard_ ? guard_->refused_pin_hint() : std::string();
         if (hint.empty() || error.code() != base::ErrorCode::failed_precondition) throw;
@@ -73,7 +75,6 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     }
     if (guard_) guard_->after_login();
     if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
-    connection_->tell_logins_to(config.logged_in_again);
 }
 
 KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label, KeyKind kind,
@@ -307,6 +308,7 @@ std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, c
         case ErrorClass::login_lost:
         case ErrorClass::handles_stale:
         case ErrorClass::token_gone:
+        case ErrorClass::objects_doubtful:
         case ErrorClass::back_pressure:
         case ErrorClass::operator_latch:
         case ErrorClass::against_contract:

@@ -28,18 +28,22 @@ base::Bytes Pkcs11Token::public_key(const KeyId& id) {
 }
 
 base::Bytes Pkcs11Token::sign(const KeyId& id, KeyKind kind, base::ByteView message) {
-    std::shared_ptr<const base::Bytes> public_key;
-    base::Bytes signature = connection_->repeatable([&](const Operation& operation) {
-        const KnownKey key = require_key(operation, id, kind);
-        public_key = key.public_key;
-        return hsm::sign(operation.session(), key.handle, kind, message);
-    });
-    if (public_key == nullptr || !verify_signature(kind, *public_key, message, signature)) {
-        throw base::Error(base::ErrorCode::internal,
-                          "the token made a signature that does not verify",
-                          "CKA_ID " + id.to_string());
+    // The second time is for what a flipped bit spoilt in the first.
+    for (int times = 0; times < 2; ++times) {
+        std::shared_ptr<const base::Bytes> public_key;
+        base::Bytes signature = connection_->repeatable([&](const Operation& operation) {
+            const KnownKey key = require_key(operation, id, kind);
+            public_key = key.public_key;
+            return hsm::sign(operation.session(), key.handle, kind, message);
+        });
+        if (public_key != nullptr && verify_signature(kind, *public_key, message, signature))
+            return signature;
+        log_.error("the token made a signature that does not verify; it is thrown away",
+                   {{"key", id.to_string()}});
     }
-    return signature;
+    connection_->doubt_handles();
+    throw base::Error(base::ErrorCode::internal, "the token made a signature that does not verify",
+                      "CKA_ID " + id.to_string());
 }
 
 bool Pkcs11Token::verify(const KeyId& id, KeyKind kind, base::ByteView message,

@@ -13,11 +13,25 @@
 
 namespace hsm {
 
+// How long between two attempts to bring a token back.
+struct RecoveryPauses {
+    std::chrono::milliseconds initialise{500};  // of its module, by whatever cause
+    std::chrono::milliseconds probe{1000};      // while it is gone and calls are refused
+};
+
 struct TokenConfig {
     std::filesystem::path module;  // the PKCS#11 library, e.g. /usr/lib/softhsm/libsofthsm2.so
     std::string uri;               // RFC 7512: token=… and, better, serial=…; never a PIN in it
     std::string init_string;  // C_Initialize pReserved, for modules that need one (NSS); else empty
     std::size_t max_sessions = 16;  // our own cap; beyond it a caller waits, then unavailable
+    std::chrono::milliseconds session_patience{2000};  // how long it waits
+    // How long a caller waits for one use of a key, zero: for ever; a batch has more, and so has
+    // what makes, destroys or lists keys. For a module in a process that must live on when a call
+    // hangs: each call then runs on a thread beside its caller. With as many hung calls as
+    // max_hung_calls every call is unavailable at once.
+    std::chrono::milliseconds call_deadline{0};
+    std::size_t max_hung_calls = 4;
+    RecoveryPauses recovery{};
     // SoftHSM only: its configuration file (SOFTHSM2_CONF); empty: what the process environment or
     // the system default says.
     std::filesystem::path softhsm_config;
@@ -27,6 +41,11 @@ struct TokenConfig {
     // Called after each login at the token but the first, on the thread that needed it; must not
     // block nor throw. Empty: nobody wants to know.
     std::function<void()> logged_in_again{};
+    // Called, with the reason, each time it shows that nothing in this process can bring the token
+    // back: a call hangs in the module, or it refuses to be initialised again and again. On the
+    // thread that found it; must not throw. A process that holds nothing but the token ends then,
+    // and is replaced. Empty: it is logged only.
+    std::function<void(std::string_view why)> beyond_repair{};
 };
 
 // Loads the module, finds the one token that the URI names, logs in once, runs the SoftHSM guards

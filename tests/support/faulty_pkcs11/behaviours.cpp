@@ -67,21 +67,31 @@ void Engine::forget_all_sessions() {
     pending_.clear();
 }
 
-bool Engine::use_session(const Behaviour& behaviour, CK_SESSION_HANDLE session) {
-    if (behaviour.session_idle.count() == 0) return true;
+void Engine::use_session(const Behaviour& behaviour, CK_SESSION_HANDLE session) {
+    if (behaviour.session_idle.count() == 0) return;
     const auto now = std::chrono::steady_clock::now();
-    {
-        const std::lock_guard lock(mutex_);
-        const auto open = sessions_.find(session);
-        if (open == sessions_.end()) return true;
-        if (now - open->second.used <= behaviour.session_idle) {
-            open->second.used = now;
-            return true;
+    const std::lock_guard lock(mutex_);
+    std::erase_if(sessions_, [&](const auto& each) {
+        const auto& [handle, open] = each;
+        const bool dies = open.calls == 0 && now - open.used > behaviour.session_idle;
+        if (dies) {
+            real_->C_CloseSession(handle);
+            pending_.erase(handle);
         }
-    }
-    real_->C_CloseSession(session);
-    forget_session(session);
-    return false;
+        return dies;
+    });
+    const auto open = sessions_.find(session);
+    if (open != sessions_.end()) ++open->second.calls;
+}
+
+void Engine::leave_session(const Behaviour& behaviour, CK_SESSION_HANDLE session) {
+    if (behaviour.session_idle.count() == 0) return;
+    const std::lock_guard lock(mutex_);
+    const auto open = sessions_.find(session);
+    if (open == sessions_.end()) return;
+    open->second.used = std::chrono::steady_clock::now();
+    // It may have begun before sessions died.
+    open->second.calls = std::max(0, open->second.calls - 1);
 }
 
 CK_RV Engine::log_in(const Behaviour& behaviour, CK_SESSION_HANDLE session, CK_USER_TYPE user,

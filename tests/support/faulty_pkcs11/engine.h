@@ -72,8 +72,10 @@ public:
                        CK_VOID_PTR application, CK_NOTIFY notify, CK_SESSION_HANDLE* session);
     void forget_session(CK_SESSION_HANDLE session);
     void forget_all_sessions();
-    // False: it was idle for too long, and is closed.
-    bool use_session(const Behaviour& behaviour, CK_SESSION_HANDLE session);
+    // Closes every session that was idle for too long, and counts a call on this one until
+    // leave_session().
+    void use_session(const Behaviour& behaviour, CK_SESSION_HANDLE session);
+    void leave_session(const Behaviour& behaviour, CK_SESSION_HANDLE session);
     CK_RV log_in(const Behaviour& behaviour, CK_SESSION_HANDLE session, CK_USER_TYPE user,
                  CK_BYTE* pin, CK_ULONG size);
     CK_RV token_info(const Behaviour& behaviour, CK_SLOT_ID slot, CK_TOKEN_INFO* info);
@@ -94,6 +96,7 @@ private:
     struct Open {
         CK_SLOT_ID slot = 0;
         std::chrono::steady_clock::time_point used;
+        int calls = 0;  // under way, where sessions die idle
     };
     // A GCM operation whose IV is not the caller's.
     struct Pending {

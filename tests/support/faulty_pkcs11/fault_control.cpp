@@ -46,4 +46,13 @@ void FaultControl::set(std::string_view rules) const {
     std::filesystem::rename(fresh, control_folder() / "rules");
 }
 
+void FaultControl::forget_counts() const {
+    for (Ledger::OfFunction& counts : ledger_->functions) {
+        counts.calls = 0;
+        counts.struck = 0;
+        counts.failed = 0;
+    }
+    ledger_->most_sessions = 0;
+}
+
 }  // namespace tests

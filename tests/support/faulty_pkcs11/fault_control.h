@@ -33,6 +33,8 @@ public:
     std::uint64_t failed(Function function) const { return of(function).failed; }
     // How often the rule of that number, from 0, struck since set().
     std::uint64_t struck(std::size_t rule) const { return (*ledger_).rules.at(rule).struck; }
+    // The counts of functions start at zero again.
+    void forget_counts() const;
     std::uint64_t hanging() const { return ledger_->hanging; }
     std::uint64_t most_sessions() const { return ledger_->most_sessions; }
 

@@ -176,6 +176,21 @@ constexpr bool needs_token(Function function) {
            function != C_GetFunctionList;
 }
 
+class SessionUse {
+public:
+    SessionUse(const Behaviour& behaviour, CK_SESSION_HANDLE session)
+        : behaviour_(behaviour), session_(session) {
+        engine().use_session(behaviour_, session_);
+    }
+    ~SessionUse() { engine().leave_session(behaviour_, session_); }
+    SessionUse(const SessionUse&) = delete;
+    SessionUse& operator=(const SessionUse&) = delete;
+
+private:
+    const Behaviour& behaviour_;
+    CK_SESSION_HANDLE session_;
+};
+
 template <Function function, typename... Args>
 CK_RV forward(const Behaviour& behaviour, Args... plain) {
     if constexpr (needs_token(function)) {
@@ -183,9 +198,8 @@ CK_RV forward(const Behaviour& behaviour, Args... plain) {
     }
     const std::shared_lock lock(engine().gate());
     auto args = std::make_tuple(plain...);
-    if constexpr (takes_session(function)) {
-        if (!engine().use_session(behaviour, std::get<0>(args))) return CKR_SESSION_HANDLE_INVALID;
-    }
+    std::optional<SessionUse> use;
+    if constexpr (takes_session(function)) use.emplace(behaviour, std::get<0>(args));
     constexpr auto places = std::index_sequence_for<Args...>();
     if (!take_handles<function>(args, places)) {
         return object_arguments(function) == 1U << 1U ? CKR_OBJECT_HANDLE_INVALID
