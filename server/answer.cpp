@@ -49,9 +49,7 @@ Response json_answer(base::JsonWriter body, unsigned status) {
     return response;
 }
 
-namespace {
-
-Response own_shape(const base::Error& error, const base::Uuid& request_id) {
+Response error_answer(const base::Error& error, const base::Uuid& request_id) {
     base::JsonWriter body;
     body.begin_object().name("error").begin_object();
     body.field("code", base::to_string(error.code()));
@@ -60,17 +58,9 @@ Response own_shape(const base::Error& error, const base::Uuid& request_id) {
     const auto& overrun = error.overrun();
     if (overrun) body.field("limit", overrun->limit).field("remaining", overrun->remaining);
     body.end_object().end_object();
-    return json_answer(std::move(body), http_status(error.code()));
-}
-
-}  // namespace
-
-Response error_answer(const base::Error& error, const base::Uuid& request_id,
-                      const ErrorShape& shape) {
-    Response response = shape ? shape(error) : own_shape(error, request_id);
+    Response response = json_answer(std::move(body), http_status(error.code()));
     // 429 and 503: time heals them.
     if (response.status == 429 || response.status == 503) {
-        const auto& overrun = error.overrun();
         response.headers.emplace_back("Retry-After",
                                       std::to_string(overrun ? overrun->retry_after.count() : 1));
     }

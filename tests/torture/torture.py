@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Tortures kmsd and its token: usage in `run`, what each campaign does in its own words below."""
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "system"), str(HERE.parent / "support" / "faulty_pkcs11")]
+import house as houses  # noqa: E402
+from faulty_pkcs11 import FaultControl  # noqa: E402
+from load import Books, Caller, Load, check_books, tampered  # noqa: E402
+
+EVERYTHING = {"version": 1,
+              "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+              "bindings": [{"caller": f"spiffe://strongroom/{name}", "roles": ["all"]}
+                           for name in ("operator", "app", "vaultd")]}
+RECOVERY_SECONDS = 2  # the promise: the first success after the token is back
+
+USES = ("C_OpenSession", "C_GetSessionInfo", "C_FindObjectsInit", "C_FindObjects", "C_FindObjectsFinal",
+        "C_EncryptInit", "C_Encrypt", "C_DecryptInit", "C_Decrypt", "C_GetAttributeValue", "C_GenerateRandom",
+        "C_GenerateKey")
+CODES = ("CKR_DEVICE_ERROR", "CKR_SESSION_HANDLE_INVALID", "CKR_USER_NOT_LOGGED_IN", "CKR_KEY_HANDLE_INVALID",
+         "CKR_GENERAL_ERROR", "CKR_SESSION_COUNT", "CKR_OPERATION_ACTIVE", "CKR_ARGUMENTS_BAD",
+         "CKR_TOKEN_WRITE_PROTECTED", "CKR_CRYPTOKI_NOT_INITIALIZED")
+DEEDS = ("do=logout", "do=close_sessions", "do=invalidate_handles", "delay=30", "hang")
+
+
+class Progress:
+    """One line that says how far a campaign is."""
+
+    def __init__(self, name, total):
+        self.name, self.total, self.begin, self.shown = name, total, time.monotonic(), 0
+
+    def at(self, done, what=""):
+        now = time.monotonic()
+        if now - self.shown < 0.5 and done != self.total:
+            return
+        self.shown = now
+        left = (now - self.begin) / done * (self.total - done) if done else 0
+        line = f"{self.name}: {done}/{self.total}, {left / 60:.0f} min left {what}"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{line[:118]}" + ("\n" if done == self.total else ""))
+        elif done == self.total:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+class Stage:
+    """A house whose token is behind the fault module."""
+
+    def __init__(self, stack, programs):
+        self.house = stack.enter_context(houses.House())
+        self.faults = FaultControl.beside(self.house.folder, programs / "faulty_pkcs11.so", self.house.module)
+        config = json.loads((self.house.folder / "kmsd" / "kmsd.json").read_text())
+        token = {**config["token"], "module": str(self.faults.library)}
+        self.house.configure("kmsd", {"token": token})
+        self.house.write(self.house.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
+        self.books = Books()
+        self.start()
+        with contextlib.closing(self.house.client(self.daemon, "operator")) as client:
+            answer = client.call("POST", "/v1/keys", {"alias": "applications"})
+            assert answer.status == 201, answer
+            self.books.keep_key(answer.json()["id"])
+
+    def start(self):
+        self.daemon = self.house.start("kmsd")
+
+    def caller(self, seed):
+        return contextlib.closing(Caller(self.house, self.daemon, self.books, seed))
+
+
+class Torture:
+    def __init__(self, options):
+        self.options = options
+        self.programs = options.programs.resolve()
+        self.rows = []    # (campaign, what was done, what came of it, held)
+        self.broken = []
+
+    def times(self, long, short):
+        if self.options.short:
+            return short
+        return max(1, int(long * self.options.scale))
+
+    def report(self, name, done, came, books=None, more_broken=()):
+        broken = list(books.broken if books else []) + list(more_broken)
+        self.rows.append((name, done, came, not broken))
+        self.broken += [f"{name}: {each}" for each in broken]
+
+    def tampered(self):
+        """Wrapped data keys with something wrong: each is refused, those of one kind in one wording, nothing is initialised anew, and
+        nobody logs in again."""
+        blobs = self.times(1_000_000, 300)
+        with contextlib.ExitStack() as stack:
+            stage = Stage(stack, self.programs)
+            caller = stack.enter_context(stage.caller(self.options.seed))
+            caller.make_data_key()
+            before = {name: stage.faults.calls(name) for name in ("C_Initialize", "C_Finalize", "C_Login")}
+            wordings, progress = set(), Progress("tampered", blobs)
+            for number in range(blobs):
+                bad = tampered(stage.books.wrapped[0][0], number)
+                answer = caller.client.call("POST", "/v1/data-keys/unwrap", {"wrapped": bad})
+                if answer.status not in (400, 422):
+                    stage.books.break_promise(f"tampered blob {number} gives {answer}")
+                else:
+                    error = answer.json()
+                    wordings.add(re.sub(r'"request_id": *"[^"]*"', "", json.dumps(error.get("error", error))))
+                progress.at(number + 1)
+            after = {name: stage.faults.calls(name) for name in before}
+            if after != before:
+                stage.books.break_promise(f"calls went from {before} to {after}")
+            check_books(stage.house, stage.daemon, stage.books)
+            self.report("tampered", f"{blobs} tampered data keys",
+                        f"{len(wordings)} wordings, {after['C_Initialize'] - before['C_Initialize']} initialisations, "
+                        f"{after['C_Login'] - before['C_Login']} logins", stage.books)
+
+    def away(self):
+        """The token goes away under load and comes back: the first success within two seconds, no restart."""
+        rounds = self.times(500, 2)
+        slowest = 0.0
+        with contextlib.ExitStack() as stack:
+            stage = Stage(stack, self.programs)
+            load = stack.enter_context(Load(stage.house, stage.daemon, stage.books, self.options.seed, keys=0))
+            probe = stack.enter_context(stage.caller("probe"))
+            progress = Progress("away", rounds)
+            for number in range(rounds):
+                logins = stage.faults.calls("C_Login")
+                stage.faults.set("behave away")
+                time.sleep(1.5)
+                if stage.faults.calls("C_Login") > logins + 2:
+                    stage.books.break_promise("logins were tried while no token was there")
+                stage.faults.clear()
+                took = probe.first_success(30)
+                if took is None or took > RECOVERY_SECONDS:
+                    stage.books.break_promise(f"round {number}: back after {took} s")
+                slowest = max(slowest, took or 30)
+                progress.at(number + 1, f"slowest {slowest:.2f} s")
+            load.stopping = True
+            check_books(stage.house, stage.daemon, stage.books, sample=500)
+            counts = stage.books.counts
+            self.report("away", f"token away for 1.5 s, {rounds} times, {len(load.callers)} callers",
+                        f"slowest first success {slowest:.2f} s; {counts['answered']} answered, {counts['refused']} "
+                        "refused", stage.books)
+
+    def cells(self):
+        for function in USES:
+            for deed in DEEDS:
+                yield function, f"{function} nth=2 {deed}", ()
+            for code in CODES:
+                # What the module itself calls bad data, or answers against the standard, is believed.
+                lies = (422,) if function.startswith("C_Decrypt") and code == "CKR_GENERAL_ERROR" else ()
+                lies += (500,) if code == "CKR_ARGUMENTS_BAD" else ()
+                for when in ("before", "after"):
+                    yield function, f"{function} {when} probability=0.3 seed={self.options.seed} code={code}", lies
+        for rule in ("C_DecryptInit nth=20 do=logout", "C_DecryptInit nth=20 do=close_sessions",
+                     "C_Encrypt probability=0.01 flip=random", "C_GenerateRandom nth=2 fill=0",
+                     "C_DecryptInit nth=2 code=CKR_DEVICE_REMOVED\nC_Login nth=1 after do=permute_finds",
+                     "C_DecryptInit nth=2 do=permute_handles", "* probability=0.01 code=CKR_DEVICE_ERROR",
+                     "behave max_sessions=3"):
+            yield "several", rule, (500,) if "fill=0" in rule else ()
+
+    def sweep(self):
+        """Each rule on each function while a load runs: no wrong answer, nothing acknowledged is lost, and when the rule
+        is gone all is well within two seconds."""
+        cells = list(self.cells())
+        if self.options.short:
+            cells = cells[::29] + cells[-8:]
+        elif self.options.scale < 1:
+            cells = cells[::max(1, int(1 / self.options.scale))]
+        seconds = 0.25 if self.options.short else 1.5
+        slowest, struck = 0.0, 0
+        with contextlib.ExitStack() as stack:
+            stage = Stage(stack, self.programs)
+            load = stack.enter_context(Load(stage.house, stage.daemon, stage.books, self.options.seed))
+            probe = stack.enter_context(stage.caller("probe"))
+            progress = Progress("sweep", len(cells))
+            for number, (function, rule, lies) in enumerate(cells):
+                load.tolerate(*lies)
+                stage.faults.set(*rule.split("\n"))
+                time.sleep(seconds)
+                struck += stage.faults.struck(0) > 0
+                stage.faults.clear()
+                probe.tolerated = lies
+                took = probe.first_success(30)
+                if took is None or took > RECOVERY_SECONDS:
+                    stage.books.break_promise(f"{rule!r}: well again after {took} s")
+                slowest = max(slowest, took or 30)
+                progress.at(number + 1, function)
+            load.stopping = True
+            check_books(stage.house, stage.daemon, stage.books)
+            if stage.daemon.process.poll() is not None:
+                stage.books.break_promise("kmsd ended")
+            counts = stage.books.counts
+            self.report("sweep", f"{len(cells)} rules, {struck} of them struck, {len(load.callers)} callers",
+                        f"{counts['answered']} answered, {counts['refused']} refused; {len(stage.books.keys)} keys and "
+                        f"{len(stage.books.wrapped)} data keys acknowledged, all there; slowest recovery {slowest:.2f} s",
+                        stage.books)
+
+    def subprocess_campaign(self, name, command, environment, done):
+        Progress(name, 1).at(0)
+        log = self.options.report.with_name(f"{name}.log") if self.options.report else None
+        ended = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, check=False)
+        if log:
+            log.write_text(ended.stdout)
+        last = [line for line in ended.stdout.splitlines() if line.strip()][-3:]
+        self.report(name, done, " / ".join(line.strip() for line in last)[:200],
+                    more_broken=[] if ended.returncode == 0 else [f"exit code {ended.returncode}; {last}"])
+
+    def matrix(self):
+        """The tests of the token's recovery in full: every code on every function, 10,000 reconnects with permuted
+        handles, a million tampered ciphertexts."""
+        environment = {"EVERY": "1", "RECONNECTS": str(self.times(10_000, 1)), "CALLS": str(self.times(100_000, 1)),
+                       "TAMPERED": str(self.times(1_000_000, 1))}
+        for test in ("EachCodeOnEachFunctionIsAnsweredByItsClassAndHealsByItself",
+                     "PermutedFindsAfterAReconnectNeverGiveAnotherKeysAnswer",
+                     "SessionsNeitherLeakNorStickWhenCallsFailNowAndThen",
+                     "AFloodOfTamperedCiphertextsNeitherReconnectsNorLogsIn"):
+            self.subprocess_campaign(f"matrix.{test}", [self.programs / "hsm_tests", f"--gtest_filter=Recovery.{test}"],
+                                     environment, ", ".join(f"{name}={value}" for name, value in environment.items()))
+
+    def kills(self):
+        """kill -9 of the daemons at random moments, with lists of what was acknowledged."""
+        rounds = str(self.times(10_000, 1))
+        for script in ("crash_test.py", "crash_keys_test.py"):
+            self.subprocess_campaign(f"kills.{script}", [sys.executable, "-B", HERE.parent / "system" / script, self.programs],
+                                     {"ROUNDS": rounds, "SEED": str(self.options.seed)}, f"{rounds} rounds")
+
+    def write_report(self, begun):
+        lines = ["# Torture", "", f"Seed {self.options.seed}, {(time.monotonic() - begun) / 60:.1f} minutes, "
+                 + ("short form" if self.options.short else f"scale {self.options.scale}") + ".", "",
+                 "| campaign | done | came of it | held |", "|---|---|---|---|"]
+        lines += [f"| {name} | {done} | {came} | {'yes' if held else '**no**'} |" for name, done, came, held in self.rows]
+        lines += ["", "## Promises that broke", ""] + [f"* {each}" for each in self.broken] if self.broken else []
+        text = "\n".join(lines) + "\n"
+        if self.options.report:
+            self.options.report.write_text(text)
+        print(text)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("programs", type=pathlib.Path)
+    parser.add_argument("--only", action="append", choices=("tampered", "sweep", "away", "matrix", "kills"))
+    parser.add_argument("--short", action="store_true", help="what ctest runs: some seconds of tampered, sweep and away")
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--report", type=pathlib.Path)
+    options = parser.parse_args()
+    houses.House.programs = options.programs.resolve()
+    torture, begun = Torture(options), time.monotonic()
+    chosen = options.only or (["tampered", "sweep", "away"] if options.short
+                              else ["tampered", "sweep", "away", "matrix", "kills"])
+    for name in chosen:
+        getattr(torture, name)()
+    torture.write_report(begun)
+    sys.exit(1 if torture.broken else 0)
+
+
+if __name__ == "__main__":
+    main()
