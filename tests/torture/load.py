@@ -140,7 +140,7 @@ class Load:
 
 
 def check_books(house, daemon, books, sample=None, source=random):
-    """Every acknowledged key is there and every acknowledged data key, or a sample of them, opens."""
+    """Every acknowledged key can be used and every acknowledged data key, or a sample of them, opens."""
     with contextlib.closing(Caller(house, daemon, books, 0)) as caller:
         if caller.first_success(10) is None:
             books.break_promise("not back within 10 s")
@@ -151,9 +151,9 @@ def check_books(house, daemon, books, sample=None, source=random):
             keys = source.sample(keys, min(sample, len(keys)))
             wrapped = source.sample(wrapped, min(sample, len(wrapped)))
         for key in keys:
-            answer = caller.call("GET", f"/v1/keys/{key}")
-            if answer is None or answer.json()["state"] != "enabled":
-                books.break_promise(f"key {key} was acknowledged and is not there: {answer}")
+            answer = caller.call("POST", f"/v1/keys/{key}/data-keys", {})
+            if answer is None:
+                books.break_promise(f"key {key} was acknowledged and can't be used")
         for pair in wrapped:
             if not caller.unwrap(pair):
                 books.break_promise(f"{pair[0][:24]}... was acknowledged and is refused when all is well")
