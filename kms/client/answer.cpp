@@ -14,6 +14,8 @@ using base::JsonReader;
 using base::JsonValue;
 
 constexpr std::size_t max_message_bytes = 1000;
+// The deepest secret that the vault takes, in a list of results.
+constexpr std::size_t max_answer_depth = 24;
 constexpr std::size_t max_envelope_bytes = 8192;
 constexpr std::size_t max_plaintext_text_bytes = 8192;  // base64 of the longest text
 constexpr std::int64_t max_key_version = 0xFFFFFFFF;
@@ -160,6 +162,7 @@ JsonValue parse_answer(const Answer& answer, const std::string& service) {
     if (answer.body.empty()) return {};
     base::JsonLimits limits;
     limits.bytes = answer.body.size();
+    limits.depth = max_answer_depth;
     return understand(service, [&] { return base::parse_json(answer.body, limits); });
 }
 

@@ -22,7 +22,7 @@ HttpRequest make_request(std::string_view method, std::string_view path, std::st
     request.body = body;
     request.max_answer_bytes = max_answer_bytes;
     // An order that the service knows again is done once, however often it is sent.
-    request.repeatable = method == "GET" || !options.idempotency_key.empty();
+    request.repeatable = options.repeatable || method == "GET" || !options.idempotency_key.empty();
     if (!options.traceparent.empty()) {
         request.headers.emplace_back("traceparent", options.traceparent);
     }
