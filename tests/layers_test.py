@@ -14,8 +14,9 @@ MAY_INCLUDE = {
     "server": {"base"},
     "kms": {"base", "hsm", "server", "kms/client"},
     "kms/client": {"base"},
-    "vault": {"base", "server", "kms/client"},
-    "tests": {"base", "hsm", "server", "kms", "kms/client", "vault"},
+    "vault": {"base", "server", "kms/client", "vault/client"},
+    "vault/client": {"base", "kms/client"},
+    "tests": {"base", "hsm", "server", "kms", "kms/client", "vault", "vault/client"},
 }
 # heavy or foreign headers -> the only files that may include them
 ONLY_IN = {
@@ -25,6 +26,7 @@ ONLY_IN = {
     r"p11-kit/.*|pkcs11\.h": r"hsm/pkcs11_.*|hsm/.*\.cpp|tests/.*",
     r"server/edge_.*\.h": r"server/edge.*\.(h|cpp)|tests/.*",
     r"soci.*": r"server/.*database\.(h|cpp)|server/postgresql_connections\.cpp|server/sqlite_backup\.(h|cpp)|tests/.*\.cpp",
+    r"libpq-fe\.h": r"server/application_table\.cpp",
     r"server/database\.h": r"server/.*\.cpp|server/.*_database\.h|server/postgresql_connections\.h|server/sqlite_backup\.h|kms/.*\.cpp|kms/sql_store_rows\.h|vault/.*\.cpp|vault/sql_rows\.h|tests/.*",
     r"server/(sqlite_database|postgresql_database|postgresql_connections)\.h": r"server/(.*database|postgresql_.*|sqlite_backup)\.(h|cpp)",
     r"spdlog/.*": r"base/log\.cpp",
