@@ -12,6 +12,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/random.h"
+#include "base/secret_document.h"
 
 namespace base {
 namespace {
@@ -164,14 +165,20 @@ std::string read_trusted_file(const std::filesystem::path& path, std::size_t max
     return read_text(file, path, max_bytes);
 }
 
-SecretBytes read_secret_file(const std::filesystem::path& path) {
+SecretBytes read_secret_document(const std::filesystem::path& path, std::size_t max_bytes) {
     const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (file.get() < 0) refuse_errno(path, "can't be opened");
     require_private(regular_file_status(file, path), path);
-    SecretBytes content(max_secret_bytes + 1);
+    SecretBytes content(max_bytes + 1);
     const std::size_t size = read_all(file, content.expose_mutable(), path);
-    if (size > max_secret_bytes) refuse(path, "is larger than 4096 bytes");
+    if (size > max_bytes) refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
     content.shrink(size);
+    if (content.empty()) refuse(path, "is empty");
+    return content;
+}
+
+SecretBytes read_secret_file(const std::filesystem::path& path) {
+    SecretBytes content = read_secret_document(path, max_secret_bytes);
     const auto view = content.expose();
     const auto line_end =
         std::find_if(view.begin(), view.end(), [](auto c) { return c == '\n' || c == '\r'; });
