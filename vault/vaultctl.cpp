@@ -79,6 +79,8 @@ int parse_and_run(int count, char** arguments) {
     add_token_commands(app, tool);
     add_shared_secret_commands(app, tool);
     add_backup_commands(app, tool);
+    add_import_commands(app, tool);
+    add_verify_commands(app, tool);
     add_status_command(app, tool);
     try {
         app.parse(count, arguments);

@@ -28,6 +28,8 @@ void add_delete_command(CLI::App& app, Tool& tool);
 void add_token_commands(CLI::App& app, Tool& tool);          // token create | list | revoke
 void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash
 void add_backup_commands(CLI::App& app, Tool& tool);         // backup, restore
+void add_import_commands(CLI::App& app, Tool& tool);         // import file | postgres
+void add_verify_commands(CLI::App& app, Tool& tool);         // verify-migration file | postgres
 void add_status_command(CLI::App& app, Tool& tool);
 
 // The path of a credential, or of an owner's credentials when `name` is empty.

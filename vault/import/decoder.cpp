@@ -1,0 +1,212 @@
+#include "vault/import/decoder.h"
+
+#include "base/encoding.h"
+#include "base/error.h"
+#include "vault/record.h"
+#include "vault/sealed.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonValue;
+
+// One less than a request may nest, for the field that the secret is in.
+constexpr base::JsonLimits secret_limits{.bytes = 256UL * 1024, .depth = 15};
+
+[[noreturn]] void refuse_columns(const std::string& why) {
+    throw Error(ErrorCode::invalid_argument, why);
+}
+
+std::optional<JsonValue> try_parse(std::string_view text) {
+    try {
+        return base::parse_json(text, secret_limits);
+    } catch (const Error&) {
+        return std::nullopt;  // its message may quote what is in there
+    }
+}
+
+// A sealed value of this vault, also as a text; empty when it is something else.
+std::optional<JsonValue> as_sealed(const JsonValue& held) {
+    constexpr std::int64_t our_format = 2;
+    if (const auto* text = held.string()) {
+        if (!text->starts_with('{') || text->find("\"__enc\"") == base::WipedString::npos)
+            return std::nullopt;
+        const auto parsed = try_parse(*text);
+        return parsed && parsed->string() == nullptr ? as_sealed(*parsed) : std::nullopt;
+    }
+    const JsonValue* mark = held.find("__enc");
+    if (mark == nullptr || mark->integer() != our_format) return std::nullopt;
+    return held;
+}
+
+bool is_nothing(const JsonValue& value) {
+    return value.is_null() || (value.string() != nullptr && value.string()->empty());
+}
+
+std::size_t compact_bytes(const JsonValue& value) { return base::to_json(value).size(); }
+
+}  // namespace
+
+ImportDecoder::ImportDecoder(ImportColumns columns, std::unique_ptr<const OldFormat> format)
+    : columns_(std::move(columns)), format_(std::move(format)) {
+    const bool keeps_credentials = columns_.kind == ImportKind::credentials;
+    if (columns_.secret.empty()) refuse_columns("no column is named that holds the secret");
+    if (keeps_credentials && (columns_.owner.empty() || columns_.name.empty()))
+        refuse_columns("credentials need an owner and a name");
+    if (keeps_credentials && !columns_.context.empty())
+        refuse_columns("a context is for sealed values, not for credentials");
+    if (keeps_credentials) return;
+    if (columns_.context.empty()) refuse_columns("sealed values need a context");
+    if (columns_.secret.size() > 1) refuse_columns("sealed values are made of one column");
+    if (!columns_.owner.empty() || !columns_.name.empty() || !columns_.metadata.empty() ||
+        !columns_.expires_at.empty()) {
+        refuse_columns(
+            "owner, name, metadata and expiry are for credentials, not for sealed values");
+    }
+}
+
+DecodedRecord ImportDecoder::decode(JsonValue record) const {
+    ImportItem item;
+    if (columns_.kind == ImportKind::values) {
+        const JsonValue* held = find_column(record, columns_.secret.front());
+        if (held != nullptr) {
+            if (auto sealed = as_sealed(*held)) {
+                item.is_sealed = true;
+                item.secret = std::move(*sealed);
+            }
+        }
+    }
+    if (!item.is_sealed) {
+        Content content = read_secret(record);
+        if (std::holds_alternative<NoSecret>(content)) return NoSecret{};
+        if (auto* why = std::get_if<Unreadable>(&content)) return std::move(*why);
+        item.secret = std::move(std::get<JsonValue>(content));
+    }
+    item.record = std::move(record);
+    if (auto why = fill_place(item)) return std::move(*why);
+    if (auto why = fill_extras(item)) return std::move(*why);
+    return item;
+}
+
+ImportDecoder::Content ImportDecoder::read_secret(const JsonValue& record) const {
+    Content content;
+    if (columns_.secret.size() == 1) {
+        content = read_column(record, columns_.secret.front());
+    } else {
+        JsonValue::Object parts;
+        for (const std::string& column : columns_.secret) {
+            Content part = read_column(record, column);
+            if (std::holds_alternative<Unreadable>(part)) return part;
+            if (auto* value = std::get_if<JsonValue>(&part))
+                parts.push_back({base::WipedString(column), std::move(*value)});
+        }
+        if (parts.empty()) return NoSecret{};
+        content = JsonValue(std::move(parts));
+    }
+    auto* secret = std::get_if<JsonValue>(&content);
+    if (secret == nullptr) return content;
+    if (!columns_.wrap.empty() && secret->object() == nullptr) {
+        JsonValue::Object wrapped;
+        wrapped.push_back({base::WipedString(columns_.wrap), std::move(*secret)});
+        *secret = JsonValue(std::move(wrapped));
+    }
+    if (columns_.kind == ImportKind::credentials && secret->object() == nullptr)
+        return Unreadable{"the secret is no JSON object; --wrap puts it into one"};
+    if (is_sealed(*secret)) return Unreadable{"the secret is sealed already, in whatever format"};
+    if (compact_bytes(*secret) > max_secret_bytes)
+        return Unreadable{"the secret has more than " + std::to_string(max_secret_bytes) +
+                          " bytes as compact JSON"};
+    return content;
+}
+
+ImportDecoder::Content ImportDecoder::read_column(const JsonValue& record,
+                                                  const std::string& column) const {
+    const JsonValue* held = find_column(record, column);
+    if (held == nullptr || is_nothing(*held)) return NoSecret{};
+    if (format_ != nullptr) return open_old(*held, record);
+    if (columns_.is_text) {
+        if (held->string() == nullptr) return Unreadable{"the secret is no text"};
+        return *held;
+    }
+    if (held->string() == nullptr) return *held;
+    auto parsed = try_parse(*held->string());
+    if (!parsed)
+        return Unreadable{
+            "the secret is no JSON that the vault takes; text is imported with --as text"};
+    return std::move(*parsed);
+}
+
+ImportDecoder::Content ImportDecoder::open_old(const JsonValue& held,
+                                               const JsonValue& record) const {
+    const auto bound = columns_.bound.fill(record);
+    if (!bound) return Unreadable{"a column that the old ciphertext is bound to is missing"};
+    const OldSecret opened = format_->open(held, *bound);
+    if (const auto* why = std::get_if<Unreadable>(&opened)) return *why;
+    const std::string_view text = std::get<base::SecretBytes>(opened).expose_text();
+    if (columns_.is_text) {
+        if (!base::is_utf8(text)) return Unreadable{"what was opened is no text"};
+        return JsonValue(base::WipedString(text));
+    }
+    auto parsed = try_parse(text);
+    if (!parsed) return Unreadable{"what was opened is no JSON that the vault takes"};
+    return std::move(*parsed);
+}
+
+std::optional<Unreadable> ImportDecoder::fill_place(ImportItem& item) const {
+    struct Wanted {
+        const ColumnText& text;
+        std::string& out;
+        const char* what;
+    };
+    const auto fill = [&](const Wanted& wanted) -> std::optional<Unreadable> {
+        auto filled = wanted.text.fill(item.record);
+        if (!filled)
+            return Unreadable{std::string("a column of the ") + wanted.what + " is missing"};
+        if (!is_safe_name(*filled)) {
+            return Unreadable{std::string("the ") + wanted.what +
+                              " must have 1 to 128 letters, digits and characters of ._-:@+=,~ and "
+                              "not be dots alone"};
+        }
+        wanted.out = std::move(*filled);
+        return std::nullopt;
+    };
+    if (columns_.kind == ImportKind::values)
+        return fill({columns_.context, item.context, "context"});
+    if (auto why = fill({columns_.owner, item.owner, "owner"})) return why;
+    return fill({columns_.name, item.name, "name"});
+}
+
+std::optional<Unreadable> ImportDecoder::fill_extras(ImportItem& item) const {
+    JsonValue::Object metadata;
+    for (const std::string& column : columns_.metadata) {
+        const JsonValue* value = find_column(item.record, column);
+        if (value != nullptr && !is_nothing(*value))
+            metadata.push_back({base::WipedString(column), *value});
+    }
+    if (columns_.metadata.size() == 1 && !metadata.empty()) {
+        JsonValue& only = metadata.front().value;
+        std::optional<JsonValue> parsed;
+        if (only.string() != nullptr && only.string()->starts_with('{'))
+            parsed = try_parse(*only.string());
+        if (parsed) only = std::move(*parsed);
+        if (only.object() != nullptr) {
+            JsonValue::Object inner = std::move(*only.object());
+            metadata = std::move(inner);
+        }
+    }
+    if (!metadata.empty()) item.metadata = JsonValue(std::move(metadata));
+    if (item.metadata && compact_bytes(*item.metadata) > max_metadata_bytes)
+        return Unreadable{"the metadata has more than " + std::to_string(max_metadata_bytes) +
+                          " bytes as compact JSON"};
+    if (columns_.expires_at.empty()) return std::nullopt;
+    const JsonValue* expiry = find_column(item.record, columns_.expires_at);
+    if (expiry == nullptr || is_nothing(*expiry)) return std::nullopt;
+    item.expires_at = to_expiry(*expiry, columns_.assume_utc);
+    if (!item.expires_at)
+        return Unreadable{"the expiry is no time with an offset; --utc is for times without one"};
+    return std::nullopt;
+}
+
+}  // namespace vault

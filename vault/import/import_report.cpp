@@ -1,0 +1,71 @@
+#include "vault/import/import_report.h"
+
+#include "base/table.h"
+
+namespace vault {
+namespace {
+
+constexpr std::int64_t max_count = INT64_MAX;
+constexpr std::size_t max_place_bytes = 4096;
+constexpr std::size_t max_reason_bytes = 2048;
+
+std::uint64_t read_count(base::JsonReader& reader, std::string_view name) {
+    return static_cast<std::uint64_t>(reader.required_integer(name, 0, max_count));
+}
+
+}  // namespace
+
+void ImportReport::add_failure(std::string place, std::string reason) {
+    ++failed;
+    if (failures.size() < max_listed_failures)
+        failures.push_back({std::move(place), std::move(reason)});
+}
+
+void write_report(base::JsonWriter& out, const ImportReport& report) {
+    out.field("records", report.records).field("imported", report.imported);
+    out.field("already_there", report.already_there);
+    out.field("without_secret", report.without_secret).field("failed", report.failed);
+    out.name("failures").begin_array();
+    for (const auto& [place, reason] : report.failures)
+        out.begin_object().field("place", place).field("reason", reason).end_object();
+    out.end_array();
+}
+
+ImportReport read_report(base::JsonReader& reader) {
+    ImportReport report;
+    report.records = read_count(reader, "records");
+    report.imported = read_count(reader, "imported");
+    report.already_there = read_count(reader, "already_there");
+    report.without_secret = read_count(reader, "without_secret");
+    report.failed = read_count(reader, "failed");
+    const auto& failures = reader.required_array("failures", max_listed_failures, 0);
+    for (std::size_t i = 0; i < failures.size(); ++i) {
+        base::JsonReader item(failures[i], reader.item_path("failures", i));
+        report.failures.push_back({std::string(item.required_string("place", max_place_bytes)),
+                                   std::string(item.required_string("reason", max_reason_bytes))});
+    }
+    return report;
+}
+
+std::string to_text(const ImportReport& report, bool would) {
+    base::Table numbers;
+    numbers.add({"records", std::to_string(report.records)});
+    numbers.add({would ? "would be imported" : "imported and opened again",
+                 std::to_string(report.imported)});
+    numbers.add(
+        {would ? "sealed already" : "already there, opened", std::to_string(report.already_there)});
+    numbers.add({"without a secret", std::to_string(report.without_secret)});
+    numbers.add({"failed", std::to_string(report.failed)});
+    std::string text = numbers.to_string();
+    if (report.failures.empty()) return text;
+    base::Table failures({"PLACE", "REASON"});
+    for (const auto& [place, reason] : report.failures)
+        failures.add({base::printable(place), base::printable(reason)});
+    text += '\n' + failures.to_string();
+    if (report.failed > report.failures.size()) {
+        text += "and " + std::to_string(report.failed - report.failures.size()) + " more\n";
+    }
+    return text;
+}
+
+}  // namespace vault

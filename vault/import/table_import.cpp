@@ -1,0 +1,187 @@
+#include "vault/import/table_import.h"
+
+#include "base/error.h"
+#include "vault/import/import_target.h"
+#include "vault/import/patience.h"
+#include "vault/import/progress_bar.h"
+
+namespace vault {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonValue;
+using server::ApplicationChange;
+using server::ApplicationRow;
+using Kind = ImportOutcome::Kind;
+
+// How often a row that somebody changed meanwhile is read and sealed anew.
+constexpr int rounds_of_changed_rows = 3;
+constexpr base::JsonLimits column_limits{.bytes = 256UL * 1024, .depth = 24};
+
+// A row that is to be sealed.
+struct Job {
+    std::string key;
+    base::WipedString before;
+    ImportItem item;
+};
+
+class TableRun {
+public:
+    TableRun(const TableImport& import, ImportState& state)
+        : import_(import), state_(state), failures_before_(state.report.failed) {}
+
+    bool is_over_limit() const {
+        return import_.failure_limit != 0 &&
+               state_.report.failed - failures_before_ > import_.failure_limit;
+    }
+
+    void take(std::vector<ApplicationRow> rows) {
+        state_.last_key = rows.back().key;
+        state_.report.records += rows.size();
+        std::vector<Job> jobs = decode(std::move(rows));
+        for (int round = 0; !jobs.empty() && import_.client != nullptr; ++round) {
+            std::vector<std::string> changed = seal(jobs);
+            if (changed.empty()) break;
+            if (round == rounds_of_changed_rows) {
+                for (std::string& key : changed)
+                    fail(std::move(key),
+                         "it was changed again and again while it was sealed; run this again");
+                break;
+            }
+            auto found = import_.table.find(changed);
+            state_.report.without_secret += changed.size() - found.size();  // gone meanwhile
+            jobs = decode(std::move(found));
+        }
+        if (!import_.state_file.empty()) write_import_state(import_.state_file, state_);
+    }
+
+private:
+    void fail(std::string key, std::string reason) {
+        state_.report.add_failure(import_.columns.key + " " + std::move(key), std::move(reason));
+    }
+
+    // Counts those that need nothing; leaves the others.
+    std::vector<Job> decode(std::vector<ApplicationRow> rows) {
+        std::vector<Job> jobs;
+        ImportReport& report = state_.report;
+        for (ApplicationRow& row : rows) {
+            DecodedRecord decoded = NoSecret{};
+            if (row.value) {
+                try {
+                    decoded = import_.decoder.decode(
+                        to_record(row, import_.columns, import_.table.is_json()));
+                } catch (const Error&) {
+                    decoded = Unreadable{"the column is no JSON that the vault takes"};
+                }
+            }
+            if (auto* why = std::get_if<Unreadable>(&decoded)) {
+                fail(row.key, why->reason);
+            } else if (std::holds_alternative<NoSecret>(decoded)) {
+                ++report.without_secret;
+            } else if (std::get<ImportItem>(decoded).is_sealed) {
+                ++report.already_there;
+            } else if (import_.client == nullptr) {
+                ++report.imported;
+            } else {
+                jobs.push_back({std::move(row.key), std::move(*row.value),
+                                std::move(std::get<ImportItem>(decoded))});
+            }
+        }
+        return jobs;
+    }
+
+    // In batches that one call takes. The keys of those that changed meanwhile.
+    std::vector<std::string> seal(std::vector<Job>& jobs) {
+        std::vector<ImportItem> items;
+        items.reserve(jobs.size());
+        for (Job& job : jobs) items.push_back(std::move(job.item));
+        const auto checked = seal_and_check(*import_.client, import_.patience, items);
+        std::vector<base::WipedString> after(jobs.size());
+        std::vector<ApplicationChange> changes;
+        for (std::size_t i = 0; i < jobs.size(); ++i) {
+            if (!checked[i].sealed) {
+                fail(jobs[i].key, checked[i].outcome.reason);
+                continue;
+            }
+            after[i] = base::to_json(*checked[i].sealed);
+            changes.push_back({jobs[i].key, jobs[i].before, after[i]});
+        }
+        return write(changes);
+    }
+
+    std::vector<std::string> write(const std::vector<ApplicationChange>& changes) {
+        std::vector<std::string> changed;
+        const auto note = [&](std::span<const ApplicationChange> given) {
+            std::vector<bool> done;
+            with_patience(import_.patience, [&] { done = import_.table.replace(given); });
+            for (std::size_t i = 0; i < given.size(); ++i) {
+                if (done[i]) {
+                    ++state_.report.imported;
+                } else {
+                    changed.emplace_back(given[i].key);
+                }
+            }
+        };
+        try {
+            note(changes);
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::failed_precondition) throw;
+            // One of them is refused; the others are not to suffer from it.
+            for (const ApplicationChange& change : changes) {
+                try {
+                    note({&change, 1});
+                } catch (const Error& refusal) {
+                    if (refusal.code() != ErrorCode::failed_precondition) throw;
+                    fail(std::string(change.key), "the table refuses the sealed value");
+                }
+            }
+        }
+        return changed;
+    }
+
+    const TableImport& import_;
+    ImportState& state_;
+    const std::uint64_t failures_before_;
+};
+
+}  // namespace
+
+JsonValue to_record(const ApplicationRow& row, const server::ApplicationColumns& columns,
+                    bool is_json) {
+    JsonValue::Object members;
+    members.push_back({base::WipedString(columns.key), JsonValue(base::WipedString(row.key))});
+    for (std::size_t i = 0; i < columns.more.size(); ++i) {
+        members.push_back({base::WipedString(columns.more[i]),
+                           row.more[i] ? JsonValue(base::WipedString(*row.more[i])) : JsonValue()});
+    }
+    JsonValue value;
+    if (row.value) {
+        value = is_json ? base::parse_json(*row.value, column_limits) : JsonValue(*row.value);
+    }
+    members.push_back({base::WipedString(columns.column), std::move(value)});
+    return JsonValue(std::move(members));
+}
+
+void import_table(const TableImport& import, ImportState& state) {
+    ProgressBar bar;
+    TableRun run(import, state);
+    const auto counts = import.table.count();
+    const std::uint64_t total = counts.rows - counts.empty;
+    std::optional<std::string> after;
+    if (!state.last_key.empty()) after = state.last_key;
+    while (!run.is_over_limit()) {
+        std::vector<ApplicationRow> rows;
+        with_patience(import.patience, [&] { rows = import.table.page(after, max_import_batch); });
+        if (rows.empty()) {
+            state.is_complete = true;
+            break;
+        }
+        after = rows.back().key;
+        run.take(std::move(rows));
+        bar.show(state.report.records, total, state.report.records);
+    }
+    if (!import.state_file.empty()) write_import_state(import.state_file, state);
+}
+
+}  // namespace vault
