@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import postgresql  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
+SLOW = 240  # bound of the waits for a hundred rows, each sealed in the token, on a busy machine
 
 
 def sql_text(text):
@@ -103,7 +104,7 @@ class MovingInPlace(unittest.TestCase):
         for round_number in range(ROUNDS):
             def comes_on(process, goal=round_number * 100):
                 house.wait_until(lambda: process.poll() is not None or int(self.server.sql(
-                    "SELECT count(*) FROM killed WHERE credentials LIKE '{\"__enc\":2%'")) >= goal, "the import comes on")
+                    "SELECT count(*) FROM killed WHERE credentials LIKE '{\"__enc\":2%'")) >= goal, "the import comes on", SLOW)
             self.tool.kill_in_between(*run, after=comes_on)
         report = self.tool.report(*run)
         self.assertTrue(report["complete"])
@@ -220,7 +221,7 @@ class MovingInPlace(unittest.TestCase):
         process = self.tool.popen("import", *self.how("restarted"), *self.envelopes("--json"))
         with contextlib.suppress(RuntimeError):
             house.wait_until(lambda: process.poll() is not None or int(self.server.sql(
-                "SELECT count(*) FROM restarted WHERE credentials LIKE '{\"__enc\":2%'")) >= 100, "the import comes on")
+                "SELECT count(*) FROM restarted WHERE credentials LIKE '{\"__enc\":2%'")) >= 100, "the import comes on", SLOW)
         self.server.restart()
         out, error = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, error)

@@ -69,7 +69,7 @@ class Tool:
     def run(self, *arguments):
         """Exit code, standard output, standard error."""
         process = self.popen(*arguments)
-        out, error = process.communicate(timeout=240)
+        out, error = process.communicate(timeout=500)
         self.said += out + error
         return process.returncode, out, error
 
