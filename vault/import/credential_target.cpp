@@ -68,6 +68,7 @@ private:
     std::vector<ImportOutcome> take_different(std::span<const ImportItem> items) {
         std::vector<ImportOutcome> outcomes(items.size());
         std::vector<Job> jobs;
+        jobs.reserve(items.size());
         for (std::size_t i = 0; i < items.size(); ++i) jobs.push_back({&items[i], i});
         // The second time is for what is there already and to be replaced.
         for (int round = 0; round < 2 && !jobs.empty(); ++round) {
@@ -113,6 +114,7 @@ private:
     std::vector<Job> check(const std::vector<Job>& jobs, std::vector<ImportOutcome>& outcomes,
                            bool may_replace) {
         std::vector<const ImportItem*> items;
+        items.reserve(jobs.size());
         for (const Job& job : jobs) items.push_back(job.item);
         const auto results = reveal_items(client_, items, options_.workers, options_.patience);
         std::vector<Job> again;

@@ -103,6 +103,7 @@ public:
 
     void compare(MigrationReport& report) {
         std::vector<const ImportItem*> items;
+        items.reserve(items_.size());
         for (const ImportItem& item : items_) items.push_back(&item);
         const auto results = reveal_items(client_, items, options_.workers, options_.patience);
         for (std::size_t i = 0; i < items_.size(); ++i) judge(i, results[i], report);

@@ -33,6 +33,7 @@ public:
 
     void compare(MigrationReport& report) {
         std::vector<GivenValue> values;
+        values.reserve(waiting_.size());
         for (const Waiting& one : waiting_) values.push_back({&one.sealed, one.context});
         std::vector<OpenResult> opened;
         with_patience(options_.patience, [&] { opened = open_values(client_, values); });
@@ -190,6 +191,7 @@ private:
 
     void compare(std::vector<Expected>& waiting, MigrationReport& report) {
         std::vector<std::string> keys;
+        keys.reserve(waiting.size());
         for (const Expected& one : waiting) keys.push_back(one.key);
         const auto rows = find_rows(keys);
         for (Expected& one : waiting) {
