@@ -49,7 +49,9 @@ Response json_answer(base::JsonWriter body, unsigned status) {
     return response;
 }
 
-Response error_answer(const base::Error& error, const base::Uuid& request_id) {
+namespace {
+
+Response own_shape(const base::Error& error, const base::Uuid& request_id) {
     base::JsonWriter body;
     body.begin_object().name("error").begin_object();
     body.field("code", base::to_string(error.code()));
@@ -58,9 +60,17 @@ Response error_answer(const base::Error& error, const base::Uuid& request_id) {
     const auto& overrun = error.overrun();
     if (overrun) body.field("limit", overrun->limit).field("remaining", overrun->remaining);
     body.end_object().end_object();
-    Response response = json_answer(std::move(body), http_status(error.code()));
+    return json_answer(std::move(body), http_status(error.code()));
+}
+
+}  // namespace
+
+Response error_answer(const base::Error& error, const base::Uuid& request_id,
+                      const ErrorShape& shape) {
+    Response response = shape ? shape(error) : own_shape(error, request_id);
     // 429 and 503: time heals them.
     if (response.status == 429 || response.status == 503) {
+        const auto& overrun = error.overrun();
         response.headers.emplace_back("Retry-After",
                                       std::to_string(overrun ? overrun->retry_after.count() : 1));
     }

@@ -24,8 +24,8 @@ void write_context(JsonWriter& out, const AuditConfig& config,
     }
 }
 
-void write_caller(JsonWriter& out, const Caller& caller) {
-    out.name("caller").begin_object();
+void write_caller(JsonWriter& out, std::string_view name, const Caller& caller) {
+    out.name(name).begin_object();
     out.field("id", caller.id);
     out.field("method", to_string(caller.method));
     if (!caller.credential.empty()) out.field("credential", caller.credential);
@@ -51,6 +51,7 @@ void write_decisions(JsonWriter& out, const AuditConfig& config,
         out.field("allowed", access.decision.allowed);
         out.field("rule", access.decision.rule);
         out.field("policy", access.decision.policy_hash);
+        if (access.of_user) out.field("of", "user");
         out.end_object();
     }
     out.end_array();
@@ -86,7 +87,8 @@ std::string audit_fields(const AuditConfig& config, const Operation& operation,
     out.field("node", config.node);
     out.field("request_id", operation.request_id().to_string());
     out.field("traceparent", operation.traceparent());
-    write_caller(out, operation.caller());
+    write_caller(out, "caller", operation.caller());
+    if (operation.user()) write_caller(out, "user", *operation.user());
     out.field("action", operation.action());
     write_decisions(out, config, operation.decided());
     write_items(out, operation.items());

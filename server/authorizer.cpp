@@ -30,21 +30,29 @@ Authorizer::Policies Authorizer::policies() const {
     return policies_;
 }
 
-Decision Authorizer::decide(Operation& operation, Action action, const Resource& resource,
-                            std::map<std::string, std::string> context) const {
+Decision Authorizer::decide_for(Operation& operation, const Caller& caller, Action action,
+                                const Resource& resource,
+                                const std::map<std::string, std::string>& context) const {
     const Policies asked = policies();
-    const PolicyQuestion question{operation.caller(), action, resource, context,
-                                  operation.started()};
+    const PolicyQuestion question{caller, action, resource, context, operation.started()};
     Decision decision = asked.in_force->decide(question);
     if (asked.shadow != nullptr) shadow_report_->compare(question, decision, *asked.shadow);
-    operation.decided_.push_back(
-        {std::string(action.word), resource, std::move(context), decision});
+    const bool of_user = &caller != &operation.caller();
+    operation.decided_.push_back({std::string(action.word), resource, context, decision, of_user});
     return decision;
 }
 
+Decision Authorizer::decide(Operation& operation, Action action, const Resource& resource,
+                            const std::map<std::string, std::string>& context) const {
+    Decision decision = decide_for(operation, operation.caller(), action, resource, context);
+    if (!operation.user() || !decision.allowed) return decision;
+    Decision of_user = decide_for(operation, *operation.user(), action, resource, context);
+    return of_user.allowed ? decision : of_user;
+}
+
 Grant Authorizer::authorize(Operation& operation, Action action, Resource resource,
-                            std::map<std::string, std::string> context) const {
-    Decision decision = decide(operation, action, resource, std::move(context));
+                            const std::map<std::string, std::string>& context) const {
+    Decision decision = decide(operation, action, resource, context);
     if (operation.caller().is_nobody()) {
         throw base::Error(base::ErrorCode::unauthenticated, "a client certificate is needed");
     }
@@ -53,9 +61,7 @@ Grant Authorizer::authorize(Operation& operation, Action action, Resource resour
         throw base::Error(base::ErrorCode::permission_denied, "the caller may not do this",
                           "rule " + decision.rule);
     }
-    if (parts_.budgets != nullptr) {
-        parts_.budgets->charge(operation, action, resource, operation.decided_.back().context);
-    }
+    if (parts_.budgets != nullptr) parts_.budgets->charge(operation, action, resource, context);
     return Grant(operation.caller(), action, std::move(resource), std::move(decision));
 }
 
@@ -74,13 +80,14 @@ void Authorizer::report_denial(const Operation& operation, Action action,
 }
 
 bool Authorizer::would_allow(Operation& operation, Action action, const Resource& resource,
-                             std::map<std::string, std::string> context) const {
-    return decide(operation, action, resource, std::move(context)).allowed &&
-           !operation.caller().is_nobody();
+                             const std::map<std::string, std::string>& context) const {
+    return decide(operation, action, resource, context).allowed && !operation.caller().is_nobody();
 }
 
 bool Authorizer::may_ever(const Operation& operation, Action action) const {
-    return policies().in_force->may_ever(operation.caller(), action, operation.started());
+    const auto policy = policies().in_force;
+    return policy->may_ever(operation.caller(), action, operation.started()) &&
+           (!operation.user() || policy->may_ever(*operation.user(), action, operation.started()));
 }
 
 std::string Authorizer::policy_hash() const { return policies().in_force->hash(); }

@@ -60,16 +60,18 @@ public:
     // Asks the policy in force and notes the decision in `operation`. Throws permission_denied when
     // refused (and unauthenticated when the caller is nobody); the message names no resource. What
     // is allowed is charged to the caller's budgets, with the operation's work: throws what
-    // Budgets::charge throws.
+    // Budgets::charge throws. Where a server calls for a user, the same is asked of both and
+    // charged to both: neither can lend the other a right.
     Grant authorize(Operation& operation, Action action, Resource resource,
-                    std::map<std::string, std::string> context = {}) const;
+                    const std::map<std::string, std::string>& context = {}) const;
 
     // The same question as a return value, for answers that differ by right (an unknown and a
     // forbidden key look alike to a caller without describe). Noted in the operation as well.
     bool would_allow(Operation& operation, Action action, const Resource& resource,
-                     std::map<std::string, std::string> context = {}) const;
+                     const std::map<std::string, std::string>& context = {}) const;
 
-    // Policy::may_ever of the policy in force, for the operation's caller; noted nowhere.
+    // Policy::may_ever of the policy in force, for the operation's caller (and its user); noted
+    // nowhere.
     bool may_ever(const Operation& operation, Action action) const;
 
     // SHA-256 of the policy in force, hex.
@@ -88,8 +90,12 @@ private:
         std::shared_ptr<const Policy> shadow;  // null: none
     };
 
+    // The decision on the caller, or the one that refuses the operation's user.
     Decision decide(Operation& operation, Action action, const Resource& resource,
-                    std::map<std::string, std::string> context) const;
+                    const std::map<std::string, std::string>& context) const;
+    Decision decide_for(Operation& operation, const Caller& caller, Action action,
+                        const Resource& resource,
+                        const std::map<std::string, std::string>& context) const;
     Policies policies() const;
     void report_denial(const Operation& operation, Action action, const Decision& decision) const;
 

@@ -100,14 +100,21 @@ void Budgets::refuse_suspended(const std::string& caller, base::Time now) {
 
 void Budgets::charge(Operation& operation, Action action, const Resource& resource,
                      const std::map<std::string, std::string>& context) {
+    if (operation.user()) charge_to(*operation.user(), operation, action, resource, context);
+    charge_to(operation.caller(), operation, action, resource, context);
+}
+
+void Budgets::charge_to(const Caller& who, Operation& operation, Action action,
+                        const Resource& resource,
+                        const std::map<std::string, std::string>& context) {
     const base::Time now = parts_.clock.now();
-    const std::string& caller = operation.caller().id;
+    const std::string& caller = who.id;
     std::shared_ptr<CallerState> state;
     std::optional<Refusal> refusal;
     try {
         refuse_suspended(caller, now);
         const BudgetTiers tiers = this->tiers();
-        const Tier* tier = tiers.tier_of(operation.caller());
+        const Tier* tier = tiers.tier_of(who);
         if (tier == nullptr) return;
         state = state_of(caller, now);
         const std::lock_guard lock(state->mutex);
@@ -116,7 +123,7 @@ void Budgets::charge(Operation& operation, Action action, const Resource& resour
         std::vector<std::string> charged;
         for (const Limit& limit : tier->limits) {
             if (!limit.covers(action.word)) continue;
-            const bool first = !operation.has_charged(limit.id);
+            const bool first = !operation.has_charged(caller, limit.id);
             if (limit.records && (first || operation.records().empty())) {
                 charge.look_at_records(limit, state->records_of(operation, resource, context));
             }
@@ -126,7 +133,7 @@ void Budgets::charge(Operation& operation, Action action, const Resource& resour
         }
         refusal = charge.refusal();
         if (!refusal) {
-            for (std::string& id : charged) operation.charged_.push_back(std::move(id));
+            for (std::string& id : charged) operation.charged_.emplace_back(caller, std::move(id));
             auto held = charge.take();
             if (held.empty()) return;
             operation.holds_.emplace_back(nullptr, [state, held = std::move(held)](void*) {
@@ -141,11 +148,11 @@ void Budgets::charge(Operation& operation, Action action, const Resource& resour
         throw Error(ErrorCode::quota_check_failed, "the caller's budget can't be checked",
                     error.what());
     }
-    refuse(operation, *state, *refusal, now);
+    refuse(who, operation, *state, *refusal, now);
 }
 
-void Budgets::refuse(Operation& operation, CallerState& state, const Refusal& refusal,
-                     base::Time now) {
+void Budgets::refuse(const Caller& who, Operation& operation, CallerState& state,
+                     const Refusal& refusal, base::Time now) {
     const std::string limit = refusal.limit + " " + refusal.window;
     count("operations_over_budget");
     operation.set_fact("over_budget", limit);
@@ -153,7 +160,7 @@ void Budgets::refuse(Operation& operation, CallerState& state, const Refusal& re
     if (left_out && parts_.log != nullptr) {
         parts_.log->warning("over budget",
                             {{"request_id", operation.request_id().to_string()},
-                             {"caller", operation.caller().id},
+                             {"caller", who.id},
                              {"limit", limit},
                              {"not_logged_before", static_cast<std::int64_t>(*left_out)}});
     }
@@ -168,7 +175,7 @@ void Budgets::refuse(Operation& operation, CallerState& state, const Refusal& re
         overruns = ++state.overruns;
     }
     if (suspension && overruns >= suspension->overruns) {
-        suspend({operation.caller().id, now, limit, overruns});
+        suspend({who.id, now, limit, overruns});
     }
     throw Error("the caller is over its budget: " + limit,
                 base::Overrun{limit, refusal.remaining, whole_seconds(refusal.wait)});

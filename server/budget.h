@@ -59,8 +59,10 @@ public:
     Budgets& operator=(const Budgets&) = delete;
 
     // Charges the caller's limits that cover `action` with the operation's work, all or none, and
-    // holds its places of concurrency until the operation's end. Throws resource_exhausted with an
-    // Overrun; caller_suspended; quota_check_failed when the database does not answer.
+    // holds its places of concurrency until the operation's end. Where a server calls for a user,
+    // the user's are charged first, so that one user's overrun costs the others nothing. Throws
+    // resource_exhausted with an Overrun; caller_suspended; quota_check_failed when the database
+    // does not answer.
     void charge(Operation& operation, Action action, const Resource& resource,
                 const std::map<std::string, std::string>& context);
 
@@ -81,10 +83,12 @@ private:
     struct Refusal;
     class Charge;
 
+    void charge_to(const Caller& who, Operation& operation, Action action, const Resource& resource,
+                   const std::map<std::string, std::string>& context);
     std::shared_ptr<CallerState> state_of(const std::string& caller, base::Time now);
     void refuse_suspended(const std::string& caller, base::Time now);
-    [[noreturn]] void refuse(Operation& operation, CallerState& state, const Refusal& refusal,
-                             base::Time now);
+    [[noreturn]] void refuse(const Caller& who, Operation& operation, CallerState& state,
+                             const Refusal& refusal, base::Time now);
     void suspend(const SuspendedCaller& suspended);
     BudgetTiers tiers() const;
     void count(std::string_view metric);

@@ -37,6 +37,7 @@ struct Finished {
     Done done;
     Response response{};
     Outcome outcome{};
+    const Route* route = nullptr;  // null before one is found
     Access access = Access::authenticated;
     bool audited = true;
     std::string challenge{};  // of a 401
@@ -49,12 +50,15 @@ struct Job {
     Done done;
 };
 
-Outcome outcome_of(const base::Error& error) {
+ErrorShape shape_of(const Route* route) {
+    return route == nullptr ? ErrorShape() : route->error_shape;
+}
+
+Outcome outcome_of(const base::Error& error, unsigned status) {
     const bool denied = error.code() == base::ErrorCode::unauthenticated ||
                         error.code() == base::ErrorCode::caller_suspended ||
                         error.code() == base::ErrorCode::permission_denied;
-    return {denied ? "denied" : "failed", std::string(base::to_string(error.code())),
-            http_status(error.code())};
+    return {denied ? "denied" : "failed", std::string(base::to_string(error.code())), status};
 }
 
 bool is_json(std::string_view content_type) {
@@ -209,6 +213,7 @@ struct Gate::State {
             RouteMatch match = routes.match(job.request.method, job.request.path);
             const Route& route = *match.route;
             operation.set_action(route.action);
+            finished->route = &route;
             finished->access = route.access;
             job.request.path_parameters = std::move(match.parameters);
             if (route.access != Access::open) identify(*finished, job.request, route);
@@ -230,7 +235,13 @@ struct Gate::State {
     // Until then the operation's caller is who connected, which is what a refusal's record names.
     void identify(Finished& finished, const Request& request, const Route& route) {
         try {
-            finished.operation.caller_ = authenticator.authenticate(request, route.pattern);
+            if (route.credential == Credential::any) {
+                finished.operation.caller_ = authenticator.authenticate(request, route.pattern);
+                return;
+            }
+            Identified both = authenticator.authenticate_server(request, route.pattern);
+            finished.operation.caller_ = std::move(both.caller);
+            finished.operation.user_ = std::move(both.user);
         } catch (const base::Error& error) {
             if (error.code() == base::ErrorCode::unauthenticated) {
                 finished.operation.set_fact("authentication", error.detail());
@@ -243,8 +254,9 @@ struct Gate::State {
     void fail(Finished& finished, const base::Error& error) {
         drop_body(finished.response);
         finished.audited = finished.access != Access::open;
-        finished.outcome = outcome_of(error);
-        finished.response = error_answer(error, finished.operation.request_id());
+        finished.response =
+            error_answer(error, finished.operation.request_id(), shape_of(finished.route));
+        finished.outcome = outcome_of(error, finished.response.status);
         if (!finished.challenge.empty()) {
             finished.response.headers.emplace_back("WWW-Authenticate", finished.challenge);
         }
@@ -290,7 +302,8 @@ struct Gate::State {
     void withhold(Finished& finished) {
         drop_body(finished.response);
         const base::Error error(base::ErrorCode::unavailable, "the audit log can't be written");
-        finished.response = error_answer(error, finished.operation.request_id());
+        finished.response =
+            error_answer(error, finished.operation.request_id(), shape_of(finished.route));
         metrics.count("answers_withheld");
     }
 
@@ -330,21 +343,24 @@ struct Gate::State {
                                      {"reason", error.what()}});
     }
 
-    Action action_of(const Request& request) const {
+    // Null when there is none.
+    const Route* route_of(const Request& request) const {
         try {
-            return routes.match(request.method, request.path).route->action;
+            return routes.match(request.method, request.path).route;
         } catch (const base::Error&) {
-            return unknown_action;
+            return nullptr;
         }
     }
 
     Response refusal(const Request& head, const base::Error& error) {
         Operation operation = begin(head);
-        operation.set_action(action_of(head));
+        const Route* route = route_of(head);
+        operation.set_action(route == nullptr ? unknown_action : route->action);
+        Response response = error_answer(error, operation.request_id(), shape_of(route));
         if (may_record(operation)) {
-            audit.append(operation, outcome_of(error), nullptr);  // the answer does not wait
+            audit.append(operation, outcome_of(error, response.status),
+                         nullptr);  // the answer does not wait
         }
-        Response response = error_answer(error, operation.request_id());
         response.headers.emplace_back("X-Request-Id", operation.request_id().to_string());
         metrics.request(operation.action(), response.status,
                         std::chrono::steady_clock::now() - head.received);

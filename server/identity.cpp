@@ -90,15 +90,25 @@ Caller Authenticator::verify_bearer(std::string_view authorization,
     refuse_credential("unknown_form");
 }
 
+const base::WipedString* Authenticator::shown_secret(const Request& request) const {
+    const base::WipedString* shown = nullptr;
+    if (!parts_.shared_secrets) return shown;
+    for (const std::string& header : parts_.secret_headers) {
+        const auto found = request.headers.find(header);
+        if (found == request.headers.end()) continue;
+        if (shown != nullptr) refuse_credential("two_credentials");
+        shown = &found->second;
+    }
+    return shown;
+}
+
 Caller Authenticator::authenticate(const Request& request, std::string_view route_pattern) const {
     Caller connection = connected(request);
     const auto authorization = request.headers.find(authorization_header);
-    const auto secret =
-        parts_.shared_secrets ? request.headers.find(parts_.secret_header) : request.headers.end();
+    const base::WipedString* secret = shown_secret(request);
     const bool has_authorization = authorization != request.headers.end();
-    const bool has_secret = secret != request.headers.end();
-    if (has_authorization && has_secret) refuse_credential("two_credentials");
-    if (!has_authorization && !has_secret) {
+    if (has_authorization && secret != nullptr) refuse_credential("two_credentials");
+    if (!has_authorization && secret == nullptr) {
         if (!request.certificate) refuse_credential("no_credential");
         if (connection.is_nobody()) refuse_credential("certificate_name");
         if (!parts_.client_certificates ||
@@ -107,11 +117,27 @@ Caller Authenticator::authenticate(const Request& request, std::string_view rout
         }
         return connection;
     }
-    Caller caller = has_secret ? verify_with(*parts_.shared_secrets, secret->second, route_pattern)
-                               : verify_bearer(authorization->second, route_pattern);
+    Caller caller = secret != nullptr ? verify_with(*parts_.shared_secrets, *secret, route_pattern)
+                                      : verify_bearer(authorization->second, route_pattern);
     caller.address = connection.address;
     if (!connection.is_nobody()) caller.claims["connection"] = {connection.id};
     return caller;
+}
+
+Identified Authenticator::authenticate_server(const Request& request,
+                                              std::string_view route_pattern) const {
+    const base::WipedString* secret = shown_secret(request);
+    if (secret == nullptr) refuse_credential("no_shared_secret");
+    const Caller connection = connected(request);
+    Identified both{verify_with(*parts_.shared_secrets, *secret, route_pattern), std::nullopt};
+    both.caller.address = connection.address;
+    if (!connection.is_nobody()) both.caller.claims["connection"] = {connection.id};
+    // Behind the secret: what strangers bring is shown to no provider.
+    const auto authorization = request.headers.find(authorization_header);
+    if (authorization == request.headers.end()) return both;
+    both.user = verify_bearer(authorization->second, route_pattern);
+    both.user->address = connection.address;
+    return both;
 }
 
 std::string Authenticator::challenge(const Request& request, std::string_view route_pattern) const {

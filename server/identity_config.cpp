@@ -18,6 +18,7 @@ using std::chrono::seconds;
 constexpr std::size_t max_issuers = 16;
 constexpr std::size_t max_secret_callers = 100;
 constexpr std::size_t max_hashes = 4;
+constexpr std::size_t max_secret_headers = 4;  // beside the first
 constexpr std::size_t max_route_rules = 100;
 constexpr std::size_t max_audiences = 32;
 constexpr std::size_t max_claims = 32;
@@ -48,7 +49,7 @@ HttpsConfig read_https(JsonReader& reader, const std::filesystem::path& folder) 
     config.deadline = std::chrono::milliseconds(
         reader.optional_integer("deadline_ms", 50, 30'000).value_or(config.deadline.count()));
     // What is wrong with the CA's file is found when it is used.
-    check_field(reader, "url", [&config] { HttpsGet({config.url, {}}); });
+    check_field(reader, "url", [&config] { HttpsClient({config.url, {}}); });
     return config;
 }
 
@@ -136,25 +137,42 @@ IntrospectionConfig read_introspection(JsonReader reader, const std::filesystem:
     return config;
 }
 
-std::string read_secret_header(JsonReader& reader, const std::string& standard) {
-    std::string name(reader.optional_string("header", max_word_bytes).value_or(standard));
+std::string read_secret_header(const JsonReader& reader, std::string_view field, std::string name) {
     for (char& c : name) {
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
         if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')) {
-            reader.refuse("header", "must be of letters, digits and '-'");
+            reader.refuse(field, "must be of letters, digits and '-'");
         }
     }
     // These mean something already.
     for (const char* taken : {"authorization", "host", "content-type", "content-length", "expect",
                               "connection", "traceparent", "idempotency-key", "cookie"}) {
-        if (name == taken) reader.refuse("header", "is taken by HTTP");
+        if (name == taken) reader.refuse(field, "is taken by HTTP");
     }
     return name;
 }
 
+// The header of old, and those that other clients know.
+std::vector<std::string> read_secret_headers(JsonReader& reader,
+                                             const std::vector<std::string>& standard) {
+    std::vector<std::string> headers = standard;
+    if (const auto name = reader.optional_string("header", max_word_bytes)) {
+        headers = {read_secret_header(reader, "header", std::string(*name))};
+    }
+    for (std::string& name :
+         reader.optional_string_array("also", max_secret_headers, max_word_bytes)) {
+        std::string header = read_secret_header(reader, "also", std::move(name));
+        if (std::find(headers.begin(), headers.end(), header) != headers.end()) {
+            reader.refuse("also", "names a header twice");
+        }
+        headers.push_back(std::move(header));
+    }
+    return headers;
+}
+
 SharedSecretConfig read_shared_secrets(JsonReader reader, const std::filesystem::path& folder) {
     SharedSecretConfig config;
-    config.header = read_secret_header(reader, config.header);
+    config.headers = read_secret_headers(reader, config.headers);
     const auto& callers = reader.required_array("callers", max_secret_callers);
     std::set<std::string> names;
     for (std::size_t i = 0; i < callers.size(); ++i) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/json.h"
-#include "server/https_get.h"
+#include "server/https_client.h"
 #include "server/identity.h"
 #include "server/introspection.h"
 #include "server/jwks_source.h"
@@ -40,7 +40,7 @@ struct SharedSecretConfig {
         std::string name;
         std::vector<std::filesystem::path> hash_files;
     };
-    std::string header = "x-strongroom-secret";  // lower case
+    std::vector<std::string> headers = {"x-strongroom-secret"};  // lower case; never empty
     std::vector<OneCaller> callers;
 };
 

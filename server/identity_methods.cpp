@@ -56,7 +56,7 @@ JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer) {
     if (!issuer.https) {
         return [file = issuer.file] { return base::read_trusted_file(file, max_jwk_set_bytes); };
     }
-    const auto https = std::make_shared<const HttpsGet>(*issuer.https);
+    const auto https = std::make_shared<const HttpsClient>(*issuer.https);
     return [https] {
         const HttpsAnswer answer = https->get();
         if (answer.status != http_ok) {
@@ -89,7 +89,7 @@ public:
 };
 
 std::shared_ptr<Introspection> make_introspection(const IntrospectionConfig& config) {
-    const auto https = std::make_shared<const HttpsGet>(config.https);
+    const auto https = std::make_shared<const HttpsClient>(config.https);
     return std::make_shared<Introspection>(
         [https](std::string_view bearer) { return https->get("/users/me", bearer); }, config.rules);
 }
@@ -129,7 +129,7 @@ struct IdentityMethods::State {
         if (config.shared_secrets) {
             secrets = std::make_shared<SharedSecrets>(read_secret_callers(*config.shared_secrets));
             parts.shared_secrets = secrets;
-            parts.secret_header = config.shared_secrets->header;
+            parts.secret_headers = config.shared_secrets->headers;
         }
         return parts;
     }
@@ -221,7 +221,7 @@ ReloadStep IdentityMethods::reload_step() {
 namespace {
 
 // That there could be one.
-void check_https(const HttpsConfig& config) { const HttpsGet checked(config); }
+void check_https(const HttpsConfig& config) { const HttpsClient checked(config); }
 
 }  // namespace
 

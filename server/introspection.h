@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "server/credential_verifier.h"
-#include "server/https_get.h"
+#include "server/https_client.h"
 #include "server/jwks_source.h"
 
 namespace server {

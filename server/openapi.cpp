@@ -50,8 +50,14 @@ void write_body(JsonWriter& out, const Route& route) {
 void write_answers(JsonWriter& out, const Route& route) {
     out.name("responses").begin_object();
     out.name("2XX").begin_object().field("description", "Done.").end_object();
-    const auto error = [&out](std::string_view status) {
-        out.name(status).begin_object().field("$ref", "#/components/responses/Error").end_object();
+    const auto error = [&](std::string_view status) {
+        out.name(status).begin_object();
+        if (route.error_shape) {
+            out.field("description", "Refused or failed, in the shape that its clients know.");
+        } else {
+            out.field("$ref", "#/components/responses/Error");
+        }
+        out.end_object();
     };
     if (route.access != Access::open) {
         for (const auto* status : {"400", "401", "403", "404"}) error(status);

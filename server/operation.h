@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -47,6 +48,7 @@ struct DecidedAccess {
     Resource resource;
     std::map<std::string, std::string> context;
     Decision decision;
+    bool of_user = false;  // asked for the operation's user, not for its caller
 };
 
 // Items of a call on many that have all of this in common, as the record names them: no payload.
@@ -68,6 +70,9 @@ public:
     const base::Uuid& request_id() const { return request_id_; }
     base::Time started() const { return started_; }
     const Caller& caller() const { return caller_; }
+    // The user for whom a server calls, where the route takes one: what is authorised then must be
+    // allowed to both, and is charged to both. Empty where there is none.
+    const std::optional<Caller>& user() const { return user_; }
 
     // W3C Trace Context: the parent that came with the request, passed on to services called.
     const std::string& traceparent() const { return traceparent_; }
@@ -94,9 +99,10 @@ public:
     // place of resource and encryption context. Said before anything is authorised.
     void add_record(std::string_view name) { records_.emplace_back(name); }
     const std::vector<std::string>& records() const { return records_; }
-    // Whether a limit of the caller's budget was charged for this operation.
-    bool has_charged(std::string_view limit) const {
-        return std::find(charged_.begin(), charged_.end(), limit) != charged_.end();
+    // Whether a limit of that caller's budget was charged for this operation.
+    bool has_charged(const std::string& caller, const std::string& limit) const {
+        return std::find(charged_.begin(), charged_.end(), std::pair(caller, limit)) !=
+               charged_.end();
     }
 
 private:
@@ -106,6 +112,7 @@ private:
     base::Uuid request_id_;
     base::Time started_;
     Caller caller_;
+    std::optional<Caller> user_;
     std::string traceparent_;
     Action action_{};
     std::vector<DecidedAccess> decided_;
@@ -113,7 +120,7 @@ private:
     std::map<std::string, std::string> facts_;
     std::uint64_t work_ = 1;
     std::vector<std::string> records_;
-    std::vector<std::string> charged_;          // limits that were charged
+    std::vector<std::pair<std::string, std::string>> charged_;  // callers and limits
     std::vector<std::shared_ptr<void>> holds_;  // places of concurrency, given back at its end
 };
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "server/answer.h"
 #include "server/operation.h"
 #include "server/request.h"
 
@@ -20,6 +21,11 @@ enum class Access {
     open,           // no identity needed, not audited: /healthz
     authenticated,  // a verified caller; the handler authorises; audited
     observed,       // a verified caller, authorised; audited only when refused: /metrics, /readyz
+};
+
+enum class Credential {
+    any,
+    shared_secret,  // that only; a bearer beside it is the user's for whom the server calls
 };
 
 // Does the work of one route: authorises through the Authorizer, calls the service, and returns the
@@ -34,6 +40,10 @@ struct Route {
     std::size_t max_body_bytes;  // 0: a body is refused
     std::string_view summary;    // one line, for the OpenAPI document
     Handler handler;
+    // Of every error answer on this route, the gate's and the edge's own among them; empty: the
+    // house's.
+    ErrorShape error_shape{};
+    Credential credential = Credential::any;
 };
 
 // The rows of two rooms, in that order.

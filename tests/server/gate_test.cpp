@@ -69,6 +69,19 @@ protected:
                     }
                     throw base::Error(base::ErrorCode::unavailable, "try again", "inner detail");
                 }),
+            {Method::POST, "/shaped/{how}", read_thing, Access::authenticated, 100, "",
+             [](Operation&, const Request& request) -> Response {
+                 if (request.path_parameter("how") == "broken") throw std::runtime_error("inner");
+                 throw base::Error("too much", base::Overrun{"l", 7, std::chrono::seconds(9)});
+             },
+             [](const base::Error& error) {
+                 base::JsonWriter body;
+                 body.begin_object().field("success", false).field("why", error.message());
+                 body.end_object();
+                 const bool ours = error.code() == base::ErrorCode::internal;
+                 return server::json_answer(std::move(body),
+                                            ours ? 418 : server::http_status(error.code()));
+             }},
             row(Method::POST, "/hold", read_thing, Access::authenticated, 0,
                 [this](Operation&, const Request&) {
                     std::unique_lock lock(mutex_);
@@ -247,6 +260,32 @@ TEST_F(GateTest, OpenAndObservedAreNotRecordedUnlessRefused) {
     EXPECT_EQ(records().find("observe"), std::string::npos);
     EXPECT_EQ(ask(request(Method::GET, "/watch", false)).status, 401U);
     EXPECT_NE(records().find("observe"), std::string::npos);
+}
+
+TEST_F(GateTest, EveryErrorOfARouteWithAShapeHasTheShape) {
+    const Response over = ask(request(Method::POST, "/shaped/over"));
+    EXPECT_EQ(over.status, 429U);
+    EXPECT_EQ(over.body, R"({"success":false,"why":"too much"})");
+    EXPECT_EQ(header_of(over, "Retry-After"), "9");
+    const Response nobody = ask(request(Method::POST, "/shaped/over", false));
+    EXPECT_EQ(nobody.status, 401U);
+    EXPECT_TRUE(says(nobody, R"({"success":false,"why":)"));
+    EXPECT_FALSE(header_of(nobody, "WWW-Authenticate").empty());
+    Request text = request(Method::POST, "/shaped/over");
+    text.body = "x";
+    text.headers["content-type"] = "text/plain";
+    const Response media = ask(std::move(text));
+    EXPECT_EQ(media.status, 415U);
+    EXPECT_TRUE(says(media, R"({"success":false)"));
+    // What the edge refuses by itself.
+    const Response large = gate_->refuse(request(Method::POST, "/shaped/over"),
+                                         {base::ErrorCode::payload_too_large, "too large"});
+    EXPECT_EQ(large.status, 413U);
+    EXPECT_EQ(large.body, R"({"success":false,"why":"too large"})");
+    EXPECT_FALSE(header_of(large, "X-Request-Id").empty());
+    // The record has the status that was answered.
+    EXPECT_EQ(ask(request(Method::POST, "/shaped/broken")).status, 418U);
+    EXPECT_NE(records().find(R"("status":418)"), std::string::npos);
 }
 
 TEST_F(GateTest, EveryErrorIsAnsweredAndRecordedWithoutItsDetail) {

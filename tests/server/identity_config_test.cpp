@@ -46,7 +46,7 @@ TEST(IdentityConfig, EveryFieldIsRead) {
                         "refresh_seconds": 60, "pause_seconds": 20, "keep_seconds": 600}}],
       "introspection": {"url": "https://d", "ca": "ca.pem", "caller_prefix": "cms:",
                         "cache_seconds": 3, "max_concurrent": 2, "deadline_ms": 700},
-      "shared_secrets": {"header": "X-RBAC-SYNC-SECRET",
+      "shared_secrets": {"header": "X-RBAC-SYNC-SECRET", "also": ["X-API-Key"],
                          "callers": [{"name": "sync", "hash_files": ["a", "/b"]}]},
       "routes": [{"path": "/v1/keys", "methods": ["jwt", "api_token"]}]})");
     EXPECT_FALSE(config.client_certificates);
@@ -70,7 +70,8 @@ TEST(IdentityConfig, EveryFieldIsRead) {
     EXPECT_EQ(config.introspection->rules.caller_prefix, "cms:");
     EXPECT_EQ(config.introspection->rules.cache, std::chrono::seconds(3));
     EXPECT_EQ(config.introspection->rules.max_concurrent, 2U);
-    EXPECT_EQ(config.shared_secrets->header, "x-rbac-sync-secret");
+    EXPECT_EQ(config.shared_secrets->headers,
+              (std::vector<std::string>{"x-rbac-sync-secret", "x-api-key"}));
     EXPECT_EQ(config.shared_secrets->callers.at(0).hash_files,
               (std::vector<std::filesystem::path>{"/etc/strongroom/a", "/b"}));
     EXPECT_EQ(config.routes.at(0).methods,
@@ -106,6 +107,10 @@ TEST(IdentityConfig, AnythingElseIsRefusedByField) {
          std::string(R"({"shared_secrets":{"callers":[{"name":"S","hash_files":["f"]}]}})"),
          std::string(
              R"({"shared_secrets":{"header":"Authorization","callers":[{"name":"s","hash_files":["f"]}]}})"),
+         std::string(
+             R"({"shared_secrets":{"also":["Cookie"],"callers":[{"name":"s","hash_files":["f"]}]}})"),
+         std::string(
+             R"({"shared_secrets":{"header":"a","also":["A"],"callers":[{"name":"s","hash_files":["f"]}]}})"),
          std::string(R"({"routes":[{"path":"v1","methods":["jwt"]}]})"),
          std::string(R"({"routes":[{"path":"/v1","methods":[]}]})"),
          std::string(R"({"routes":[{"path":"/v1","methods":["none"]}]})"),

@@ -47,7 +47,7 @@ protected:
         parts.client_certificates = certificates;
         parts.bearers = {token_, jwt_};
         parts.shared_secrets = secret_;
-        parts.secret_header = "x-secret";
+        parts.secret_headers = {"x-secret", "x-other-secret"};
         parts.routes = std::move(routes);
         parts.caller_prefixes = {"token:", "jwt:"};
         return server::Authenticator(std::move(parts));
@@ -121,6 +121,50 @@ TEST_F(AuthenticatorTest, AWrongCredentialIsRefusedThoughAnotherWouldPass) {
     server::Request empty = request({}, {}, good_certificate);
     empty.headers["authorization"] = "";
     EXPECT_EQ(refusal(authenticator, empty), "no_bearer");
+}
+
+TEST_F(AuthenticatorTest, ASecretComesByAnyOfItsHeadersButByOneAtATime) {
+    const auto authenticator = make();
+    server::Request other = request();
+    other.headers["x-other-secret"] = "secret-good";
+    EXPECT_EQ(authenticator.authenticate(other, "/v1/things").id, "secret:x");
+    other.headers["x-secret"] = "secret-good";
+    EXPECT_EQ(refusal(authenticator, other), "two_credentials");
+}
+
+TEST_F(AuthenticatorTest, AUserStandsBesideASecretWhereTheRouteTakesOne) {
+    const auto authenticator = make();
+    const auto ask = [&](const server::Request& request) {
+        return authenticator.authenticate_server(request, "/v1/things");
+    };
+    const auto both = ask(request("Bearer jwt-good", "secret-good", "spiffe://t/app"));
+    EXPECT_EQ(both.caller.id, "secret:x");
+    EXPECT_EQ(both.caller.claims.at("connection").at(0), "spiffe://t/app");
+    ASSERT_TRUE(both.user);
+    EXPECT_EQ(both.user->id, "jwt:x");
+    EXPECT_EQ(both.user->address, "192.0.2.7");
+    EXPECT_FALSE(ask(request({}, "secret-good")).user);
+    // Nothing else stands in the secret's place.
+    EXPECT_ERROR(unauthenticated, ask(request("Bearer jwt-good")));
+    EXPECT_ERROR(unauthenticated, ask(request({}, {}, "spiffe://t/app")));
+    EXPECT_ERROR(unauthenticated, ask(request()));
+}
+
+TEST_F(AuthenticatorTest, ASecretAndAUserAreBothGoodOrNobody) {
+    const auto authenticator = make();
+    const auto ask = [&](const server::Request& request) {
+        return authenticator.authenticate_server(request, "/v1/things");
+    };
+    EXPECT_ERROR(unauthenticated, ask(request("Bearer jwt-bad", "secret-good")));
+    EXPECT_ERROR(unauthenticated, ask(request("Basic x", "secret-good")));
+    EXPECT_ERROR(unauthenticated, ask(request("Bearer other", "secret-good")));
+    const int asked = jwt_->asked;
+    EXPECT_ERROR(unauthenticated, ask(request("Bearer jwt-good", "secret-bad")));
+    EXPECT_EQ(jwt_->asked, asked);  // a stranger's bearers are shown to nobody
+    // What a route does not take it does not take for a user either.
+    EXPECT_ERROR(unauthenticated,
+                 make({{"/v1", {AuthenticationMethod::shared_secret}}})
+                     .authenticate_server(request("Bearer jwt-good", "secret-good"), "/v1/x"));
 }
 
 TEST_F(AuthenticatorTest, WithoutAnyCredentialThereIsNobody) {

@@ -5,7 +5,7 @@
 #include <future>
 #include <mutex>
 
-#include "server/https_get.h"
+#include "server/https_client.h"
 #include "server/introspection.h"
 #include "server/jwks_source.h"
 #include "tests/support/expect_error.h"
@@ -62,7 +62,7 @@ protected:
 };
 
 TEST_F(RemoteIdentity, AGetSendsWhatWasAskedAndGivesAnyAnswer) {
-    const server::HttpsGet https(config("/base/"));
+    const server::HttpsClient https(config("/base/"));
     answers_.set(404, "nothing");
     const auto answer = https.get("/users/me", "the-bearer");
     EXPECT_EQ(answer.status, 404);
@@ -74,9 +74,28 @@ TEST_F(RemoteIdentity, AGetSendsWhatWasAskedAndGivesAnyAnswer) {
     EXPECT_EQ(answers_.last().find("Authorization"), std::string::npos);
 }
 
+TEST_F(RemoteIdentity, APostSendsItsBodyAndItsHeaders) {
+    const server::HttpsClient https(config("/token"));
+    answers_.set(201, "made");
+    const auto answer = https.send({.method = server::Method::POST,
+                                    .authorization = "Basic YTpi",
+                                    .content_type = "application/x-www-form-urlencoded",
+                                    .body = "a=b&c=d"});
+    EXPECT_EQ(answer.status, 201);
+    EXPECT_EQ(answer.body, "made");
+    const std::string sent = answers_.last();
+    EXPECT_EQ(sent.rfind("POST /token HTTP/1.1\r\n", 0), 0U);
+    EXPECT_NE(sent.find("Authorization: Basic YTpi\r\n"), std::string::npos);
+    EXPECT_NE(sent.find("Content-Type: application/x-www-form-urlencoded\r\n"), std::string::npos);
+    EXPECT_NE(sent.find("Content-Length: 7\r\n"), std::string::npos);
+    EXPECT_TRUE(sent.ends_with("\r\n\r\na=b&c=d"));
+    EXPECT_ERROR(invalid_argument, https.send({.authorization = "Basic a\r\nb"}));
+    EXPECT_ERROR(invalid_argument, https.send({.content_type = "a\nb"}));
+}
+
 TEST_F(RemoteIdentity, ARedirectIsAnAnswerNotAnOrder) {
     answers_.set({http_answer(302, "", "Location: " + peer_.url() + "/elsewhere\r\n")});
-    EXPECT_EQ(server::HttpsGet(config()).get().status, 302);
+    EXPECT_EQ(server::HttpsClient(config()).get().status, 302);
     EXPECT_EQ(peer_.requests(), 1);
 }
 
@@ -85,22 +104,22 @@ TEST_F(RemoteIdentity, OnlyTheRightServerIsTrusted) {
     TestPki other(directory_ / "other");
     auto wrong = config();
     wrong.ca = other.ca();
-    EXPECT_ERROR(unavailable, server::HttpsGet(wrong).get({}, "the-bearer"));
+    EXPECT_ERROR(unavailable, server::HttpsClient(wrong).get({}, "the-bearer"));
     // A certificate of the right authority for another name.
     auto elsewhere = config();
     elsewhere.url = peer_.url("127.0.0.2");
-    EXPECT_ERROR(unavailable, server::HttpsGet(elsewhere).get({}, "the-bearer"));
+    EXPECT_ERROR(unavailable, server::HttpsClient(elsewhere).get({}, "the-bearer"));
     // The system's authorities don't know this one.
     auto system = config();
     system.ca.clear();
-    EXPECT_ERROR(unavailable, server::HttpsGet(system).get({}, "the-bearer"));
+    EXPECT_ERROR(unavailable, server::HttpsClient(system).get({}, "the-bearer"));
     EXPECT_EQ(peer_.requests(), 0);
 }
 
 TEST_F(RemoteIdentity, TooLargeBrokenAndSlowAnswersAreNone) {
     auto brief = config();
     brief.deadline = 150ms;
-    const server::HttpsGet https(brief);
+    const server::HttpsClient https(brief);
     answers_.set(200, std::string(4097, 'x'));
     EXPECT_ERROR(unavailable, https.get());
     answers_.set({"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", PeerReply::Then::close});
@@ -119,17 +138,18 @@ TEST_F(RemoteIdentity, WhatIsNoHttpsUrlIsRefused) {
     for (const char* url : {"", "http://host", "https://", "https://host:0", "https://host:99999",
                             "https://host:x", "https://[::1", "https://[::1]x", "https://a@b",
                             "https://host/?q", "https://host/#f", "https://host/a b"}) {
-        EXPECT_ERROR(invalid_argument, server::HttpsGet({url, {}}));
+        EXPECT_ERROR(invalid_argument, server::HttpsClient({url, {}}));
     }
-    EXPECT_ERROR(invalid_argument, server::HttpsGet({"https://host", pki_.server("server").key}));
-    EXPECT_ERROR(invalid_argument, server::HttpsGet(config()).get({}, "a\r\nb"));
+    EXPECT_ERROR(invalid_argument,
+                 server::HttpsClient({"https://host", pki_.server("server").key}));
+    EXPECT_ERROR(invalid_argument, server::HttpsClient(config()).get({}, "a\r\nb"));
 }
 
 class Jwks : public RemoteIdentity {
 protected:
     // 300 seconds until a refresh, 10 between fetches, 3600 until keys count no more.
     std::unique_ptr<server::JwksSource> source() {
-        auto https = std::make_shared<server::HttpsGet>(config("/jwks"));
+        auto https = std::make_shared<server::HttpsClient>(config("/jwks"));
         return std::make_unique<server::JwksSource>(
             "https://issuer",
             [https] {
@@ -246,7 +266,7 @@ TEST_F(Jwks, WhileOneFetchesTheOthersDontWait) {
 class IntrospectionTest : public RemoteIdentity {
 protected:
     std::unique_ptr<server::Introspection> introspection(server::IntrospectionRules rules = {}) {
-        auto https = std::make_shared<server::HttpsGet>(config());
+        auto https = std::make_shared<server::HttpsClient>(config());
         return std::make_unique<server::Introspection>(
             [https](std::string_view bearer) { return https->get("/users/me", bearer); },
             std::move(rules), clock_);
@@ -281,7 +301,7 @@ TEST_F(IntrospectionTest, ARevokedTokenStopsAtOnce) {
 TEST_F(IntrospectionTest, NoAnswerAndAStrangeOneLetNobodyIn) {
     auto brief = config();
     brief.deadline = 150ms;
-    auto https = std::make_shared<server::HttpsGet>(brief);
+    auto https = std::make_shared<server::HttpsClient>(brief);
     server::Introspection method(
         [https](std::string_view bearer) { return https->get("/users/me", bearer); }, {}, clock_);
     for (const auto& [status, body] :

@@ -159,7 +159,7 @@ private:
         parts.shared_secrets =
             std::make_shared<server::SharedSecrets>(std::vector<server::SharedSecretCaller>{
                 {"stranger", {server::parse_shared_secret_hash(hash)}}});
-        parts.secret_header = "x-secret";
+        parts.secret_headers = {"x-secret"};
         parts.caller_prefixes = {"token:", "secret:", "jwt:"};
         return server::Authenticator(std::move(parts));
     }

@@ -1,4 +1,4 @@
-#include "server/https_get.h"
+#include "server/https_client.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -34,6 +34,14 @@ constexpr std::string_view https_scheme = "https://";
 
 bool is_visible(std::string_view text) {
     return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7F; });
+}
+
+bool is_header_value(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 0x7F; });
+}
+
+[[noreturn]] void refuse_request() {
+    throw Error(ErrorCode::invalid_argument, "what is asked for can't be sent");
 }
 
 int port_of(std::string_view text) {
@@ -88,7 +96,7 @@ private:
 
 }  // namespace
 
-struct HttpsGet::Target {
+struct HttpsClient::Target {
     explicit Target(HttpsConfig the_config) : config(std::move(the_config)) { read_url(); }
 
     void read_url() {
@@ -144,6 +152,27 @@ struct HttpsGet::Target {
         client.enable_server_certificate_verification(true);
     }
 
+    httplib::Request request_for(const HttpsRequest& wanted) const {
+        if (!is_visible(wanted.more) || !is_header_value(wanted.authorization) ||
+            !is_header_value(wanted.content_type)) {
+            refuse_request();
+        }
+        httplib::Request request;
+        request.method = to_string(wanted.method);
+        request.path = path + std::string(wanted.more);
+        if (request.path.empty()) request.path = "/";
+        request.set_header("Accept", "application/json");
+        request.set_header("Accept-Encoding", "identity");
+        if (!wanted.authorization.empty()) {
+            request.set_header("Authorization", std::string(wanted.authorization));
+        }
+        if (!wanted.content_type.empty()) {
+            request.set_header("Content-Type", std::string(wanted.content_type));
+        }
+        request.body = wanted.body;
+        return request;
+    }
+
     Error no_answer(const std::string& reason) const {
         return {ErrorCode::unavailable, "another service did not answer",
                 config.url + ": " + reason};
@@ -155,7 +184,8 @@ struct HttpsGet::Target {
     std::string path;
 };
 
-HttpsGet::HttpsGet(HttpsConfig config) : target_(std::make_unique<Target>(std::move(config))) {
+HttpsClient::HttpsClient(HttpsConfig config)
+    : target_(std::make_unique<Target>(std::move(config))) {
     const auto& ca = target_->config.ca;
     if (ca.empty()) return;
     base::read_trusted_file(ca, max_ca_bytes);
@@ -168,18 +198,23 @@ HttpsGet::HttpsGet(HttpsConfig config) : target_(std::make_unique<Target>(std::m
     }
 }
 
-HttpsGet::~HttpsGet() = default;
-HttpsGet::HttpsGet(HttpsGet&&) noexcept = default;
-HttpsGet& HttpsGet::operator=(HttpsGet&&) noexcept = default;
+HttpsClient::~HttpsClient() = default;
+HttpsClient::HttpsClient(HttpsClient&&) noexcept = default;
+HttpsClient& HttpsClient::operator=(HttpsClient&&) noexcept = default;
 
-const std::string& HttpsGet::url() const { return target_->config.url; }
+const std::string& HttpsClient::url() const { return target_->config.url; }
 
-HttpsAnswer HttpsGet::get(std::string_view more, std::string_view bearer) const {
+HttpsAnswer HttpsClient::get(std::string_view more, std::string_view bearer) const {
+    if (!is_visible(bearer)) refuse_request();
+    base::WipedString authorization;
+    if (!bearer.empty()) authorization.append("Bearer ").append(bearer);
+    return send({.more = more, .authorization = authorization});
+}
+
+HttpsAnswer HttpsClient::send(const HttpsRequest& wanted) const {
     const Target& target = *target_;
-    if (!is_visible(bearer) || !is_visible(more)) {
-        throw Error(ErrorCode::invalid_argument, "what is asked for can't be sent");
-    }
     ExchangeLimit limit(steady_clock::now() + target.config.deadline);
+    httplib::Request request = target.request_for(wanted);
     httplib::SSLClient client(target.host, target.port);
     target.set_tls(client);
     client.set_connection_timeout(target.config.deadline);
@@ -191,13 +226,6 @@ HttpsAnswer HttpsGet::get(std::string_view more, std::string_view bearer) const 
     client.set_keep_alive(false);
     client.set_socket_options([&limit](socket_t socket) { limit.hold(socket); });
 
-    httplib::Request request;
-    request.method = "GET";
-    request.path = target.path + std::string(more);
-    if (request.path.empty()) request.path = "/";
-    request.set_header("Accept", "application/json");
-    request.set_header("Accept-Encoding", "identity");
-    if (!bearer.empty()) request.set_header("Authorization", "Bearer " + std::string(bearer));
     HttpsAnswer answer;
     request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t,
                                    std::uint64_t) {
