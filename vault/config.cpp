@@ -117,6 +117,7 @@ Config read_config(const std::filesystem::path& file) {
         config.passthrough = read_passthrough(*values);
         values->refuse_unknown();
     }
+    config.compat = compat::read_config(top, folder);
     top.refuse_unknown();
     return config;
 }

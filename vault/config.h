@@ -14,6 +14,7 @@
 #include "server/gate.h"
 #include "server/identity_config.h"
 #include "server/policy.h"
+#include "vault/compat/config.h"
 #include "vault/value_api.h"
 #include "vault/values.h"
 #include "vault/witness.h"
@@ -34,6 +35,7 @@ struct Config {
     WitnessConfig witness;   // of the key service's audit log
     ValueOwners value_owners;
     Passthrough passthrough;  // of values that are not sealed
+    compat::Config compat;    // older shapes that are served
     base::LogLevel log_level = base::LogLevel::info;
 };
 

@@ -101,7 +101,8 @@ CredentialService::CredentialService(Store& store, DataKeys& keys, const base::C
 
 StoreResult CredentialService::store(const server::Grant& grant, const StoreRequest& request,
                                      const std::string& traceparent) {
-    const CredentialId id = credential_of(grant, store_credential);
+    const bool refreshes = grant.action() == refresh_credential;
+    const CredentialId id = credential_of(grant, refreshes ? refresh_credential : store_credential);
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Head head = store_.head(id);
         require_version(head, request.if_version);

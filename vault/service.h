@@ -68,10 +68,10 @@ class CredentialService {
 public:
     CredentialService(Store& store, DataKeys& keys, const base::Clock& clock);
 
-    // Seals the secret under a fresh data key, opens it again by way of the key service, and stores
-    // it as the next version. Throws failed_precondition when `if_version` does not hold;
-    // invalid_argument when the secret is too large. `traceparent`, here and below, is passed on to
-    // the key service.
+    // Takes the grant of refresh_credential, too. Seals the secret under a fresh data key, opens it
+    // again by way of the key service, and stores it as the next version. Throws
+    // failed_precondition when `if_version` does not hold; invalid_argument when the secret is too
+    // large. `traceparent`, here and below, is passed on to the key service.
     StoreResult store(const server::Grant& grant, const StoreRequest& request,
                       const std::string& traceparent);
 

@@ -24,6 +24,7 @@
 #include "vault/actions.h"
 #include "vault/api.h"
 #include "vault/checkpoint_signer.h"
+#include "vault/compat/shapes.h"
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
 #include "vault/service.h"
@@ -84,17 +85,21 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     vault::ValueService values(keys, clock, config.passthrough);
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
-    vault::Api api({service,
-                    authorizer,
-                    store,
-                    keys,
-                    audit,
-                    metrics,
-                    server::join(server::join(server::join(value_api.routes(), identity.routes()),
-                                              more_routes(sealer.get(), budgets.get(), authorizer)),
-                                 server::backup_routes(*database, authorizer, clock, vault::back_up,
-                                                       "vaultd")),
-                    {{"witness", [&witness] { witness.check(); }}}});
+    vault::compat::Shapes shapes(config.compat, config.identity,
+                                 {service, *database, clock, metrics}, authorizer);
+    vault::Api api(
+        {service,
+         authorizer,
+         store,
+         keys,
+         audit,
+         metrics,
+         server::join(
+             server::join(
+                 server::join(server::join(value_api.routes(), identity.routes()), shapes.routes()),
+                 more_routes(sealer.get(), budgets.get(), authorizer)),
+             server::backup_routes(*database, authorizer, clock, vault::back_up, "vaultd")),
+         {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
@@ -122,6 +127,7 @@ void check(const std::filesystem::path& file) {
     if (!config.budgets.empty()) {
         static_cast<void>(server::load_budgets(config.budgets, vault::known_actions()));
     }
+    vault::compat::check_files(config.compat);
     server::check_edge(config.edge);
 }
 

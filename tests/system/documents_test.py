@@ -71,7 +71,7 @@ class Schemas(unittest.TestCase):
         config = json.loads((self.house.folder / name / f"{name}.json").read_text())
         example = json.loads(without_comments((EXAMPLES / f"{name}.json").read_text()))
         # All that the example has and that names no file of the machine it is for.
-        for part in ("workers", "limits", "values", "log"):
+        for part in ("workers", "limits", "values", "compat", "log"):
             if part in example:
                 config[part] = example[part]
         # The same in both; one is enough.
@@ -81,6 +81,10 @@ class Schemas(unittest.TestCase):
                                     "checkpoints": {**example["audit"]["checkpoints"], "refuse_after_seconds": 60,
                                                     "keep_days": 9, "compress_days": 3}})
             config["kms"]["witness"] = {"on_conflict": "report"}
+            config["compat"]["broker"]["refresh"] = {
+                "endpoints": [{"url": "https://login.example.com/token", "ca": str(self.house.pki / "ca.crt"),
+                               "client_authentication": "body"}],
+                "deadline_ms": 700, "max_concurrent": 2, "pause_seconds": 9}
         return config
 
     def identity(self, example):

@@ -1,0 +1,192 @@
+// The shape of a token broker: what its clients send and must get.
+#include "tests/vault/compat_house.h"
+
+namespace tests {
+namespace {
+
+constexpr std::string_view record_start =
+    R"({"client_id":"shop","access_token":"EAAB-token","instagram_business_account_id":"178414",
+        "facebook_page_id":"1001","ad_account_id":"act_7","meta_user_id":"99","app_secret":"s3",)";
+// The clock of the tests stands at 2027-01-15T08:00:00Z.
+constexpr std::string_view later = R"("token_expires_at":"2027-03-01T00:00:00.000Z"})";
+constexpr std::string_view earlier = R"("token_expires_at":"2027-01-15T07:59:59Z"})";
+
+class BrokerShape : public testing::Test {
+protected:
+    server::Response store(std::string_view end = later) {
+        return house_.ask("POST /api/credentials", std::string(record_start) + std::string(end),
+                          house_.broker());
+    }
+    server::Response get(std::string_view what) {
+        return house_.ask("GET /api/credentials" + std::string(what), {}, house_.broker());
+    }
+    static void expect(const server::Response& answer, unsigned status, std::string_view text) {
+        EXPECT_EQ(answer.status, status);
+        EXPECT_EQ(answer.body, text);
+    }
+    CompatHouse house_;
+};
+
+TEST_F(BrokerShape, MetadataComesWithoutTheToken) {
+    const auto stored = store();
+    EXPECT_EQ(stored.status, 201U);
+    EXPECT_TRUE(says(stored, R"({"success":true,"client_id":"shop",)"));
+    EXPECT_EQ(store().status, 200U);
+    const int calls = house_.world.keys.calls;
+    const auto answer = get("?client_id=shop");
+    expect(
+        answer, 200,
+        R"({"client_id":"shop","instagram_business_account_id":"178414","facebook_page_id":"1001",)"
+        R"("ad_account_id":"act_7","meta_user_id":"99","token_expires_at":"2027-03-01T00:00:00.000Z",)"
+        R"("updated_at":"2027-01-15T08:00:00.000Z"})");
+    EXPECT_EQ(house_.world.keys.calls, calls);
+    for (const auto* secret : {"EAAB", "s3"}) {
+        EXPECT_FALSE(says(stored, secret));
+        EXPECT_FALSE(says(answer, secret));
+    }
+}
+
+TEST_F(BrokerShape, TheTokenComesWithAllThatWasSent) {
+    store();
+    expect(
+        get("/token?client_id=shop"), 200,
+        R"({"client_id":"shop","access_token":"EAAB-token","instagram_business_account_id":"178414",)"
+        R"("facebook_page_id":"1001","ad_account_id":"act_7","meta_user_id":"99","app_secret":"s3",)"
+        R"("token_expires_at":"2027-03-01T00:00:00.000Z","token_expired":false})");
+    const std::string record = house_.last_record();
+    EXPECT_NE(record.find(R"("action":"reveal_credential")"), std::string::npos) << record;
+    EXPECT_NE(record.find(R"("token_expired":"false")"), std::string::npos) << record;
+    EXPECT_EQ(record.find("EAAB"), std::string::npos);
+}
+
+TEST_F(BrokerShape, AnExpiredTokenSaysSoHereAndInTheRecord) {
+    store(earlier);
+    const auto answer = get("/token?client_id=shop");
+    EXPECT_EQ(answer.status, 200U);
+    EXPECT_TRUE(says(answer, R"("token_expired":true)"));
+    EXPECT_NE(house_.last_record().find(R"("token_expired":"true")"), std::string::npos);
+    // What decides is what was sealed, not a column that a hand in the database can change.
+    house_.edit("UPDATE versions SET expires_at = NULL");
+    EXPECT_TRUE(says(get("/token?client_id=shop"), R"("token_expired":true)"));
+}
+
+TEST_F(BrokerShape, ATokenWithoutAnExpiryNeverExpires) {
+    store(R"("token_expires_at":null})");
+    house_.world.clock.advance(std::chrono::hours(24 * 365 * 20));
+    EXPECT_TRUE(says(get("/token?client_id=shop"), R"("token_expired":false)"));
+}
+
+TEST_F(BrokerShape, WithoutAClientTheConfiguredOneIsMeant) {
+    store();
+    for (const auto* what : {"", "/token", "?client_id=", "?client_id=a/b"}) {
+        expect(get(what), 400, R"({"error":"client_id required"})");
+    }
+    vault::compat::BrokerConfig config;
+    config.default_client = "shop";
+    CompatHouse house({.config = {std::nullopt, config}});
+    house.ask("POST /api/credentials", std::string(record_start) + std::string(later),
+              house.broker());
+    for (const auto* what : {"", "/token"}) {
+        const auto answer =
+            house.ask("GET /api/credentials" + std::string(what), {}, house.broker());
+        EXPECT_EQ(answer.status, 200U);
+        EXPECT_TRUE(says(answer, R"("client_id":"shop")"));
+    }
+}
+
+TEST_F(BrokerShape, WhatIsWrongWithARecordIsNamed) {
+    const auto refused = [this](const std::string& text, const std::string& message) {
+        expect(house_.ask("POST /api/credentials", text, house_.broker()), 400,
+               R"({"error":")" + message + "\"}");
+    };
+    for (const char* text :
+         {"", "[]", "{}", R"({"client_id":"","access_token":"t"})",
+          R"({"client_id":"a/b","access_token":"t"})", R"({"client_id":7,"access_token":"t"})"}) {
+        refused(text, "client_id required");
+    }
+    refused(R"({"client_id":"a"})", "access_token required");
+    refused(R"({"client_id":"a","access_token":""})", "access_token required");
+    refused(R"({"client_id":"a","access_token":"t","meta_user_id":{"x":1}})",
+            "meta_user_id must be a short text");
+    refused(R"({"client_id":"a","access_token":"t","token_expires_at":"soon"})",
+            "token_expires_at must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
+    refused(
+        R"({"client_id":"a","access_token":"t","refresh":{"client_id":"c","client_secret":"s"}})",
+        "refresh.token_endpoint required");
+    refused(R"({"client_id":"a","access_token":"t","refresh":true})",
+            "refresh.token_endpoint required");
+    refused(R"({"client_id":"a","access_token":"t","refresh":{"token_endpoint":"https://u",
+               "client_id":"c","client_secret":"s","scope":1}})",
+            "refresh.scope must be a text");
+    // No address of a client's choice is ever asked.
+    refused(R"({"client_id":"a","access_token":"t","refresh":{"token_endpoint":"https://u",
+               "client_id":"c","client_secret":"s"}})",
+            "refresh.token_endpoint is not allowed here");
+    EXPECT_EQ(get("?client_id=a").status, 404U);  // nothing of it was stored
+}
+
+TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
+    store();
+    const std::string text = std::string(record_start) + std::string(later);
+    const CompatHouse::Shown stranger{.api_key = CompatHouse::secret_of("stranger")};
+    for (const auto* what : {"POST /api/credentials", "GET /api/credentials?client_id=shop",
+                             "GET /api/credentials/token?client_id=shop"}) {
+        const std::string_view body = what[0] == 'P' ? std::string_view(text) : std::string_view();
+        expect(house_.ask(what, body, {}), 401, R"({"error":"Unauthorized"})");
+        expect(house_.ask(what, body, {.api_key = std::string(40, 'x')}), 401,
+               R"({"error":"Unauthorized"})");
+        expect(house_.ask(what, body, stranger), 403, R"({"error":"Forbidden"})");
+        EXPECT_LT(house_.ask(what, body, {.certificate = "spiffe://strongroom/broker"}).status,
+                  300U);
+    }
+}
+
+TEST_F(BrokerShape, UnknownAndForbiddenClientsLookAlikeToWhoMayNot) {
+    store();
+    const CompatHouse::Shown stranger{.api_key = CompatHouse::secret_of("stranger")};
+    const auto known = house_.ask("GET /api/credentials/token?client_id=shop", {}, stranger);
+    const auto unknown = house_.ask("GET /api/credentials/token?client_id=none", {}, stranger);
+    EXPECT_EQ(known.status, unknown.status);
+    EXPECT_EQ(known.body, unknown.body);
+    EXPECT_EQ(get("/token?client_id=none").status, 404U);
+}
+
+TEST_F(BrokerShape, AnotherApisCredentialIsNoToken) {
+    server::Caller caller;
+    caller.id = "spiffe://strongroom/broker";
+    caller.method = server::AuthenticationMethod::client_certificate;
+    server::Operation operation(base::Uuid::random(), house_.world.clock.now(), caller);
+    const server::Authorizer authorizer(
+        server::parse_policy(compat_policy, vault::known_actions()));
+    const auto grant = authorizer.authorize(operation, vault::store_credential,
+                                            vault::credential_resource({"broker", "native"}));
+    vault::StoreRequest wanted;
+    wanted.secret = base::SecretBytes(base::as_bytes(R"({"password":"p"})"));
+    house_.world.service->store(grant, wanted, {});
+    expect(get("/token?client_id=native"), 409,
+           R"({"error":"what is stored there is no client's token"})");
+}
+
+TEST_F(BrokerShape, TheKeyServiceAwayIs503AndNoToken) {
+    store();
+    house_.world.keys.unavailable = true;
+    const auto answer = get("/token?client_id=shop");
+    EXPECT_EQ(answer.status, 503U);
+    EXPECT_FALSE(says(answer, "EAAB"));
+    EXPECT_EQ(get("?client_id=shop").status, 200U);
+}
+
+TEST_F(BrokerShape, OverAQuotaIs429WithWhatRemains) {
+    CompatHouse house(
+        {.tiers = R"({"version":1,"tiers":{"t":[{"id":"l","actions":["reveal_credential"],
+                                   "quota":{"hour":1}}]},"bindings":[],"default":"t"})"});
+    house.ask("POST /api/credentials", std::string(record_start) + std::string(later),
+              house.broker());
+    const std::string_view token = "GET /api/credentials/token?client_id=shop";
+    EXPECT_EQ(house.ask(token, {}, house.broker()).status, 200U);
+    expect(house.ask(token, {}, house.broker()), 429,
+           R"({"error":"quota_exceeded","remaining":0})");
+}
+
+}  // namespace
+}  // namespace tests

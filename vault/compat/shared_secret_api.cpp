@@ -1,0 +1,202 @@
+#include "vault/compat/shared_secret_api.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/uuid.h"
+#include "server/answer.h"
+#include "server/digest.h"
+#include "vault/actions.h"
+#include "vault/compat/error_shapes.h"
+#include "vault/credential_answers.h"
+#include "vault/request_body.h"
+#include "vault/sealed.h"
+
+namespace vault::compat {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+using base::JsonValue;
+
+constexpr std::size_t max_credentials_body_bytes = 128UL * 1024;
+constexpr std::size_t max_selector_body_bytes = 4096;
+constexpr std::size_t max_platform_bytes = 64;
+
+Error bad_request(std::string message) { return {ErrorCode::invalid_argument, std::move(message)}; }
+
+// Fields that these shapes don't know are left alone, as the older services did. No body is an
+// empty one.
+JsonValue read_fields(const server::Request& request, std::size_t max_bytes) {
+    return request.body.empty() ? JsonValue() : read_body(request, max_bytes);
+}
+
+// Texts as they came; empty when there is none of that name.
+std::string text_field(const JsonValue& body, std::string_view name) {
+    const JsonValue* value = body.find(name);
+    const auto* text = value == nullptr ? nullptr : value->string();
+    return text == nullptr ? std::string() : std::string(*text);
+}
+
+// In lower case: two spellings of one UUID must not be two owners.
+std::string read_profile(const JsonValue& body) {
+    std::string profile = text_field(body, "creatorProfileId");
+    std::transform(profile.begin(), profile.end(), profile.begin(), [](char c) {
+        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    });
+    if (!base::Uuid::parse(profile)) throw bad_request("creatorProfileId required");
+    return profile;
+}
+
+base::SecretBytes read_credentials(const JsonValue& body) {
+    const JsonValue* credentials = body.find("credentials");
+    if (credentials == nullptr || credentials->object() == nullptr) {
+        throw bad_request("credentials object required");
+    }
+    if (is_sealed(*credentials)) {
+        throw bad_request("credentials are sealed already: they have a field \"__enc\"");
+    }
+    const base::WipedString text = base::to_json(*credentials);
+    if (text.size() > max_secret_bytes) {
+        throw bad_request("credentials must have at most " + std::to_string(max_secret_bytes) +
+                          " bytes as compact JSON");
+    }
+    return base::SecretBytes(base::as_bytes(text));
+}
+
+std::string read_platform(const JsonValue& body) {
+    std::string platform = text_field(body, "platform");
+    if (platform.size() > max_platform_bytes || !is_safe_name(platform)) {
+        throw bad_request("platform required");
+    }
+    return platform;
+}
+
+// These clients expect the id of a row. It is made of the credential's name, so it stays the same
+// (RFC 9562 section 5.8).
+base::Uuid row_id(const CredentialId& id) {
+    const auto digest = server::Sha256().digest(id.owner + '/' + id.name);
+    std::array<std::uint8_t, base::Uuid::size> bytes{};
+    std::copy_n(digest.begin(), bytes.size(), bytes.begin());
+    bytes[6] = static_cast<std::uint8_t>((bytes[6] & 0x0FU) | 0x80U);
+    bytes[8] = static_cast<std::uint8_t>((bytes[8] & 0x3FU) | 0x80U);
+    return base::Uuid(bytes);
+}
+
+server::Response not_configured(server::Operation& /*operation*/,
+                                const server::Request& /*request*/) {
+    base::JsonWriter body;
+    body.begin_object().field("success", false);
+    body.field("error", "RBAC_SYNC_WEBHOOK_SECRET not set").end_object();
+    return server::json_answer(std::move(body), 500);
+}
+
+}  // namespace
+
+SharedSecretApi::SharedSecretApi(SharedSecretConfig config, const SharedSecretParts& parts)
+    : config_(std::move(config)), parts_(parts) {}
+
+std::vector<server::Route> SharedSecretApi::routes() {
+    using server::Access;
+    using server::Operation;
+    using server::Request;
+    const auto row = [this](std::string_view pattern, server::Action action, std::size_t max_body,
+                            std::string_view summary, server::Handler handler) {
+        server::Route route{server::Method::POST,
+                            pattern,
+                            action,
+                            Access::authenticated,
+                            max_body,
+                            summary,
+                            std::move(handler),
+                            shared_secret_error,
+                            server::Credential::shared_secret};
+        if (parts_.secret_is_set) return route;
+        // Nobody can be known here; the answer tells an operator why, and nothing else happens.
+        route.access = Access::open;
+        route.handler = not_configured;
+        return route;
+    };
+    return {
+        row("/api/credentials/store", store_credential, max_credentials_body_bytes,
+            "Store the credentials of a profile",
+            [this](Operation& operation, const Request& request) {
+                return store(operation, request);
+            }),
+        row("/api/credentials/reveal", reveal_credential, max_selector_body_bytes,
+            "The credentials of a profile",
+            [this](Operation& operation, const Request& request) {
+                return reveal(operation, request);
+            }),
+        row("/api/credentials/reveal-download-cred", reveal_credential, max_selector_body_bytes,
+            "The download credential of a profile's platform",
+            [this](Operation& operation, const Request& request) {
+                return reveal_part(operation, request,
+                                   {"download", config_.download_field, "credentials"});
+            }),
+        row("/api/credentials/get-platform-session", reveal_credential, max_selector_body_bytes,
+            "The session of a profile's platform",
+            [this](Operation& operation, const Request& request) {
+                return reveal_part(operation, request,
+                                   {"session", config_.session_field, "session"});
+            }),
+    };
+}
+
+server::Response SharedSecretApi::store(server::Operation& operation,
+                                        const server::Request& request) {
+    const JsonValue body = read_fields(request, max_credentials_body_bytes);
+    const CredentialId id{read_profile(body), config_.name};
+    StoreRequest wanted;
+    wanted.secret = read_credentials(body);
+    const auto grant =
+        parts_.authorizer.authorize(operation, store_credential, credential_resource(id));
+    const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
+    note_version(operation, stored.info.current());
+    base::JsonWriter answer;
+    answer.begin_object().field("success", true).field("creatorProfileId", id.owner);
+    answer.field("id", row_id(id).to_string()).end_object();
+    return server::json_answer(std::move(answer));
+}
+
+server::Response SharedSecretApi::reveal(server::Operation& operation,
+                                         const server::Request& request) {
+    const JsonValue body = read_fields(request, max_selector_body_bytes);
+    const CredentialId id{read_profile(body), config_.name};
+    const auto grant =
+        parts_.authorizer.authorize(operation, reveal_credential, credential_resource(id));
+    const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+    note_version(operation, revealed.version);
+    base::JsonWriter answer;
+    answer.begin_object().field("success", true);
+    answer.name("credentials").raw(revealed.secret.expose_text()).end_object();
+    return server::json_answer(std::move(answer));
+}
+
+// The selector is in the question to the policy: who downloads need not be able to see sessions.
+server::Response SharedSecretApi::reveal_part(server::Operation& operation,
+                                              const server::Request& request, const Part& part) {
+    const JsonValue body = read_fields(request, max_selector_body_bytes);
+    const CredentialId id{read_profile(body), config_.name};
+    const std::string platform = read_platform(body);
+    const auto grant =
+        parts_.authorizer.authorize(operation, reveal_credential, credential_resource(id),
+                                    {{"platform", platform}, {"part", std::string(part.word)}});
+    const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+    note_version(operation, revealed.version);
+    const JsonValue credentials =
+        base::parse_json(revealed.secret.expose_text(), {.bytes = max_secret_bytes});
+    const JsonValue* entry = credentials.find(platform);
+    const JsonValue* found = entry == nullptr ? nullptr : entry->find(part.field);
+    if (found == nullptr) {
+        throw Error(ErrorCode::not_found, "no " + std::string(part.word) + " for this platform");
+    }
+    base::JsonWriter answer;
+    answer.begin_object().field("success", true).field("platform", platform);
+    answer.name(part.answer).value(*found).end_object();
+    return server::json_answer(std::move(answer));
+}
+
+}  // namespace vault::compat
