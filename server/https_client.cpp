@@ -108,7 +108,6 @@ struct HttpsClient::Target {
         rest.remove_prefix(https_scheme.size());
         const std::size_t slash = std::min(rest.find('/'), rest.size());
         path = rest.substr(slash);
-        while (path.ends_with('/')) path.pop_back();
         read_host(rest.substr(0, slash));
     }
 
@@ -159,7 +158,11 @@ struct HttpsClient::Target {
         }
         httplib::Request request;
         request.method = to_string(wanted.method);
-        request.path = path + std::string(wanted.more);
+        request.path = path;
+        if (!wanted.more.empty()) {  // "/base/" and "/base" are one place to add to
+            while (request.path.ends_with('/')) request.path.pop_back();
+            request.path += wanted.more;
+        }
         if (request.path.empty()) request.path = "/";
         request.set_header("Accept", "application/json");
         request.set_header("Accept-Encoding", "identity");

@@ -24,7 +24,7 @@ struct HttpsConfig {
 // Views of what the caller keeps until the answer is there.
 struct HttpsRequest {
     Method method = Method::GET;
-    std::string_view more{};           // follows the URL's path; visible ASCII
+    std::string_view more{};  // follows the URL's path without a slash at its end; visible ASCII
     std::string_view authorization{};  // the header's value, in visible ASCII and blanks; or empty
     std::string_view content_type{};   // of the body, likewise
     std::string_view body{};

@@ -70,7 +70,7 @@ TEST_F(RemoteIdentity, AGetSendsWhatWasAskedAndGivesAnyAnswer) {
     EXPECT_EQ(answers_.last().rfind("GET /base/users/me HTTP/1.1\r\n", 0), 0U);
     EXPECT_NE(answers_.last().find("Authorization: Bearer the-bearer\r\n"), std::string::npos);
     https.get();
-    EXPECT_EQ(answers_.last().rfind("GET /base HTTP/1.1\r\n", 0), 0U);
+    EXPECT_EQ(answers_.last().rfind("GET /base/ HTTP/1.1\r\n", 0), 0U);
     EXPECT_EQ(answers_.last().find("Authorization"), std::string::npos);
 }
 

@@ -59,6 +59,30 @@ TEST_F(BrokerShape, TheTokenComesWithAllThatWasSent) {
     EXPECT_EQ(record.find("EAAB"), std::string::npos);
 }
 
+TEST_F(BrokerShape, ARecordCannotSayOfItselfThatItsTokenIsGood) {
+    store(R"("token_expired":false,"token_expires_at":"2020-01-01T00:00:00Z"})");
+    const auto answer = get("/token?client_id=shop");
+    EXPECT_TRUE(says(answer, R"("token_expired":true)"));
+    EXPECT_FALSE(says(answer, R"("token_expired":false)"));
+}
+
+TEST_F(BrokerShape, AHandInTheMetadataWritesNoOtherFieldIntoAnAnswer) {
+    store();
+    house_.edit(
+        R"(UPDATE credentials SET metadata = '{"client_id":"shop","access_token":"planted"}')");
+    const auto answer = get("?client_id=shop");
+    EXPECT_EQ(answer.status, 200U);
+    EXPECT_FALSE(says(answer, "planted"));
+}
+
+TEST_F(BrokerShape, AMisspeltClientIsNotTheDefaultOne) {
+    vault::compat::BrokerConfig config;
+    config.default_client = "shop";
+    CompatHouse house({.config = {std::nullopt, config}});
+    const auto answer = house.ask("GET /api/credentials/token?clientid=other", {}, house.broker());
+    expect(answer, 400, R"({"error":"clientid is not a known parameter"})");
+}
+
 TEST_F(BrokerShape, AnExpiredTokenSaysSoHereAndInTheRecord) {
     store(earlier);
     const auto answer = get("/token?client_id=shop");
@@ -66,7 +90,7 @@ TEST_F(BrokerShape, AnExpiredTokenSaysSoHereAndInTheRecord) {
     EXPECT_TRUE(says(answer, R"("token_expired":true)"));
     EXPECT_NE(house_.last_record().find(R"("token_expired":"true")"), std::string::npos);
     // What decides is what was sealed, not a column that a hand in the database can change.
-    house_.edit("UPDATE versions SET expires_at = NULL");
+    house_.edit("UPDATE credentials SET expires_at = NULL; UPDATE versions SET expires_at = NULL");
     EXPECT_TRUE(says(get("/token?client_id=shop"), R"("token_expired":true)"));
 }
 

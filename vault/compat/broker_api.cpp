@@ -29,7 +29,7 @@ void write_metadata(base::JsonWriter& out, const CredentialInfo& info) {
         const auto metadata = base::parse_json(info.metadata, {.bytes = max_metadata_bytes});
         if (metadata.object() == nullptr) throw base::decryption_failed("metadata is no object");
         for (const auto& member : *metadata.object()) {
-            out.name(member.name).value(member.value);
+            if (is_public(member.name)) out.name(member.name).value(member.value);
         }
     } catch (const Error& error) {
         throw base::decryption_failed("stored metadata: " + error.message());
@@ -81,6 +81,10 @@ std::vector<server::Route> BrokerApi::routes() {
 
 CredentialId BrokerApi::wanted_client(const server::Request& request) const {
     const auto parameters = request.query_parameters();
+    for (const auto& [name, value] : parameters) {
+        if (name == "client_id") continue;
+        throw Error(ErrorCode::invalid_argument, name + " is not a known parameter");
+    }
     const auto found = parameters.find("client_id");
     const std::string& client = found == parameters.end() ? config_.default_client : found->second;
     if (!is_safe_name(client)) throw Error(ErrorCode::invalid_argument, "client_id required");

@@ -19,6 +19,7 @@ constexpr std::string_view token_field = "access_token";
 constexpr std::string_view expiry_field = "token_expires_at";
 constexpr std::string_view refresh_field = "refresh";
 constexpr std::string_view client_field = "client_id";
+constexpr std::string_view answer_field = "token_expired";  // ours, whatever a record says
 // Fields that say whose token it is. Others may be secrets, and are treated as such.
 constexpr std::array<std::string_view, 6> public_fields = {
     client_field,       "instagram_business_account_id",
@@ -27,10 +28,6 @@ constexpr std::array<std::string_view, 6> public_fields = {
 
 [[noreturn]] void refuse_field(const std::string& message) {
     throw Error(ErrorCode::invalid_argument, message);
-}
-
-bool is_public(std::string_view name) {
-    return std::find(public_fields.begin(), public_fields.end(), name) != public_fields.end();
 }
 
 // The text of a field; empty when it is not there, or is no text.
@@ -86,6 +83,10 @@ void set_field(JsonValue& object, std::string_view name, JsonValue value) {
 
 }  // namespace
 
+bool is_public(std::string_view name) {
+    return std::find(public_fields.begin(), public_fields.end(), name) != public_fields.end();
+}
+
 BrokerRecord::BrokerRecord(JsonValue fields) : fields_(std::move(fields)) {
     const std::string_view client = text_of_field(fields_, client_field);
     if (!is_safe_name(client)) refuse_field("client_id required");
@@ -138,7 +139,8 @@ void BrokerRecord::write_public(base::JsonWriter& out) const {
 
 void BrokerRecord::write_token(base::JsonWriter& out) const {
     for (const auto& member : *fields_.object()) {
-        if (member.name != refresh_field) out.name(member.name).value(member.value);
+        if (member.name == refresh_field || member.name == answer_field) continue;
+        out.name(member.name).value(member.value);
     }
 }
 

@@ -28,6 +28,9 @@ struct FreshToken {
     base::WipedString refresh_token;  // empty: the old one goes on
 };
 
+// Whether a field of that name says whose token it is, and is no secret.
+bool is_public(std::string_view name);
+
 // A value type; the secret parts of it sit in wiped memory.
 class BrokerRecord {
 public:
@@ -48,7 +51,8 @@ public:
 
     // Writes the fields that are no secret, in the order of the record.
     void write_public(base::JsonWriter& out) const;
-    // Writes every field but "refresh", whose secrets are for the token endpoint only.
+    // Writes every field but "refresh", whose secrets are for the token endpoint only, and
+    // "token_expired", which the answer has for itself.
     void write_token(base::JsonWriter& out) const;
 
     // The same record with another token.
