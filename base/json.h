@@ -149,7 +149,12 @@ private:
 class JsonWriter {
 public:
     enum class Style { compact, indented };
-    explicit JsonWriter(Style style = Style::compact) : style_(style) { out_.reserve(512); }
+    // `expected_bytes` is room that is taken at once.
+    explicit JsonWriter(Style style = Style::compact, std::size_t expected_bytes = 512)
+        : style_(style) {
+        out_.reserve(expected_bytes);
+        has_items_.reserve(8);
+    }
 
     JsonWriter& begin_object();
     JsonWriter& end_object();

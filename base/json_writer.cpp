@@ -14,6 +14,19 @@ constexpr std::string_view replacement_character = "\xEF\xBF\xBD";
 
 bool needs_escape(char c) { return c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20; }
 
+// What stands in a JSON string as it is: ASCII that needs no escape.
+constexpr std::array<bool, 256> is_plain = [] {
+    std::array<bool, 256> plain{};
+    for (std::size_t c = 0x20; c < 0x80; ++c) plain[c] = c != '"' && c != '\\';
+    return plain;
+}();
+
+std::size_t plain_length(std::string_view text) {
+    std::size_t length = 0;
+    while (length < text.size() && is_plain[static_cast<unsigned char>(text[length])]) ++length;
+    return length;
+}
+
 void append_escaped(WipedString& out, char c) {
     switch (c) {
         case '"':
@@ -65,11 +78,7 @@ void append_number(WipedString& out, Number value) {
 void JsonWriter::append_string(std::string_view value) {
     out_ += '"';
     while (!value.empty()) {
-        std::size_t plain = 0;
-        while (plain < value.size() && !needs_escape(value[plain]) &&
-               static_cast<unsigned char>(value[plain]) < 0x80) {
-            ++plain;
-        }
+        const std::size_t plain = plain_length(value);
         out_.append(value.substr(0, plain));
         value.remove_prefix(plain);
         if (value.empty()) break;

@@ -12,6 +12,7 @@ namespace {
 using base::JsonWriter;
 
 constexpr std::size_t hash_hex_digits = 64;
+constexpr std::size_t usual_record_bytes = 1536;
 constexpr std::string_view previous_start = ",\"previous\":\"";
 constexpr std::string_view line_close = "\"}";
 
@@ -80,7 +81,7 @@ std::int64_t duration_us(base::Time started, base::Time now) {
 
 std::string audit_fields(const AuditConfig& config, const Operation& operation,
                          const Outcome& outcome, base::Time now) {
-    JsonWriter out;
+    JsonWriter out(JsonWriter::Style::compact, usual_record_bytes);
     out.begin_object();
     out.field("time", base::to_rfc3339(now));
     out.field("daemon", config.daemon);

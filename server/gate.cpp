@@ -236,7 +236,9 @@ struct Gate::State {
     void identify(Finished& finished, const Request& request, const Route& route) {
         try {
             if (route.credential == Credential::any) {
-                finished.operation.caller_ = authenticator.authenticate(request, route.pattern);
+                auto other =
+                    authenticator.authenticate(request, route.pattern, finished.operation.caller());
+                if (other) finished.operation.caller_ = std::move(*other);
                 return;
             }
             Identified both = authenticator.authenticate_server(request, route.pattern);

@@ -104,6 +104,13 @@ const base::WipedString* Authenticator::shown_secret(const Request& request) con
 
 Caller Authenticator::authenticate(const Request& request, std::string_view route_pattern) const {
     Caller connection = connected(request);
+    auto other = authenticate(request, route_pattern, connection);
+    return other ? std::move(*other) : std::move(connection);
+}
+
+std::optional<Caller> Authenticator::authenticate(const Request& request,
+                                                  std::string_view route_pattern,
+                                                  const Caller& connection) const {
     const auto authorization = request.headers.find(authorization_header);
     const base::WipedString* secret = shown_secret(request);
     const bool has_authorization = authorization != request.headers.end();
@@ -115,7 +122,7 @@ Caller Authenticator::authenticate(const Request& request, std::string_view rout
             !accepts(AuthenticationMethod::client_certificate, route_pattern)) {
             refuse_credential("method_not_accepted");
         }
-        return connection;
+        return std::nullopt;
     }
     Caller caller = secret != nullptr ? verify_with(*parts_.shared_secrets, *secret, route_pattern)
                                       : verify_bearer(authorization->second, route_pattern);

@@ -74,6 +74,10 @@ public:
     // must be good.
     Identified authenticate_server(const Request& request, std::string_view route_pattern) const;
 
+    // The same for who has asked connected() already: empty when its answer, `connection`, stands.
+    std::optional<Caller> authenticate(const Request& request, std::string_view route_pattern,
+                                       const Caller& connection) const;
+
     // Whose connection it is, by certificate alone; nobody without one. For records of what was
     // refused before anybody asked further. Never blocks.
     Caller connected(const Request& request) const;

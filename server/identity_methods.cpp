@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "server/api_token_routes.h"
+#include "server/identity_words.h"
 #include "server/introspection.h"
 #include "server/jwt_verifier.h"
 
