@@ -110,7 +110,10 @@ void AuditJournal::add(std::uint64_t segment, std::uint64_t offset, std::string_
 }
 
 void AuditJournal::clear() {
-    write_durably(file_, std::string(frame_extra_bytes, '\0'), 0);
+    struct stat status {};
+    if (::fstat(file_, &status) != 0) journal_fails("read");
+    const auto size = std::min(static_cast<std::uint64_t>(status.st_size), capacity_bytes);
+    write_durably(file_, std::string(std::max(size, frame_extra_bytes), '\0'), 0);
     end_ = 0;
 }
 

@@ -57,7 +57,8 @@ public:
 
     // The next frame is the first. What is there stays readable until then.
     void begin_anew() { end_ = 0; }
-    // The same, and durably so: read() finds nothing. Throws unavailable.
+    // The same, and durably so: read() finds nothing, and nothing of what was there is left, since
+    // the segment it belongs to may go by retention. Throws unavailable.
     void clear();
 
 private:

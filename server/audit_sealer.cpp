@@ -9,8 +9,8 @@
 
 #include "base/encoding.h"
 #include "base/error.h"
+#include "server/audit_housekeeping.h"
 #include "server/audit_record.h"
-#include "server/audit_retention.h"
 #include "server/audit_segments.h"
 #include "server/checkpoint_file.h"
 #include "server/tiles.h"
@@ -26,7 +26,6 @@ using SteadyClock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds seal_retry{1000};
 // Entries that are kept in memory before their tiles are written.
 constexpr std::uint64_t flush_every = 4096;
-constexpr std::chrono::hours retention_interval{1};
 
 struct Place {
     std::uint64_t sequence = 0;
@@ -65,7 +64,8 @@ struct AuditSealer::State final : AuditFollower {
           origin(log_origin(log.config().node, log.config().daemon)),
           tiles(directory),
           lines(directory, 1),
-          file(directory) {
+          file(directory),
+          housekeeping(log, config, clock, messages) {
         if (!config.copy.empty()) copy.emplace(config.copy);
     }
 
@@ -82,7 +82,6 @@ struct AuditSealer::State final : AuditFollower {
     void store_copy(const std::string& text);
     void run();
     bool try_to_seal(const Place& target);
-    void prune_if_due(std::uint64_t covered);
     template <typename Say>
     void say(Say what);
 
@@ -98,7 +97,7 @@ struct AuditSealer::State final : AuditFollower {
     CheckpointFile file;
     std::optional<CheckpointFile> copy;
     std::string previous = first_previous();  // the hash of the last line that is in the tree
-    std::optional<SteadyClock::time_point> pruned_at;
+    AuditHousekeeping housekeeping;
 
     mutable std::mutex mutex;
     std::condition_variable wake;    // for the sealer's thread
@@ -297,29 +296,6 @@ bool AuditSealer::State::try_to_seal(const Place& target) {
     return false;
 }
 
-void AuditSealer::State::prune_if_due(std::uint64_t covered_now) {
-    const auto now = SteadyClock::now();
-    const bool wanted = config.keep.count() > 0 || config.compress;
-    if (!wanted || (pruned_at && now - *pruned_at < retention_interval)) return;
-    pruned_at = now;
-    const auto stops = [this] {
-        const std::lock_guard lock(mutex);
-        return stopping;
-    };
-    if (stops()) return;
-    try {
-        if (config.keep.count() > 0) prune_audit_log(log, config.keep, covered_now, clock.now());
-        if (config.compress) {
-            compress_audit_log(directory, *config.compress, covered_now, clock.now(), stops);
-        }
-    } catch (const std::exception& error) {
-        say([&] {
-            messages.warning("old segments of the audit log can't be removed or compressed",
-                             {{"reason", error.what()}});
-        });
-    }
-}
-
 void AuditSealer::State::run() {
     std::unique_lock lock(mutex);
     while (!tampered) {
@@ -335,7 +311,7 @@ void AuditSealer::State::run() {
             const Place target = reached;
             lock.unlock();
             const bool good = try_to_seal(target);
-            if (good && !last_try) prune_if_due(target.sequence);
+            if (good && !last_try) housekeeping.covered(target.sequence);
             lock.lock();
             if (!good && !last_try && !tampered) {
                 wake.wait_for(lock, seal_retry, [this] { return stopping; });
@@ -372,6 +348,7 @@ AuditSealer::~AuditSealer() {
         done = state.sealed.wait_for(lock, state.config.stop_bound, [&] { return state.done; });
     }
     state.log.follow(nullptr);
+    state.housekeeping.stop();
     if (done) {
         state.thread.join();
         return;

@@ -109,7 +109,15 @@ struct LogWitness::State {
     void ask();
     std::optional<Checkpoint> open(const std::string& note) const;
     std::optional<Conflict> judge(const std::string& note);
+    struct Growth {
+        std::optional<Conflict> conflict;
+        std::optional<Checkpoint> now;  // proven to extend the one before; empty: not told
+        std::string note;               // the signed one of `now`
+    };
+    base::JsonValue ask_proof(std::uint64_t size);
+    Growth ask_growth(const Checkpoint& before, const std::string& evidence);
     std::optional<Conflict> judge_growth(const std::string& kept_note, const Checkpoint& kept);
+    std::optional<Conflict> judge_header(const Checkpoint& now, const std::string& note);
     void keep(const Checkpoint& checkpoint, const std::string& note);
     void raise(const Conflict& found);
     void report(const Conflict& found);
@@ -126,6 +134,7 @@ struct LogWitness::State {
     base::Log& log;
     std::map<std::string, std::string> notes;  // by origin; the witness's thread only
     bool complained = false;                   // the witness's thread only
+    std::optional<std::chrono::steady_clock::time_point> unproven_since;  // likewise
 
     struct Seen {
         Checkpoint checkpoint;
@@ -246,7 +255,9 @@ void LogWitness::State::keep(const Checkpoint& checkpoint, const std::string& no
     base::write_file_durably(config.file, text, 0600);
     const std::lock_guard lock(mutex);
     Seen& known = seen[checkpoint.origin];
-    if (known.checkpoint.size < checkpoint.size) known = {checkpoint, ++epoch};
+    if (known.checkpoint.size >= checkpoint.size) return;
+    known = {checkpoint, ++epoch};
+    last_head.clear();  // it is of less than is known now
 }
 
 std::optional<Conflict> LogWitness::State::judge(const std::string& note) {
@@ -255,6 +266,7 @@ std::optional<Conflict> LogWitness::State::judge(const std::string& note) {
     const Checkpoint& now = *opened;
     const auto place = notes.find(now.origin);
     if (place == notes.end()) {
+        if (auto lie = judge_header(now, note)) return lie;
         keep(now, note);
         say([&] {
             log.info("the key service's audit log is watched from here on",
@@ -273,53 +285,105 @@ std::optional<Conflict> LogWitness::State::judge(const std::string& note) {
     if (now.root != kept.root) {
         return Conflict{std::string(two_logs), now.origin, kept_note, note};
     }
-    return std::nullopt;
+    return judge_header(now, note);
+}
+
+// What the header of an answer said is unsigned: it is held to the first signed checkpoint that is
+// as large or larger.
+std::optional<Conflict> LogWitness::State::judge_header(const Checkpoint& now,
+                                                        const std::string& note) {
+    std::optional<Checkpoint> said;
+    {
+        const std::lock_guard lock(mutex);
+        if (const auto place = seen.find(now.origin); place != seen.end()) {
+            said = place->second.checkpoint;
+        }
+    }
+    if (!said || said->size == 0 || said->size > now.size) return std::nullopt;
+    if (said->size == now.size) {
+        if (said->root == now.root) return std::nullopt;
+        return Conflict{std::string(two_logs), now.origin, server::checkpoint_text(*said), note};
+    }
+    const Growth growth = ask_growth(*said, server::checkpoint_text(*said));
+    return growth.conflict;
 }
 
 std::optional<Conflict> LogWitness::State::judge_growth(const std::string& kept_note,
                                                         const Checkpoint& kept) {
-    const base::JsonValue answer =
-        client.call("GET", "/v1/audit/proof?size=" + std::to_string(kept.size), {});
+    const Growth growth = ask_growth(kept, kept_note);
+    if (growth.conflict || !growth.now) return growth.conflict;
+    if (auto lie = judge_header(*growth.now, growth.note)) return lie;
+    keep(*growth.now, growth.note);
+    return std::nullopt;
+}
+
+// Another node's log may be shorter: that it has no proof is no answer, and who never has one is
+// reported.
+base::JsonValue LogWitness::State::ask_proof(std::uint64_t size) {
+    try {
+        return client.call("GET", "/v1/audit/proof?size=" + std::to_string(size), {});
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::not_found) throw;
+        throw Error(ErrorCode::unavailable, "the key service gives no proof", error.message());
+    }
+}
+
+// Asks the key service to prove that its log extends `before`, of which `evidence` tells.
+LogWitness::State::Growth LogWitness::State::ask_growth(const Checkpoint& before,
+                                                        const std::string& evidence) {
+    const base::JsonValue answer = ask_proof(before.size);
     base::JsonReader reader(answer);
-    const std::string note(reader.required_string("checkpoint", max_note_text));
-    const auto opened = open(note);
-    if (!opened) return Conflict{std::string(not_signed), kept.origin, kept_note, note};
-    const Checkpoint& now = *opened;
-    if (now.origin != kept.origin) return std::nullopt;  // another node answered: next time
+    Growth growth;
+    growth.note = reader.required_string("checkpoint", max_note_text);
+    const auto contradiction = [&](std::string_view reason) {
+        growth.conflict = Conflict{std::string(reason), before.origin, evidence, growth.note};
+        return growth;
+    };
+    const auto opened = open(growth.note);
+    if (!opened) return contradiction(not_signed);
+    if (opened->origin != before.origin) return growth;  // another node answered: next time
     server::MerkleProof proof;
     for (const auto& item : reader.required_array("proof", max_proof_hashes, 0)) {
         const auto hash =
             item.string() == nullptr ? std::nullopt : base::parse_base64(*item.string());
         if (!hash || hash->size() != server::MerkleHash().size()) {
-            return Conflict{"the proof is none", now.origin, kept_note, note};
+            return contradiction("the proof is none");
         }
         std::copy(hash->begin(), hash->end(), proof.emplace_back().begin());
     }
     server::MerkleHasher hasher;
-    if (now.size < kept.size ||
-        !server::verify_consistency(kept.size, kept.root, now.size, now.root, proof, hasher)) {
-        return Conflict{"the audit log does not extend the one that was there before", now.origin,
-                        kept_note, note};
+    if (opened->size < before.size ||
+        !server::verify_consistency(before.size, before.root, opened->size, opened->root, proof,
+                                    hasher)) {
+        return contradiction("the audit log does not extend the one that was there before");
     }
-    keep(now, note);
-    return std::nullopt;
+    growth.now = opened;
+    return growth;
 }
 
 void LogWitness::State::ask() {
     try {
         const auto found = judge(client.get_text("/v1/audit/checkpoint"));
         complained = false;
+        unproven_since.reset();
         if (found) raise(*found);
     } catch (const Error& error) {
-        if (error.code() == ErrorCode::not_found && !notes.empty()) {
+        // Of several key services one may be new: only what stays away is a conflict then.
+        const bool hides = error.code() == ErrorCode::not_found && !notes.empty();
+        const bool one_log = notes.size() == 1;
+        // Away for a moment: the next answer makes us ask again. Away though it answers others,
+        // refused, or not understood: an operator must know that nobody watches.
+        const auto now = std::chrono::steady_clock::now();
+        if (!unproven_since) unproven_since = now;
+        const bool is_patient = now - *unproven_since < config.patience;
+        if (hides && (one_log || !is_patient)) {
             return raise({"the key service shows no audit log any more",
                           notes.begin()->first,
                           notes.begin()->second,
                           {}});
         }
-        // Away: the next answer makes us ask again. Refused or not understood: an operator must
-        // know that nobody watches.
-        if (error.code() == ErrorCode::unavailable || std::exchange(complained, true)) return;
+        const bool may_pass = hides || error.code() == ErrorCode::unavailable;
+        if ((may_pass && is_patient) || std::exchange(complained, true)) return;
         say([&] {
             log.error("the key service's audit log can't be watched", {{"reason", error.what()}});
             metrics.count("audit_witness_failures");

@@ -29,6 +29,8 @@ struct WitnessConfig {
     std::filesystem::path audit_keys;
     bool refuse = true;  // after a conflict: no call to the key service any more
     std::chrono::milliseconds interval{1000};  // between two proofs
+    // How long the key service may answer others and give no proof before it is said loudly.
+    std::chrono::milliseconds patience{60'000};
 };
 
 // Thread-safe.

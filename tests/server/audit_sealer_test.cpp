@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 
 #include "base/file.h"
 #include "server/audit_retention.h"
@@ -378,6 +380,36 @@ TEST_F(AuditSealerTest, OldSegmentsGoAndTheRestStaysProvable) {
     server::MerkleHasher hasher;
     EXPECT_TRUE(server::verify_inclusion(proof.leaf, 2, checkpoint.size, proof.path,
                                          checkpoint.root, hasher));
+}
+
+TEST_F(AuditSealerTest, OldSegmentsAreCompressedAndRemovedWithoutBeingAsked) {
+    auto small = config();
+    small.segment_bytes = 50'000;
+    server::AuditLog log(small, clock_, log_);
+    for (int i = 0; i < 10; ++i) append(log, 64);
+    const auto before = server::audit_segments(folder());
+    ASSERT_GT(before.size(), 4U);
+    clock_.advance(std::chrono::hours(24) * 365 * 20);  // past all files' times
+    const auto compressed = [&] {
+        const auto segments = server::audit_segments(folder());
+        return std::count_if(segments.begin(), segments.end(),
+                             [](const auto& segment) { return segment.compressed; });
+    };
+    rarely_.compress = std::chrono::days(1);
+    {
+        const auto sealer = seal(log);
+        sealer->seal_now();
+        // All but the growing one and the newest closed one.
+        EXPECT_TRUE(eventually([&] { return compressed() + 2 == std::ssize(before); }));
+    }
+    append(log, 1);  // closes the growing one, which is old
+    rarely_.keep = std::chrono::days(30);
+    const auto sealer = seal(log);
+    sealer->seal_now();
+    EXPECT_TRUE(eventually([&] {
+        const auto segments = server::audit_segments(folder());
+        return segments.size() == 2 && segments.front().first > before[before.size() - 2].first;
+    }));
 }
 
 TEST_F(AuditSealerTest, PrunedLogGoesOnAfterARestart) {

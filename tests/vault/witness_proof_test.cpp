@@ -1,0 +1,227 @@
+// The witness and a key service that may lie: what the header of an answer says, without a
+// signature, is held to the signed checkpoints that come later.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "base/encoding.h"
+#include "server/answer.h"
+#include "server/checkpoint.h"
+#include "server/edge.h"
+#include "server/merkle.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/fake_clock.h"
+#include "tests/support/software_signer.h"
+#include "tests/support/temporary_directory.h"
+#include "tests/support/test_pki.h"
+#include "vault/witness.h"
+
+namespace tests {
+namespace {
+
+constexpr const char* played_origin = "kms-1/strongroom/kmsd";
+
+// An audit log behind the two requests that a witness makes.
+class PlayedLog final : public server::RequestHandler {
+public:
+    // Makes the log so long; a `salt` makes other records of the same number.
+    void grow(std::uint64_t size, char salt = 'a') {
+        const std::lock_guard lock(mutex_);
+        for (std::uint64_t i = leaves_.size(); i < size; ++i) {
+            leaves_.push_back(hasher_.leaf(salt + std::to_string(i)));
+        }
+    }
+    void give_no_proofs() {
+        const std::lock_guard lock(mutex_);
+        proves_ = false;
+    }
+    std::string head(std::uint64_t size) {
+        const std::lock_guard lock(mutex_);
+        const auto root = server::tree_root(size, nodes(), hasher_);
+        return std::string(played_origin) + ' ' + std::to_string(size) + ' ' +
+               base::to_base64(root);
+    }
+    const SoftwareSigner& signer() const { return signer_; }
+
+    std::variant<std::size_t, server::Response> admit(const server::Request&) override {
+        return std::size_t{0};
+    }
+    void handle(server::Request request, std::function<void(server::Response)> done) override {
+        const std::lock_guard lock(mutex_);
+        if (!proves_) return done(server::error_answer(away(), base::Uuid()));
+        server::Response answer;
+        if (request.path == "/v1/audit/checkpoint") {
+            answer.content_type = "text/plain";
+            answer.body = note();
+            return done(answer);
+        }
+        const std::uint64_t first = std::stoull(request.query_parameters().at("size"));
+        base::JsonWriter body;
+        body.begin_object().name("proof").begin_array();
+        for (const auto& hash :
+             server::consistency_proof(first, leaves_.size(), nodes(), hasher_)) {
+            body.base64(hash);
+        }
+        body.end_array().field("checkpoint", note()).end_object();
+        done(server::json_answer(std::move(body)));
+    }
+    server::Response refuse(const server::Request&, const base::Error& error) override {
+        return server::error_answer(error, base::Uuid());
+    }
+
+private:
+    static base::Error away() { return {base::ErrorCode::unavailable, "away"}; }
+    server::MerkleNodes nodes() {
+        return [this](unsigned height, std::uint64_t index) { return node(height, index); };
+    }
+    server::MerkleHash node(unsigned height, std::uint64_t index) {
+        if (height == 0) return leaves_.at(index);
+        return hasher_.node(node(height - 1, 2 * index), node(height - 1, 2 * index + 1));
+    }
+    std::string note() {
+        const auto root = server::tree_root(leaves_.size(), nodes(), hasher_);
+        return server::sign_checkpoint({played_origin, leaves_.size(), root}, signer_);
+    }
+
+    std::mutex mutex_;
+    server::MerkleHasher hasher_;
+    std::vector<server::MerkleHash> leaves_;
+    bool proves_ = true;
+    SoftwareSigner signer_{server::NoteAlgorithm::ed25519};
+};
+
+class WitnessProof : public testing::Test {
+protected:
+    WitnessProof() {
+        const auto server = pki_.server("kmsd");
+        server::EdgeConfig edge;
+        edge.certificate = server.certificate;
+        edge.key = server.key;
+        edge.client_ca = pki_.ca();
+        edge_ = std::make_unique<server::Edge>(edge, played_, metrics_, log_);
+        edge_->start();
+        const auto files = pki_.client("vaultd", "spiffe://strongroom/vaultd");
+        client_.url = "https://127.0.0.1:" + std::to_string(edge_->port());
+        client_.ca = pki_.ca();
+        client_.certificate = files.certificate;
+        client_.key = files.key;
+        config_.file = folder_ / "kept";
+        config_.interval = std::chrono::milliseconds(1);
+    }
+    ~WitnessProof() override { edge_->stop(std::chrono::seconds(2)); }
+
+    std::unique_ptr<vault::LogWitness> open() {
+        return std::make_unique<vault::LogWitness>(config_, client_, audit_, metrics_, log_);
+    }
+    static void exchange(vault::LogWitness& witness, const std::string& head) {
+        const std::uint64_t before = witness.before_call();
+        witness.after_answer(before, head);
+    }
+    // True once it holds, within ten seconds.
+    template <typename Condition>
+    static bool comes(Condition condition) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+        while (!condition()) {
+            if (std::chrono::steady_clock::now() > end) return false;
+            std::this_thread::yield();
+        }
+        return true;
+    }
+    bool keeps(std::uint64_t size) const {
+        return comes([&] {
+            std::ifstream in(config_.file);
+            const std::string text{std::istreambuf_iterator<char>(in), {}};
+            return text.find('\n' + std::to_string(size) + '\n') != std::string::npos;
+        });
+    }
+    static bool finds_conflict(const vault::LogWitness& witness) {
+        return comes([&] {
+            try {
+                witness.check();
+                return false;
+            } catch (const base::Error&) {
+                return true;
+            }
+        });
+    }
+    static std::string lie_of(std::uint64_t size) {
+        return std::string(played_origin) + ' ' + std::to_string(size) + ' ' +
+               base::to_base64(server::MerkleHash{});
+    }
+
+    TemporaryDirectory folder_;
+    TestPki pki_{folder_ / "pki"};
+    FakeClock clock_;
+    base::Log log_{"test", base::LogLevel::error};
+    server::Metrics metrics_{"test"};
+    server::AuditLog audit_{{folder_ / "audit", "vaultd", "node"}, clock_, log_};
+    PlayedLog played_;
+    std::unique_ptr<server::Edge> edge_;
+    kms::ClientConfig client_;
+    vault::WitnessConfig config_;
+};
+
+TEST_F(WitnessProof, WhatGrowsIsProvenAndKept) {
+    const auto witness = open();
+    for (const std::uint64_t size : {3U, 7U, 12U}) {
+        played_.grow(size);
+        exchange(*witness, played_.head(size));
+        EXPECT_TRUE(keeps(size));
+    }
+    EXPECT_NO_THROW(witness->check());
+}
+
+TEST_F(WitnessProof, FirstHeaderIsHeldToTheSignedCheckpointOfItsSize) {
+    played_.grow(5);
+    const auto witness = open();
+    exchange(*witness, lie_of(5));
+    EXPECT_TRUE(finds_conflict(*witness));
+}
+
+TEST_F(WitnessProof, HeaderBetweenTwoCheckpointsIsHeldToTheLaterOne) {
+    played_.grow(5);
+    const auto witness = open();
+    exchange(*witness, played_.head(5));
+    ASSERT_TRUE(keeps(5));
+    played_.grow(9);
+    exchange(*witness, lie_of(7));
+    EXPECT_TRUE(finds_conflict(*witness));
+}
+
+TEST_F(WitnessProof, HeaderOlderThanWhatWasProvenIsNotTakenForTheSameAsBefore) {
+    played_.grow(9);
+    const auto witness = open();
+    const std::string older = played_.head(5);
+    exchange(*witness, older);  // the proof leads to 9
+    ASSERT_TRUE(keeps(9));
+    // What was written is known a moment later.
+    EXPECT_TRUE(comes([&] {
+        try {
+            exchange(*witness, older);
+            return false;
+        } catch (const base::Error&) {
+            return true;
+        }
+    }));
+}
+
+TEST_F(WitnessProof, KeyServiceThatAnswersButProvesNothingIsSaid) {
+    config_.patience = std::chrono::milliseconds(0);
+    played_.grow(5);
+    const std::string head = played_.head(5);
+    played_.give_no_proofs();
+    const auto witness = open();
+    exchange(*witness, head);
+    EXPECT_TRUE(
+        comes([&] { return metrics_.text().find("audit_witness_failures") != std::string::npos; }));
+    EXPECT_NO_THROW(witness->check());
+}
+
+}  // namespace
+}  // namespace tests
