@@ -195,6 +195,11 @@ void Connection::restore(const std::function<void()>& step) {
         throw base::Error(base::ErrorCode::unavailable, "the token is not available", refusal);
 }
 
+void Connection::note_written() {
+    const std::lock_guard lock(refusal_mutex_);
+    refusal_.clear();
+}
+
 void Connection::log_in_again() {
     const CallGate::Call connected = calls_.enter();
     const std::lock_guard one_at_a_time(login_);

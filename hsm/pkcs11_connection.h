@@ -107,6 +107,10 @@ public:
     // What was looked up so far must prove itself again.
     void doubt_handles() { ++generation_; }
 
+    // The token wrote something: whatever kept it from that is settled, and is logged when it is
+    // back.
+    void note_written();
+
     // Proof that the token answers and that we are logged in; heals on the way.
     void check();
 
@@ -183,7 +187,8 @@ private:
     std::mutex login_;
     bool pin_refused_ = false;
     std::mutex refusal_mutex_;
-    std::string refusal_;  // the last that was logged; empty when the token came back since
+    // The last that was logged; empty when the token came back, or wrote something, since.
+    std::string refusal_;
     std::optional<Session> anchor_;
     std::unique_ptr<SessionPool> pool_;
 };

@@ -116,6 +116,7 @@ void Pkcs11Token::make_objects(const KeyId& id, std::string_view label, KeyKind 
                 mechanism, secret_key_template(id, label, kind, profile, traits_));
         }
     });
+    connection_->note_written();
 }
 
 KeyAttributes Pkcs11Token::read_new_key(const KeyId& id) {

@@ -314,6 +314,28 @@ TEST_F(TokenFault, AWriteProtectedTokenNeedsAnOperator) {
     EXPECT_ERROR(unavailable, token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
 }
 
+TEST_F(TokenFault, EachTimeThatAnOperatorIsNeededIsLoggedOnce) {
+    const auto make = [&](int times) {
+        Faults::generate_key.strike(CKR_TOKEN_WRITE_PROTECTED, times);
+        testing::internal::CaptureStderr();
+        for (int i = 0; i < times; ++i) {
+            EXPECT_ERROR(unavailable,
+                         token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+        }
+        const std::string lines = testing::internal::GetCapturedStderr();
+        std::size_t count = 0;
+        for (std::size_t at = 0; (at = lines.find("until an operator acts", at)) != lines.npos;
+             ++at) {
+            ++count;
+        }
+        return count;
+    };
+    EXPECT_EQ(make(2), 1U);
+    // Settled: a key is made. Then it happens again.
+    EXPECT_NO_THROW(token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    EXPECT_EQ(make(1), 1U);
+}
+
 TEST_F(TokenFault, AKeyIsNeverMadeTwice) {
     for (const CK_RV code :
          {CKR_SESSION_CLOSED, CKR_USER_NOT_LOGGED_IN, CKR_GENERAL_ERROR, CKR_DEVICE_REMOVED}) {
