@@ -22,6 +22,10 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds first_pause{100};
 constexpr milliseconds longest_pause{1000};
+constexpr milliseconds shortest_wait{20};
+constexpr milliseconds connect_patience{2000};  // for a work with less time, as libpq's own
+// For a connection that may be to a server which stands still.
+constexpr milliseconds doubtful_patience{500};
 
 std::string without_line_ends(std::string text) {
     while (!text.empty() && text.back() == '\n') text.pop_back();
@@ -117,6 +121,58 @@ private:
     std::size_t size_ = 0;
 };
 
+// A connection being made by a thread of its own: libpq bounds only the connecting, and SOCI sends
+// a statement after it, which a server that stands still does not answer. Who waited for it to no
+// avail leaves it to end by itself.
+class Attempt {
+public:
+    static std::shared_ptr<Attempt> begin(const PostgresqlConfig& config) {
+        auto attempt = std::make_shared<Attempt>();
+        auto password = std::make_shared<const PasswordFile>(config.password);
+        const std::string connect = connect_string(config) + password->setting_text();
+        std::thread([attempt, password, connect] { attempt->run(connect); }).detach();
+        return attempt;
+    }
+
+    // Null, saying `why`, when it failed or is not done at the deadline.
+    std::unique_ptr<PostgresqlConnection> wait(DatabaseDeadline deadline, std::string& why) {
+        std::unique_lock lock(mutex_);
+        done_.wait_until(lock, deadline, [this] { return is_done_; });
+        is_abandoned_ = true;
+        why = is_done_ ? why_ : "the server did not answer in time";
+        return std::move(one_);
+    }
+
+private:
+    void run(const std::string& connect) {
+        std::unique_ptr<PostgresqlConnection> one;
+        std::string why;
+        try {
+            one = std::make_unique<PostgresqlConnection>(connect);
+        } catch (const soci::soci_error& error) {
+            why = without_line_ends(error.get_error_message());
+        } catch (const Error& error) {
+            why = error.detail();
+        } catch (const std::exception& error) {
+            why = error.what();
+        }
+        {
+            const std::lock_guard lock(mutex_);
+            is_done_ = true;
+            why_ = std::move(why);
+            if (!is_abandoned_) one_ = std::move(one);
+        }
+        done_.notify_all();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable done_;
+    bool is_done_ = false;
+    bool is_abandoned_ = false;
+    std::unique_ptr<PostgresqlConnection> one_;
+    std::string why_;
+};
+
 }  // namespace
 
 void refuse_unavailable(const std::string& detail) {
@@ -181,60 +237,90 @@ PostgresqlConnections::Loan PostgresqlConnections::borrow(DatabaseDeadline deadl
     return {*this, std::move(one)};
 }
 
-std::unique_ptr<PostgresqlConnection> PostgresqlConnections::take(DatabaseDeadline deadline) {
-    std::vector<std::unique_ptr<PostgresqlConnection>> old;  // ended without the lock
-    std::unique_lock lock(mutex_);
+PostgresqlConnections::One PostgresqlConnections::take_idle(std::vector<One>& old) {
+    while (!idle_.empty()) {
+        One found = std::move(idle_.back());
+        idle_.pop_back();
+        if (found->generation == generation_) return found;
+        old.push_back(std::move(found));
+        --made_;
+    }
+    return nullptr;
+}
+
+PostgresqlConnections::One PostgresqlConnections::take(DatabaseDeadline deadline) {
+    std::vector<One> old;  // ended without the lock
+    Lock lock(mutex_);
     for (;;) {
-        std::unique_ptr<PostgresqlConnection> one;
-        while (!idle_.empty() && !one) {
-            std::unique_ptr<PostgresqlConnection> found = std::move(idle_.back());
-            idle_.pop_back();
-            if (found->generation == generation_) {
-                one = std::move(found);
-            } else {
-                old.push_back(std::move(found));
-                --made_;
-            }
+        One one = take_idle(old);
+        std::string why = "all connections are in use";
+        if (!one && made_ < config_.connections) {
+            why = "the server did not let us in a moment ago";
+            if (may_connect()) one = connect(lock, deadline, why);
         }
-        if (!one && made_ < config_.connections) one = connect(lock);
         if (one) {
-            one->deadline = deadline;
-            in_use_.insert(one.get());
-            lent_.notify_one();
-            return one;
+            if (lend(lock, one, deadline)) return one;
+            old.push_back(std::move(one));
+            continue;
         }
-        if (freed_.wait_until(lock, deadline) == std::cv_status::timeout) {
-            refuse_unavailable("all connections are in use");
-        }
+        // One that is in use comes free; the server may let us in before that.
+        const bool is_full = made_ >= config_.connections;
+        if (!is_full && in_use_.empty()) refuse_unavailable(why);
+        const auto next = std::max(next_try_, steady_clock::now() + shortest_wait);
+        freed_.wait_until(lock, is_full ? deadline : std::min(deadline, next));
+        if (steady_clock::now() >= deadline) refuse_unavailable(why);
     }
 }
 
-std::unique_ptr<PostgresqlConnection> PostgresqlConnections::connect(
-    std::unique_lock<std::mutex>& lock) {
-    if (failures_ > 0 && (is_trying_ || steady_clock::now() < next_try_)) {
-        refuse_unavailable("the server did not let us in a moment ago");
+bool PostgresqlConnections::lend(Lock& lock, One& one, DatabaseDeadline deadline) {
+    const bool is_doubtful = one->answered <= last_overdue_;
+    one->deadline =
+        is_doubtful ? std::min(deadline, steady_clock::now() + doubtful_patience) : deadline;
+    in_use_.insert(one.get());
+    lent_.notify_one();
+    if (!is_doubtful) return true;
+    lock.unlock();
+    const bool answers = one->execute("SELECT 1").is_done && one->is_alive();
+    lock.lock();
+    if (answers && !one->is_cut) {
+        one->deadline = deadline;
+        one->answered = steady_clock::now();
+        return true;
     }
+    in_use_.erase(one.get());
+    // It was not the work, then.
+    if (one->generation == generation_) ++generation_;
+    --made_;
+    return false;
+}
+
+bool PostgresqlConnections::may_connect() const {
+    return failures_ == 0 || (!is_trying_ && steady_clock::now() >= next_try_);
+}
+
+PostgresqlConnections::One PostgresqlConnections::connect(Lock& lock, DatabaseDeadline deadline,
+                                                          std::string& why) {
     const bool after_failure = failures_ > 0;
     if (after_failure) is_trying_ = true;
     ++made_;
     const std::uint64_t generation = generation_;
     lock.unlock();
-    std::unique_ptr<PostgresqlConnection> one;
-    std::string why;
+    One one;
     try {
-        const PasswordFile password(config_.password);
-        one = std::make_unique<PostgresqlConnection>(connect_string(config_) +
-                                                     password.setting_text());
-        one->generation = generation;
-    } catch (const soci::soci_error& error) {
-        why = without_line_ends(error.get_error_message());
+        const auto now = steady_clock::now();
+        const auto bound = std::min(deadline, now + config_.deadline);
+        one = Attempt::begin(config_)->wait(std::max(bound, now + connect_patience), why);
     } catch (const Error& error) {
         why = error.detail();
+    } catch (const std::exception& error) {  // no thread
+        why = error.what();
     }
     lock.lock();
     if (after_failure) is_trying_ = false;
     if (one) {
         failures_ = 0;
+        one->generation = generation;
+        one->answered = steady_clock::now();
         return one;
     }
     --made_;
@@ -242,19 +328,21 @@ std::unique_ptr<PostgresqlConnection> PostgresqlConnections::connect(
     ++failures_;
     next_try_ = steady_clock::now() + pause;
     freed_.notify_one();
-    refuse_unavailable(why);
+    return nullptr;
 }
 
-void PostgresqlConnections::give_back(std::unique_ptr<PostgresqlConnection> one) {
+void PostgresqlConnections::give_back(One one) {
     {
         const std::lock_guard lock(mutex_);
         in_use_.erase(one.get());
         const bool is_alive = one->is_alive();
         if (is_alive && one->is_at_rest() && one->generation == generation_) {
+            one->answered = steady_clock::now();
             idle_.push_back(std::move(one));
         } else {
-            // Whatever broke this one broke those that are as old.
-            if (!is_alive && one->generation == generation_) ++generation_;
+            // What broke this one broke those that are as old. Of an overdue work that is not said.
+            const bool is_broken = !is_alive && !one->is_cut;
+            if (is_broken && one->generation == generation_) ++generation_;
             --made_;
         }
     }
@@ -275,6 +363,7 @@ void PostgresqlConnections::cut_overdue() {
         for (PostgresqlConnection* one : in_use_) {
             if (one->is_cut || now < one->deadline) continue;
             one->is_cut = true;
+            last_overdue_ = now;
             ::shutdown(one->socket, SHUT_RDWR);
         }
     }

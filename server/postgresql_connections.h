@@ -48,14 +48,16 @@ struct PostgresqlConnection {
     int socket = -1;  // a duplicate of libpq's, to cut an overdue work off from another thread
     std::uint64_t generation = 0;
     DatabaseDeadline deadline{};
+    DatabaseDeadline answered{};  // the last moment when the server is known to have answered
     std::atomic<bool> is_cut{false};
 };
 
 // Thread-safe. A connection is made when it is needed and kept. Once one broke, all that are as old
 // are made anew before they are used. While the server does not let us in, one caller at a time
-// tries, at growing intervals up to a second, and the others are refused at once. A work that is
-// not over at its deadline loses its connection: a server that is stopped or out of reach holds no
-// thread for longer.
+// tries, at growing intervals up to a second; the others wait for a connection that is in use, and
+// where there is none they are refused at once. A work that is not over at its deadline loses its
+// connection: a server that is stopped or out of reach holds no thread for longer. After that,
+// those that are not in use are asked something short before a work gets them.
 class PostgresqlConnections {
 public:
     explicit PostgresqlConnections(PostgresqlConfig config);
@@ -79,15 +81,26 @@ public:
         std::unique_ptr<PostgresqlConnection> one_;
     };
 
-    // Throws unavailable: none can be made, or all are in use until the deadline.
+    // Throws unavailable: none can be made and none is in use, or all are in use until the
+    // deadline.
     Loan borrow(DatabaseDeadline deadline);
 
     const PostgresqlConfig& config() const { return config_; }
 
 private:
-    std::unique_ptr<PostgresqlConnection> take(DatabaseDeadline deadline);
-    std::unique_ptr<PostgresqlConnection> connect(std::unique_lock<std::mutex>& lock);
-    void give_back(std::unique_ptr<PostgresqlConnection> one);
+    using One = std::unique_ptr<PostgresqlConnection>;
+    using Lock = std::unique_lock<std::mutex>;
+
+    One take(DatabaseDeadline deadline);
+    // One that is idle and as new as the others; what is older goes to `old`. Null: none.
+    One take_idle(std::vector<One>& old);
+    // Notes the loan; an old answer is not enough for one that was idle when a work was overdue.
+    // False, the connection being given up, when it does not answer.
+    bool lend(Lock& lock, One& one, DatabaseDeadline deadline);
+    bool may_connect() const;
+    // Null when the server does not let us in; `why` says so then.
+    One connect(Lock& lock, DatabaseDeadline deadline, std::string& why);
+    void give_back(One one);
     void cut_overdue();
 
     const PostgresqlConfig config_;
@@ -101,6 +114,7 @@ private:
     int failures_ = 0;              // to connect, in a row
     bool is_trying_ = false;        // somebody tries, after a failure
     DatabaseDeadline next_try_{};
+    DatabaseDeadline last_overdue_{};  // when a work was last cut off
     bool is_ending_ = false;
     std::thread watch_;
 };

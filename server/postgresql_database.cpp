@@ -138,6 +138,7 @@ void PostgresqlDatabase::prepare_schema() {
             "CREATE TABLE IF NOT EXISTS commit_marks "
             "(id TEXT PRIMARY KEY, is_void BOOLEAN NOT NULL DEFAULT FALSE, "
             "made_at TIMESTAMPTZ NOT NULL DEFAULT now()); "
+            "CREATE INDEX IF NOT EXISTS commit_marks_by_age ON commit_marks (made_at); "
             "COMMIT");
 }
 
