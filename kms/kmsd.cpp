@@ -12,6 +12,7 @@
 #include "kms/follower.h"
 #include "kms/idempotency.h"
 #include "kms/lifecycle.h"
+#include "kms/paths.h"
 #include "kms/reconcile.h"
 #include "kms/schedule.h"
 #include "kms/service.h"
@@ -31,6 +32,7 @@
 #include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
+#include "server/operational_routes.h"
 #include "server/policy.h"
 #include "server/reload.h"
 #include "server/route.h"
@@ -117,7 +119,8 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
              server::backup_routes(*database, authorizer, clock, kms::back_up, "kmsd"))});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
-    server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
+    server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,
+                      clock, log,
                       sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
@@ -144,6 +147,10 @@ void check(const std::filesystem::path& file) {
     static_cast<void>(server::load_policy(config.policy.file, kms::known_actions()));
     static_cast<void>(server::load_shadow(config.policy, kms::known_actions()));
     server::check_identity_files(config.identity);
+    auto paths = server::common_paths({config.identity.api_tokens.has_value(),
+                                       config.audit.seal.has_value(), !config.budgets.empty()});
+    paths.insert(paths.end(), kms::api_paths.begin(), kms::api_paths.end());
+    server::check_identity_routes(config.identity, paths);
     if (!config.budgets.empty()) {
         static_cast<void>(server::load_budgets(config.budgets, kms::known_actions()));
     }

@@ -1,5 +1,6 @@
 #include "server/authorizer.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "server/budget.h"
@@ -88,6 +89,14 @@ bool Authorizer::may_ever(const Operation& operation, Action action) const {
     const auto policy = policies().in_force;
     return policy->may_ever(operation.caller(), action, operation.started()) &&
            (!operation.user() || policy->may_ever(*operation.user(), action, operation.started()));
+}
+
+void Authorizer::require_any(Operation& operation, std::span<const Action> actions) const {
+    const auto may = [&](Action action) { return may_ever(operation, action); };
+    if (std::any_of(actions.begin(), actions.end(), may)) return;
+    Resource anything;
+    anything.id = "*";
+    static_cast<void>(authorize(operation, actions.front(), std::move(anything)));
 }
 
 std::string Authorizer::policy_hash() const { return policies().in_force->hash(); }

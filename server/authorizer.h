@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include "base/log.h"
@@ -73,6 +74,11 @@ public:
     // Policy::may_ever of the policy in force, for the operation's caller (and its user); noted
     // nowhere.
     bool may_ever(const Operation& operation, Action action) const;
+
+    // For answers that tell something before it is known what is acted on. Throws
+    // permission_denied, and notes the decision, when the caller may do none of `actions` (one or
+    // more) on anything.
+    void require_any(Operation& operation, std::span<const Action> actions) const;
 
     // SHA-256 of the policy in force, hex.
     std::string policy_hash() const;

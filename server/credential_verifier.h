@@ -22,6 +22,11 @@ public:
     // Throws unauthenticated (identity_words.h, refuse_credential); unavailable when it can't be
     // told now.
     virtual Caller verify(std::string_view credential) = 0;
+    // The same, for methods that bound what one peer may occupy. `peer` says from whom it came, by
+    // certificate or address; empty: not known.
+    virtual Caller verify_from(std::string_view /*peer*/, std::string_view credential) {
+        return verify(credential);
+    }
 };
 
 }  // namespace server

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <iostream>
+#include <thread>
 
 #include "base/error.h"
 #include "server/hardening.h"
@@ -17,6 +18,8 @@ namespace {
 
 constexpr std::chrono::milliseconds edge_stop_bound{2500};
 constexpr std::chrono::milliseconds gate_drain_bound{2500};
+// From the signal to the end of the process, whatever hangs: a database, a peer, the token.
+constexpr std::chrono::milliseconds stop_bound{5900};
 // Between two looks at the files that reload steps watch; a change is read at the second look.
 constexpr std::chrono::milliseconds watch_interval{500};
 
@@ -42,6 +45,16 @@ void say_ready(const DaemonParts& parts) {
                              {"places", places},
                              {"version", fact("version")},
                              {"policy_hash", fact("policy_hash")}});
+}
+
+// Ends the process at the bound unless it has ended before. The thread outlives all objects, so it
+// knows none; what was answered has its records on disk by then.
+void limit_stop() {
+    const auto bound = std::chrono::steady_clock::now() + stop_bound;
+    std::thread([bound] {
+        std::this_thread::sleep_until(bound);
+        std::_Exit(1);
+    }).detach();
 }
 
 std::string_view name_of(DaemonSignals::Signal signal) {
@@ -139,6 +152,7 @@ void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals)
     parts.audit.event("start", parts.facts);
     say_ready(parts);
     const std::string_view signal = reload_until_stopped(parts, signals);
+    limit_stop();
     parts.log.info("stopping", {{"signal", std::string(signal)}});
     parts.edge.stop(edge_stop_bound);
     const bool drained = parts.gate.drain(gate_drain_bound);

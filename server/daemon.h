@@ -59,8 +59,9 @@ struct DaemonParts {
 // parts.reload_steps; a step also runs soon after a file that it watches has changed.
 // SIGTERM and SIGINT stop: no new connection, running requests finish, each within a bound; 5
 // seconds in all. When a request still runs then (a token that hangs) it records the stop and ends
-// the process with exit code 1 instead of returning. Throws unavailable when the start can't be
-// recorded.
+// the process with exit code 1 instead of returning. What the program takes down afterwards has
+// until 6 seconds after the signal: the process ends then, with exit code 1. Throws unavailable
+// when the start can't be recorded.
 void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals);
 
 // A daemon as its main describes it.

@@ -26,6 +26,9 @@ using Done = std::function<void(Response)>;
 // they are counted and only the count is recorded, with the next that is.
 constexpr double stranger_records_per_second = 50;
 constexpr double stranger_burst = 200;
+// Lines of the log that they can cause, by requests that fail of our trouble.
+constexpr double stranger_lines_per_second = 1;
+constexpr double stranger_lines_at_once = 20;
 
 constexpr Action unknown_action{"unknown"};
 constexpr std::string_view receipt_request = "strongroom-receipt";
@@ -42,6 +45,7 @@ struct Finished {
     bool audited = true;
     std::string challenge{};  // of a 401
     bool receipt = false;     // the caller wants to know the record's place
+    bool is_known = false;    // the caller has proven who he is
 };
 
 // What waits for a worker.
@@ -59,6 +63,12 @@ Outcome outcome_of(const base::Error& error, unsigned status) {
                         error.code() == base::ErrorCode::caller_suspended ||
                         error.code() == base::ErrorCode::permission_denied;
     return {denied ? "denied" : "failed", std::string(base::to_string(error.code())), status};
+}
+
+// Trouble of ours, not the caller's fault.
+bool is_our_trouble(const base::Error& error) {
+    return error.code() == base::ErrorCode::internal ||
+           error.code() == base::ErrorCode::unavailable;
 }
 
 bool is_json(std::string_view content_type) {
@@ -88,11 +98,13 @@ base::Error internal_error(const std::string& detail) {
 
 struct Gate::State {
     State(GateConfig the_config, const RouteTable& the_routes,
-          const Authenticator& the_authenticator, AuditLog& the_audit, Metrics& the_metrics,
-          const base::Clock& the_clock, base::Log& the_log, LogHead the_log_head)
+          const Authenticator& the_authenticator, const Authorizer& the_authorizer,
+          AuditLog& the_audit, Metrics& the_metrics, const base::Clock& the_clock,
+          base::Log& the_log, LogHead the_log_head)
         : config(the_config),
           routes(the_routes),
           authenticator(the_authenticator),
+          authorizer(the_authorizer),
           audit(the_audit),
           metrics(the_metrics),
           clock(the_clock),
@@ -225,11 +237,27 @@ struct Gate::State {
                 finished->response.status < 400 ? "ok" : "failed", {}, finished->response.status};
             finished->audited = route.access == Access::authenticated;
         } catch (const base::Error& error) {
-            fail(*finished, error);
+            fail(*finished, judge(*finished, error));
         } catch (const std::exception& error) {
             fail(*finished, internal_error(error.what()));
         }
         return finished;
+    }
+
+    // What the caller hears of a failure that came before the policy was asked. A well-formed
+    // request of who may do nothing is refused by the policy, with what he was after in the record;
+    // one that is not must not tell more.
+    base::Error judge(Finished& finished, const base::Error& error) const {
+        Operation& operation = finished.operation;
+        if (!finished.is_known || !operation.decided().empty() || is_our_trouble(error))
+            return error;
+        try {
+            const Action action{operation.action()};
+            authorizer.require_any(operation, {&action, 1});
+            return error;
+        } catch (const base::Error& refusal) {
+            return refusal;
+        }
     }
 
     // Until then the operation's caller is who connected, which is what a refusal's record names.
@@ -239,11 +267,12 @@ struct Gate::State {
                 auto other =
                     authenticator.authenticate(request, route.pattern, finished.operation.caller());
                 if (other) finished.operation.caller_ = std::move(*other);
-                return;
+            } else {
+                Identified both = authenticator.authenticate_server(request, route.pattern);
+                finished.operation.caller_ = std::move(both.caller);
+                finished.operation.user_ = std::move(both.user);
             }
-            Identified both = authenticator.authenticate_server(request, route.pattern);
-            finished.operation.caller_ = std::move(both.caller);
-            finished.operation.user_ = std::move(both.user);
+            finished.is_known = true;
         } catch (const base::Error& error) {
             if (error.code() == base::ErrorCode::unauthenticated) {
                 finished.operation.set_fact("authentication", error.detail());
@@ -335,14 +364,18 @@ struct Gate::State {
 
     // Operators need to see what is our trouble; what is the caller's stands in the audit log.
     void report(const Operation& operation, const base::Error& error) {
-        if (error.code() != base::ErrorCode::internal &&
-            error.code() != base::ErrorCode::unavailable) {
-            return;
+        if (!is_our_trouble(error)) return;
+        std::uint64_t held_back = 0;
+        if (operation.caller().is_nobody()) {
+            const auto passed = stranger_lines.pass(std::chrono::steady_clock::now());
+            if (!passed) return;
+            held_back = *passed;
         }
         log.error("request failed", {{"request_id", operation.request_id().to_string()},
                                      {"action", std::string(operation.action())},
                                      {"error", std::string(base::to_string(error.code()))},
-                                     {"reason", error.what()}});
+                                     {"reason", error.what()},
+                                     {"not_logged_before", static_cast<std::int64_t>(held_back)}});
     }
 
     // Null when there is none.
@@ -382,6 +415,7 @@ struct Gate::State {
     const GateConfig config;
     const RouteTable& routes;
     const Authenticator& authenticator;
+    const Authorizer& authorizer;
     AuditLog& audit;
     Metrics& metrics;
     const base::Clock& clock;
@@ -389,6 +423,7 @@ struct Gate::State {
     const LogHead log_head;  // may be empty
     const std::string origin;
     Throttle strangers{stranger_records_per_second, stranger_burst};
+    Throttle stranger_lines{stranger_lines_per_second, stranger_lines_at_once};
 
     std::mutex mutex;
     std::condition_variable work;
@@ -403,10 +438,10 @@ struct Gate::State {
 };
 
 Gate::Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
-           AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log,
-           LogHead log_head)
-    : state_(std::make_unique<State>(config, routes, authenticator, audit, metrics, clock, log,
-                                     std::move(log_head))) {}
+           const Authorizer& authorizer, AuditLog& audit, Metrics& metrics,
+           const base::Clock& clock, base::Log& log, LogHead log_head)
+    : state_(std::make_unique<State>(config, routes, authenticator, authorizer, audit, metrics,
+                                     clock, log, std::move(log_head))) {}
 
 Gate::~Gate() = default;
 

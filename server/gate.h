@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/audit.h"
+#include "server/authorizer.h"
 #include "server/identity.h"
 #include "server/metrics.h"
 #include "server/request.h"
@@ -47,14 +48,17 @@ using LogHead = std::function<std::string()>;
 // `Strongroom-Checkpoint: <origin> <size> <root>`, so that callers notice a log that was rolled
 // back.
 //
+// What is wrong with a request (its body, its query, a name in its path) is told to callers who
+// could be allowed the route's action on something; who could not is refused, whatever he sent.
+//
 // While the audit log can't be written no handler of an authenticated route is called: the answer
-// is unavailable. Thread-safe. `routes`, `authenticator`, `audit`, `metrics`, `clock` and `log`
-// must outlive it.
+// is unavailable. Thread-safe. `routes`, `authenticator`, `authorizer`, `audit`, `metrics`, `clock`
+// and `log` must outlive it.
 class Gate final : public RequestHandler {
 public:
     Gate(GateConfig config, const RouteTable& routes, const Authenticator& authenticator,
-         AuditLog& audit, Metrics& metrics, const base::Clock& clock, base::Log& log,
-         LogHead log_head = {});
+         const Authorizer& authorizer, AuditLog& audit, Metrics& metrics, const base::Clock& clock,
+         base::Log& log, LogHead log_head = {});
     // Answers what is queued with unavailable and waits for what runs, without a bound: a handler
     // that hangs uses all of this. A program that must end in time calls drain() first.
     ~Gate() override;

@@ -3,16 +3,20 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <httplib.h>
+#include <netdb.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 #include <thread>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -67,6 +71,16 @@ public:
     ExchangeLimit(const ExchangeLimit&) = delete;
     ExchangeLimit& operator=(const ExchangeLimit&) = delete;
 
+    void end() noexcept {
+        const std::lock_guard lock(mutex_);
+        over_ = true;
+        shut_down();
+    }
+    bool is_over() noexcept {
+        const std::lock_guard lock(mutex_);
+        return over_;
+    }
+
     // Takes a second descriptor of the socket, since the library closes its own when it likes.
     void hold(int socket) noexcept {
         const std::lock_guard lock(mutex_);
@@ -92,6 +106,56 @@ private:
     int socket_ = -1;
     bool over_ = false;
     std::jthread thread_;  // the last: it uses the others
+};
+
+// The numeric addresses of a host, by a thread that nobody has to wait for.
+class NameLookup {
+public:
+    static std::shared_ptr<NameLookup> begin(const std::string& host) {
+        auto lookup = std::make_shared<NameLookup>();
+        std::thread([lookup, host] { lookup->run(host); }).detach();
+        return lookup;
+    }
+
+    bool is_done() {
+        const std::lock_guard lock(mutex_);
+        return done_;
+    }
+    // Empty when there are none, or when it takes until `deadline` or until `given_up` is true.
+    template <typename GivenUp>
+    std::vector<std::string> wait(steady_clock::time_point deadline, GivenUp given_up) {
+        constexpr std::chrono::milliseconds look{20};
+        std::unique_lock lock(mutex_);
+        while (!done_ && !given_up() && steady_clock::now() < deadline) {
+            changed_.wait_for(lock, look);
+        }
+        return addresses_;
+    }
+
+private:
+    void run(const std::string& host) {
+        addrinfo hints{};
+        hints.ai_family = AF_UNSPEC;
+        hints.ai_socktype = SOCK_STREAM;
+        addrinfo* found = nullptr;
+        const bool good = ::getaddrinfo(host.c_str(), nullptr, &hints, &found) == 0;
+        const std::lock_guard lock(mutex_);
+        for (const addrinfo* each = good ? found : nullptr; each != nullptr; each = each->ai_next) {
+            std::array<char, NI_MAXHOST> text{};
+            if (::getnameinfo(each->ai_addr, each->ai_addrlen, text.data(), text.size(), nullptr, 0,
+                              NI_NUMERICHOST) == 0) {
+                addresses_.emplace_back(text.data());
+            }
+        }
+        if (good) ::freeaddrinfo(found);
+        done_ = true;
+        changed_.notify_all();
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool done_ = false;
+    std::vector<std::string> addresses_;
 };
 
 }  // namespace
@@ -181,11 +245,87 @@ struct HttpsClient::Target {
                 config.url + ": " + reason};
     }
 
+    // Where the host is; as many as ask at once share one look-up.
+    std::vector<std::string> addresses(steady_clock::time_point deadline, ExchangeLimit& limit) {
+        if (is_numeric_host()) return {host};
+        std::shared_ptr<NameLookup> shared;
+        {
+            const std::lock_guard lock(mutex);
+            if (!lookup || lookup->is_done()) lookup = NameLookup::begin(host);
+            shared = lookup;
+        }
+        return shared->wait(deadline, [&limit] { return limit.is_over(); });
+    }
+
+    // Listed, to be broken off, for its life.
+    class UnderWay {
+    public:
+        UnderWay(Target& target, ExchangeLimit& limit) : target_(target), limit_(limit) {
+            const std::lock_guard lock(target_.mutex);
+            target_.under_way.insert(&limit_);
+            if (target_.cancelled) limit_.end();
+        }
+        ~UnderWay() {
+            const std::lock_guard lock(target_.mutex);
+            target_.under_way.erase(&limit_);
+        }
+        UnderWay(const UnderWay&) = delete;
+        UnderWay& operator=(const UnderWay&) = delete;
+
+    private:
+        Target& target_;
+        ExchangeLimit& limit_;
+    };
+    void cancel() noexcept {
+        const std::lock_guard lock(mutex);
+        cancelled = true;
+        for (ExchangeLimit* limit : under_way) limit->end();
+    }
+
+    // One attempt, at one address. False when nobody listens there.
+    bool try_at(const std::string& address, httplib::Request& request, ExchangeLimit& limit,
+                HttpsAnswer& answer) const;
+
     HttpsConfig config;
     std::string host;
     int port = default_port;
     std::string path;
+    std::mutex mutex;  // of what follows
+    std::set<ExchangeLimit*> under_way;
+    bool cancelled = false;
+    std::shared_ptr<NameLookup> lookup;
 };
+
+bool HttpsClient::Target::try_at(const std::string& address, httplib::Request& request,
+                                 ExchangeLimit& limit, HttpsAnswer& answer) const {
+    httplib::SSLClient client(host, port);
+    set_tls(client);
+    if (address != host) client.set_hostname_addr_map({{host, address}});
+    client.set_connection_timeout(config.deadline);
+    client.set_read_timeout(config.deadline);
+    client.set_write_timeout(config.deadline);
+    client.set_tcp_nodelay(true);
+    client.set_follow_location(false);
+    client.set_decompress(false);
+    client.set_keep_alive(false);
+    client.set_socket_options([&limit](socket_t socket) { limit.hold(socket); });
+    httplib::Response response;
+    httplib::Error error = httplib::Error::Success;
+    try {
+        if (!client.send(request, response, error)) {
+            if (error == httplib::Error::Connection) return false;
+            throw no_answer(httplib::to_string(error));
+        }
+    } catch (const Error&) {
+        throw;
+    } catch (const std::bad_alloc&) {
+        throw;
+    } catch (const std::exception& failure) {
+        throw no_answer(failure.what());
+    }
+    answer.status = response.status;
+    return true;
+}
 
 HttpsClient::HttpsClient(HttpsConfig config)
     : target_(std::make_unique<Target>(std::move(config))) {
@@ -207,6 +347,8 @@ HttpsClient& HttpsClient::operator=(HttpsClient&&) noexcept = default;
 
 const std::string& HttpsClient::url() const { return target_->config.url; }
 
+void HttpsClient::cancel() const noexcept { target_->cancel(); }
+
 HttpsAnswer HttpsClient::get(std::string_view more, std::string_view bearer) const {
     if (!is_visible(bearer)) refuse_request();
     base::WipedString authorization;
@@ -215,19 +357,11 @@ HttpsAnswer HttpsClient::get(std::string_view more, std::string_view bearer) con
 }
 
 HttpsAnswer HttpsClient::send(const HttpsRequest& wanted) const {
-    const Target& target = *target_;
-    ExchangeLimit limit(steady_clock::now() + target.config.deadline);
+    Target& target = *target_;
+    const auto deadline = steady_clock::now() + target.config.deadline;
+    ExchangeLimit limit(deadline);
+    const Target::UnderWay listed(target, limit);
     httplib::Request request = target.request_for(wanted);
-    httplib::SSLClient client(target.host, target.port);
-    target.set_tls(client);
-    client.set_connection_timeout(target.config.deadline);
-    client.set_read_timeout(target.config.deadline);
-    client.set_write_timeout(target.config.deadline);
-    client.set_tcp_nodelay(true);
-    client.set_follow_location(false);
-    client.set_decompress(false);
-    client.set_keep_alive(false);
-    client.set_socket_options([&limit](socket_t socket) { limit.hold(socket); });
 
     HttpsAnswer answer;
     request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t,
@@ -236,21 +370,13 @@ HttpsAnswer HttpsClient::send(const HttpsRequest& wanted) const {
         answer.body.append(data, size);
         return true;
     };
-    httplib::Response response;
-    httplib::Error error = httplib::Error::Success;
-    try {
-        if (!client.send(request, response, error)) {
-            throw target.no_answer(httplib::to_string(error));
-        }
-    } catch (const Error&) {
-        throw;
-    } catch (const std::bad_alloc&) {
-        throw;
-    } catch (const std::exception& failure) {
-        throw target.no_answer(failure.what());
+    const auto addresses = target.addresses(deadline, limit);
+    if (addresses.empty() && !limit.is_over()) throw target.no_answer("no address of the host");
+    for (const std::string& address : addresses) {
+        if (limit.is_over()) break;
+        if (target.try_at(address, request, limit, answer)) return answer;
     }
-    answer.status = response.status;
-    return answer;
+    throw target.no_answer(limit.is_over() ? "not in time" : "no connection");
 }
 
 }  // namespace server

@@ -17,7 +17,7 @@ namespace server {
 struct HttpsConfig {
     std::string url;           // https://host[:port][/path], without query and fragment
     std::filesystem::path ca;  // PEM: who may have signed the other side; empty: the system's
-    std::chrono::milliseconds deadline{3000};  // of a whole exchange; looking up a name may add
+    std::chrono::milliseconds deadline{3000};  // of a whole exchange, looking up the name included
     std::size_t max_bytes = 64UL * 1024;       // of an answer's body
 };
 
@@ -36,7 +36,8 @@ struct HttpsAnswer {
 };
 
 // TLS 1.2 or newer, the certificate must be of the host. Redirects are not followed, nothing is
-// decompressed; each call makes a connection. Thread-safe.
+// decompressed; each call makes a connection. A name is looked up by a thread of its own, one at a
+// time, which may outlive the object: the system's resolver can't be broken off. Thread-safe.
 class HttpsClient {
 public:
     // Throws invalid_argument for a URL that is none, or a CA file that holds none.
@@ -53,6 +54,10 @@ public:
     // The answer to GET <url><more>. `bearer` (visible ASCII) goes into an Authorization header
     // unless it is empty. Errors as above.
     HttpsAnswer get(std::string_view more = {}, std::string_view bearer = {}) const;
+
+    // For the end of a program: what is under way ends now, and what begins later ends at once,
+    // both with unavailable.
+    void cancel() const noexcept;
 
     const std::string& url() const;
 

@@ -72,19 +72,20 @@ bool Authenticator::accepts(AuthenticationMethod method, std::string_view route_
 }
 
 Caller Authenticator::verify_with(CredentialVerifier& verifier, std::string_view credential,
-                                  std::string_view route_pattern) const {
+                                  const Coming& coming) const {
     // Before anybody is asked: what a route does not take costs nothing.
-    if (!accepts(verifier.method(), route_pattern)) refuse_credential("method_not_accepted");
-    return verifier.verify(credential);
+    if (!accepts(verifier.method(), coming.route_pattern)) {
+        refuse_credential("method_not_accepted");
+    }
+    return verifier.verify_from(coming.peer, credential);
 }
 
-Caller Authenticator::verify_bearer(std::string_view authorization,
-                                    std::string_view route_pattern) const {
+Caller Authenticator::verify_bearer(std::string_view authorization, const Coming& coming) const {
     const std::string_view credential = bearer_in(authorization);
     if (credential.empty()) refuse_credential("no_bearer");
     for (const auto& verifier : parts_.bearers) {
         if (verifier->recognizes(credential)) {
-            return verify_with(*verifier, credential, route_pattern);
+            return verify_with(*verifier, credential, coming);
         }
     }
     refuse_credential("unknown_form");
@@ -124,8 +125,10 @@ std::optional<Caller> Authenticator::authenticate(const Request& request,
         }
         return std::nullopt;
     }
-    Caller caller = secret != nullptr ? verify_with(*parts_.shared_secrets, *secret, route_pattern)
-                                      : verify_bearer(authorization->second, route_pattern);
+    // A verified name is one peer wherever it connects from.
+    const Coming coming{connection.is_nobody() ? request.peer_group : connection.id, route_pattern};
+    Caller caller = secret != nullptr ? verify_with(*parts_.shared_secrets, *secret, coming)
+                                      : verify_bearer(authorization->second, coming);
     caller.address = connection.address;
     if (!connection.is_nobody()) caller.claims["connection"] = {connection.id};
     return caller;
@@ -136,13 +139,15 @@ Identified Authenticator::authenticate_server(const Request& request,
     const base::WipedString* secret = shown_secret(request);
     if (secret == nullptr) refuse_credential("no_shared_secret");
     const Caller connection = connected(request);
-    Identified both{verify_with(*parts_.shared_secrets, *secret, route_pattern), std::nullopt};
+    // Who has the secret is no stranger: he takes any place that is free, for all of his users.
+    const Coming coming{{}, route_pattern};
+    Identified both{verify_with(*parts_.shared_secrets, *secret, coming), std::nullopt};
     both.caller.address = connection.address;
     if (!connection.is_nobody()) both.caller.claims["connection"] = {connection.id};
     // Behind the secret: what strangers bring is shown to no provider.
     const auto authorization = request.headers.find(authorization_header);
     if (authorization == request.headers.end()) return both;
-    both.user = verify_bearer(authorization->second, route_pattern);
+    both.user = verify_bearer(authorization->second, coming);
     both.user->address = connection.address;
     return both;
 }

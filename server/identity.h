@@ -90,9 +90,14 @@ private:
     // there are two.
     const base::WipedString* shown_secret(const Request& request) const;
     bool accepts(AuthenticationMethod method, std::string_view route_pattern) const;
-    Caller verify_bearer(std::string_view authorization, std::string_view route_pattern) const;
+    // What came with a request: from whom, and to which route.
+    struct Coming {
+        std::string_view peer;
+        std::string_view route_pattern;
+    };
+    Caller verify_bearer(std::string_view authorization, const Coming& coming) const;
     Caller verify_with(CredentialVerifier& verifier, std::string_view credential,
-                       std::string_view route_pattern) const;
+                       const Coming& coming) const;
 
     AuthenticatorParts parts_;
 };

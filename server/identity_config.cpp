@@ -133,6 +133,12 @@ IntrospectionConfig read_introspection(JsonReader reader, const std::filesystem:
     config.rules.max_concurrent = static_cast<std::size_t>(
         reader.optional_integer("max_concurrent", 1, 1024)
             .value_or(static_cast<std::int64_t>(config.rules.max_concurrent)));
+    // Half of the places, unless it is said.
+    config.rules.max_concurrent_per_peer = static_cast<std::size_t>(
+        reader
+            .optional_integer("max_concurrent_per_peer", 1,
+                              static_cast<std::int64_t>(config.rules.max_concurrent))
+            .value_or(static_cast<std::int64_t>((config.rules.max_concurrent + 1) / 2)));
     reader.refuse_unknown();
     return config;
 }

@@ -53,11 +53,12 @@ void read_jwk_file(const std::filesystem::path& file) {
     read_named(file, [&file] { return JwkSet(base::read_trusted_file(file, max_jwk_set_bytes)); });
 }
 
-JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer) {
-    if (!issuer.https) {
+// `https` is null for a file.
+JwksSource::Fetch fetch_of(const JwtIssuerConfig& issuer,
+                           const std::shared_ptr<const HttpsClient>& https) {
+    if (!https) {
         return [file = issuer.file] { return base::read_trusted_file(file, max_jwk_set_bytes); };
     }
-    const auto https = std::make_shared<const HttpsClient>(*issuer.https);
     return [https] {
         const HttpsAnswer answer = https->get();
         if (answer.status != http_ok) {
@@ -107,6 +108,14 @@ struct IdentityMethods::State {
           authenticator(build(clock)),
           refresher([this](const std::stop_token& stop) { keep_fresh(stop); }) {}
 
+    // A fetch under way would hold the end of the program up.
+    ~State() {
+        refresher.request_stop();
+        for (const auto& https : fetched) https->cancel();
+    }
+    State(const State&) = delete;
+    State& operator=(const State&) = delete;
+
     AuthenticatorParts build(const base::Clock& clock) {
         AuthenticatorParts parts;
         parts.client_certificates = config.client_certificates;
@@ -139,7 +148,11 @@ struct IdentityMethods::State {
         std::vector<JwtIssuer> issuers;
         for (const auto& issuer : config.jwt) {
             if (!issuer.https) read_jwk_file(issuer.file);
-            auto source = std::make_shared<JwksSource>(issuer.rules.issuer, fetch_of(issuer),
+            std::shared_ptr<const HttpsClient> https;
+            if (issuer.https) {
+                fetched.push_back(https = std::make_shared<const HttpsClient>(*issuer.https));
+            }
+            auto source = std::make_shared<JwksSource>(issuer.rules.issuer, fetch_of(issuer, https),
                                                        issuer.times, log);
             source->refresh_if_due();
             sources.push_back(source);
@@ -195,6 +208,7 @@ struct IdentityMethods::State {
     base::Log& log;
     const std::shared_ptr<ApiTokens> tokens;           // null without them
     std::vector<std::shared_ptr<JwksSource>> sources;  // of config.jwt, in its order
+    std::vector<std::shared_ptr<const HttpsClient>> fetched;
     std::shared_ptr<SharedSecrets> secrets;
     const Authenticator authenticator;
     std::jthread refresher;
@@ -243,10 +257,17 @@ void check_identity_files(const IdentityConfig& config) {
 }
 
 void check_identity_routes(const IdentityConfig& config, const RouteTable& routes) {
+    std::vector<std::string_view> patterns;
+    for (const Route& route : routes.routes()) patterns.push_back(route.pattern);
+    check_identity_routes(config, patterns);
+}
+
+void check_identity_routes(const IdentityConfig& config,
+                           const std::vector<std::string_view>& patterns) {
     for (const RouteMethods& rule : config.routes) {
         const bool fits = std::any_of(
-            routes.routes().begin(), routes.routes().end(),
-            [&rule](const Route& route) { return is_route_under(route.pattern, rule.path); });
+            patterns.begin(), patterns.end(),
+            [&rule](std::string_view pattern) { return is_route_under(pattern, rule.path); });
         if (fits) continue;
         throw Error(ErrorCode::invalid_argument,
                     "\"identity.routes\" has the path " + rule.path + ", which fits no route");

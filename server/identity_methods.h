@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -51,7 +52,9 @@ private:
 void check_identity_files(const IdentityConfig& config);
 
 // Throws invalid_argument when a rule of the configuration fits no route: a slip there would open
-// what was to be closed.
+// what was to be closed. `patterns` are the routes' where there is no table yet.
 void check_identity_routes(const IdentityConfig& config, const RouteTable& routes);
+void check_identity_routes(const IdentityConfig& config,
+                           const std::vector<std::string_view>& patterns);
 
 }  // namespace server

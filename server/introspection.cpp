@@ -21,22 +21,6 @@ Error cannot_tell(const std::string& why) {
     return {ErrorCode::unavailable, "the identity provider can't be asked now: try again", why};
 }
 
-// One place among those who ask at once.
-class QuestionPlace {
-public:
-    QuestionPlace(std::atomic<std::size_t>& taken, std::size_t most) : taken_(taken) {
-        if (taken_.fetch_add(1) < most) return;
-        taken_.fetch_sub(1);
-        throw cannot_tell("too many questions at once");
-    }
-    ~QuestionPlace() { taken_.fetch_sub(1); }
-    QuestionPlace(const QuestionPlace&) = delete;
-    QuestionPlace& operator=(const QuestionPlace&) = delete;
-
-private:
-    std::atomic<std::size_t>& taken_;
-};
-
 std::string text_in(const JsonValue& object, std::string_view name) {
     const JsonValue* member = object.find(name);
     if (member == nullptr || member->string() == nullptr) return {};
@@ -66,21 +50,54 @@ Caller read_user(const HttpsAnswer& answer, const std::string& prefix) {
 
 }  // namespace
 
+// One place among those who ask at once; a peer who is not known takes any that is free.
+class Introspection::Place {
+public:
+    Place(Introspection& all, std::string_view peer) : all_(all), peer_(peer) {
+        const std::lock_guard lock(all_.mutex_);
+        if (all_.asking_ >= all_.rules_.max_concurrent) {
+            throw cannot_tell("too many questions at once");
+        }
+        if (!peer_.empty()) {
+            std::size_t& of_peer = all_.asking_by_peer_[peer_];
+            if (of_peer >= all_.rules_.max_concurrent_per_peer) {
+                throw cannot_tell("too many questions at once of one peer");
+            }
+            ++of_peer;
+        }
+        ++all_.asking_;
+    }
+    ~Place() {
+        const std::lock_guard lock(all_.mutex_);
+        --all_.asking_;
+        const auto of_peer = all_.asking_by_peer_.find(peer_);
+        if (of_peer != all_.asking_by_peer_.end() && --of_peer->second == 0) {
+            all_.asking_by_peer_.erase(of_peer);
+        }
+    }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+private:
+    Introspection& all_;
+    const std::string peer_;
+};
+
 Introspection::Introspection(Ask ask, IntrospectionRules rules, MonotonicClock clock)
     : ask_(std::move(ask)), rules_(std::move(rules)), clock_(std::move(clock)) {}
 
-Caller Introspection::verify(std::string_view credential) {
-    if (rules_.cache.count() == 0) return ask(credential);
+Caller Introspection::verify_from(std::string_view peer, std::string_view credential) {
+    if (rules_.cache.count() == 0) return ask(peer, credential);
     const std::string key = Sha256().hex(credential);
     if (auto caller = remembered(key)) return std::move(*caller);
     const auto until = clock_() + rules_.cache;  // counted from the question, not from the answer
-    Caller caller = ask(credential);
+    Caller caller = ask(peer, credential);
     remember(key, {caller, until});
     return caller;
 }
 
-Caller Introspection::ask(std::string_view credential) {
-    const QuestionPlace place(asking_, rules_.max_concurrent);
+Caller Introspection::ask(std::string_view peer, std::string_view credential) {
+    const Place place(*this, peer);
     const HttpsAnswer answer = ask_(credential);
     if (answer.status == unauthorized || answer.status == forbidden) {
         refuse_credential("introspection_refused");

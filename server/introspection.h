@@ -2,7 +2,6 @@
 // caller's own bearer. A token that was revoked there stops here with the next request.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -22,6 +21,8 @@ struct IntrospectionRules {
     std::chrono::seconds cache{0};            // how long an answer counts; 0: each request asks
     std::size_t max_concurrent = 8;           // questions at once, so that a slow provider does not
                                               // hold every worker
+    // … for one peer, so that one who sends what he likes does not hold every place.
+    std::size_t max_concurrent_per_peer = 4;
 };
 
 class Introspection final : public CredentialVerifier {
@@ -44,22 +45,26 @@ public:
     // makes no sense, none in time, too many questions at once) throws unavailable: nobody is let
     // in, and a client with a good token learns that it may come again instead of throwing the
     // token away.
-    Caller verify(std::string_view credential) override;
+    Caller verify(std::string_view credential) override { return verify_from({}, credential); }
+    Caller verify_from(std::string_view peer, std::string_view credential) override;
 
 private:
+    class Place;
+
     struct Known {
         Caller caller;
         std::chrono::steady_clock::time_point until;
     };
     std::optional<Caller> remembered(const std::string& key);
     void remember(const std::string& key, Known known);
-    Caller ask(std::string_view credential);
+    Caller ask(std::string_view peer, std::string_view credential);
 
     const Ask ask_;
     const IntrospectionRules rules_;
     const MonotonicClock clock_;
-    std::atomic<std::size_t> asking_ = 0;
     std::mutex mutex_;
+    std::size_t asking_ = 0;
+    std::map<std::string, std::size_t, std::less<>> asking_by_peer_;
     std::map<std::string, Known, std::less<>> known_;  // by the bearer's SHA-256
 };
 

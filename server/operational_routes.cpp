@@ -57,10 +57,24 @@ Response readiness(const OperationalParts& parts, Operation& operation) {
 
 }  // namespace
 
+std::vector<std::string_view> common_paths(const CommonRooms& rooms) {
+    std::vector<std::string_view> paths{"/healthz", "/readyz", "/metrics", "/openapi.json",
+                                        "/v1/backups"};
+    if (rooms.api_tokens) paths.insert(paths.end(), {"/v1/api-tokens", "/v1/api-tokens/{id}"});
+    if (rooms.checkpoints) {
+        paths.insert(paths.end(), {"/v1/audit/checkpoint", "/v1/audit/proof", "/v1/audit/receipt"});
+    }
+    if (rooms.budgets) paths.insert(paths.end(), {"/v1/budgets", "/v1/budgets/lift"});
+    return paths;
+}
+
 std::vector<Route> with_operational_routes(std::vector<Route> rows, OperationalParts parts) {
     const auto shared = std::make_shared<const OperationalParts>(std::move(parts));
     const auto document = std::make_shared<base::WipedString>();
     const Action observe = shared->observe;
+    std::vector<Action> all;
+    for (const Route& row : rows) all.push_back(row.action);
+    all.push_back(observe);
     rows.push_back({Method::GET, "/healthz", observe, Access::open, 0,
                     "Whether the process is alive", health});
     rows.push_back(
@@ -75,8 +89,9 @@ std::vector<Route> with_operational_routes(std::vector<Route> rows, OperationalP
                                            "text/plain; version=0.0.4; charset=utf-8");
                     }});
     rows.push_back({Method::GET, "/openapi.json", observe, Access::observed, 0,
-                    "This interface as an OpenAPI document",
-                    [document](Operation&, const Request&) {
+                    "This interface as an OpenAPI document, for whoever may do anything by it",
+                    [document, shared, all](Operation& operation, const Request&) {
+                        shared->authorizer.require_any(operation, all);
                         return text_answer(*document, "application/json");
                     }});
     *document = openapi_document(RouteTable(rows), shared->title, shared->version).take();

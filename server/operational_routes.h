@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/authorizer.h"
@@ -27,6 +28,17 @@ struct OperationalParts {
     std::string version;  // of the program
     std::vector<ReadinessCheck> checks;
 };
+
+// What a daemon serves beside its own API, by its configuration.
+struct CommonRooms {
+    bool api_tokens = false;
+    bool checkpoints = false;
+    bool budgets = false;
+};
+
+// The paths of those rooms and of the four routes, for judging a configuration before there is a
+// table.
+std::vector<std::string_view> common_paths(const CommonRooms& rooms);
 
 // `rows` and the four routes. The OpenAPI document is made here, from all of them.
 std::vector<Route> with_operational_routes(std::vector<Route> rows, OperationalParts parts);

@@ -41,6 +41,7 @@ struct Request {
     std::map<std::string, base::WipedString, std::less<>> headers;  // credentials are among them
     base::WipedString body;
     std::string peer_address;             // numeric; empty for UNIX sockets
+    std::string peer_group;               // whom the edge counts as one peer; may be binary
     std::optional<LocalPeer> local_peer;  // for UNIX sockets
     std::optional<PeerCertificate> certificate;
     std::map<std::string, std::string, std::less<>> path_parameters;  // filled by routing, decoded

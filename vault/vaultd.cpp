@@ -18,6 +18,7 @@
 #include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
+#include "server/operational_routes.h"
 #include "server/policy.h"
 #include "server/reload.h"
 #include "server/route.h"
@@ -27,6 +28,7 @@
 #include "vault/compat/shapes.h"
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
+#include "vault/paths.h"
 #include "vault/service.h"
 #include "vault/sql_store.h"
 #include "vault/value_api.h"
@@ -102,7 +104,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
-    server::Gate gate(config.gate, routes, identity.authenticator(), audit, metrics, clock, log,
+    server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,
+                      clock, log,
                       sealer ? server::LogHead([&sealer] { return sealer->head(); }) : nullptr);
     server::Edge edge(config.edge, gate, metrics, log);
     const auto metrics_listener = server::open_metrics_listener(config.metrics, metrics, log);
@@ -124,6 +127,15 @@ void check(const std::filesystem::path& file) {
     static_cast<void>(server::load_policy(config.policy.file, vault::known_actions()));
     static_cast<void>(server::load_shadow(config.policy, vault::known_actions()));
     server::check_identity_files(config.identity);
+    auto paths = server::common_paths({config.identity.api_tokens.has_value(),
+                                       config.audit.seal.has_value(), !config.budgets.empty()});
+    const auto add = [&paths](const auto& more) {
+        paths.insert(paths.end(), more.begin(), more.end());
+    };
+    add(vault::api_paths);
+    if (config.compat.shared_secret) add(vault::shared_secret_paths);
+    if (config.compat.broker) add(vault::broker_paths);
+    server::check_identity_routes(config.identity, paths);
     if (!config.budgets.empty()) {
         static_cast<void>(server::load_budgets(config.budgets, vault::known_actions()));
     }

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
+#include "kms/paths.h"
 #include "tests/kms/api_fixture.h"
 #include "tests/support/expect_error.h"
 
@@ -283,6 +286,15 @@ TEST_F(ApiTest, TheOpenapiDocumentHasEveryRoute) {
     for (const auto& route : rig_.routes.routes()) {
         EXPECT_NE(paths->find(route.pattern), nullptr) << route.pattern;
     }
+}
+
+TEST_F(ApiTest, TheListOfPathsIsTheTables) {
+    std::set<std::string_view> served;
+    for (const auto& route : rig_.routes.routes()) served.insert(route.pattern);
+    for (const std::string_view path : {"/healthz", "/readyz", "/metrics", "/openapi.json"}) {
+        EXPECT_EQ(served.erase(path), 1U) << path;
+    }
+    EXPECT_EQ(served, (std::set<std::string_view>(kms::api_paths.begin(), kms::api_paths.end())));
 }
 
 TEST_F(ApiTest, NoAnswerButTheTwoThatMustHasAPlaintext) {

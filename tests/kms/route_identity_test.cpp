@@ -15,13 +15,14 @@ protected:
     KeyServiceRig rig_{token_, folder_.path()};
     const base::Uuid key_ = rig_.create_key("credentials")->id;
     std::unique_ptr<kms::Api> api_;
-    RouteIdentityHouse house_{[this](server::ApiTokens& tokens) {
-        api_ = std::make_unique<kms::Api>(kms::ApiParts{
-            rig_.service, rig_.lifecycle, rig_.idempotency, rig_.signing, rig_.catalogue,
-            rig_.authorizer, rig_.store, rig_.audit, rig_.metrics,
-            server::api_token_routes(tokens, rig_.authorizer, std::chrono::hours(24))});
-        return api_->routes();
-    }};
+    RouteIdentityHouse house_{
+        rig_.authorizer, [this](server::ApiTokens& tokens) {
+            api_ = std::make_unique<kms::Api>(kms::ApiParts{
+                rig_.service, rig_.lifecycle, rig_.idempotency, rig_.signing, rig_.catalogue,
+                rig_.authorizer, rig_.store, rig_.audit, rig_.metrics,
+                server::api_token_routes(tokens, rig_.authorizer, std::chrono::hours(24))});
+            return api_->routes();
+        }};
     // One that is there, so that a right would lead somewhere.
     const std::map<std::string, std::string> parameters_ = {
         {"key", key_.to_string()}, {"alias", "credentials"}, {"id", "0123456789abcdef"}};
@@ -50,7 +51,11 @@ TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         bodies["POST /v1/keys/" + key + "/verify-mac"] = R"({"message":"YQ==","mac":"YQ=="})";
         bodies["PATCH /v1/keys/" + key] = R"({"description":"x","if_revision":1})";
     }
-    expect_no_right_is_no_answer(house_, parameters_, bodies, {"/openapi.json"});
+    expect_no_right_is_no_answer(house_, parameters_, bodies, {});
+}
+
+TEST_F(KmsRouteIdentity, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {
+    expect_no_right_learns_nothing(house_);
 }
 
 }  // namespace

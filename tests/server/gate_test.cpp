@@ -12,6 +12,7 @@
 
 #include "server/answer.h"
 #include "server/gate_trace.h"
+#include "server/policy.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/temporary_directory.h"
 
@@ -33,14 +34,26 @@ Response ok() {
     return server::json_answer(std::move(body));
 }
 
+// The identity provider does not answer.
+class UnreachableVerifier final : public server::CredentialVerifier {
+public:
+    server::AuthenticationMethod method() const noexcept override {
+        return server::AuthenticationMethod::introspection;
+    }
+    bool recognizes(std::string_view /*credential*/) const override { return true; }
+    server::Caller verify(std::string_view /*credential*/) override {
+        throw base::Error(base::ErrorCode::unavailable, "try again");
+    }
+};
+
 class GateTest : public testing::Test {
 protected:
     GateTest() { make_gate({}); }
 
     void make_gate(server::GateConfig config) {
         gate_.reset();
-        gate_ = std::make_unique<server::Gate>(config, routes_, authenticator_, audit_, metrics_,
-                                               clock_, log_);
+        gate_ = std::make_unique<server::Gate>(config, routes_, authenticator_, authorizer_, audit_,
+                                               metrics_, clock_, log_);
     }
 
     std::vector<server::Route> rows() {
@@ -181,6 +194,11 @@ protected:
     std::string name_;
     server::RouteTable routes_{rows()};
     server::Authenticator authenticator_;
+    server::Authorizer authorizer_{server::parse_policy(
+        R"({"version":1,"roles":{"reader":[{"id":"read","effect":"allow",
+            "actions":["read_thing"],"resources":["*"]}]},
+            "bindings":[{"caller":"spiffe://t/app","roles":["reader"]}]})",
+        {read_thing.word, observe.word})};
     std::unique_ptr<server::Gate> gate_;
 };
 
@@ -343,8 +361,8 @@ TEST_F(GateTest, WhoAsksForAReceiptLearnsTheLeafOfItsRecord) {
 
 TEST_F(GateTest, GoodAnswersToKnownCallersNameTheLatestCheckpoint) {
     gate_.reset();
-    gate_ = std::make_unique<server::Gate>(server::GateConfig{}, routes_, authenticator_, audit_,
-                                           metrics_, clock_, log_,
+    gate_ = std::make_unique<server::Gate>(server::GateConfig{}, routes_, authenticator_,
+                                           authorizer_, audit_, metrics_, clock_, log_,
                                            [] { return std::string("log 1 root"); });
     const auto named = [&](Request request) {
         return header_of(ask(std::move(request)), "Strongroom-Checkpoint");
@@ -458,6 +476,40 @@ TEST_F(GateTest, TheEdgesRefusalsAreRecordedWithWhatIsKnown) {
     gate_->refuse(Request(), {base::ErrorCode::request_timeout, "too slow"});
     EXPECT_TRUE(recorded("request_timeout"));
     EXPECT_NE(records().find("unknown"), std::string::npos);
+}
+
+// 415 is for callers with a right; who has none is refused by the policy, on record.
+TEST_F(GateTest, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {
+    Request with_body = request(Method::POST, "/things/a");
+    with_body.certificate = server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"};
+    with_body.body = "{}";
+    with_body.headers["content-type"] = "text/plain";
+    EXPECT_EQ(ask(std::move(with_body)).status, 403U);
+    EXPECT_TRUE(recorded(R"("rule":"default-deny")"));
+    EXPECT_TRUE(recorded(R"("error":"permission_denied")"));
+    // Our own trouble is told: it says nothing of what there is.
+    Request failing = request(Method::POST, "/fail/later");
+    failing.certificate = server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"};
+    EXPECT_EQ(ask(std::move(failing)).status, 503U);
+}
+
+TEST_F(GateTest, WhatStrangersMakeFailIsLoggedUpToARate) {
+    server::AuthenticatorParts parts;
+    parts.bearers.push_back(std::make_shared<UnreachableVerifier>());
+    const server::Authenticator unreachable(std::move(parts));
+    gate_ = std::make_unique<server::Gate>(server::GateConfig{}, routes_, unreachable, authorizer_,
+                                           audit_, metrics_, clock_, log_);
+    testing::internal::CaptureStderr();
+    for (int i = 0; i < 200; ++i) {
+        Request asking = request(Method::POST, "/things/a", false);
+        asking.headers["authorization"] = "Bearer anything";
+        EXPECT_EQ(ask(std::move(asking)).status, 503U);
+    }
+    gate_.reset();
+    const std::string lines = testing::internal::GetCapturedStderr();
+    const auto count = std::count(lines.begin(), lines.end(), '\n');
+    EXPECT_GE(count, 20);
+    EXPECT_LT(count, 60) << "a burst, and one in each second";
 }
 
 TEST_F(GateTest, AFloodOfStrangersIsRecordedUpToARateAndCounted) {

@@ -45,7 +45,7 @@ TEST(IdentityConfig, EveryFieldIsRead) {
                "jwks": {"url": "https://i/jwks", "ca": "ca.pem", "deadline_ms": 500,
                         "refresh_seconds": 60, "pause_seconds": 20, "keep_seconds": 600}}],
       "introspection": {"url": "https://d", "ca": "ca.pem", "caller_prefix": "cms:",
-                        "cache_seconds": 3, "max_concurrent": 2, "deadline_ms": 700},
+                        "cache_seconds": 3, "max_concurrent": 3, "deadline_ms": 700},
       "shared_secrets": {"header": "X-RBAC-SYNC-SECRET", "also": ["X-API-Key"],
                          "callers": [{"name": "sync", "hash_files": ["a", "/b"]}]},
       "routes": [{"path": "/v1/keys", "methods": ["jwt", "api_token"]}]})");
@@ -69,7 +69,8 @@ TEST(IdentityConfig, EveryFieldIsRead) {
     EXPECT_EQ(config.introspection->https.url, "https://d");
     EXPECT_EQ(config.introspection->rules.caller_prefix, "cms:");
     EXPECT_EQ(config.introspection->rules.cache, std::chrono::seconds(3));
-    EXPECT_EQ(config.introspection->rules.max_concurrent, 2U);
+    EXPECT_EQ(config.introspection->rules.max_concurrent, 3U);
+    EXPECT_EQ(config.introspection->rules.max_concurrent_per_peer, 2U);
     EXPECT_EQ(config.shared_secrets->headers,
               (std::vector<std::string>{"x-rbac-sync-secret", "x-api-key"}));
     EXPECT_EQ(config.shared_secrets->callers.at(0).hash_files,

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <future>
 #include <mutex>
+#include <semaphore>
+#include <thread>
 
 #include "server/https_client.h"
 #include "server/introspection.h"
@@ -262,6 +264,31 @@ TEST_F(Jwks, WhileOneFetchesTheOthersDontWait) {
     EXPECT_TRUE(source.find("old"));
 }
 
+// As at the end of a program: nobody waits for a peer's deadline.
+TEST_F(RemoteIdentity, WhatIsCancelledEndsAtOnceAndBeginsNoMore) {
+    auto patient = config();
+    patient.deadline = 60s;
+    const server::HttpsClient https(patient);
+    answers_.set({"", PeerReply::Then::hold});
+    auto held = std::async(std::launch::async, [&] { https.get(); });
+    while (peer_.requests() == 0) std::this_thread::yield();
+    https.cancel();
+    ASSERT_EQ(held.wait_for(10s), std::future_status::ready);
+    EXPECT_ERROR(unavailable, held.get());
+    answers_.set(200, "{}");
+    EXPECT_ERROR(unavailable, https.get());
+    EXPECT_EQ(peer_.requests(), 1);
+}
+
+TEST_F(RemoteIdentity, AHostIsFoundByItsNameAndOneThatIsNotIsNoAnswer) {
+    answers_.set(200, "{}");
+    auto named = config();
+    named.url.replace(named.url.find("127.0.0.1"), 9, "localhost");
+    EXPECT_EQ(server::HttpsClient(named).get().status, 200);
+    named.url = "https://no-such-host.invalid/";
+    EXPECT_ERROR(unavailable, server::HttpsClient(named).get());
+}
+
 // An identity provider that answers GET /users/me as Directus does.
 class IntrospectionTest : public RemoteIdentity {
 protected:
@@ -357,6 +384,34 @@ TEST_F(IntrospectionTest, ASlowProviderHoldsSoManyWorkersAndNoMore) {
     EXPECT_ERROR(unavailable, method.verify("two"));
     answer.set_value();
     EXPECT_EQ(first.get(), "directus:0a1b");
+}
+
+TEST_F(IntrospectionTest, OnePeerDoesNotHoldEveryPlace) {
+    std::promise<void> answer;
+    const auto answered = answer.get_future().share();
+    std::counting_semaphore<8> asked(0);
+    server::IntrospectionRules rules;
+    rules.max_concurrent = 3;
+    rules.max_concurrent_per_peer = 2;
+    server::Introspection method(
+        [&](std::string_view bearer) {
+            asked.release();
+            if (bearer.starts_with("slow")) answered.wait();
+            return server::HttpsAnswer{200, user};
+        },
+        rules, clock_);
+    std::vector<std::future<std::string>> held;
+    for (const char* bearer : {"slow-1", "slow-2"}) {
+        held.push_back(std::async(std::launch::async, [&method, bearer] {
+            return method.verify_from("stranger", bearer).id;
+        }));
+        asked.acquire();
+    }
+    EXPECT_ERROR(unavailable, method.verify_from("stranger", "third"));
+    EXPECT_EQ(method.verify_from("another", "good").id, "directus:0a1b");
+    answer.set_value();
+    for (auto& each : held) EXPECT_EQ(each.get(), "directus:0a1b");
+    EXPECT_EQ(method.verify_from("stranger", "third").id, "directus:0a1b");
 }
 
 }  // namespace

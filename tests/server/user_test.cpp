@@ -110,7 +110,8 @@ protected:
     server::Metrics metrics_{"test"};
     server::AuditLog audit_{
         {folder_ / "audit", "test", "node", std::chrono::milliseconds(5000)}, clock_, log_};
-    server::Gate gate_{{2, 64}, routes_, authenticator_, audit_, metrics_, clock_, log_};
+    server::Gate gate_{{2, 64}, routes_,  authenticator_, authorizer_,
+                       audit_,  metrics_, clock_,         log_};
 };
 
 TEST_F(UserBesideServer, IsAllowedOnlyWhatBothAre) {

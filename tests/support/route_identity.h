@@ -31,10 +31,12 @@ struct Shown {
 
 class RouteIdentityHouse {
 public:
-    // `make_rows` gets the house's API tokens, whose routes are among those to be tried.
-    explicit RouteIdentityHouse(
+    // `make_rows` gets the house's API tokens, whose routes are among those to be tried; the rows
+    // ask `authorizer`, which must outlive the house.
+    RouteIdentityHouse(
+        const server::Authorizer& authorizer,
         const std::function<std::vector<server::Route>(server::ApiTokens&)>& make_rows)
-        : routes_(make_rows(tokens_)) {}
+        : authorizer_(authorizer), routes_(make_rows(tokens_)) {}
 
     const std::vector<server::Route>& routes() const { return routes_.routes(); }
 
@@ -76,10 +78,11 @@ public:
 
     std::future<server::Response> send(const server::Route& route, const Shown& shown,
                                        const std::map<std::string, std::string>& parameters,
-                                       std::string_view body = {}) {
+                                       std::string_view body = {}, std::string_view query = {}) {
         server::Request request;
         request.method = route.method;
         request.path = path_of(route.pattern, parameters);
+        request.query = query;
         request.peer_address = "192.0.2.7";
         request.received = std::chrono::steady_clock::now();
         if (route.max_body_bytes > 0) request.body = body;
@@ -175,6 +178,7 @@ private:
         R"({"version":1,"roles":{"root":[{"id":"all","effect":"allow","actions":["*"],"resources":["*"]}]},
             "bindings":[{"caller":"root","roles":["root"]}]})",
         server::with_api_token_actions({}))};
+    const server::Authorizer& authorizer_;
     server::RouteTable routes_;
     server::Authenticator authenticator_ = make_authenticator();
     server::Metrics metrics_{"test"};
@@ -182,7 +186,8 @@ private:
         {directory_.path() / "audit", "test", "node", std::chrono::milliseconds(5000)},
         clock_,
         log_};
-    server::Gate gate_{{2, 4096}, routes_, authenticator_, audit_, metrics_, clock_, log_};
+    server::Gate gate_{{2, 4096}, routes_,  authenticator_, authorizer_,
+                       audit_,    metrics_, clock_,         log_};
 };
 
 // Whoever proves nothing, or something wrong, gets 401 from every route that is not open, whatever
@@ -243,6 +248,27 @@ inline void expect_no_right_is_no_answer(RouteIdentityHouse& house,
             EXPECT_EQ(answer.status, everybody ? 200U : 403U)
                 << how << ": " << to_string(route.method) << " " << route.pattern << "\n"
                 << answer.body;
+        }
+    }
+}
+
+// Nor is there one to a request that nothing is right with: not even what is wrong.
+inline void expect_no_right_learns_nothing(RouteIdentityHouse& house) {
+    for (const auto& [how, shown] : house.without_right()) {
+        for (const auto& [body, query] : {std::pair("{", ""), std::pair("[1]", ""),
+                                          std::pair("{\"x\":1}", ""), std::pair("", "x=1")}) {
+            std::vector<std::future<server::Response>> answers;
+            for (const auto& route : house.routes()) {
+                answers.push_back(house.send(route, shown, {}, body, query));
+            }
+            for (std::size_t i = 0; i < answers.size(); ++i) {
+                const auto& route = house.routes()[i];
+                if (route.access == server::Access::open) continue;
+                const auto answer = answers[i].get();
+                EXPECT_EQ(answer.status, 403U) << how << ": " << to_string(route.method) << " "
+                                               << route.pattern << " " << body << query << "\n"
+                                               << answer.body;
+            }
         }
     }
 }

@@ -16,12 +16,13 @@ protected:
     server::AuditLog audit_{{world_.directory / "audit", "vaultd", "node"}, world_.clock, log_};
     server::Metrics metrics_{"vaultd"};
     std::unique_ptr<vault::Api> api_;
-    RouteIdentityHouse house_{[this](server::ApiTokens& tokens) {
-        api_ = std::make_unique<vault::Api>(vault::ApiParts{
-            *world_.service, world_.authorizer, *world_.store, world_.keys, audit_, metrics_,
-            server::api_token_routes(tokens, world_.authorizer, std::chrono::hours(24))});
-        return api_->routes();
-    }};
+    RouteIdentityHouse house_{
+        world_.authorizer, [this](server::ApiTokens& tokens) {
+            api_ = std::make_unique<vault::Api>(vault::ApiParts{
+                *world_.service, world_.authorizer, *world_.store, world_.keys, audit_, metrics_,
+                server::api_token_routes(tokens, world_.authorizer, std::chrono::hours(24))});
+            return api_->routes();
+        }};
     const std::map<std::string, std::string> parameters_ = {
         {"owner", "acme"}, {"name", "instagram"}, {"id", "0123456789abcdef"}};
 };
@@ -37,7 +38,11 @@ TEST_F(VaultRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
          {"POST /v1/owners/{owner}/credentials/{name}/reveal", ""},
          {"POST /v1/owners/{owner}/credentials/{name}/restore", R"({"version":1})"},
          {"POST /v1/api-tokens", R"({"name":"ci"})"}},
-        {"/openapi.json"});
+        {});
+}
+
+TEST_F(VaultRouteIdentity, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {
+    expect_no_right_learns_nothing(house_);
 }
 
 }  // namespace

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Graceful stops: a daemon that is told to end ends in 6 seconds with exit code 0, whatever is under way.
+The loop is the short form: STOPS=1000 makes it longer, SEED=n repeats one."""
+import contextlib
+import http.client
+import json
+import os
+import random
+import socket
+import threading
+import time
+import unittest
+
+import house
+
+STOPS = int(os.environ.get("STOPS", "20"))
+BOUND_SECONDS = 6
+EVERYTHING = {"version": 1,
+              "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+              "bindings": [{"caller": "spiffe://strongroom/operator", "roles": ["all"]}]}
+
+
+class Caller(threading.Thread):
+    """Makes data keys until the daemon is gone; every answer it gets is a good one, or says that it stops."""
+
+    def __init__(self, client):
+        super().__init__()
+        self.client, self.answers, self.failure = client, 0, None
+
+    def run(self):
+        try:
+            while True:
+                answer = self.client.call("POST", "/v1/keys/alias/k/data-keys", {})
+                if answer.status != 200 and not (answer.status == 503 and b"stopping" in answer.body):
+                    self.failure = answer
+                self.answers += answer.status == 200
+        except (OSError, http.client.HTTPException):
+            pass
+        finally:
+            self.client.close()
+
+
+class Stops(unittest.TestCase):
+    def setUp(self):
+        self.house = self.enterContext(house.House())
+        seed = os.environ.get("SEED", str(time.time_ns()))
+        print(f"SEED={seed}")
+        self.random = random.Random(seed)
+
+    def start(self, changes=None):
+        self.house.configure("kmsd", changes)
+        self.house.write(self.house.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
+        return self.house.start("kmsd")
+
+    def make_key(self, daemon):
+        with contextlib.closing(self.house.client(daemon, "operator")) as client:
+            self.assertEqual(client.call("POST", "/v1/keys", {"alias": "k"}).status, 201)
+
+    def test_every_stop_ends_in_time_with_what_was_under_way_answered(self):
+        longest, answers = 0, 0
+        for number in range(STOPS):
+            daemon = self.start()
+            if number == 0:
+                self.make_key(daemon)
+            callers = [Caller(self.house.client(daemon, "operator")) for _ in range(3)]
+            silent = [socket.create_connection(("127.0.0.1", daemon.port)) for _ in range(3)]
+            for caller in callers:
+                caller.start()
+            # The moment of the stop is what is random here; nothing is waited for.
+            time.sleep(self.random.uniform(0, 0.15))
+            code, seconds = daemon.stop()
+            for caller in callers:
+                caller.join()
+                self.assertIsNone(caller.failure, number)
+                answers += caller.answers
+            for one in silent:
+                one.close()
+            self.assertEqual(code, 0, daemon.log.read_text(errors="replace")[-2000:])
+            self.assertLess(seconds, BOUND_SECONDS, number)
+            longest = max(longest, seconds)
+            self.assertIn("stopped", [line["message"] for line in daemon.lines()])
+        self.assertGreater(answers, 0, "no stop met a request")
+        print(f"{STOPS} stops, the longest {longest:.2f} s, {answers} answers before them")
+
+    def test_a_stop_does_not_wait_for_an_issuer_that_does_not_answer(self):
+        with socket.create_server(("127.0.0.1", 0)) as issuer:
+            deadline_ms = 8000  # of the fetch; the start waits for it, too, and goes on without keys
+            daemon = self.start({"identity": {"jwt": [{
+                "issuer": "https://silent", "audiences": ["us"],
+                "jwks": {"url": f"https://127.0.0.1:{issuer.getsockname()[1]}/", "ca": "../pki/ca.crt",
+                         "deadline_ms": deadline_ms, "refresh_seconds": 1, "pause_seconds": 1}}]}})
+            issuer.settimeout(house.PATIENCE_SECONDS)
+            issuer.accept()[0].close()  # the start's
+            held, _ = issuer.accept()  # the refresher's, which is told nothing
+            code, seconds = daemon.stop()
+            held.close()
+        self.assertEqual(code, 0, daemon.log.read_text(errors="replace")[-2000:])
+        self.assertLess(seconds, BOUND_SECONDS / 2)
+
+
+if __name__ == "__main__":
+    house.main()
