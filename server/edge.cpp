@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <mutex>
@@ -60,7 +61,7 @@ void allow_open_files(const EdgeConfig& config, base::Log& log) {
     }
 }
 
-// A place where peers come in, on the first loop.
+// A place where peers come in, on the first loop that they come to.
 struct Door {
     Door(boost::asio::io_context& io, const ListenAddress& address)
         : listener(address, listen_backlog), socket(io, listener.release()), pause(io) {}
@@ -112,12 +113,28 @@ struct Edge::State {
         allow_open_files(config, log);
         if (!config.plain) environment.tls = &tls.emplace(load_tls(config));
         if (tls) show_ends(*tls->get());
-        for (std::size_t i = 0; i < std::max<std::size_t>(config.threads, 1); ++i) {
+        const std::size_t count = std::max<std::size_t>(config.threads, 1);
+        for (std::size_t i = 0; i < count; ++i) {
             loops.push_back(std::make_shared<Loop>(environment));
         }
-        for (const auto& address : config.listen) {
-            doors.push_back(std::make_unique<Door>(loops.front()->io(), address));
+        for (std::size_t i = 0; tls && i < count; ++i) {
+            entrances.push_back(
+                std::make_shared<Loop>(environment, [this](std::shared_ptr<Arrival> arrival) {
+                    const auto loop = loops[next_loop++ % loops.size()];
+                    loop->post([loop, arrival = std::move(arrival)] { loop->welcome(*arrival); });
+                }));
         }
+        for (const auto& address : config.listen) {
+            doors.push_back(std::make_unique<Door>(first().front()->io(), address));
+        }
+    }
+
+    // The loops that connections come to first.
+    const std::vector<std::shared_ptr<Loop>>& first() const { return tls ? entrances : loops; }
+    std::vector<std::shared_ptr<Loop>> all_loops() const {
+        std::vector<std::shared_ptr<Loop>> all = entrances;
+        all.insert(all.end(), loops.begin(), loops.end());
+        return all;
     }
 
     // For alarms before it is too late.
@@ -133,8 +150,8 @@ struct Edge::State {
 
     void start() {
         if (std::exchange(started, true)) return;
-        for (const auto& loop : loops) loop->run();
-        loops.front()->post([this] {
+        for (const auto& loop : all_loops()) loop->run();
+        first().front()->post([this] {
             for (const auto& door : doors) await_peers(*door);
         });
     }
@@ -177,7 +194,7 @@ struct Edge::State {
             ::close(socket);
             return;
         }
-        const auto loop = loops[next_loop++ % loops.size()];
+        const auto loop = first()[next_first++ % first().size()];
         std::string group = peer.group;
         // Posts are dropped by a stopped loop, and then the socket is closed with this.
         const auto accepted = std::make_shared<Accepted>(
@@ -228,18 +245,18 @@ struct Edge::State {
         const std::scoped_lock lock(stop_mutex);
         if (std::exchange(stopped, true)) return;
         if (started) {
-            loops.front()->post([this] {
+            first().front()->post([this] {
                 boost::system::error_code ignored;
                 for (const auto& door : doors) {
                     door->socket.close(ignored);
                     door->pause.cancel();
                 }
             });
-            for (const auto& loop : loops) loop->post([loop] { loop->wind_down(); });
+            for (const auto& loop : all_loops()) loop->post([loop] { loop->wind_down(); });
             limits->wait_until_empty(bound);
         }
-        // The loop of the doors is the first: after it the others are given no connections.
-        for (const auto& loop : loops) loop->stop();
+        // In the order in which connections come to them: a loop is given none after its stop.
+        for (const auto& loop : all_loops()) loop->stop();
         limits->detach_metrics();
     }
 
@@ -250,10 +267,12 @@ struct Edge::State {
     EdgeEnvironment environment;
     std::optional<TlsInForce> tls;  // empty where bytes are plain
     std::shared_ptr<ConnectionLimits> limits;
-    std::vector<std::shared_ptr<Loop>> loops;
+    std::vector<std::shared_ptr<Loop>> loops;      // that serve
+    std::vector<std::shared_ptr<Loop>> entrances;  // that shake hands; none where bytes are plain
     std::vector<std::unique_ptr<Door>> doors;
     ReserveDescriptor reserve;
-    std::size_t next_loop = 0;
+    std::size_t next_first = 0;  // of first(); for the loop of the doors
+    std::atomic<std::size_t> next_loop{0};
     std::mutex stop_mutex;  // a second caller waits for the first
     bool started = false;
     bool stopped = false;

@@ -52,6 +52,7 @@ struct EdgeConfig {
     std::chrono::milliseconds stranger_idle_deadline{5000};
     // For a connection beyond the caps to send the request that is refused.
     std::chrono::milliseconds refused_deadline{1000};
+    // For requests; over TLS as many more shake hands, at a lower priority.
     std::size_t threads = 2;
 };
 

@@ -114,9 +114,34 @@ Connection::Next Connection::shake_hands() {
     } catch (const base::Error& error) {
         return refuse_handshake(error.message());
     }
+    if (loop_->pass_on()) return hand_over();
     begin_idle();
     readable_ = true;  // the first request may have come together with the handshake's end
     return Next::again;
+}
+
+Connection::Next Connection::hand_over() {
+    boost::system::error_code error;
+    const int socket = socket_.release(error);
+    if (error) return closed();
+    auto arrival =
+        std::make_shared<Arrival>(socket, std::move(*place_), std::move(peer_), stream_->release());
+    arrival->certificate = std::move(certificate_);
+    arrival->judged_by = judged_by_;
+    arrival->holds_until = holds_until_;
+    const Loop::PassOn& pass_on = loop_->pass_on();
+    close();
+    pass_on(std::move(arrival));
+    return Next::rest;
+}
+
+void Connection::go_on(Arrival& arrival) {
+    certificate_ = std::move(arrival.certificate);
+    judged_by_ = arrival.judged_by;
+    holds_until_ = arrival.holds_until;
+    begin_idle();
+    readable_ = true;  // the first request may have come together with the handshake's end
+    drive(Next::again);
 }
 
 void Connection::begin_idle() {
@@ -186,6 +211,7 @@ void Connection::begin_request() {
     const auto now = Clock::now();
     Request& request = reader_.begin().request;
     request.peer_address = peer_.address;
+    request.peer_group = peer_.group;
     request.local_peer = peer_.local;
     request.certificate = certificate_;
     request.received = now;

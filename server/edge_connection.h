@@ -15,7 +15,8 @@ namespace server {
 
 // OpenSSL works on the non-blocking socket itself and Asio only says when it is ready: an idle
 // connection then holds no buffer of ours, which asio::ssl::stream can't offer (68 KiB each).
-// Lives on its loop's thread. At any time at most one wait or one handler call is under way, and
+// Lives on its loop's thread; the loop that shook hands passes the socket on, and another
+// Connection goes on with it. At any time at most one wait or one handler call is under way, and
 // that one holds the shared pointer.
 class Connection : public std::enable_shared_from_this<Connection> {
 public:
@@ -27,6 +28,8 @@ public:
                Peer peer);
 
     void start();
+    // Instead of start(), for one that shook hands on another loop.
+    void go_on(Arrival& arrival);
     // When expire() is due.
     Clock::time_point deadline() const { return deadline_; }
     // The deadline has passed: refuses or closes, by what was going on.
@@ -45,6 +48,7 @@ private:
     void wait(boost::asio::socket_base::wait_type what);
     Next step();
     Next shake_hands();
+    Next hand_over();
     void begin_idle();
     Next read_head();
     Next take_head();

@@ -1,11 +1,11 @@
 #include "server/edge_loop.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <csignal>
 #include <ctime>
@@ -67,6 +67,15 @@ void block_signals() noexcept {
 
 namespace {
 
+// Of the calling thread alone: Linux has a priority for each (setpriority(2), "C library/kernel
+// differences"). That it fails is no reason not to serve.
+void lower_priority() noexcept {
+    constexpr int by = 10;
+    constexpr int lowest = 19;
+    const int now = ::getpriority(PRIO_PROCESS, 0);
+    static_cast<void>(::setpriority(PRIO_PROCESS, 0, std::min(now + by, lowest)));
+}
+
 // An eighth of the shortest deadline is precise enough, and four looks a second cheap enough.
 std::chrono::milliseconds sweep_interval_for(const EdgeConfig& config) {
     const auto shortest = std::min({config.handshake_deadline, config.head_deadline,
@@ -80,8 +89,10 @@ Accepted::~Accepted() {
     if (socket >= 0) ::close(socket);
 }
 
-Loop::Loop(const EdgeEnvironment& environment)
-    : environment_(environment), sweep_interval_(sweep_interval_for(environment.config)) {
+Loop::Loop(const EdgeEnvironment& environment, PassOn pass_on)
+    : environment_(environment),
+      pass_on_(std::move(pass_on)),
+      sweep_interval_(sweep_interval_for(environment.config)) {
     if (environment.tls != nullptr) tls_ = environment.tls->get();
 }
 
@@ -90,6 +101,7 @@ Loop::~Loop() = default;
 void Loop::run() {
     thread_ = std::thread([this] {
         block_signals();
+        if (pass_on_) lower_priority();
         const auto work = boost::asio::make_work_guard(io_);
         for (;;) {
             try {
@@ -111,31 +123,50 @@ const std::shared_ptr<const Tls>& Loop::tls() {
     return tls_;
 }
 
-void Loop::adopt(Accepted& accepted) {
+std::optional<boost::asio::generic::stream_protocol::socket> Loop::take_socket(Accepted& accepted) {
     const bool is_local = accepted.peer.local.has_value();
-    const int socket = accepted.socket;
     const boost::asio::generic::stream_protocol protocol(is_local ? AF_UNIX : AF_INET,
                                                          is_local ? 0 : IPPROTO_TCP);
     Connection::Socket owned(io_);
     boost::system::error_code error;
-    if (owned.assign(protocol, socket, error)) return;
+    if (owned.assign(protocol, accepted.socket, error)) return std::nullopt;
     accepted.take();
     // From here on it is closed on every way out.
     if (!is_local) owned.set_option(boost::asio::ip::tcp::no_delay(true), error);
     owned.non_blocking(true, error);
+    return owned;
+}
+
+void Loop::add(const std::shared_ptr<Connection>& connection) {
+    connections_.emplace(connection.get(), connection);
+    arm_sweep();
+}
+
+void Loop::adopt(Accepted& accepted) {
+    const int socket = accepted.socket;
+    auto owned = take_socket(accepted);
+    if (!owned || winding_down_) return;
     Ssl ssl;
     if (const auto& in_force = tls(); in_force != nullptr) {
         ssl.reset(SSL_new(in_force->context.get()));
         if (ssl == nullptr || SSL_set_fd(ssl.get(), socket) != 1) return;
         SSL_set_accept_state(ssl.get());
     }
-    if (winding_down_) return;
     auto connection =
-        std::make_shared<Connection>(shared_from_this(), std::move(owned), std::move(ssl),
+        std::make_shared<Connection>(shared_from_this(), std::move(*owned), std::move(ssl),
                                      std::move(accepted.place), std::move(accepted.peer));
-    connections_.emplace(connection.get(), connection);
-    arm_sweep();
+    add(connection);
     connection->start();
+}
+
+void Loop::welcome(Arrival& arrival) {
+    auto owned = take_socket(arrival);
+    if (!owned || winding_down_) return;
+    auto connection =
+        std::make_shared<Connection>(shared_from_this(), std::move(*owned), std::move(arrival.ssl),
+                                     std::move(arrival.place), std::move(arrival.peer));
+    add(connection);
+    connection->go_on(arrival);
 }
 
 void Loop::remove(Connection& connection) { connections_.erase(&connection); }
@@ -170,8 +201,24 @@ void Loop::sweep() {
     for (const auto& [key, connection] : connections_) {
         if (connection->deadline() <= now) due.push_back(connection);
     }
-    for (const auto& connection : due) connection->expire();
-    if (!connections_.empty()) arm_sweep();
+    expire(std::move(due));
+}
+
+void Loop::expire(std::vector<std::shared_ptr<Connection>> due) {
+    constexpr std::size_t at_once = 4;
+    const auto now = Connection::Clock::now();
+    for (std::size_t i = 0; i < at_once && !due.empty(); ++i) {
+        const std::shared_ptr<Connection> connection = std::move(due.back());
+        due.pop_back();
+        if (connection->deadline() <= now) connection->expire();
+    }
+    if (!due.empty()) {
+        boost::asio::post(io_, [self = shared_from_this(), due = std::move(due)]() mutable {
+            self->expire(std::move(due));
+        });
+    } else if (!connections_.empty()) {
+        arm_sweep();
+    }
 }
 
 std::vector<std::shared_ptr<Connection>> Loop::all() const {

@@ -2,11 +2,13 @@
 // Private to server/edge*.cpp.
 #pragma once
 
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -91,6 +93,19 @@ struct Accepted {
     Peer peer;
 };
 
+// A connection whose handshake is done, on its way to the loop that serves it; closed unless
+// somebody takes it.
+struct Arrival : Accepted {
+    Arrival(int the_socket, ConnectionPlace the_place, Peer the_peer, Ssl the_ssl)
+        : Accepted(the_socket, std::move(the_place), std::move(the_peer)),
+          ssl(std::move(the_ssl)) {}
+
+    Ssl ssl;
+    std::optional<PeerCertificate> certificate;
+    std::uint64_t judged_by = 0;  // as in Connection
+    std::chrono::sys_seconds holds_until{};
+};
+
 // What connections use of the edge. Used on running loops only: the edge outlives those.
 struct EdgeEnvironment {
     const EdgeConfig& config;
@@ -101,13 +116,18 @@ struct EdgeEnvironment {
     TlsInForce* tls;  // null where bytes are plain
 };
 
-// A thread with its own io_context. A connection stays on one loop for life, so nothing of it needs
-// a lock or a strand. Deadlines are kept by one timer that looks at all connections in turn:
-// setting a deadline costs an assignment. Everything but run, post, stop and the constructor is for
-// the loop's own thread.
+// A thread with its own io_context. A connection is on one loop at a time, so nothing of it needs a
+// lock or a strand. Deadlines are kept by one timer that looks at all connections in turn: setting
+// a deadline costs an assignment. Everything but run, post, stop and the constructor is for the
+// loop's own thread.
 class Loop : public std::enable_shared_from_this<Loop> {
 public:
-    explicit Loop(const EdgeEnvironment& environment);
+    // Takes a connection whose handshake is done.
+    using PassOn = std::function<void(std::shared_ptr<Arrival>)>;
+
+    // With `pass_on` the loop only shakes hands, and its thread has a lower priority than the
+    // others': a handshake costs as much as many requests, and anybody may ask for one.
+    explicit Loop(const EdgeEnvironment& environment, PassOn pass_on = {});
     ~Loop();
     Loop(const Loop&) = delete;
     Loop& operator=(const Loop&) = delete;
@@ -126,6 +146,10 @@ public:
 
     // Takes over a connected non-blocking socket.
     void adopt(Accepted& accepted);
+    // Takes over what another loop passed on.
+    void welcome(Arrival& arrival);
+    // Empty where connections stay.
+    const PassOn& pass_on() const { return pass_on_; }
     // The TLS in force, as every request asks for it; null where bytes are plain.
     const std::shared_ptr<const Tls>& tls();
     std::uint64_t tls_generation() const { return tls_generation_; }
@@ -139,12 +163,18 @@ public:
     void stop();
 
 private:
+    // A connected socket as Asio has it; empty when that fails.
+    std::optional<boost::asio::generic::stream_protocol::socket> take_socket(Accepted& accepted);
+    void add(const std::shared_ptr<Connection>& connection);
     void sweep();
+    // A few at a time, so that others' requests come in between.
+    void expire(std::vector<std::shared_ptr<Connection>> due);
     void arm_sweep();
     void close_all();
     std::vector<std::shared_ptr<Connection>> all() const;
 
     EdgeEnvironment environment_;
+    const PassOn pass_on_;
     std::shared_ptr<const Tls> tls_;  // as of tls_generation_
     std::uint64_t tls_generation_ = 0;
     std::chrono::milliseconds sweep_interval_;

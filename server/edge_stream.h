@@ -34,6 +34,8 @@ public:
 
     // Null for plain bytes.
     const SSL* ssl() const { return ssl_.get(); }
+    // For another Stream on the same socket; this one is of no use any more.
+    Ssl release() { return std::move(ssl_); }
 
 private:
     Status after_failure(int result) const;

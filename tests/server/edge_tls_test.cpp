@@ -54,6 +54,7 @@ TEST_F(EdgeTlsTest, ACertificateThatDoesNotVerifyIsRefusedEvenWhereItIsOptional)
     const std::vector<std::pair<const char*, CertificateFiles>> wrong = {
         {"other CA", other.client("stranger", "spiffe://strongroom/app")},
         {"expired", house_.pki.issue({"old", CertificateUse::client, {}, true})},
+        {"not yet valid", house_.pki.issue({"new", CertificateUse::client, {}, false, true})},
         {"server's use", house_.pki.server("not-a-client")},
         {"other use", house_.pki.issue({"signer", CertificateUse::other, {}, false})},
     };

@@ -140,6 +140,9 @@ CertificateFiles TestPki::issue(const CertificateRequest& request) {
     const Key key = new_key();
     const Certificate certificate =
         new_certificate(request.name, key.get(), issuer, request.expired);
+    if (request.not_yet_valid) {
+        X509_gmtime_adj(X509_getm_notBefore(certificate.get()), day_seconds / 24);
+    }
     add_extension(certificate.get(), issuer, NID_basic_constraints, "critical,CA:FALSE");
     add_extension(certificate.get(), issuer, NID_key_usage, "critical,digitalSignature");
     add_extension(certificate.get(), issuer, NID_ext_key_usage, usage_of(request.use));

@@ -23,6 +23,7 @@ struct CertificateRequest {
     CertificateUse use = CertificateUse::client;
     std::vector<std::string> uri_names;  // subject alternative names of type URI
     bool expired = false;                // ended yesterday
+    bool not_yet_valid = false;          // begins in an hour
 };
 
 // Not thread-safe. Throws std::runtime_error when OpenSSL refuses.
