@@ -15,6 +15,7 @@
 #include "server/answer.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/policy.h"
 #include "tests/bench/load.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
@@ -107,7 +108,9 @@ void run(std::size_t connections, std::chrono::seconds duration, std::size_t idl
     const server::RouteTable routes(
         {{server::Method::GET, "/healthz", observe, server::Access::open, 0, "", nothing}});
     const server::Authenticator authenticator;
-    server::Gate gate({}, routes, authenticator, audit, metrics, clock, log);
+    const server::Authorizer authorizer(
+        server::parse_policy(R"({"version":1,"roles":{},"bindings":[]})", {}));
+    server::Gate gate({}, routes, authenticator, authorizer, audit, metrics, clock, log);
     server::EdgeConfig config;
     config.certificate = server_files.certificate;
     config.key = server_files.key;

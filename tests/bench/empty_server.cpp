@@ -9,6 +9,7 @@
 #include "server/daemon.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/policy.h"
 
 namespace {
 
@@ -34,7 +35,9 @@ void serve(char** argv) {
     const server::RouteTable routes({{server::Method::POST, "/empty", observe, server::Access::open,
                                       max_body_bytes, "does nothing", nothing}});
     const server::Authenticator authenticator;
-    server::Gate gate({}, routes, authenticator, audit, metrics, clock, log);
+    const server::Authorizer authorizer(
+        server::parse_policy(R"({"version":1,"roles":{},"bindings":[]})", {}));
+    server::Gate gate({}, routes, authenticator, authorizer, audit, metrics, clock, log);
     server::EdgeConfig config;
     config.certificate = argv[1];
     config.key = argv[2];

@@ -281,9 +281,11 @@ IdleConnections::IdleConnections(const LoadConfig& config, std::string_view requ
 
 IdleConnections::~IdleConnections() = default;
 
-std::string http_request(std::string_view method, std::string_view path, std::string_view body) {
+std::string http_request(std::string_view method, std::string_view path, std::string_view body,
+                         std::string_view bearer) {
     std::string request;
     request.append(method).append(" ").append(path).append(" HTTP/1.1\r\nHost: localhost\r\n");
+    if (!bearer.empty()) request.append("Authorization: Bearer ").append(bearer).append("\r\n");
     if (!body.empty()) {
         request.append("Content-Type: application/json\r\nContent-Length: ");
         request.append(std::to_string(body.size())).append("\r\n");

@@ -59,9 +59,9 @@ private:
     std::unique_ptr<All> all_;
 };
 
-// The bytes of a keep-alive request with a JSON body (none when empty).
-std::string http_request(std::string_view method, std::string_view path,
-                         std::string_view body = {});
+// The bytes of a keep-alive request with a JSON body and a bearer (none when empty).
+std::string http_request(std::string_view method, std::string_view path, std::string_view body = {},
+                         std::string_view bearer = {});
 
 // One line: rate, percentiles, errors.
 std::string to_text(const LoadResult& result);

@@ -1,10 +1,11 @@
 // The load generator as a program: sends one request again and again over keep-alive TLS
 // connections and prints the rate.
-// Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD] <BODY, POST unless
-// METHOD is given, where PKI is a folder of deploy/local-authority, CALLER a name in it, and the
-// body comes on standard input. Prints: answers per second, median and 99th percentile in
-// microseconds, errors.
+// Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD [BEARER_FILE]] <BODY,
+// POST unless METHOD is given, where PKI is a folder of deploy/local-authority, CALLER a name in
+// it, the file's line is sent as a bearer, and the body comes on standard input. Prints: answers
+// per second, median and 99th percentile in microseconds, errors.
 #include <exception>
+#include <fstream>
 #include <iostream>
 #include <iterator>
 
@@ -25,9 +26,17 @@ tests::LoadConfig read_arguments(char** argv) {
     return config;
 }
 
-int run(char** argv, std::string_view method) {
+std::string line_of(const char* file) {
+    std::ifstream in(file);
+    std::string line;
+    if (!std::getline(in, line) || line.empty()) throw std::runtime_error("no bearer in the file");
+    return line;
+}
+
+int run(char** argv, std::string_view method, const char* bearer_file) {
     const std::string body{std::istreambuf_iterator<char>(std::cin), {}};
-    const std::string request = tests::http_request(method, argv[6], body);
+    const std::string bearer = bearer_file == nullptr ? std::string() : line_of(bearer_file);
+    const std::string request = tests::http_request(method, argv[6], body, bearer);
     const auto result =
         tests::run_load(read_arguments(argv),
                         [&](std::size_t /*connection*/) -> std::string_view { return request; });
@@ -41,13 +50,13 @@ int run(char** argv, std::string_view method) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 7 && argc != 8) {
-        std::cerr
-            << "usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD] <BODY\n";
+    if (argc < 7 || argc > 9) {
+        std::cerr << "usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD "
+                     "[BEARER_FILE]] <BODY\n";
         return 2;
     }
     try {
-        return run(argv, argc == 8 ? argv[7] : "POST");
+        return run(argv, argc > 7 ? argv[7] : "POST", argc > 8 ? argv[8] : nullptr);
     } catch (const std::exception& error) {
         std::cerr << "bench_load_client: " << error.what() << '\n';
         return 1;
