@@ -23,6 +23,7 @@ using std::chrono::steady_clock;
 constexpr milliseconds first_pause{100};
 constexpr milliseconds longest_pause{1000};
 constexpr milliseconds shortest_wait{20};
+constexpr int most_abandoned = 2;               // attempts to connect that hang
 constexpr milliseconds connect_patience{2000};  // for a work with less time, as libpq's own
 // For a connection that may be to a server which stands still.
 constexpr milliseconds doubtful_patience{500};
@@ -126,8 +127,13 @@ private:
 // avail leaves it to end by itself.
 class Attempt {
 public:
-    static std::shared_ptr<Attempt> begin(const PostgresqlConfig& config) {
-        auto attempt = std::make_shared<Attempt>();
+    // `abandoned` counts those that are left behind and have not ended.
+    explicit Attempt(std::shared_ptr<std::atomic<int>> abandoned)
+        : abandoned_(std::move(abandoned)) {}
+
+    static std::shared_ptr<Attempt> begin(const PostgresqlConfig& config,
+                                          std::shared_ptr<std::atomic<int>> abandoned) {
+        auto attempt = std::make_shared<Attempt>(std::move(abandoned));
         auto password = std::make_shared<const PasswordFile>(config.password);
         const std::string connect = connect_string(config) + password->setting_text();
         std::thread([attempt, password, connect] { attempt->run(connect); }).detach();
@@ -138,7 +144,10 @@ public:
     std::unique_ptr<PostgresqlConnection> wait(DatabaseDeadline deadline, std::string& why) {
         std::unique_lock lock(mutex_);
         done_.wait_until(lock, deadline, [this] { return is_done_; });
-        is_abandoned_ = true;
+        if (!is_done_) {
+            is_abandoned_ = true;
+            ++*abandoned_;
+        }
         why = is_done_ ? why_ : "the server did not answer in time";
         return std::move(one_);
     }
@@ -160,11 +169,16 @@ private:
             const std::lock_guard lock(mutex_);
             is_done_ = true;
             why_ = std::move(why);
-            if (!is_abandoned_) one_ = std::move(one);
+            if (is_abandoned_) {
+                --*abandoned_;
+            } else {
+                one_ = std::move(one);
+            }
         }
         done_.notify_all();
     }
 
+    const std::shared_ptr<std::atomic<int>> abandoned_;
     std::mutex mutex_;
     std::condition_variable done_;
     bool is_done_ = false;
@@ -295,6 +309,7 @@ bool PostgresqlConnections::lend(Lock& lock, One& one, DatabaseDeadline deadline
 }
 
 bool PostgresqlConnections::may_connect() const {
+    if (*abandoned_ >= most_abandoned) return false;
     return failures_ == 0 || (!is_trying_ && steady_clock::now() >= next_try_);
 }
 
@@ -309,7 +324,8 @@ PostgresqlConnections::One PostgresqlConnections::connect(Lock& lock, DatabaseDe
     try {
         const auto now = steady_clock::now();
         const auto bound = std::min(deadline, now + config_.deadline);
-        one = Attempt::begin(config_)->wait(std::max(bound, now + connect_patience), why);
+        one =
+            Attempt::begin(config_, abandoned_)->wait(std::max(bound, now + connect_patience), why);
     } catch (const Error& error) {
         why = error.detail();
     } catch (const std::exception& error) {  // no thread

@@ -115,6 +115,8 @@ private:
     bool is_trying_ = false;        // somebody tries, after a failure
     DatabaseDeadline next_try_{};
     DatabaseDeadline last_overdue_{};  // when a work was last cut off
+    // Attempts to connect that were left behind and hang; they may outlive this.
+    const std::shared_ptr<std::atomic<int>> abandoned_ = std::make_shared<std::atomic<int>>(0);
     bool is_ending_ = false;
     std::thread watch_;
 };
