@@ -196,6 +196,7 @@ std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
     return connection_->repeatable([&](const Operation& operation) {
         std::size_t unnamed = 0;
         std::unordered_map<KeyId, FoundObjects> found;  // both halves of a pair have one id
+        keys_.require_all_seen();
         const auto lock = keys_.objects_lock();
         operation.session().require_login();
         for (const auto& [kind, objects] :

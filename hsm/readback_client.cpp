@@ -1,14 +1,8 @@
 #include "hsm/readback_client.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX names
-#include <spawn.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -16,6 +10,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "hsm/child_process.h"
 #include "hsm/public_key.h"
 
 namespace hsm {
@@ -30,78 +25,6 @@ constexpr std::size_t max_answer_bytes = 16UL * 1024;
 [[noreturn]] void fail_errno(const char* what, int error) {
     fail(std::string(what) + ": " + std::strerror(error));
 }
-
-class Descriptor {
-public:
-    explicit Descriptor(int value) : value_(value) {}
-    ~Descriptor() { close(); }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    int get() const { return value_; }
-    void close() {
-        if (value_ >= 0) ::close(value_);
-        value_ = -1;
-    }
-
-private:
-    int value_;
-};
-
-class SpawnSettings {
-public:
-    // The child has `end` as its standard input and output, standard error as we have, nothing else
-    // open, and no signal blocked.
-    explicit SpawnSettings(int end) {
-        sigset_t none;
-        sigset_t pipe;
-        ::sigemptyset(&none);
-        ::sigemptyset(&pipe);
-        ::sigaddset(&pipe, SIGPIPE);
-        ::posix_spawn_file_actions_init(&actions_);
-        ::posix_spawn_file_actions_adddup2(&actions_, end, STDIN_FILENO);
-        ::posix_spawn_file_actions_adddup2(&actions_, end, STDOUT_FILENO);
-        ::posix_spawn_file_actions_addclosefrom_np(&actions_, STDERR_FILENO + 1);
-        ::posix_spawnattr_init(&attributes_);
-        ::posix_spawnattr_setsigmask(&attributes_, &none);
-        ::posix_spawnattr_setsigdefault(&attributes_, &pipe);
-        ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    }
-    ~SpawnSettings() {
-        ::posix_spawn_file_actions_destroy(&actions_);
-        ::posix_spawnattr_destroy(&attributes_);
-    }
-    SpawnSettings(const SpawnSettings&) = delete;
-    SpawnSettings& operator=(const SpawnSettings&) = delete;
-
-    posix_spawn_file_actions_t actions_{};
-    posix_spawnattr_t attributes_{};
-};
-
-// A child that ends when this ends, at the latest: its answer is all that we want, and it gives it
-// as its last act.
-class Child {
-public:
-    Child(const std::filesystem::path& program, int end) {
-        const SpawnSettings settings(end);
-        std::string name = program.string();
-        std::array<char*, 2> arguments{name.data(), nullptr};
-        std::array<char*, 1> environment{nullptr};  // what it must know, the question says
-        const int error =
-            ::posix_spawn(&pid_, name.c_str(), &settings.actions_, &settings.attributes_,
-                          arguments.data(), environment.data());
-        if (error != 0) fail_errno(program.c_str(), error);
-    }
-    ~Child() {
-        ::kill(pid_, SIGKILL);
-        while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
-        }
-    }
-    Child(const Child&) = delete;
-    Child& operator=(const Child&) = delete;
-
-private:
-    pid_t pid_ = -1;
-};
 
 base::WipedString to_document(const TokenConfig& config, const base::SecretBytes& pin,
                               const ReadbackQuestion& question) {
@@ -181,13 +104,13 @@ void judge(const base::WipedString& answer, const ReadbackQuestion& question) {
 
 void read_back(const TokenConfig& config, const base::SecretBytes& pin,
                const ReadbackQuestion& question, std::chrono::milliseconds patience) {
-    std::array<int, 2> ends{};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-        fail_errno("socketpair", errno);
-    const Descriptor ours(ends[0]);
-    Descriptor theirs(ends[1]);
-    const Child child(config.readback_program, theirs.get());
-    theirs.close();
+    SocketPair sockets = make_socket_pair();
+    const Descriptor ours = std::move(sockets.ours);
+    // Its answer is all that we want, and it gives it as its last act: it is killed at the end.
+    // What it must know, the question says.
+    const ChildProcess child(config.readback_program, sockets.theirs.get(), sockets.theirs.get(),
+                             ChildEnvironment::none);
+    sockets.theirs.close();
     send(ours, to_document(config, pin, question));
     judge(receive(ours, patience), question);
 }

@@ -56,4 +56,24 @@ struct TokenConfig {
 std::unique_ptr<Token> open_token(const TokenConfig& config, const base::SecretBytes& pin,
                                   base::Log& log);
 
+// What it takes to have the token in a process of its own.
+struct WorkerConfig {
+    TokenConfig token;
+    std::filesystem::path program;   // strongroom-token-worker (kms/token_worker.cpp)
+    std::filesystem::path pin_file;  // the worker reads it by itself, each time one is started
+    base::LogLevel log_level = base::LogLevel::info;
+    // A call that takes longer costs its worker the life; what searches or makes keys has more.
+    std::chrono::milliseconds deadline{2000};
+};
+
+// The same token, opened by a worker: the module is never in this process, nor is the PIN when
+// `pin_file` names it. With an empty one `pin` is what a person typed; it is kept masked for the
+// workers to come. A second worker stands by, logged in as well. When a call is not answered in
+// time or a worker ends, the one that stands by takes its place, and a new one is started. A key
+// proves that it is the same before a new worker first uses it. Throws what open_token() throws,
+// and failed_precondition when the program is not there or of another version. `log` must outlive
+// the token.
+std::unique_ptr<Token> open_remote_token(const WorkerConfig& config, const base::SecretBytes& pin,
+                                         base::Log& log);
+
 }  // namespace hsm

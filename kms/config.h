@@ -3,6 +3,7 @@
 // one.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 
@@ -18,6 +19,12 @@
 
 namespace kms {
 
+// Where the PKCS#11 module runs.
+enum class TokenProcess {
+    worker,      // in a child: neither the module nor the PIN is ever in kmsd
+    in_process,  // in kmsd
+};
+
 struct Config {
     server::EdgeConfig edge;
     std::optional<server::EdgeConfig> metrics;  // a listener of its own for them
@@ -25,6 +32,12 @@ struct Config {
     server::AuditConfig audit;
     server::IdentityConfig identity;
     hsm::TokenConfig token;
+    TokenProcess process = TokenProcess::worker;
+    std::filesystem::path worker_program;
+    std::chrono::milliseconds token_deadline{};  // of one call of a worker
+    // The worker reads this file by itself; empty: what was typed is in `pin`. Without a worker the
+    // PIN is in `pin` in any case.
+    std::filesystem::path pin_file;
     base::SecretBytes pin;
     server::DatabaseConfig store;
     server::PolicyFiles policy;
@@ -32,8 +45,9 @@ struct Config {
     base::LogLevel log_level = base::LogLevel::info;
 };
 
-// Reads the file and the PIN that it points to. Unless it says otherwise, the program that reads
-// new keys back is strongroom-key-readback beside `program`. Throws invalid_argument naming the
+// Reads the file, and the PIN that it points to unless a worker is to read that. Unless it says
+// otherwise, the programs strongroom-key-readback and strongroom-token-worker are beside `program`.
+// Throws invalid_argument naming the
 // field, or the file and what is wrong with it.
 Config read_config(const std::filesystem::path& file, const std::filesystem::path& program);
 

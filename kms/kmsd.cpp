@@ -67,6 +67,43 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, hsm::Token& t
                                                  *audit.config().seal, clock, log);
 }
 
+// Every login at the token but the first, for the audit log. They come at any moment, and the log's
+// last record must stay what it is until its sealer has been built.
+class LoginNotes {
+public:
+    explicit LoginNotes(server::AuditLog& audit) : audit_(audit) {}
+    void add() {
+        const std::lock_guard lock(mutex_);
+        ++waiting_;
+        if (may_write_) write();
+    }
+    void begin() {
+        const std::lock_guard lock(mutex_);
+        may_write_ = true;
+        write();
+    }
+
+private:
+    void write() {
+        for (; waiting_ > 0; --waiting_) audit_.note("token_login", {{"again", "true"}});
+    }
+
+    server::AuditLog& audit_;
+    std::mutex mutex_;
+    bool may_write_ = false;
+    std::size_t waiting_ = 0;
+};
+
+// The configuration's PIN is taken: nobody needs it any more.
+std::unique_ptr<hsm::Token> open_token(kms::Config& config, base::Log& log) {
+    const base::SecretBytes pin = std::move(config.pin);
+    if (config.process == kms::TokenProcess::in_process)
+        return hsm::open_token(config.token, pin, log);
+    return hsm::open_remote_token({config.token, config.worker_program, config.pin_file,
+                                   config.log_level, config.token_deadline},
+                                  pin, log);
+}
+
 // What the daemon has beside its own API.
 std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
                                        const server::Authorizer& authorizer) {
@@ -95,11 +132,12 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     server::Authorizer authorizer(server::load_policy(config.policy.file, kms::known_actions()),
                                   server::load_shadow(config.policy, kms::known_actions()),
                                   {&metrics, &log, budgets.get()});
-    config.token.logged_in_again = [&audit] { audit.note("token_login", {{"again", "true"}}); };
-    const std::unique_ptr<hsm::Token> token = hsm::open_token(config.token, config.pin, log);
+    LoginNotes login_notes(audit);
+    config.token.logged_in_again = [&login_notes] { login_notes.add(); };
+    const std::unique_ptr<hsm::Token> token = open_token(config, log);
     audit.event("token_login", {{"token", config.token.uri}});
-    config.pin = base::SecretBytes();
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
+    login_notes.begin();
 
     kms::UsageCounter usage(store, clock);
     const kms::Reconciled reconciled =

@@ -315,8 +315,8 @@ base::LogLevel read_log_level(JsonReader& top) {
     log->refuse("level", "must be debug, info, warning or error");
 }
 
-base::SecretBytes read_secret(JsonReader& top, std::string_view name,
-                              const std::filesystem::path& folder) {
+SecretSource read_secret_source(JsonReader& top, std::string_view name,
+                                const std::filesystem::path& folder) {
     JsonReader source = top.required_object(name);
     const bool file = source.has("file");
     const bool credential = source.has("credential");
@@ -325,15 +325,22 @@ base::SecretBytes read_secret(JsonReader& top, std::string_view name,
     if (static_cast<int>(file) + static_cast<int>(credential) + static_cast<int>(prompt) != 1) {
         top.refuse(name, R"(must be one of {"file": …}, {"credential": …} and {"prompt": true})");
     }
-    if (file) return base::read_secret_file(required_path(source, "file", folder));
+    if (file) return {required_path(source, "file", folder), {}};
     if (credential) {
         const auto plain_name = source.required_string("credential", 255);
         if (!is_plain_file_name(plain_name))
             source.refuse("credential", "must be a plain file name");
-        return read_credential(plain_name);
+        return {credential_file(plain_name), {}};
     }
     if (!source.optional_boolean("prompt").value_or(false)) source.refuse("prompt", "must be true");
-    return prompt_for_secret(std::string(name));
+    return {{}, std::string(name)};
+}
+
+base::SecretBytes read_secret(JsonReader& top, std::string_view name,
+                              const std::filesystem::path& folder) {
+    const SecretSource source = read_secret_source(top, name, folder);
+    if (source.file.empty()) return prompt_for_secret(source.prompt);
+    return base::read_secret_file(source.file);
 }
 
 }  // namespace server

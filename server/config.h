@@ -43,7 +43,14 @@ std::filesystem::path read_budgets_path(base::JsonReader& top, const std::filesy
 base::LogLevel read_log_level(base::JsonReader& top);
 
 // Where a secret is to be read: {"file": path} | {"credential": name} (systemd) | {"prompt": true}.
-// Reads it. Throws invalid_argument naming the field or the file.
+// Throws invalid_argument naming the field.
+struct SecretSource {
+    std::filesystem::path file;  // a credential is one too; empty: a person is to be asked
+    std::string prompt;          // for what
+};
+SecretSource read_secret_source(base::JsonReader& top, std::string_view name,
+                                const std::filesystem::path& folder);
+// The same, and reads it. Throws invalid_argument naming the field or the file.
 base::SecretBytes read_secret(base::JsonReader& top, std::string_view name,
                               const std::filesystem::path& folder);
 

@@ -73,7 +73,7 @@ bool is_plain_file_name(std::string_view name) {
            std::none_of(name.begin(), name.end(), forbidden);
 }
 
-base::SecretBytes read_credential(std::string_view name) {
+std::filesystem::path credential_file(std::string_view name) {
     // Not a secret: the folder in which systemd put them. Read before any thread is started.
     const char* folder = std::getenv("CREDENTIALS_DIRECTORY");  // NOLINT(concurrency-mt-unsafe)
     if (folder == nullptr || *folder == '\0') {
@@ -82,7 +82,7 @@ base::SecretBytes read_credential(std::string_view name) {
                         "\" is wanted, but systemd passed none; add LoadCredential= to "
                         "the unit or name a file");
     }
-    return base::read_secret_file(std::filesystem::path(folder) / name);
+    return std::filesystem::path(folder) / name;
 }
 
 base::SecretBytes prompt_for_secret(const std::string& what) {

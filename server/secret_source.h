@@ -1,6 +1,7 @@
 // Where secrets come in besides plain files: systemd's credentials and a person at a terminal.
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -12,9 +13,9 @@ namespace server {
 // characters.
 bool is_plain_file_name(std::string_view name);
 
-// The credential `name` (a plain file name) that systemd passed (systemd.exec(5),
-// "LoadCredential="), read like base::read_secret_file. Throws invalid_argument when there is none.
-base::SecretBytes read_credential(std::string_view name);
+// The file of the credential `name` (a plain file name) that systemd passed (systemd.exec(5),
+// "LoadCredential="), for base::read_secret_file. Throws invalid_argument when it passed none.
+std::filesystem::path credential_file(std::string_view name);
 
 // Asks for `what` on the process's terminal, without echo; one line of at most 4,096 bytes. Throws
 // invalid_argument when there is no terminal, when nothing was typed or too much.

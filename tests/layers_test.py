@@ -31,6 +31,7 @@ ONLY_IN = {
     r"server/(sqlite_database|postgresql_database|postgresql_connections)\.h": r"server/(.*database|postgresql_.*|sqlite_backup)\.(h|cpp)",
     r"spdlog/.*": r"base/log\.cpp",
     r"prometheus/.*": r"server/metrics\.cpp",
+    r"seccomp\.h": r"kms/token_worker_filter\.cpp",
     r"CLI/.*": r"server/daemon\.cpp|kms/.*\.cpp|vault/.*\.cpp|hsm/.*\.cpp|tests/.*\.cpp",
     r"regex": r"nothing",
 }

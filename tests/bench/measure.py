@@ -18,6 +18,7 @@ import uuid
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
+import measure_worker  # noqa: E402
 
 EMPTY_SERVER = "bench_empty_server"
 UNAUDITED = "bench_kmsd_unaudited"
@@ -455,8 +456,13 @@ def measure_audit(figures, seconds):
     measure_verification(figures, seconds)
 
 
+def measure_token_worker(figures, seconds):
+    measure_worker.measure(figures, seconds, load, unwrap_body, ROUNDS)
+
+
 PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys,
-         "gate": measure_gate, "audit": measure_audit}
+         "gate": measure_gate, "audit": measure_audit,
+         "worker": measure_token_worker}
 
 
 def main():

@@ -1,5 +1,6 @@
 // A session beside the Token's own, with bare PKCS#11 calls: what somebody could do who has the
-// PIN. The module must be initialised and logged in by an open Token.
+// PIN. It takes the module as an open Token of this process has initialised it and logged in; if
+// there is none, it does both itself.
 #pragma once
 
 #include <dlfcn.h>
@@ -28,23 +29,14 @@ class RawSession {
 public:
     explicit RawSession(const TokenFixture& fixture)
         : functions_(raw_functions(fixture.config().module)) {
-        std::vector<CK_SLOT_ID> slots(16);
-        CK_ULONG count = slots.size();
-        require(functions_->C_GetSlotList(CK_TRUE, slots.data(), &count));
-        slots.resize(count);
-        const std::string label = fixture.config().uri.substr(std::string("pkcs11:token=").size());
-        for (const CK_SLOT_ID slot : slots) {
-            CK_TOKEN_INFO info{};
-            require(functions_->C_GetTokenInfo(slot, &info));
-            if (!std::string(reinterpret_cast<const char*>(info.label), 32).starts_with(label))
-                continue;
-            require(functions_->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
-                                              nullptr, &session_));
-            return;
-        }
-        throw std::runtime_error("no such token");
+        initialise(fixture.config().init_string);
+        session_ = open_session(fixture.config().uri.substr(std::string("pkcs11:token=").size()));
+        if (is_ours_) log_in(fixture.pin());
     }
-    ~RawSession() { functions_->C_CloseSession(session_); }
+    ~RawSession() {
+        functions_->C_CloseSession(session_);
+        if (is_ours_) functions_->C_Finalize(nullptr);
+    }
     RawSession(const RawSession&) = delete;
     RawSession& operator=(const RawSession&) = delete;
 
@@ -176,6 +168,42 @@ public:
     }
 
 private:
+    void initialise(std::string init_string) {
+        struct {
+            CK_C_INITIALIZE_ARGS standard{};
+            void* nss_reserved = nullptr;
+        } arguments;
+        arguments.standard.flags = CKF_OS_LOCKING_OK;
+        if (!init_string.empty()) arguments.standard.pReserved = init_string.data();
+        const CK_RV code = functions_->C_Initialize(&arguments.standard);
+        if (code != CKR_CRYPTOKI_ALREADY_INITIALIZED) require(code);
+        is_ours_ = code == CKR_OK;
+    }
+
+    CK_SESSION_HANDLE open_session(const std::string& label) const {
+        std::vector<CK_SLOT_ID> slots(16);
+        CK_ULONG count = slots.size();
+        require(functions_->C_GetSlotList(CK_TRUE, slots.data(), &count));
+        slots.resize(count);
+        for (const CK_SLOT_ID slot : slots) {
+            CK_TOKEN_INFO info{};
+            require(functions_->C_GetTokenInfo(slot, &info));
+            if (!std::string(reinterpret_cast<const char*>(info.label), 32).starts_with(label))
+                continue;
+            CK_SESSION_HANDLE session = 0;
+            require(functions_->C_OpenSession(slot, CKF_SERIAL_SESSION | CKF_RW_SESSION, nullptr,
+                                              nullptr, &session));
+            return session;
+        }
+        throw std::runtime_error("no such token");
+    }
+
+    void log_in(const base::SecretBytes& pin) const {
+        base::SecretBytes given = pin.clone();
+        require(
+            functions_->C_Login(session_, CKU_USER, given.expose_mutable().data(), given.size()));
+    }
+
     static CK_BBOOL* yes() {
         static CK_BBOOL value = CK_TRUE;
         return &value;
@@ -231,6 +259,7 @@ private:
 
     CK_FUNCTION_LIST_PTR functions_;
     CK_SESSION_HANDLE session_ = 0;
+    bool is_ours_ = false;  // the initialisation
 };
 
 }  // namespace tests

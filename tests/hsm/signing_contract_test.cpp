@@ -8,6 +8,7 @@
 
 #include "hsm/public_key.h"
 #include "tests/hsm/raw_session.h"
+#include "tests/hsm/remote_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/openssl_verify.h"
 #include "tests/support/token_fixture.h"
@@ -50,15 +51,15 @@ protected:
     }
     void reopen() {
         token_.reset();
-        token_ = hsm::open_token(fixture_.config(), fixture_.pin(), log_);
+        token_ = fixture_.open(log_);
     }
 
     base::Log log_{"hsm_tests", base::LogLevel::error};
     Fixture fixture_;
-    std::unique_ptr<hsm::Token> token_ = hsm::open_token(fixture_.config(), fixture_.pin(), log_);
+    std::unique_ptr<hsm::Token> token_ = fixture_.open(log_);
 };
 
-using RealTokens = testing::Types<SoftHsmToken, NssToken>;
+using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>>;
 TYPED_TEST_SUITE(SigningContract, RealTokens);
 
 TYPED_TEST(SigningContract, TheTokenNamesTheKindsItHas) {

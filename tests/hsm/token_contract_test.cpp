@@ -7,6 +7,7 @@
 
 #include "base/encoding.h"
 #include "tests/hsm/raw_session.h"
+#include "tests/hsm/remote_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/token_fixture.h"
 
@@ -28,10 +29,10 @@ protected:
 
     base::Log log_{"hsm_tests", base::LogLevel::error};
     Fixture fixture_;
-    std::unique_ptr<hsm::Token> token_ = hsm::open_token(fixture_.config(), fixture_.pin(), log_);
+    std::unique_ptr<hsm::Token> token_ = fixture_.open(log_);
 };
 
-using RealTokens = testing::Types<SoftHsmToken, NssToken>;
+using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>>;
 TYPED_TEST_SUITE(TokenContract, RealTokens);
 
 TYPED_TEST(TokenContract, WhatWasEncryptedDecrypts) {
@@ -232,7 +233,7 @@ TYPED_TEST(TokenContract, TwoObjectsOfOneIdAreInternal) {
     }
     EXPECT_ERROR(internal, this->token_->destroy_key(key));
     this->token_.reset();
-    this->token_ = hsm::open_token(this->fixture_.config(), this->fixture_.pin(), this->log_);
+    this->token_ = this->fixture_.open(this->log_);
     EXPECT_ERROR(internal, this->token_->find_key(key));
     EXPECT_ERROR(internal, this->token_->encrypt(key, {}, as_bytes("x")));
 }
@@ -253,7 +254,7 @@ TYPED_TEST(TokenContract, KeysOutliveTheProcess) {
     const KeyId key = this->make_key();
     const auto encrypted = this->token_->encrypt(key, {}, as_bytes("secret"));
     this->token_.reset();
-    this->token_ = hsm::open_token(this->fixture_.config(), this->fixture_.pin(), this->log_);
+    this->token_ = this->fixture_.open(this->log_);
     EXPECT_EQ(this->token_->decrypt(key, encrypted.iv, {}, encrypted.ciphertext).expose_text(),
               "secret");
 }

@@ -89,7 +89,7 @@ std::string KmsHouse::config_text() const {
     return R"({ "listen": {"address": "127.0.0.1", "port": 0},
   "tls": {"certificate": "pki/kmsd.crt", "key": "pki/kmsd.key", "client_ca": "pki/ca.crt"},
   "token": {"module": "/usr/lib/softhsm/libsofthsm2.so", "uri": "pkcs11:token=strongroom",
-            "pin": {"file": "user.pin"}, "softhsm_config": "softhsm2.conf"},
+            "pin": {"file": "user.pin"}, "softhsm_config": "softhsm2.conf", "deadline_ms": 20000},
   "store": {"sqlite": "kms.db"},
   "audit": {"directory": "audit-kms"},
   "policy": {"file": "policy-kms.json"},
@@ -109,7 +109,7 @@ DaemonOptions KmsHouse::options() const {
     if (!is_open_to_all(options.program)) {
         const auto copies = directory_ / "bin";
         std::filesystem::create_directory(copies);
-        for (const auto* name : {"kmsd", "strongroom-key-readback"}) {
+        for (const auto* name : {"kmsd", "strongroom-key-readback", "strongroom-token-worker"}) {
             std::filesystem::copy_file(built_program(name), copies / name,
                                        std::filesystem::copy_options::overwrite_existing);
         }

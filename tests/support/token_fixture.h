@@ -25,6 +25,10 @@ inline constexpr std::string_view softokn_library = "/usr/lib/x86_64-linux-gnu/l
 class TokenFixture {
 public:
     virtual ~TokenFixture() = default;
+    // The token, opened in this process.
+    virtual std::unique_ptr<hsm::Token> open(base::Log& log) const {
+        return hsm::open_token(config_, pin_, log);
+    }
     TokenFixture(const TokenFixture&) = delete;
     TokenFixture& operator=(const TokenFixture&) = delete;
 
@@ -40,7 +44,7 @@ protected:
     hsm::TokenConfig config_;
 };
 
-class SoftHsmToken final : public TokenFixture {
+class SoftHsmToken : public TokenFixture {
 public:
     static constexpr std::string_view so_pin = "87654321";
 
@@ -52,7 +56,7 @@ public:
     std::filesystem::path token_object() const;
 };
 
-class NssToken final : public TokenFixture {
+class NssToken : public TokenFixture {
 public:
     NssToken();
 };

@@ -16,7 +16,8 @@ import unittest
 import urllib.parse
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-PROGRAMS = ("kmsd", "vaultd", "kmsctl", "vaultctl", "strongroom-key-readback", "strongroom-token-init")
+PROGRAMS = ("kmsd", "vaultd", "kmsctl", "vaultctl", "strongroom-key-readback", "strongroom-token-init",
+            "strongroom-token-worker")
 UNPRIVILEGED = 65534  # "nobody": the daemons refuse to run as root
 PATIENCE_SECONDS = 60  # bound of every wait; sanitizer builds on a busy machine are slow
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
@@ -128,6 +129,30 @@ class Daemon:
         self.process.wait()
 
 
+def workers_of(daemon):
+    """Process ids of kmsd's token workers, the oldest first."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            before, _, after = stat.read_text().rpartition(")")
+            state, parent = after.split()[:2]
+            if "(strongroom-toke" in before and state != "Z" and int(parent) == daemon.pid:
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def both_workers(daemon):
+    """The one that serves and the one that stands by, once the log says so of both; else None."""
+    said = {line.get("pid") for line in daemon.lines() if str(line.get("message")).startswith("a token worker s")}
+    found = workers_of(daemon)
+    return found if len(found) == 2 and set(found) <= said else None
+
+
+def mapped_files(pid):
+    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
+        return {line.split(maxsplit=5)[5].rstrip("\n") for line in maps if len(line.split(maxsplit=5)) == 6}
+
+
 class House:
     """Use it in a `with`: what it started is stopped and its folder removed at the end."""
 
@@ -216,7 +241,7 @@ class House:
             config["store"] = {"sqlite": "kms.db"}
             config["workers"] = {"count": 4}  # as deploy/quickstart does for SoftHSM
             config["token"] = {"module": self.module, "uri": self.token_uri, "pin": {"file": "user.pin"},
-                               "softhsm_config": "softhsm2.conf"}
+                               "softhsm_config": "softhsm2.conf", "deadline_ms": 1000 * PATIENCE_SECONDS // 3}
         else:
             config["store"] = {"sqlite": "vault.db"}
             config["kms"] = {"url": f"https://127.0.0.1:{kms_port}", "ca": "../pki/ca.crt",

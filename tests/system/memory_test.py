@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A second after use no copy of a PIN, of an unwrapped data key or of a revealed secret is left in the
-memory of the daemons. Root reads all of it: TRIALS secrets and keys are used, then searched for."""
+memory of the daemons and of kmsd's token workers, and kmsd itself never has the PKCS#11 module. Root reads all of it: TRIALS secrets and keys are used, then searched for."""
 import base64
 import contextlib
 import os
@@ -44,6 +44,7 @@ class Memory(unittest.TestCase):
     def setUpClass(cls):
         cls.house = cls.enterClassContext(house.House())
         cls.kms, cls.vault = cls.house.start_both()
+        cls.workers = house.wait_until(lambda: house.both_workers(cls.kms), "a worker that serves and one that stands by")
 
     def use_keys(self):
         needles = {}
@@ -74,6 +75,21 @@ class Memory(unittest.TestCase):
         time.sleep(1)  # the promise itself: a second after use
         self.assertEqual(copies(self.kms.pid, {**keys, **secrets, **pins}), [])
         self.assertEqual(copies(self.vault.pid, {**keys, **secrets, **pins}), [])
+        for worker in self.workers:
+            self.assertEqual(copies(worker, {**keys, **secrets, **pins}), [])
+
+    def test_the_module_is_in_the_workers_and_not_in_kmsd(self):
+        module = os.path.realpath(self.house.module)
+        for worker in self.workers:
+            self.assertIn(module, house.mapped_files(worker))
+        self.assertNotIn(module, house.mapped_files(self.kms.pid))
+        self.assertEqual([name for name in house.mapped_files(self.kms.pid) if "softhsm" in name.lower()], [])
+
+    def test_kmsd_opened_neither_the_module_nor_the_token(self):
+        # What it has open now; that it never had the PIN is the search above.
+        opened = [os.readlink(f"/proc/{self.kms.pid}/fd/{number}") for number in os.listdir(f"/proc/{self.kms.pid}/fd")]
+        for path in opened:
+            self.assertFalse(path.endswith(("user.pin", ".so")) or "/tokens/" in path, path)
 
     def test_the_search_finds_what_is_there(self):
         self.assertEqual({what for what, _ in copies(self.kms.pid, {"name": [b"strongroom"], "none": [os.urandom(16)]})},

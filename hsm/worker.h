@@ -1,0 +1,55 @@
+// A token worker as kmsd sees it: the child process, its channels, and which keys have proven
+// themselves in it.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <unordered_set>
+
+#include "hsm/frame_socket.h"
+#include "hsm/worker_protocol.h"
+
+namespace hsm {
+
+// Safe to share between threads where it says so.
+class Worker {
+public:
+    // Starts the program and sends it the opening; its answer comes later. Throws unavailable.
+    Worker(const std::filesystem::path& program, const WorkerOpening& opening);
+
+    pid_t pid() const { return process_.pid(); }
+    // Readable when the answer to the opening is there; hung up when the worker has ended.
+    int control() const { return control_.descriptor(); }
+    // Takes the answer. Throws what the worker refused the opening with, and unavailable when it
+    // ended or does not answer in time.
+    void finish_opening(Patience patience);
+    bool refused_pin() const { return refused_pin_; }
+    const TokenInfo& info() const { return info_; }
+
+    // A new channel to it; null when it is gone. Not for two threads at a time.
+    std::unique_ptr<FrameSocket> make_channel();
+    // True when an answer tells of more logins than any before. Thread-safe.
+    bool is_new_login(std::uint32_t logins);
+    // Every call that waits for it ends. Thread-safe.
+    void kill() { process_.kill(); }
+    // It ends by itself when it hears nothing more; whether it has within `patience`.
+    bool say_goodbye(std::chrono::milliseconds patience);
+
+    // Thread-safe.
+    bool is_proven(const KeyId& key) const;
+    void note_proven(const KeyId& key);
+
+private:
+    SocketPair sockets_;
+    ChildProcess process_;
+    FrameSocket control_;
+    TokenInfo info_;
+    bool refused_pin_ = false;
+    std::atomic<std::uint32_t> logins_{1};
+    mutable std::shared_mutex mutex_;
+    std::unordered_set<KeyId> proven_;
+};
+
+}  // namespace hsm

@@ -1,0 +1,405 @@
+// A token whose module runs in worker processes: what happens when one of them ends, hangs or is
+// not what it should be. What every token promises is in token_contract_test.cpp.
+#include <gtest/gtest.h>
+
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX names
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <thread>
+
+#include "tests/hsm/raw_session.h"
+#include "tests/hsm/remote_fixture.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/faulty_pkcs11/fault_control.h"
+
+namespace tests {
+namespace {
+
+using namespace std::chrono_literals;
+using base::as_bytes;
+using hsm::KeyId;
+using hsm::KeyKind;
+using hsm::KeyProfile;
+
+using Clock = std::chrono::steady_clock;
+
+// The token workers that are children of this process, the oldest first. A child that was killed
+// and not waited for yet is none.
+std::vector<pid_t> workers() {
+    std::vector<pid_t> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+        const std::string name = entry.path().filename();
+        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+        std::ifstream file(entry.path() / "stat");
+        std::string stat;
+        std::getline(file, stat);
+        const auto end = stat.rfind(')');
+        if (end == std::string::npos || stat.find("(strongroom-toke") == std::string::npos)
+            continue;
+        const char state = stat[end + 2];
+        if (state == 'Z' || std::stoi(stat.substr(end + 4)) != ::getpid()) continue;
+        found.push_back(std::stoi(name));
+    }
+    std::sort(found.begin(), found.end());
+    return found;
+}
+
+template <typename Condition>
+bool comes_true(Condition condition) {
+    const auto end = Clock::now() + 60s;
+    while (!condition()) {
+        if (Clock::now() > end) return false;
+        std::this_thread::sleep_for(1ms);
+    }
+    return true;
+}
+
+class RemoteToken : public testing::Test {
+protected:
+    RemoteToken() {
+        config_.token.logged_in_again = [this] { ++logins_; };
+    }
+    std::unique_ptr<hsm::Token> open() { return hsm::open_remote_token(config_, {}, log_); }
+    void write_pin(std::string_view pin) {
+        std::ofstream(config_.pin_file, std::ios::trunc) << pin;
+    }
+    // Once one that logged in since the last wait stands by.
+    std::vector<pid_t> wait_for_both() {
+        std::vector<pid_t> both;
+        EXPECT_TRUE(comes_true([&] { return logins_ > seen_logins_; }));
+        seen_logins_ = logins_;
+        EXPECT_TRUE(comes_true([&] { return (both = workers()).size() == 2; }));
+        return both;
+    }
+    void make_script(const std::string& content) {
+        config_.program = fixture_.folder() / "program";
+        std::ofstream(config_.program) << content;
+        std::filesystem::permissions(config_.program, std::filesystem::perms::owner_all);
+    }
+
+    base::Log log_{"hsm_tests", base::LogLevel::error};
+    Remote<SoftHsmToken> fixture_;
+    hsm::WorkerConfig config_ = fixture_.worker_config();
+    std::atomic<int> logins_{0};
+    int seen_logins_ = 0;
+};
+
+TEST_F(RemoteToken, AKilledWorkerCostsNoRepeatableCallAndGivesNoWrongAnswer) {
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, as_bytes("aad"), as_bytes("secret"));
+    std::atomic<bool> stop{false};
+    std::atomic<int> wrong{0};
+    std::atomic<int> failed{0};
+    std::atomic<int> done{0};
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 4; ++i) {
+        callers.emplace_back([&] {
+            while (!stop) {
+                try {
+                    const auto opened =
+                        token->decrypt(key, encrypted.iv, as_bytes("aad"), encrypted.ciphertext);
+                    if (opened.expose_text() != "secret") ++wrong;
+                    ++done;
+                } catch (const base::Error& error) {
+                    ADD_FAILURE() << error.what();
+                    ++failed;
+                }
+            }
+        });
+    }
+    for (int round = 0; round < 5; ++round) {
+        const auto both = wait_for_both();
+        const int before = done;
+        ::kill(both.front(), SIGKILL);  // the older one serves
+        EXPECT_TRUE(comes_true([&] { return done > before + 100; }));
+    }
+    stop = true;
+    for (auto& caller : callers) caller.join();
+    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(failed, 0);
+}
+
+TEST_F(RemoteToken, WithBothWorkersKilledItIsBackWithinTwoSeconds) {
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, {}, as_bytes("secret"));
+    std::vector<Clock::duration> taken;
+    for (int round = 0; round < 3; ++round) {
+        for (const pid_t worker : wait_for_both()) ::kill(worker, SIGKILL);
+        const auto begin = Clock::now();
+        EXPECT_TRUE(comes_true([&] {
+            try {
+                return token->decrypt(key, encrypted.iv, {}, encrypted.ciphertext).expose_text() ==
+                       "secret";
+            } catch (const base::Error& error) {
+                EXPECT_EQ(error.code(), base::ErrorCode::unavailable);
+                return false;
+            }
+        }));
+        taken.push_back(Clock::now() - begin);
+        // Who took over has logged in, too; wait_for_both() is for the one behind it.
+        EXPECT_TRUE(comes_true([&] { return logins_ == seen_logins_ + 2; }));
+        ++seen_logins_;
+    }
+    std::sort(taken.begin(), taken.end());
+    EXPECT_LT(taken[1], 2s);  // a moment in which others have the machine is not the worker's
+}
+
+TEST_F(RemoteToken, AHungWorkerCostsOneDeadlineAndIsKilled) {
+    config_.deadline = 500ms;
+    auto token = open();
+    const auto both = wait_for_both();
+    ::kill(both.front(), SIGSTOP);
+    const auto begin = Clock::now();
+    EXPECT_ERROR_SAYING(unavailable, "not available", token->check());
+    EXPECT_GE(Clock::now() - begin, config_.deadline);
+    EXPECT_LT(Clock::now() - begin, 2 * config_.deadline);
+    token->check();
+    EXPECT_TRUE(comes_true([&] {
+        const auto left = workers();
+        return left.size() == 2 && left.front() == both.back();
+    }));
+}
+
+// A module that hangs in one call: its caller waits for one deadline, the calls of others go on, on
+// the same worker and then on the next, none of them failing.
+TEST_F(RemoteToken, AHungCallCostsItsOwnCallerOneDeadlineAndNobodyElseAnything) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.deadline = 1500ms;
+    auto token = open();
+    const KeyId key = KeyId::random();
+    const KeyId mac_key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    token->generate_key(mac_key, "", KeyKind::hmac_sha_256, KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, {}, as_bytes("secret"));
+    const auto mac = token->mac(mac_key, as_bytes("message"));
+    const auto both = wait_for_both();
+    faults.set("C_Sign hang times=1");
+    std::atomic<bool> stop{false};
+    std::atomic<int> done{0};
+    std::vector<std::thread> others;
+    for (int i = 0; i < 2; ++i) {
+        others.emplace_back([&] {
+            while (!stop) {
+                EXPECT_NO_THROW(
+                    static_cast<void>(token->decrypt(key, encrypted.iv, {}, encrypted.ciphertext)));
+                ++done;
+            }
+        });
+    }
+    const auto begin = Clock::now();
+    EXPECT_ERROR_SAYING(unavailable, "not available", token->mac(mac_key, as_bytes("message")));
+    EXPECT_GE(Clock::now() - begin, config_.deadline);
+    EXPECT_LT(Clock::now() - begin, 2 * config_.deadline);
+    EXPECT_GT(done, 0);
+    EXPECT_EQ(token->mac(mac_key, as_bytes("message")), mac);
+    wait_for_both();
+    EXPECT_EQ(workers().front(), both.back());
+    stop = true;
+    for (auto& other : others) other.join();
+    EXPECT_EQ(faults.calls(Function::C_Finalize), 0U);
+}
+
+// The moment in which everything hangs: callers get their answers from the next worker.
+TEST_F(RemoteToken, CallsThatHangWithAnotherAreAskedAgainOfTheNextWorker) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.deadline = 1500ms;
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, {}, as_bytes("secret"));
+    wait_for_both();
+    faults.set("C_Decrypt hang times=2");
+    std::thread first([&] {
+        EXPECT_ERROR(unavailable, static_cast<void>(
+                                      token->decrypt(key, encrypted.iv, {}, encrypted.ciphertext)));
+    });
+    EXPECT_TRUE(comes_true([&] { return faults.hanging() == 1; }));
+    // A batch has more time: it is still there when the first caller's deadline ends the worker.
+    const std::vector<hsm::DecryptItem> items(200, {key, encrypted.iv, {}, encrypted.ciphertext});
+    for (const auto& opened : token->decrypt_many(items)) EXPECT_TRUE(opened.has_value());
+    first.join();
+    EXPECT_EQ(faults.struck(std::size_t{0}), 2U);
+}
+
+TEST_F(RemoteToken, WhoStandsByIsReplacedWhenItEnds) {
+    auto token = open();
+    const auto both = wait_for_both();
+    ::kill(both.back(), SIGKILL);
+    EXPECT_TRUE(comes_true([&] {
+        const auto now = workers();
+        return now.size() == 2 && now.back() != both.back();
+    }));
+    EXPECT_EQ(workers().front(), both.front());
+    token->check();
+}
+
+TEST_F(RemoteToken, EachKindOfKeyIsUsedAcrossWorkers) {
+    auto token = open();
+    const KeyId mac_key = KeyId::random();
+    const KeyId pair = KeyId::random();
+    token->generate_key(mac_key, "", KeyKind::hmac_sha_256, KeyProfile::sealed);
+    token->generate_key(pair, "", KeyKind::ecdsa_p256, KeyProfile::sealed);
+    const auto mac = token->mac(mac_key, as_bytes("message"));
+    const auto signature = token->sign(pair, KeyKind::ecdsa_p256, as_bytes("message"));
+    const auto public_key = token->public_key(pair);
+    for (const pid_t worker : wait_for_both()) ::kill(worker, SIGKILL);
+    EXPECT_TRUE(comes_true([&] {
+        try {
+            return token->verify_mac(mac_key, as_bytes("message"), mac);
+        } catch (const base::Error&) {
+            return false;
+        }
+    }));
+    EXPECT_TRUE(token->verify(pair, KeyKind::ecdsa_p256, as_bytes("message"), signature));
+    EXPECT_EQ(token->public_key(pair), public_key);
+}
+
+// A restored or exchanged token can have another key under an id.
+TEST_F(RemoteToken, ANewWorkerDoesNotUseAnotherKeyUnderTheSameId) {
+    auto token = open();
+    const KeyId key = KeyId::random();
+    const KeyId good = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    token->generate_aes_key(good, "", KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, {}, as_bytes("secret"));
+    const auto of_good = token->encrypt(good, {}, as_bytes("secret"));
+    {
+        const RawSession raw(fixture_);
+        raw.destroy(raw.find(key));
+        raw.generate_key(base::as_text(key.bytes()));
+    }
+    for (const pid_t worker : wait_for_both()) ::kill(worker, SIGKILL);
+    EXPECT_TRUE(comes_true([&] {
+        try {
+            return token->decrypt(good, of_good.iv, {}, of_good.ciphertext).size() == 6;
+        } catch (const base::Error&) {
+            return false;
+        }
+    }));
+    EXPECT_ERROR_SAYING(unavailable, "another key", token->encrypt(key, {}, as_bytes("x")));
+    EXPECT_ERROR_SAYING(unavailable, "another key",
+                        token->decrypt(key, encrypted.iv, {}, encrypted.ciphertext));
+    const hsm::DecryptItem item{key, encrypted.iv, {}, encrypted.ciphertext};
+    EXPECT_ERROR_SAYING(unavailable, "another key",
+                        static_cast<void>(token->decrypt_many({&item, 1})));
+}
+
+TEST_F(RemoteToken, MoreCallersThanChannelsWaitForOneAnother) {
+    config_.token.max_sessions = 1;
+    auto token = open();
+    std::vector<std::thread> callers;
+    for (int i = 0; i < 8; ++i) {
+        callers.emplace_back([&] {
+            for (int call = 0; call < 20; ++call) EXPECT_NO_THROW(token->check());
+        });
+    }
+    for (auto& caller : callers) caller.join();
+}
+
+TEST_F(RemoteToken, ABatchBeyondOneRequestIsWhole) {
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    const base::Bytes aad(8192, 3);
+    const std::vector<hsm::EncryptItem> items(700, {key, aad, as_bytes("secret")});
+    const auto made = token->encrypt_many(items);
+    ASSERT_EQ(made.size(), items.size());
+    std::vector<hsm::DecryptItem> back;
+    for (const auto& each : made) back.push_back({key, each->iv, aad, each->ciphertext});
+    back[650].aad = {};
+    const auto opened = token->decrypt_many(back);
+    ASSERT_EQ(opened.size(), items.size());
+    for (std::size_t i = 0; i < opened.size(); ++i) EXPECT_EQ(opened[i].has_value(), i != 650);
+}
+
+TEST_F(RemoteToken, AWrongPinIsRefusedWithTheWorkersWords) {
+    write_pin("not the PIN");
+    EXPECT_ERROR_SAYING(failed_precondition, "refused the user PIN", open());
+}
+
+TEST_F(RemoteToken, ARefusedPinIsNotShownToTheTokenAgain) {
+    auto token = open();
+    const auto both = wait_for_both();
+    write_pin("not the PIN");
+    ::kill(both.back(), SIGKILL);
+    // The next one's login is refused; none is started after it.
+    pid_t refused = 0;
+    EXPECT_TRUE(comes_true([&] {
+        for (const pid_t worker : workers()) {
+            if (worker != both.front() && worker != both.back()) refused = worker;
+        }
+        return refused != 0;
+    }));
+    EXPECT_TRUE(comes_true([&] { return workers() == std::vector{both.front()}; }));
+    token->check();
+    ::kill(both.front(), SIGKILL);
+    EXPECT_TRUE(comes_true([&] {
+        try {
+            token->check();
+            return false;
+        } catch (const base::Error& error) {
+            return error.detail() == "no token worker can be opened";
+        }
+    }));
+    EXPECT_TRUE(workers().empty());
+}
+
+TEST_F(RemoteToken, AMissingPinFileIsNamed) {
+    std::filesystem::remove(config_.pin_file);
+    EXPECT_ERROR_SAYING(invalid_argument, "user.pin", open());
+}
+
+TEST_F(RemoteToken, APinThatWasTypedIsGivenToEachWorker) {
+    config_.pin_file.clear();
+    auto token = hsm::open_remote_token(config_, fixture_.pin(), log_);
+    for (const pid_t worker : wait_for_both()) ::kill(worker, SIGKILL);
+    EXPECT_TRUE(comes_true([&] {
+        try {
+            token->check();
+            return true;
+        } catch (const base::Error&) {
+            return false;
+        }
+    }));
+}
+
+TEST_F(RemoteToken, AMissingProgramIsNamed) {
+    config_.program = "/nowhere/strongroom-token-worker";
+    EXPECT_ERROR_SAYING(failed_precondition, "/nowhere/strongroom-token-worker", open());
+}
+
+TEST_F(RemoteToken, AProgramThatEndsOrTalksNonsenseIsNoWorker) {
+    make_script("#!/bin/sh\nexit 1\n");
+    EXPECT_ERROR(unavailable, open());
+    make_script("#!/bin/sh\nprintf '\\0\\0\\0\\003abc' >&0\nexec sleep 60\n");
+    EXPECT_ERROR(internal, open());
+    EXPECT_TRUE(workers().empty());
+}
+
+TEST_F(RemoteToken, EveryLoginButTheFirstIsToldOf) {
+    auto token = open();
+    const auto both = wait_for_both();
+    EXPECT_EQ(logins_, 1);
+    ::kill(both.front(), SIGKILL);
+    wait_for_both();
+    EXPECT_EQ(logins_, 2);
+}
+
+TEST_F(RemoteToken, NoWorkerOutlivesTheToken) {
+    auto token = open();
+    wait_for_both();
+    token.reset();
+    EXPECT_TRUE(workers().empty());
+}
+
+}  // namespace
+}  // namespace tests
