@@ -53,6 +53,10 @@ void write_decisions(JsonWriter& out, const AuditConfig& config,
         out.field("rule", access.decision.rule);
         out.field("policy", access.decision.policy_hash);
         if (access.of_user) out.field("of", "user");
+        if (access.decision.allowed && access.decision.any_owner &&
+            !access.resource.owner_from_caller) {
+            out.field("for_another_owner", true);
+        }
         out.end_object();
     }
     out.end_array();

@@ -33,6 +33,7 @@ struct Resource {
     std::string owner;  // of a credential; empty where there is none
     std::vector<std::string> aliases;
     std::map<std::string, std::string> tags;
+    bool owner_from_caller = false;  // no request can name another owner than the caller's
 };
 
 // What a policy said, and by which rule.
@@ -40,6 +41,7 @@ struct Decision {
     bool allowed = false;
     std::string rule;         // the deciding rule's id, "default-deny" when none matched
     std::string policy_hash;  // SHA-256 of the policy in force, hex
+    bool any_owner = false;   // allowed by a wildcard for owners alone, as an administrator is
 };
 
 // One decision as the record names it.

@@ -84,10 +84,16 @@ public:
         }
         std::size_t allowing = nothing;
         std::size_t denying = nothing;
+        bool for_owner = question.resource.owner.empty();
         const auto consider = [&](std::size_t place) {
             const Rule& rule = *rules_[place];
-            std::size_t& first = rule.effect == Effect::deny ? denying : allowing;
-            if (place < first && rule.applies(question)) first = place;
+            if (rule.effect == Effect::deny) {
+                if (place < denying && rule.applies(question)) denying = place;
+                return;
+            }
+            if ((place > allowing && for_owner) || !rule.applies(question)) return;
+            allowing = std::min(allowing, place);
+            for_owner = for_owner || rule.names_owner(question);
         };
         for (const std::size_t role : held) {
             const RoleRules& rules = roles_[role];
@@ -96,7 +102,7 @@ public:
             if (named != rules.by_action.end()) named->second.visit(question.resource, consider);
         }
         if (denying != nothing) return {false, rules_[denying]->id, hash_};
-        if (allowing != nothing) return {true, rules_[allowing]->id, hash_};
+        if (allowing != nothing) return {true, rules_[allowing]->id, hash_, !for_owner};
         return {false, std::string(default_deny), hash_};
     }
 

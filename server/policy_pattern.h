@@ -28,6 +28,7 @@ public:
 
     // `caller` may be null where no placeholder may stand.
     Fit matches(std::string_view text, const Caller* caller) const;
+    bool has_wildcard() const { return pieces_.size() > 1; }
     bool is_literal() const { return pieces_.size() == 1 && !has_placeholder_; }
     // What every text that fits begins with.
     const std::string& prefix() const { return prefix_; }

@@ -50,6 +50,18 @@ bool Rule::applies(const PolicyQuestion& question, std::string* failed) const {
     return true;
 }
 
+bool Rule::names_owner(const PolicyQuestion& question) const {
+    const auto names = [&question](const Glob& owner) {
+        return !owner.has_wildcard() &&
+               owner.matches(question.resource.owner, &question.caller) == Fit::yes;
+    };
+    if (std::any_of(when.owner.begin(), when.owner.end(), names)) return true;
+    return std::any_of(resources.begin(), resources.end(), [&](const ResourcePattern& pattern) {
+        return pattern.owner() != nullptr && names(*pattern.owner()) &&
+               pattern.matches(question.resource, question.caller) == Fit::yes;
+    });
+}
+
 bool Rule::may_apply(const Caller& caller, Action action, base::Time now) const {
     return names(action) && (when.empty() || when.of_caller(caller, now) == Fit::yes);
 }

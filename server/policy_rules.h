@@ -36,6 +36,9 @@ struct Rule {
     // fits for certain, a deny when everything may fit. `failed`, when given, becomes what does
     // not.
     bool applies(const PolicyQuestion& question, std::string* failed = nullptr) const;
+    // Whether a rule that applies to the question is for this owner: the owner stands in it as it
+    // is, or by way of the caller, in a resource or in "when". A wildcard is for any owner.
+    bool names_owner(const PolicyQuestion& question) const;
     // Whether it could apply to some resource.
     bool may_apply(const Caller& caller, Action action, base::Time now) const;
 };
