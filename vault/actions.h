@@ -20,6 +20,8 @@ inline constexpr server::Action restore_credential{"restore_credential"};
 // To have an expired token replaced by asking its provider: vault/compat.
 inline constexpr server::Action refresh_credential{"refresh_credential"};
 inline constexpr server::Action delete_credential{"delete_credential"};
+inline constexpr server::Action erase_owner{"erase_owner"};
+inline constexpr server::Action list_destructions{"list_destructions"};
 inline constexpr server::Action seal_value{"seal"};
 inline constexpr server::Action open_value{"open"};
 inline constexpr server::Action observe{"observe"};
@@ -30,8 +32,9 @@ inline std::vector<std::string_view> known_actions() {
     return server::with_api_token_actions(
         {store_credential.word, describe_credential.word, list_credentials.word,
          reveal_credential.word, restore_credential.word, refresh_credential.word,
-         delete_credential.word, seal_value.word, open_value.word, server::witness_audit.word,
-         server::describe_budget.word, server::lift_suspension.word, observe.word, back_up.word});
+         delete_credential.word, erase_owner.word, list_destructions.word, seal_value.word,
+         open_value.word, server::witness_audit.word, server::describe_budget.word,
+         server::lift_suspension.word, observe.word, back_up.word});
 }
 
 // The kinds of resource that vaultd asks about.

@@ -53,13 +53,35 @@ StoreRequest read_store_request(const base::JsonValue& body) {
     return wanted;
 }
 
-std::optional<std::uint64_t> read_reveal_request(const server::Request& request) {
-    if (request.body.empty()) return std::nullopt;
+struct RevealRequest {
+    std::optional<std::uint64_t> version;
+    std::string reason;
+};
+
+std::string read_reason(JsonReader& reader) {
+    const auto reason = reader.optional_string("reason", max_reason_bytes);
+    if (!reason) return {};
+    if (!is_reason(*reason)) {
+        reader.refuse("reason",
+                      "must be a line of text without control characters, and not blanks alone");
+    }
+    return std::string(*reason);
+}
+
+RevealRequest read_reveal_request(const server::Request& request) {
+    RevealRequest wanted;
+    if (request.body.empty()) return wanted;
     const base::JsonValue body = read_body(request, max_reveal_body_bytes);
     JsonReader reader(body);
-    const auto version = read_version(reader, "version", 1);
+    wanted.version = read_version(reader, "version", 1);
+    wanted.reason = read_reason(reader);
     reader.refuse_unknown();
-    return version;
+    return wanted;
+}
+
+// Before the secret is asked for, so that it stands in the record whatever comes of that.
+void note_reason(server::Operation& operation, const std::string& reason) {
+    if (!reason.empty()) operation.set_fact("reason", reason);
 }
 
 struct NamedReveal {
@@ -67,12 +89,17 @@ struct NamedReveal {
     std::optional<std::uint64_t> version;
 };
 
-std::vector<NamedReveal> read_reveals(const server::Request& request) {
+struct ManyReveals {
+    std::vector<NamedReveal> items;
+    std::string reason;  // of them all
+};
+
+ManyReveals read_reveals(const server::Request& request) {
     const base::JsonValue body = read_body(request, max_reveals_body_bytes);
     JsonReader reader(body);
     const auto& items = reader.required_array("items", max_reveals);
-    std::vector<NamedReveal> wanted;
-    wanted.reserve(items.size());
+    ManyReveals wanted;
+    wanted.items.reserve(items.size());
     for (std::size_t i = 0; i < items.size(); ++i) {
         JsonReader item(items[i], reader.item_path("items", i));
         NamedReveal one;
@@ -84,8 +111,9 @@ std::vector<NamedReveal> read_reveals(const server::Request& request) {
         }
         one.version = read_version(item, "version", 1);
         item.refuse_unknown();
-        wanted.push_back(std::move(one));
+        wanted.items.push_back(std::move(one));
     }
+    wanted.reason = read_reason(reader);
     reader.refuse_unknown();
     return wanted;
 }
@@ -95,7 +123,8 @@ std::vector<NamedReveal> read_reveals(const server::Request& request) {
 Api::Api(ApiParts parts)
     : parts_(std::move(parts)),
       list_(parts_.service, parts_.authorizer),
-      history_(parts_.service, parts_.authorizer) {}
+      history_(parts_.service, parts_.authorizer),
+      destruction_(parts_.service, parts_.authorizer) {}
 
 std::vector<server::Route> Api::routes() {
     using server::Access;
@@ -124,14 +153,10 @@ std::vector<server::Route> Api::routes() {
          [this](Operation& operation, const Request& request) {
              return reveal_many(operation, request);
          }},
-        {Method::DELETE, one, delete_credential, Access::authenticated, 0,
-         "Destroy the wrapped data keys of all versions of a credential",
-         [this](Operation& operation, const Request& request) {
-             return destroy(operation, request);
-         }},
     };
     rows = server::join(std::move(rows), list_.routes());
     rows = server::join(std::move(rows), history_.routes());
+    rows = server::join(std::move(rows), destruction_.routes());
     rows = server::join(std::move(rows), parts_.more_routes);
     std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
                                                {"audit", [this] { parts_.audit.check(); }},
@@ -170,9 +195,11 @@ server::Response Api::describe(server::Operation& operation, const server::Reque
 server::Response Api::reveal(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, reveal_credential, request);
     server::refuse_query(request);
-    const auto wanted = read_reveal_request(request);
-    if (wanted) operation.set_fact("version", std::to_string(*wanted));
-    const Revealed revealed = parts_.service.reveal(grant, wanted, operation.traceparent());
+    const RevealRequest wanted = read_reveal_request(request);
+    if (wanted.version) operation.set_fact("version", std::to_string(*wanted.version));
+    note_reason(operation, wanted.reason);
+    const Revealed revealed =
+        parts_.service.reveal(grant, wanted.version, operation.traceparent(), wanted.reason);
     note_version(operation, revealed.version);
     JsonWriter body;
     body.begin_object();
@@ -186,13 +213,17 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
     server::refuse_query(request);
     ItemRights rights(parts_.authorizer, operation, reveal_credential);
     rights.require_any(credentials_resource(owner));
-    const std::vector<NamedReveal> wanted = read_reveals(request);
+    const ManyReveals all = read_reveals(request);
+    const std::vector<NamedReveal>& wanted = all.items;
     operation.set_work(wanted.size());
+    note_reason(operation, all.reason);
     std::vector<const ItemVerdict*> verdicts;
     std::vector<RevealJob> jobs;
     for (const auto& one : wanted) {
         verdicts.push_back(&rights.to(credential_resource({owner, one.name})));
-        if (verdicts.back()->grant) jobs.push_back({&*verdicts.back()->grant, one.version});
+        if (verdicts.back()->grant) {
+            jobs.push_back({&*verdicts.back()->grant, one.version, all.reason});
+        }
     }
     const auto outcomes = parts_.service.reveal_many(jobs, operation.traceparent());
     const base::Time now = parts_.service.now();
@@ -214,19 +245,6 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
         out.name("secret").raw(revealed.secret.expose_text()).end_object();
     }
     return answers.take();
-}
-
-server::Response Api::destroy(server::Operation& operation, const server::Request& request) {
-    const auto grant = authorize(operation, delete_credential, request);
-    server::refuse_query(request);
-    const Destruction record = parts_.service.destroy(grant);
-    operation.set_fact("versions", std::to_string(record.versions));
-    JsonWriter body;
-    body.begin_object().name("destroyed").begin_object();
-    body.field("owner", record.id.owner).field("name", record.id.name);
-    body.field("versions", record.versions).field("at", base::to_rfc3339(record.destroyed_at));
-    body.end_object().end_object();
-    return server::json_answer(std::move(body));
 }
 
 }  // namespace vault

@@ -10,6 +10,7 @@
 #include "server/operational_routes.h"
 #include "server/route.h"
 #include "vault/data_keys.h"
+#include "vault/destruction_api.h"
 #include "vault/history_api.h"
 #include "vault/list_api.h"
 #include "vault/service.h"
@@ -44,7 +45,6 @@ private:
     server::Response describe(server::Operation& operation, const server::Request& request);
     server::Response reveal(server::Operation& operation, const server::Request& request);
     server::Response reveal_many(server::Operation& operation, const server::Request& request);
-    server::Response destroy(server::Operation& operation, const server::Request& request);
 
     // Asks for `action` on the credential in the path. An unknown and a forbidden one look alike,
     // since the question comes before the search. Throws invalid_argument naming the parameter.
@@ -54,6 +54,7 @@ private:
     ApiParts parts_;
     ListApi list_;
     HistoryApi history_;
+    DestructionApi destruction_;
 };
 
 }  // namespace vault

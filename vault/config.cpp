@@ -54,13 +54,23 @@ WitnessConfig read_witness(base::JsonReader& kms, const std::filesystem::path& f
     return config;
 }
 
-std::string read_master_key(base::JsonReader& reader) {
-    const auto text = reader.required_string("master_key", max_master_key_bytes);
+std::string read_key_name(base::JsonReader& reader, std::string_view name) {
+    const auto text = reader.required_string(name, max_master_key_bytes);
     const bool alias = text.starts_with(alias_prefix) && text.size() > alias_prefix.size();
     if (!alias && !base::Uuid::parse(text)) {
-        reader.refuse("master_key", "must be a key id or \"alias/<name>\"");
+        reader.refuse(name, "must be a key id or \"alias/<name>\"");
     }
     return std::string(text);
+}
+
+// Who has checkpoints signed has destructions signed by the same key, if no other is named.
+std::string read_destruction_key(base::JsonReader& top, const server::AuditConfig& audit) {
+    std::string key = audit.seal ? audit.seal->signing_key : std::string();
+    if (auto destructions = top.optional_object("destructions")) {
+        if (destructions->has("signing_key")) key = read_key_name(*destructions, "signing_key");
+        destructions->refuse_unknown();
+    }
+    return key;
 }
 
 Passthrough read_passthrough(base::JsonReader& values) {
@@ -109,7 +119,7 @@ Config read_config(const std::filesystem::path& file) {
 
     base::JsonReader kms = top.required_object("kms");
     config.kms = read_client(kms, folder);
-    config.master_key = read_master_key(kms);
+    config.master_key = read_key_name(kms, "master_key");
     config.witness = read_witness(kms, folder, config.audit.directory);
     kms.refuse_unknown();
     if (auto values = top.optional_object("values")) {
@@ -118,6 +128,11 @@ Config read_config(const std::filesystem::path& file) {
         values->refuse_unknown();
     }
     config.compat = compat::read_config(top, folder);
+    if (auto reveal = top.optional_object("reveal")) {
+        config.reasons = read_reason_rules(*reveal, "reason_required");
+        reveal->refuse_unknown();
+    }
+    config.destruction_key = read_destruction_key(top, config.audit);
     top.refuse_unknown();
     return config;
 }

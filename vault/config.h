@@ -15,6 +15,7 @@
 #include "server/identity_config.h"
 #include "server/policy.h"
 #include "vault/compat/config.h"
+#include "vault/reasons.h"
 #include "vault/value_api.h"
 #include "vault/values.h"
 #include "vault/witness.h"
@@ -34,8 +35,10 @@ struct Config {
     std::string master_key;  // a key id or "alias/<name>"
     WitnessConfig witness;   // of the key service's audit log
     ValueOwners value_owners;
-    Passthrough passthrough;  // of values that are not sealed
-    compat::Config compat;    // older shapes that are served
+    Passthrough passthrough;      // of values that are not sealed
+    compat::Config compat;        // older shapes that are served
+    ReasonRules reasons;          // who must say why he reveals
+    std::string destruction_key;  // of the key service, signs destructions; empty: none does
     base::LogLevel log_level = base::LogLevel::info;
 };
 

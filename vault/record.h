@@ -110,12 +110,4 @@ struct ExpiryQuestion {
     std::size_t limit = 0;
 };
 
-// The evidence of a crypto-erasure.
-struct Destruction {
-    CredentialId id;
-    std::uint64_t versions = 0;  // how many wrapped data keys were destroyed
-    std::string destroyed_by;    // a caller's id
-    base::Time destroyed_at;
-};
-
 }  // namespace vault

@@ -26,6 +26,11 @@ CredentialId credential_of(const server::Grant& grant, server::Action action) {
 
 Error no_such_credential() { return {ErrorCode::not_found, "there is no such credential"}; }
 
+Error reason_missing() {
+    return {ErrorCode::invalid_argument,
+            "\"reason\" is missing: who reveals this credential must say why"};
+}
+
 Error too_many_at_once() {
     return {ErrorCode::unavailable, "too many calls store this credential at once"};
 }
@@ -96,8 +101,13 @@ server::Resource credentials_resource(const std::string& owner) {
 
 server::Resource all_credentials() { return credential_resource({"", "*"}); }
 
-CredentialService::CredentialService(Store& store, DataKeys& keys, const base::Clock& clock)
-    : store_(store), keys_(keys), clock_(clock) {}
+CredentialService::CredentialService(Store& store, DataKeys& keys, const base::Clock& clock,
+                                     ServiceOptions options)
+    : store_(store), keys_(keys), clock_(clock), options_(std::move(options)) {}
+
+bool CredentialService::lacks_reason(const server::Grant& grant, std::string_view reason) const {
+    return reason.empty() && options_.reasons.ask(grant.caller(), grant.resource());
+}
 
 StoreResult CredentialService::store(const server::Grant& grant, const StoreRequest& request,
                                      const std::string& traceparent) {
@@ -190,8 +200,9 @@ CredentialPage CredentialService::expiring(const server::Grant& grant,
 }
 
 Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
-                                   const std::string& traceparent) {
+                                   const std::string& traceparent, std::string_view reason) {
     const CredentialId id = credential_of(grant, reveal_credential);
+    if (lacks_reason(grant, reason)) throw reason_missing();
     return reveal_found(keys_, find_sealed(store_, id, version), traceparent);
 }
 
@@ -201,6 +212,10 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
     std::vector<WrappedKey> wrapped;
     for (const RevealJob& job : jobs) {
         const CredentialId id = credential_of(*job.grant, reveal_credential);
+        if (lacks_reason(*job.grant, job.reason)) {
+            rows.emplace_back(reason_missing());
+            continue;
+        }
         try {
             Found found = find_sealed(store_, id, job.version);
             wrapped.push_back(
@@ -234,13 +249,6 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
         }
     }
     return outcomes;
-}
-
-Destruction CredentialService::destroy(const server::Grant& grant) {
-    auto record =
-        store_.destroy(credential_of(grant, delete_credential), grant.caller().id, clock_.now());
-    if (!record) throw no_such_credential();
-    return *std::move(record);
 }
 
 }  // namespace vault

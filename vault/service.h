@@ -15,6 +15,8 @@
 #include "base/secret_bytes.h"
 #include "server/authorizer.h"
 #include "vault/data_keys.h"
+#include "vault/destruction.h"
+#include "vault/reasons.h"
 #include "vault/record.h"
 #include "vault/store.h"
 
@@ -53,20 +55,34 @@ struct Revealed {
     base::SecretBytes secret;  // the JSON that was stored
 };
 
-// One of several reveals. The grant must outlive the call.
+// One of several reveals. What it refers to must outlive the call.
 struct RevealJob {
     const server::Grant* grant = nullptr;
     std::optional<std::uint64_t> version;  // empty: the current one
+    std::string_view reason{};             // is_reason(), or empty
 };
 using RevealOutcome = std::variant<Revealed, base::Error>;
 inline constexpr std::size_t max_reveals = 100;  // of one call
 
-// Thread-safe. `store`, `keys` and `clock` must outlive it. It keeps no secret and no key between
-// calls: each store and each reveal asks the key service. Every method may throw unavailable (store
-// or key service) and throws internal for a grant of another action.
+// What was destroyed, and the record of it.
+struct Destroyed {
+    Destruction destruction;
+    DestructionRecord record;
+};
+
+// What a vault is configured to ask for and to do beyond the rest.
+struct ServiceOptions {
+    ReasonRules reasons{};                // who must say why he reveals
+    DestructionSigner* signer = nullptr;  // null: destructions are recorded without a signature
+};
+
+// Thread-safe. `store`, `keys`, `clock` and the signer must outlive it. It keeps no secret and no
+// key between calls: each store and each reveal asks the key service. Every method may throw
+// unavailable (store or key service) and throws internal for a grant of another action.
 class CredentialService {
 public:
-    CredentialService(Store& store, DataKeys& keys, const base::Clock& clock);
+    CredentialService(Store& store, DataKeys& keys, const base::Clock& clock,
+                      ServiceOptions options = {});
 
     // Takes the grant of refresh_credential, too. Seals the secret under a fresh data key, opens it
     // again by way of the key service, and stores it as the next version. Throws
@@ -98,18 +114,29 @@ public:
     CredentialPage expiring(const server::Grant& grant, const ExpiryQuestion& question);
 
     // The secret of the current version, or of the one given. Throws not_found; integrity_failure
-    // when what is stored is not what was stored for this owner, name and version.
+    // when what is stored is not what was stored for this owner, name and version;
+    // invalid_argument naming "reason" when the configuration asks for one and it is empty.
     Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
-                    const std::string& traceparent);
+                    const std::string& traceparent, std::string_view reason = {});
 
     // Each with an outcome of its own, in order, by one call to the key service: its errors are
     // those of reveal(). Without the key service or the store there is none at all (unavailable).
     std::vector<RevealOutcome> reveal_many(std::span<const RevealJob> jobs,
                                            const std::string& traceparent);
 
-    // Crypto-erasure: destroys the wrapped data keys of all versions and keeps a record of it.
-    // Throws not_found.
-    Destruction destroy(const server::Grant& grant);
+    // Crypto-erasure: destroys the wrapped data keys of all versions and keeps a record of it,
+    // signed by the key service where a signer is configured; without the signature nothing is
+    // destroyed. Throws not_found.
+    Destroyed destroy(const server::Grant& grant, const std::string& traceparent);
+
+    // The same for a part of an owner's credentials, by the grant of erase_owner: at most
+    // max_part_credentials, to be called until the erasure is complete. One that was begun goes on,
+    // whoever calls; each call is one transaction. Throws not_found when the owner has none.
+    Destroyed erase_owner(const server::Grant& grant, const std::string& traceparent);
+
+    // The records of the owner's destructions: see Store::destructions.
+    DestructionPage destructions(const server::Grant& grant, const std::string& name,
+                                 std::uint64_t after, std::size_t limit);
 
     base::Time now() const { return clock_.now(); }
 
@@ -118,9 +145,13 @@ private:
     void seal_into(NewVersion& added, const base::SecretBytes& secret,
                    const std::string& traceparent);
 
+    DestructionRecord sign(const Destruction& destruction, const std::string& traceparent);
+    bool lacks_reason(const server::Grant& grant, std::string_view reason) const;
+
     Store& store_;
     DataKeys& keys_;
     const base::Clock& clock_;
+    const ServiceOptions options_;
 };
 
 }  // namespace vault

@@ -91,6 +91,45 @@ CREATE INDEX credentials_by_expiry ON credentials (expires_at, owner, name)
     WHERE expires_at IS NOT NULL;
 CREATE INDEX credentials_by_owner_and_expiry ON credentials (owner, expires_at, name)
     WHERE expires_at IS NOT NULL;
+)sql"},
+    // vault/destruction.h
+    server::Migration{4, R"sql(
+CREATE TABLE destruction_records (
+    id          INTEGER PRIMARY KEY,
+    uuid        TEXT    NOT NULL UNIQUE,
+    owner       TEXT    NOT NULL,
+    record      TEXT    NOT NULL,
+    signature   TEXT    NOT NULL,       -- base64; empty: not signed
+    algorithm   TEXT    NOT NULL,
+    key_id      TEXT    NOT NULL,
+    key_version INTEGER NOT NULL,
+    erasure     TEXT    NOT NULL,       -- of a whole owner; else empty
+    part        INTEGER NOT NULL,       -- of it, from 1; else 0
+    erased_credentials INTEGER NOT NULL,  -- with this part and those before
+    erased_versions    INTEGER NOT NULL,
+    complete    INTEGER NOT NULL
+);
+CREATE INDEX destruction_records_of ON destruction_records (owner, id);
+ALTER TABLE destructions ADD COLUMN record INTEGER REFERENCES destruction_records (id);
+)sql",
+                      R"sql(
+CREATE TABLE destruction_records (
+    id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uuid        TEXT   NOT NULL UNIQUE,
+    owner       TEXT   COLLATE "C" NOT NULL,
+    record      TEXT   NOT NULL,
+    signature   TEXT   NOT NULL,
+    algorithm   TEXT   NOT NULL,
+    key_id      TEXT   NOT NULL,
+    key_version BIGINT NOT NULL,
+    erasure     TEXT   NOT NULL,
+    part        BIGINT NOT NULL,
+    erased_credentials BIGINT NOT NULL,
+    erased_versions    BIGINT NOT NULL,
+    complete    BIGINT NOT NULL
+);
+CREATE INDEX destruction_records_of ON destruction_records (owner, id);
+ALTER TABLE destructions ADD COLUMN record BIGINT REFERENCES destruction_records (id);
 )sql"}};
 
 }  // namespace
@@ -340,54 +379,6 @@ CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
         }
     });
     return page;
-}
-
-std::optional<Destruction> SqlStore::destroy(const CredentialId& id,
-                                             const std::string& destroyed_by, base::Time now) {
-    std::optional<Destruction> record;
-    database_.write([&](soci::session& sql) {
-        record.reset();
-        const HeadRow old = select_head(sql, id);
-        if (old.head.current == 0) return;
-        const long long at = to_column(now);
-        // Overwritten in place: with secure_delete, SQLite zeroes what the shorter row no longer
-        // needs.
-        soci::statement erase =
-            (sql.prepare << "UPDATE versions SET sealed = '', erased_at = :now "
-                            "WHERE credential = :credential AND erased_at IS NULL",
-             soci::use(at), soci::use(old.id));
-        erase.execute(true);
-        const long long versions = erase.get_affected_rows();
-        sql << "UPDATE credentials SET current_version = 0, metadata = '{}', expires_at = NULL, "
-               "updated_at = :now "
-               "WHERE id = :id",
-            soci::use(at), soci::use(old.id);
-        sql << "INSERT INTO destructions (owner, name, versions, destroyed_by, destroyed_at) "
-               "VALUES (:owner, :name, :versions, :by, :at)",
-            soci::use(id.owner), soci::use(id.name), soci::use(versions), soci::use(destroyed_by),
-            soci::use(at);
-        record = Destruction{id, to_number(versions), destroyed_by, now};
-    });
-    return record;
-}
-
-std::vector<Destruction> SqlStore::destructions(const CredentialId& id) {
-    std::vector<Destruction> records;
-    database_.read([&](soci::session& sql) {
-        records.clear();
-        long long versions = 0;
-        long long at = 0;
-        std::string by;
-        soci::statement select =
-            (sql.prepare << "SELECT versions, destroyed_by, destroyed_at FROM destructions "
-                            "WHERE owner = :owner AND name = :name ORDER BY id",
-             soci::into(versions), soci::into(by), soci::into(at), soci::use(id.owner),
-             soci::use(id.name));
-        select.execute();
-        while (select.fetch())
-            records.push_back({id, to_number(versions), by, base::from_milliseconds(at)});
-    });
-    return records;
 }
 
 void SqlStore::check() { database_.check(); }

@@ -27,9 +27,12 @@ public:
     CredentialPage list(const std::string& owner, const std::string& after,
                         std::size_t limit) override;
     CredentialPage expiring(const ExpiryQuestion& question) override;
-    std::optional<Destruction> destroy(const CredentialId& id, const std::string& destroyed_by,
-                                       base::Time now) override;
-    std::vector<Destruction> destructions(const CredentialId& id) override;
+    std::optional<DoomedCredential> doomed(const CredentialId& id) override;
+    OwnerPart next_part(const std::string& owner, std::size_t max_credentials,
+                        std::uint64_t max_versions) override;
+    bool destroy(const Destruction& wanted, const DestructionRecord& record) override;
+    DestructionPage destructions(const std::string& owner, const std::string& name,
+                                 std::uint64_t after, std::size_t limit) override;
     void check() override;
 
 private:

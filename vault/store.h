@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "vault/destruction.h"
 #include "vault/record.h"
 
 namespace vault {
@@ -50,13 +51,25 @@ public:
     // Up to `limit` of the credentials that the question is about, in its order.
     virtual CredentialPage expiring(const ExpiryQuestion& question) = 0;
 
-    // Destroys the sealed texts of all versions, with the wrapped data keys in them, and the
-    // metadata; keeps the numbering and a record. Empty when there is no such credential.
-    virtual std::optional<Destruction> destroy(const CredentialId& id,
-                                               const std::string& destroyed_by, base::Time now) = 0;
+    // What a destruction of a credential would destroy; empty when there is none.
+    virtual std::optional<DoomedCredential> doomed(const CredentialId& id) = 0;
 
-    // The records of a credential's destructions, oldest first.
-    virtual std::vector<Destruction> destructions(const CredentialId& id) = 0;
+    // The same of up to `max_credentials` of an owner, by name, which have up to `max_versions`
+    // together; one at least, however many versions it has.
+    virtual OwnerPart next_part(const std::string& owner, std::size_t max_credentials,
+                                std::uint64_t max_versions) = 0;
+
+    // Destroys what `wanted` names: the sealed texts of all versions, with the wrapped data keys in
+    // them, and the metadata; keeps numbering, history and the record. False, changing nothing,
+    // when any of it is not any more as `wanted` has it: a credential, the part that an erasure is
+    // at, or that the owner has no others.
+    virtual bool destroy(const Destruction& wanted, const DestructionRecord& record) = 0;
+
+    // The records of an owner's destructions, or of those of one credential unless `name` is empty:
+    // up to `limit` behind the place `after` (0: from the beginning), oldest first. Throws
+    // integrity_failure for one that can't be read.
+    virtual DestructionPage destructions(const std::string& owner, const std::string& name,
+                                         std::uint64_t after, std::size_t limit) = 0;
 
     // Throws unavailable when the store does not answer.
     virtual void check() = 0;

@@ -180,8 +180,12 @@ std::string_view to_string(SealedValue::State state) noexcept {
 }
 
 server::Resource value_resource(const std::string& owner, const std::string& context) {
-    return {
-        .kind = std::string(value_kind), .id = context, .owner = owner, .aliases = {}, .tags = {}};
+    return {.kind = std::string(value_kind),
+            .id = context,
+            .owner = owner,
+            .aliases = {},
+            .tags = {},
+            .owner_from_caller = true};
 }
 
 ValueService::ValueService(DataKeys& keys, const base::Clock& clock, Passthrough passthrough)

@@ -75,7 +75,7 @@ int parse_and_run(int count, char** arguments) {
     add_put_command(app, tool);
     add_read_commands(app, tool);
     add_history_commands(app, tool);
-    add_delete_command(app, tool);
+    add_destroy_commands(app, tool);
     add_token_commands(app, tool);
     add_shared_secret_commands(app, tool);
     add_backup_commands(app, tool);

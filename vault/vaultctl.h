@@ -22,9 +22,9 @@ using kms::Tool;
 using kms::UsageError;
 
 void add_put_command(CLI::App& app, Tool& tool);
-void add_read_commands(CLI::App& app, Tool& tool);     // get, list, expiring, reveal
-void add_history_commands(CLI::App& app, Tool& tool);  // history, restore-version
-void add_delete_command(CLI::App& app, Tool& tool);
+void add_read_commands(CLI::App& app, Tool& tool);           // get, list, expiring, reveal
+void add_history_commands(CLI::App& app, Tool& tool);        // history, restore-version
+void add_destroy_commands(CLI::App& app, Tool& tool);        // delete, erase-owner, destructions
 void add_token_commands(CLI::App& app, Tool& tool);          // token create | list | revoke
 void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash
 void add_backup_commands(CLI::App& app, Tool& tool);         // backup, restore

@@ -20,6 +20,7 @@ struct RevealOptions {
     Named what;
     std::string out = standard_stream;
     std::optional<std::uint64_t> version;
+    std::string reason;
 };
 
 struct ExpiringOptions {
@@ -79,6 +80,7 @@ int reveal(const Tool& tool, const RevealOptions& options) {
     base::JsonWriter body;
     body.begin_object();
     if (options.version) body.field("version", *options.version);
+    if (!options.reason.empty()) body.field("reason", options.reason);
     body.end_object();
     const JsonValue answer = tool.client().call(
         "POST", credential_path(options.what.owner, options.what.name) + "/reveal", body.text());
@@ -134,6 +136,8 @@ void add_reveal(CLI::App& app, Tool& tool) {
         ->type_name("FILE")
         ->capture_default_str();
     command->add_option("--version", options->version, "An older version")->type_name("N");
+    command->add_option("--reason", options->reason, "Why; stands in the vault's audit record")
+        ->type_name("TEXT");
     command->footer("Example:\n  vaultctl reveal acme instagram --out instagram.json");
     command->callback(
         [&tool, options] { tool.command = [&tool, options] { return reveal(tool, *options); }; });

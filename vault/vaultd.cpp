@@ -28,6 +28,7 @@
 #include "vault/compat/shapes.h"
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
+#include "vault/kms_destruction_signer.h"
 #include "vault/paths.h"
 #include "vault/service.h"
 #include "vault/sql_store.h"
@@ -83,7 +84,10 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     kms::Client client(std::move(watched));
     vault::KmsDataKeys keys(client, config.master_key);
 
-    vault::CredentialService service(store, keys, clock);
+    vault::KmsDestructionSigner signer(client, config.destruction_key);
+    vault::CredentialService service(
+        store, keys, clock,
+        {std::move(config.reasons), config.destruction_key.empty() ? nullptr : &signer});
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     vault::ValueService values(keys, clock, config.passthrough);
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});

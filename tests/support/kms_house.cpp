@@ -73,6 +73,10 @@ std::string KmsHouse::policy_text() {
        "actions": ["create_data_key", "unwrap_data_key", "rewrap_data_key", "encrypt", "decrypt"],
        "resources": ["key:alias/credentials"]}
     ],
+    "signer": [
+      {"id": "signer", "effect": "allow", "actions": ["sign", "get_public_key"],
+       "resources": ["key:alias/vault-audit"]}
+    ],
     "operator": [
       {"id": "operator-keys", "effect": "allow",
        "actions": ["create_key", "rotate_key", "change_alias", "list_keys", "describe_key", "observe"], "resources": ["*"]}
@@ -80,7 +84,7 @@ std::string KmsHouse::policy_text() {
   },
   "bindings": [
     {"caller": "spiffe://strongroom/app", "roles": ["application"]},
-    {"caller": "spiffe://strongroom/vaultd", "roles": ["application"]},
+    {"caller": "spiffe://strongroom/vaultd", "roles": ["application", "signer"]},
     {"caller": "spiffe://strongroom/operator", "roles": ["operator"]}
   ] })";
 }

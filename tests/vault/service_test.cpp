@@ -56,7 +56,9 @@ public:
     }
     vault::Destruction destroy(const CredentialId& id) {
         auto operation = world_.operation(caller_);
-        return world_.service->destroy(grant(operation, vault::delete_credential, id));
+        return world_.service
+            ->destroy(grant(operation, vault::delete_credential, id), "00-trace-05")
+            .destruction;
     }
     server::Grant grant(server::Operation& operation, server::Action action,
                         const CredentialId& id) {
@@ -186,7 +188,7 @@ TEST_F(CredentialServiceTest, MetadataNeverTouchesTheKeyService) {
     const auto grant = world_.authorizer.authorize(operation, vault::list_credentials,
                                                    vault::credentials_resource("acme"));
     EXPECT_EQ(world_.service->list(grant, "", 10).credentials.size(), 1U);
-    EXPECT_EQ(acme_.destroy(instagram_).versions, 1U);
+    EXPECT_EQ(acme_.destroy(instagram_).versions(), 1U);
     EXPECT_EQ(world_.keys.calls, before);
 }
 
@@ -317,9 +319,9 @@ TEST_F(CredentialServiceTest, DestroyedIsGoneAndTheNameIsFree) {
     acme_.store(instagram_, R"({"token":"one"})");
     acme_.store(instagram_, R"({"token":"two"})");
     const auto record = acme_.destroy(instagram_);
-    EXPECT_EQ(record.versions, 2U);
-    EXPECT_EQ(record.destroyed_by, "spiffe://strongroom/acme");
-    EXPECT_EQ(record.destroyed_at, world_.clock.now());
+    EXPECT_EQ(record.versions(), 2U);
+    EXPECT_EQ(record.ordered_by, "spiffe://strongroom/acme");
+    EXPECT_EQ(record.at, world_.clock.now());
     EXPECT_ERROR(not_found, acme_.reveal(instagram_));
     EXPECT_ERROR(not_found, acme_.reveal(instagram_, 1));
     EXPECT_ERROR(not_found, acme_.describe(instagram_));
@@ -347,7 +349,7 @@ TEST_F(CredentialServiceTest, AGrantOfAnotherActionOrKindDoesNotServe) {
     auto operation = world_.operation();
     const auto describe = acme_.grant(operation, vault::describe_credential, instagram_);
     EXPECT_ERROR(internal, world_.service->reveal(describe, std::nullopt, ""));
-    EXPECT_ERROR(internal, world_.service->destroy(describe));
+    EXPECT_ERROR(internal, world_.service->destroy(describe, ""));
     EXPECT_ERROR(internal, world_.service->list(describe, "", 1));
     EXPECT_ERROR(internal, world_.service->store(describe, {}, ""));
     EXPECT_ERROR(internal, world_.service->restore(describe, {}, ""));

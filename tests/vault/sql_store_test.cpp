@@ -44,8 +44,9 @@ TEST_F(WorksRunTwice, ListsHaveEachEntryOnce) {
     expiring.version.expires_at = at(1);
     ASSERT_TRUE(store_.put(expiring, {1, 1}));
     EXPECT_EQ(store_.expiring({"acme", at(2), std::nullopt, 10}).credentials.size(), 1U);
-    ASSERT_TRUE(store_.destroy({"acme", "a"}, "somebody", at(1)));
-    EXPECT_EQ(store_.destructions({"acme", "a"}).size(), 1U);
+    ASSERT_TRUE(destroy(store_, {"acme", "a"}, "somebody", at(1)));
+    EXPECT_EQ(destructions(store_, {"acme", "a"}).size(), 1U);
+    EXPECT_EQ(store_.next_part("acme", 10, 10).credentials.size(), 1U);
 }
 
 TEST_F(WorksRunTwice, WhatSomebodyElseDestroyedMeanwhileIsNotReportedAsDestroyed) {
@@ -53,7 +54,7 @@ TEST_F(WorksRunTwice, WhatSomebodyElseDestroyedMeanwhileIsNotReportedAsDestroyed
     database_.between = [](server::Session& session) {
         session << "UPDATE credentials SET current_version = 0";
     };
-    EXPECT_FALSE(store_.destroy({"acme", "a"}, "somebody", at(1)));
+    EXPECT_FALSE(destroy(store_, {"acme", "a"}, "somebody", at(1)));
 }
 
 // What stands in all files of the folder.
@@ -90,7 +91,7 @@ TEST(SqlStore, AfterADestructionNoFileHoldsTheSealedText) {
     }
     EXPECT_NE(all_bytes(directory).find("qqqqqqqq"), std::string::npos);
     EXPECT_NE(all_bytes(directory).find("short-marker"), std::string::npos);
-    ASSERT_TRUE(store.destroy(instagram, "somebody", at(1)));
+    ASSERT_TRUE(destroy(store, instagram, "somebody", at(1)));
     const std::string left = all_bytes(directory);
     EXPECT_EQ(left.find("qqqqqqqq"), std::string::npos);
     EXPECT_EQ(left.find("short-marker"), std::string::npos);
@@ -149,10 +150,25 @@ TEST(SqlStore, ADestroyedCredentialThatExpiresIsAnIntegrityFailure) {
     {
         const auto store = backend.open();
         ASSERT_TRUE(store->put(new_version(instagram, 1), {}));
-        ASSERT_TRUE(store->destroy(instagram, "somebody", at(1)));
+        ASSERT_TRUE(destroy(*store, instagram, "somebody", at(1)));
     }
     edit(backend.directory, "UPDATE credentials SET expires_at = 1");
     EXPECT_ERROR(integrity_failure, backend.open()->expiring({"acme", at(1), std::nullopt, 10}));
+}
+
+TEST(SqlStore, ARecordOfADestructionThatCantBeReadIsAnIntegrityFailure) {
+    for (const auto* sql : {"UPDATE destruction_records SET uuid = 'x'",
+                            "UPDATE destruction_records SET signature = '?'",
+                            "UPDATE destruction_records SET signature = 'AAAA', key_id = 'x'"}) {
+        const SqliteBackend backend;
+        {
+            const auto store = backend.open();
+            ASSERT_TRUE(store->put(new_version(instagram, 1), {}));
+            ASSERT_TRUE(destroy(*store, instagram, "somebody", at(1)));
+        }
+        edit(backend.directory, sql);
+        EXPECT_ERROR(integrity_failure, backend.open()->destructions("acme", "", 0, 10));
+    }
 }
 
 TEST(SqlStore, TheFileIsForTheDaemonAlone) {

@@ -35,6 +35,24 @@ inline vault::NewVersion new_version(const vault::CredentialId& id, std::uint64_
     return added;
 }
 
+// Plans and does the destruction of one credential; empty when there is none, or it was another
+// meanwhile.
+inline std::optional<vault::Destruction> destroy(vault::Store& store, const vault::CredentialId& id,
+                                                 const std::string& by, base::Time now) {
+    auto doomed = store.doomed(id);
+    if (!doomed) return std::nullopt;
+    vault::Destruction wanted{base::Uuid::random(), id.owner, {*doomed}, by, now, std::nullopt};
+    if (!store.destroy(wanted, {wanted.id, vault::destruction_text(wanted), std::nullopt})) {
+        return std::nullopt;
+    }
+    return wanted;
+}
+
+inline std::vector<vault::DestructionRecord> destructions(vault::Store& store,
+                                                          const vault::CredentialId& id) {
+    return store.destructions(id.owner, id.name, 0, 100).records;
+}
+
 template <typename Backend>
 class StoreContract : public ::testing::Test {
 protected:
@@ -70,8 +88,8 @@ TYPED_TEST_P(StoreContract, AnUnknownCredentialIsNotThere) {
     EXPECT_FALSE(this->store_->find(instagram));
     EXPECT_FALSE(this->store_->find_version(instagram, std::nullopt));
     EXPECT_FALSE(this->store_->find_version(instagram, 1));
-    EXPECT_FALSE(this->store_->destroy(instagram, "somebody", at(1)));
-    EXPECT_TRUE(this->store_->destructions(instagram).empty());
+    EXPECT_FALSE(destroy(*this->store_, instagram, "somebody", at(1)));
+    EXPECT_TRUE(destructions(*this->store_, instagram).empty());
     EXPECT_TRUE(this->store_->list("acme", "", 10).credentials.empty());
     EXPECT_NO_THROW(this->store_->check());
 }
@@ -157,7 +175,7 @@ TYPED_TEST_P(StoreContract, ListsOneOwnersCredentialsByNamePageByPage) {
     this->add({"acme2", "a"});
     this->add({"acm", "z"});
     this->add({"acme", "gone"});
-    this->store_->destroy({"acme", "gone"}, "somebody", at(9));
+    destroy(*this->store_, {"acme", "gone"}, "somebody", at(9));
     const auto names = [&](const std::string& after, std::size_t limit, bool more) {
         const auto page = this->store_->list("acme", after, limit);
         EXPECT_EQ(page.more, more) << after;
@@ -191,7 +209,7 @@ TYPED_TEST_P(StoreContract, TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt) {
     first.version.expires_at = at(500);
     ASSERT_TRUE(this->store_->put(first, {}));
     this->add(instagram, "two");
-    this->store_->destroy(instagram, "somebody", at(9));
+    destroy(*this->store_, instagram, "somebody", at(9));
     auto third = new_version(instagram, 3, "three");
     third.restored_from = 1;
     ASSERT_TRUE(this->store_->put(third, {0, 2}));
@@ -216,7 +234,7 @@ TYPED_TEST_P(StoreContract, TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt) {
     EXPECT_EQ(oldest.version.created_at, at(1));
     EXPECT_EQ(oldest.version.expires_at, at(500));
     EXPECT_EQ(oldest.erased_at, at(9));
-    this->store_->destroy(instagram, "somebody", at(10));
+    destroy(*this->store_, instagram, "somebody", at(10));
     EXPECT_EQ(this->store_->history(instagram, 0, 10)->current, 0U);
 }
 
@@ -252,7 +270,7 @@ TYPED_TEST_P(StoreContract, WhatExpiresIsListedByExpiryPageByPage) {
     add({"acme", "renewed"}, at(100));
     add({"acme", "renewed"}, at(2000));
     add({"acme", "gone"}, at(100));
-    this->store_->destroy({"acme", "gone"}, "somebody", at(9));
+    destroy(*this->store_, {"acme", "gone"}, "somebody", at(9));
     add({"globex", "a"}, at(200));
     const auto names = [&](const std::string& owner, base::Time before, std::size_t limit) {
         vault::ExpiryQuestion question{owner, before, std::nullopt, limit};
@@ -284,27 +302,145 @@ TYPED_TEST_P(StoreContract, DestructionTakesAllVersionsAndLeavesARecord) {
     this->add(instagram, "one", R"({"a":1})");
     this->add(instagram, "two");
     this->add({"acme", "other"}, "stays");
-    const auto record = this->store_->destroy(instagram, "spiffe://strongroom/app", at(77));
+    const auto record = destroy(*this->store_, instagram, "spiffe://strongroom/app", at(77));
     ASSERT_TRUE(record);
-    EXPECT_EQ(record->versions, 2U);
-    EXPECT_FALSE(this->store_->destroy(instagram, "again", at(78))) << "it is gone";
+    EXPECT_EQ(record->versions(), 2U);
+    EXPECT_FALSE(destroy(*this->store_, instagram, "again", at(78))) << "it is gone";
     this->reopen();
     EXPECT_FALSE(this->store_->find(instagram));
     EXPECT_FALSE(this->store_->find_version(instagram, std::nullopt));
     EXPECT_FALSE(this->store_->find_version(instagram, 1));
-    const auto records = this->store_->destructions(instagram);
+    const auto records = destructions(*this->store_, instagram);
     ASSERT_EQ(records.size(), 1U);
-    EXPECT_EQ(records[0].id, instagram);
-    EXPECT_EQ(records[0].versions, 2U);
-    EXPECT_EQ(records[0].destroyed_by, "spiffe://strongroom/app");
-    EXPECT_EQ(records[0].destroyed_at, at(77));
+    EXPECT_EQ(records[0].id, record->id);
+    EXPECT_EQ(records[0].text, vault::destruction_text(*record));
+    EXPECT_FALSE(records[0].signature);
     EXPECT_EQ(this->store_->find_version({"acme", "other"}, std::nullopt)->sealed, "stays");
+}
+
+TYPED_TEST_P(StoreContract, ADestructionOfWhatChangedMeanwhileChangesNothing) {
+    this->add(instagram, "one");
+    this->add({"acme", "other"}, "other");
+    const auto plan = [&] {
+        return vault::Destruction{
+            base::Uuid::random(),
+            "acme",
+            {*this->store_->doomed({"acme", "other"}), *this->store_->doomed(instagram)},
+            "somebody",
+            at(9),
+            std::nullopt};
+    };
+    const auto refused = [&](const vault::Destruction& wanted) {
+        EXPECT_FALSE(this->store_->destroy(
+            wanted, {wanted.id, vault::destruction_text(wanted), std::nullopt}));
+        EXPECT_EQ(this->store_->find_version({"acme", "other"}, std::nullopt)->sealed, "other");
+        EXPECT_TRUE(this->store_->destructions("acme", "", 0, 10).records.empty());
+    };
+    auto wanted = plan();
+    this->add(instagram, "two");
+    refused(wanted);
+    wanted = plan();
+    wanted.credentials.back().versions = 1;
+    refused(wanted);
+    wanted = plan();
+    wanted.erasure = vault::Erasure{wanted.id, 1, 2, 3, true};
+    this->add({"acme", "third"});
+    refused(wanted);
+    wanted.erasure->complete = false;
+    wanted.erasure->part = 2;
+    refused(wanted);
+    wanted.erasure->part = 1;
+    EXPECT_TRUE(
+        this->store_->destroy(wanted, {wanted.id, vault::destruction_text(wanted), std::nullopt}));
+    EXPECT_FALSE(this->store_->find(instagram));
+    EXPECT_TRUE(this->store_->find({"acme", "third"}));
+}
+
+TYPED_TEST_P(StoreContract, AnOwnersErasureGoesOnWhereItStopped) {
+    for (const auto* name : {"a", "b", "c"}) this->add({"acme", name});
+    this->add({"acme", "b"});
+    this->add({"acme2", "a"});
+    auto part = this->store_->next_part("acme", 2, 100);
+    EXPECT_FALSE(part.begun);
+    EXPECT_FALSE(part.last);
+    ASSERT_EQ(part.credentials.size(), 2U);
+    EXPECT_EQ(part.credentials[1].name, "b");
+    EXPECT_EQ(part.credentials[1].versions, 2U);
+    EXPECT_EQ(part.credentials[1].head, (vault::Head{2, 2}));
+    EXPECT_EQ(this->store_->next_part("acme", 3, 2).credentials.size(), 1U) << "of 2 versions";
+    EXPECT_EQ(this->store_->next_part("acme", 3, 3).credentials.size(), 2U);
+    EXPECT_EQ(this->store_->next_part("acme", 3, 0).credentials.size(), 1U) << "one at least";
+    EXPECT_TRUE(this->store_->next_part("acme", 3, 100).last);
+    const auto erase = [&](std::uint64_t number, bool complete) {
+        const auto next = this->store_->next_part("acme", 2, 100);
+        vault::Destruction wanted{base::Uuid::random(), "acme", next.credentials, "x", at(9),
+                                  std::nullopt};
+        wanted.erasure = next.begun.value_or(vault::Erasure{wanted.id, 0, 0, 0, false});
+        wanted.erasure->part = number;
+        wanted.erasure->credentials += next.credentials.size();
+        wanted.erasure->versions += wanted.versions();
+        wanted.erasure->complete = complete;
+        return this->store_->destroy(wanted,
+                                     {wanted.id, vault::destruction_text(wanted), std::nullopt});
+    };
+    EXPECT_TRUE(erase(1, false));
+    this->reopen();
+    EXPECT_FALSE(erase(1, false)) << "another may have begun in the same moment";
+    part = this->store_->next_part("acme", 2, 100);
+    ASSERT_TRUE(part.begun);
+    EXPECT_EQ(part.begun->part, 1U);
+    EXPECT_EQ(part.begun->credentials, 2U);
+    EXPECT_EQ(part.begun->versions, 3U);
+    EXPECT_TRUE(part.last);
+    EXPECT_TRUE(erase(2, true));
+    part = this->store_->next_part("acme", 2, 100);
+    EXPECT_FALSE(part.begun) << "complete";
+    EXPECT_TRUE(part.credentials.empty());
+    EXPECT_TRUE(part.last);
+    EXPECT_TRUE(this->store_->find({"acme2", "a"}));
+    EXPECT_TRUE(this->store_->list("acme", "", 10).credentials.empty());
+}
+
+TYPED_TEST_P(StoreContract, RecordsOfDestructionsComeBackAsTheyWentPageByPage) {
+    std::vector<vault::DestructionRecord> made;
+    for (const auto* name : {"a", "b", "a", "c"}) {
+        this->add({"acme", name});
+        vault::Destruction wanted{
+            base::Uuid::random(), "acme", {*this->store_->doomed({"acme", name})}, "o'; --ü", at(9),
+            std::nullopt};
+        vault::DestructionSignature signature{
+            {1, 2, 0, 255}, "ed25519", {base::Uuid::random(), 4'000'000'000U}};
+        made.push_back({wanted.id, vault::destruction_text(wanted), signature});
+        ASSERT_TRUE(this->store_->destroy(wanted, made.back()));
+    }
+    this->add({"globex", "a"});
+    destroy(*this->store_, {"globex", "a"}, "x", at(1));
+    this->reopen();
+    auto page = this->store_->destructions("acme", "", 0, 3);
+    ASSERT_EQ(page.records.size(), 3U);
+    EXPECT_TRUE(page.more);
+    const auto rest = this->store_->destructions("acme", "", page.last, 3);
+    EXPECT_FALSE(rest.more);
+    ASSERT_EQ(rest.records.size(), 1U);
+    page.records.push_back(rest.records.front());
+    for (std::size_t i = 0; i < made.size(); ++i) {
+        EXPECT_EQ(page.records[i].id, made[i].id);
+        EXPECT_EQ(page.records[i].text, made[i].text);
+        ASSERT_TRUE(page.records[i].signature);
+        EXPECT_EQ(page.records[i].signature->bytes, made[i].signature->bytes);
+        EXPECT_EQ(page.records[i].signature->algorithm, "ed25519");
+        EXPECT_EQ(page.records[i].signature->key, made[i].signature->key);
+    }
+    const auto of_a = destructions(*this->store_, {"acme", "a"});
+    ASSERT_EQ(of_a.size(), 2U);
+    EXPECT_EQ(of_a[1].id, made[2].id);
+    EXPECT_TRUE(destructions(*this->store_, {"acme", "d"}).empty());
 }
 
 TYPED_TEST_P(StoreContract, ADestroyedNameBeginsAnewWithHigherNumbers) {
     this->add(instagram, "one", R"({"a":1})");
     this->add(instagram, "two");
-    this->store_->destroy(instagram, "somebody", at(9));
+    destroy(*this->store_, instagram, "somebody", at(9));
     EXPECT_EQ(this->store_->head(instagram), (vault::Head{0, 2}));
     const auto info = this->add(instagram, "three");
     EXPECT_EQ(info.current().version, 3U);
@@ -312,8 +448,8 @@ TYPED_TEST_P(StoreContract, ADestroyedNameBeginsAnewWithHigherNumbers) {
     EXPECT_EQ(info.created_at, at(3));
     ASSERT_EQ(info.versions.size(), 1U) << "the erased versions are not shown";
     EXPECT_FALSE(this->store_->find_version(instagram, 1));
-    EXPECT_EQ(this->store_->destroy(instagram, "somebody", at(10))->versions, 1U);
-    EXPECT_EQ(this->store_->destructions(instagram).size(), 2U);
+    EXPECT_EQ(destroy(*this->store_, instagram, "somebody", at(10))->versions(), 1U);
+    EXPECT_EQ(destructions(*this->store_, instagram).size(), 2U);
 }
 
 TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
@@ -331,6 +467,8 @@ REGISTER_TYPED_TEST_SUITE_P(
     ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
     TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt, TheHistoryComesPageByPage,
     WhatExpiresIsListedByExpiryPageByPage, DestructionTakesAllVersionsAndLeavesARecord,
-    ADestroyedNameBeginsAnewWithHigherNumbers, TextOfAnyKindComesBackAsItWent);
+    ADestructionOfWhatChangedMeanwhileChangesNothing, AnOwnersErasureGoesOnWhereItStopped,
+    RecordsOfDestructionsComeBackAsTheyWentPageByPage, ADestroyedNameBeginsAnewWithHigherNumbers,
+    TextOfAnyKindComesBackAsItWent);
 
 }  // namespace tests

@@ -120,6 +120,10 @@ TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
     const auto destroyed = app({"delete", "acme", "instagram", "--yes"});
     EXPECT_EQ(destroyed.exit_code, 0) << destroyed.output;
     EXPECT_TRUE(contains(destroyed.output, "3 version(s)")) << destroyed.output;
+    const auto records = app({"destructions", "acme", "--out", files_.path().string()});
+    EXPECT_TRUE(contains(records.output, "spiffe://strongroom/app")) << records.output;
+    EXPECT_TRUE(contains(records.output, "nobody")) << "no key is configured: " << records.output;
+    EXPECT_EQ(app({"erase-owner", "acme", "--yes"}).exit_code, 1) << "nothing is left";
     const auto gone = app({"reveal", "acme", "instagram"});
     EXPECT_EQ(gone.exit_code, 1);
     EXPECT_TRUE(contains(gone.output, "no such credential")) << gone.output;

@@ -7,12 +7,16 @@
 #include <sstream>
 #include <thread>
 
+#include "base/encoding.h"
 #include "base/json.h"
+#include "server/checkpoint.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/openssl_verify.h"
 #include "tests/vault/data_keys_contract.h"
 #include "tests/vault/vault_house.h"
 #include "vault/config.h"
 #include "vault/kms_data_keys.h"
+#include "vault/service.h"
 
 namespace tests {
 namespace {
@@ -71,6 +75,42 @@ TEST_F(VaultdTest, StoresRevealsAndStopsCleanly) {
     for (const auto& text :
          {vault_audit, content_of_folder(house_.kms().folder()), house_.vaultd().output()}) {
         EXPECT_EQ(text.find("end-to-end-marker"), std::string::npos);
+    }
+}
+
+TEST_F(VaultdTest, OpensslAgreesWithTheKeyServicesSignatureOfADestruction) {
+    for (const auto& [kind, scheme] : std::vector<std::pair<std::string, OpensslScheme>>{
+             {"ed25519", OpensslScheme::ed25519}, {"ecdsa_p256", OpensslScheme::ecdsa_sha256}}) {
+        VaultHouse house;
+        kms::Client(house.to_kmsd(house.operator_files))
+            .call("POST", "/v1/keys", R"({"alias":"vault-audit","kind":")" + kind + "\"}");
+        std::string config = house.config_text();
+        config.insert(config.rfind('}'),
+                      R"(, "destructions": {"signing_key": "alias/vault-audit"})");
+        house.kms().write("vaultd.json", config);
+        house.start();
+        kms::Client app(house.to_vaultd(house.app_files));
+        app.call("PUT", one, R"({"secret":{"k":1}})");
+        app.call("PUT", "/v1/owners/acme/credentials/facebook", R"({"secret":{"k":1}})");
+        const auto deleted = app.call("DELETE", one, "");
+        const auto erased = app.call("POST", "/v1/owners/acme/erase", "");
+        const auto pem = kms::Client(house.to_kmsd(house.vault_files))
+                             .call("GET", "/v1/keys/alias/vault-audit/public-key", "");
+        const auto key =
+            server::NoteKey::from_pem(std::string_view(*pem.find("public_key")->string())).to_der();
+        for (const auto* answer : {&deleted, &erased}) {
+            const auto* record = answer->find("record");
+            std::string text(*record->find("text")->string());
+            const auto signature = base::parse_base64(*record->find("signature")->string());
+            ASSERT_TRUE(signature);
+            EXPECT_TRUE(openssl_verifies(scheme, key, base::as_bytes(text), *signature)) << text;
+            text[text.size() / 2] ^= 1;
+            EXPECT_FALSE(openssl_verifies(scheme, key, base::as_bytes(text), *signature));
+        }
+        app.call("PUT", one, R"({"secret":{"k":1}})");
+        EXPECT_EQ(house.kmsd().stop(), 0);
+        EXPECT_EQ(app.send("DELETE", one).status, 503);
+        EXPECT_EQ(app.call("GET", one, "").find("version")->integer(), 2) << "it is still there";
     }
 }
 
@@ -188,6 +228,10 @@ TEST(VaultdConfig, TheExampleIsReadWhole) {
     EXPECT_EQ(config.kms.deadline, kms::ClientConfig().deadline)
         << "the example shows the defaults";
     EXPECT_EQ(config.kms.connect_timeout, kms::ClientConfig().connect_timeout);
+    EXPECT_EQ(config.destruction_key, "alias/vault-audit");
+    server::Caller support;
+    support.id = "spiffe://strongroom/support/anna";
+    EXPECT_TRUE(config.reasons.ask(support, vault::credential_resource({"acme", "a"})));
     EXPECT_EQ(std::get<server::SqliteConfig>(config.store).file.filename(), "vault.db");
 }
 

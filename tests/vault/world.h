@@ -65,9 +65,13 @@ public:
         return changed;
     }
 
+    // Anew when there were some.
     void start() {
+        service.reset();
+        store.reset();
         store = std::make_unique<OwnSqlite<vault::SqlStore>>(database_file());
-        service = std::make_unique<vault::CredentialService>(*store, keys, clock);
+        service = std::make_unique<vault::CredentialService>(
+            *store, keys, clock, vault::ServiceOptions{reasons, signer});
     }
 
     World() { start(); }
@@ -75,6 +79,8 @@ public:
     TemporaryDirectory directory;
     FakeClock clock;
     FakeDataKeys keys;
+    vault::ReasonRules reasons;                  // in force after the next start()
+    vault::DestructionSigner* signer = nullptr;  // the same
     server::Authorizer authorizer{server::parse_policy(vault_policy, vault::known_actions())};
     std::unique_ptr<vault::Store> store;
     std::unique_ptr<vault::CredentialService> service;
