@@ -209,7 +209,10 @@ Answer Client::send(std::string_view method, std::string_view path, std::string_
 }
 
 void Client::check_ready() {
-    const Answer answer = send("GET", "/readyz");
+    Answer answer = send("GET", "/readyz");
+    // A node that says no is avoided: the next one is asked.
+    for (std::size_t others = transport_->nodes() - 1; others > 0 && answer.status != ok; --others)
+        answer = send("GET", "/readyz");
     if (answer.status == service_unavailable) {
         throw Error(ErrorCode::unavailable, transport_->service() + " is not ready: " +
                                                 failing_checks(answer, transport_->service()));

@@ -37,8 +37,13 @@ public:
     virtual void after_answer(std::uint64_t before, std::string_view head) = 0;
 };
 
+inline constexpr std::size_t max_nodes = 8;
+
 struct ClientConfig {
-    std::string url;                    // https://host:port, nothing behind
+    std::string url;  // https://host:port, nothing behind
+    // Further nodes of the same service, as url, at most max_nodes with it. A node that fails is
+    // avoided for a while: the first of them all that is not avoided is asked.
+    std::vector<std::string> more_urls{};
     std::filesystem::path socket;       // connect to this UNIX socket; url names the server still
     std::filesystem::path ca;           // PEM: who signed the server's certificate
     std::filesystem::path certificate;  // PEM: the caller's own, presented to the server
@@ -49,11 +54,13 @@ struct ClientConfig {
     std::chrono::milliseconds connect_timeout{2000};
     std::chrono::milliseconds deadline{5000};  // of one call, retries included
     // How long after the beginning of a call another attempt may begin: a service that is down is
-    // told of soon, and no thread of the caller's waits for it until the deadline.
+    // told of soon, and no thread of the caller's waits for it until the deadline. One attempt at
+    // each further node may begin later.
     std::chrono::milliseconds retry_budget{500};
-    std::size_t max_connections = 32;         // beyond it a call waits, within its deadline
-    std::string service = "the key service";  // what messages call the other side
-    AnswerWatch* watch = nullptr;             // must outlive the client; null: nobody
+    std::chrono::milliseconds avoidance{5000};  // of a node that failed, while there is another
+    std::size_t max_connections = 32;           // beyond it a call waits, within its deadline
+    std::string service = "the key service";    // what messages call the other side
+    AnswerWatch* watch = nullptr;               // must outlive the client; null: nobody
 };
 
 struct DataKey {
@@ -117,7 +124,8 @@ std::string key_path(std::string_view key);
 // sense; invalid_argument for what can't be sent. No message or detail holds a body.
 // Retried inside, within the retry budget and the deadline: connection refused; unwrap, decrypt,
 // reads and calls with an idempotency key after a lost answer or 503. What makes a key or an
-// encryption is retried only when the request surely did not arrive.
+// encryption is retried only when the request surely did not arrive. Each retry goes to the next
+// node where there are several.
 class Client {
 public:
     // Reads the files; connects with the first call. Throws invalid_argument naming the field or
@@ -163,7 +171,7 @@ public:
     Answer send(std::string_view method, std::string_view path, std::string_view body = {},
                 const CallOptions& options = {});
 
-    // Throws unavailable, naming the checks that fail, when the service is not ready.
+    // Throws unavailable, naming the checks that fail, when no node of the service is ready.
     void check_ready();
 
 private:

@@ -113,73 +113,136 @@ Endpoint parse_url(std::string_view url) {
 
 namespace {
 
-Endpoint endpoint_of(const ClientConfig& config) {
-    Endpoint endpoint = parse_url(config.url);
-    endpoint.socket = config.socket;
-    if (config.socket.native().size() >= sizeof(sockaddr_un::sun_path)) {
+Endpoint endpoint_of(const std::string& url, const std::filesystem::path& socket) {
+    Endpoint endpoint = parse_url(url);
+    endpoint.socket = socket;
+    if (socket.native().size() >= sizeof(sockaddr_un::sun_path)) {
         throw Error(ErrorCode::invalid_argument,
-                    "the path of a UNIX socket has at most 107 bytes: " + config.socket.string());
+                    "the path of a UNIX socket has at most 107 bytes: " + socket.string());
     }
     return endpoint;
 }
 
 }  // namespace
 
+std::vector<Transport::Node> Transport::make_nodes(const ClientConfig& config) {
+    std::vector<std::string> urls{config.url};
+    urls.insert(urls.end(), config.more_urls.begin(), config.more_urls.end());
+    if (urls.size() > max_nodes) {
+        throw Error(ErrorCode::invalid_argument,
+                    "a service has at most " + std::to_string(max_nodes) + " nodes");
+    }
+    if (urls.size() > 1 && !config.socket.empty()) {
+        throw Error(ErrorCode::invalid_argument, "a UNIX socket leads to one node only");
+    }
+    std::vector<Node> nodes;
+    for (std::string& url : urls) {
+        Endpoint endpoint = endpoint_of(url, config.socket);
+        auto tls =
+            std::make_unique<ClientTls>(config.ca, config.certificate, config.key, endpoint.host);
+        nodes.push_back({std::move(url), std::move(endpoint), std::move(tls)});
+        nodes.back().idle.reserve(config.max_connections);
+    }
+    return nodes;
+}
+
 class Transport::Lease {
 public:
     Lease(Transport& transport, Deadline deadline)
-        : transport_(transport), connection_(transport.take(deadline)) {}
+        : transport_(transport), connection_(transport.take(deadline, node_)) {}
     ~Lease() {
-        if (connection_) transport_.give_back(std::move(connection_));
+        if (connection_) transport_.give_back(std::move(connection_), *node_);
     }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
     HttpConnection* get() const { return connection_.get(); }
+    Node& node() const { return *node_; }  // when there is a connection
 
 private:
     Transport& transport_;
+    Node* node_ = nullptr;
     std::unique_ptr<HttpConnection> connection_;
 };
 
 Transport::Transport(ClientConfig config)
     : config_(std::move(config)),
-      endpoint_(endpoint_of(config_)),
-      tls_(config_.ca, config_.certificate, config_.key, endpoint_.host),
       bearer_(read_bearer(config_.bearer_file)),
-      watch_(config_.deadline) {
-    idle_.reserve(config_.max_connections);
+      nodes_(make_nodes(config_)),
+      watch_(config_.deadline) {}
+
+// The first that is not avoided, or the one that is avoided no longer than the others.
+Transport::Node& Transport::choose_node() {
+    const Deadline now = steady_clock::now();
+    const auto well = std::find_if(nodes_.begin(), nodes_.end(),
+                                   [now](const Node& node) { return node.avoided_until <= now; });
+    if (well != nodes_.end()) return *well;
+    return *std::min_element(nodes_.begin(), nodes_.end(), [](const Node& left, const Node& right) {
+        return left.avoided_until < right.avoided_until;
+    });
+}
+
+// Idle connections to other nodes count as well: the oldest of them goes for a new one.
+void Transport::make_room(const Node& chosen) {
+    std::size_t open = in_use_;
+    for (const Node& node : nodes_) open += node.idle.size();
+    if (open < config_.max_connections) return;
+    for (Node& node : nodes_) {
+        if (&node == &chosen || node.idle.empty()) continue;
+        node.idle.erase(node.idle.begin());
+        return;
+    }
 }
 
 // Null when none came free in time.
-std::unique_ptr<HttpConnection> Transport::take(Deadline deadline) {
+std::unique_ptr<HttpConnection> Transport::take(Deadline deadline, Node*& node) {
     std::unique_lock lock(mutex_);
-    const auto is_free = [this] { return !idle_.empty() || in_use_ < config_.max_connections; };
+    const auto is_free = [this] { return in_use_ < config_.max_connections; };
     if (!freed_.wait_until(lock, deadline, is_free)) return nullptr;
+    node = &choose_node();
     std::unique_ptr<HttpConnection> connection;
-    if (idle_.empty()) {
-        connection = std::make_unique<HttpConnection>(endpoint_, tls_, config_.connect_timeout);
+    if (node->idle.empty()) {
+        make_room(*node);
+        connection =
+            std::make_unique<HttpConnection>(node->endpoint, *node->tls, config_.connect_timeout);
     } else {
-        connection = std::move(idle_.back());
-        idle_.pop_back();
+        connection = std::move(node->idle.back());
+        node->idle.pop_back();
     }
     ++in_use_;
     return connection;
 }
 
-void Transport::give_back(std::unique_ptr<HttpConnection> connection) noexcept {
+void Transport::give_back(std::unique_ptr<HttpConnection> connection, Node& node) noexcept {
     {
         const std::lock_guard lock(mutex_);
-        idle_.push_back(std::move(connection));  // room was reserved
+        node.idle.push_back(std::move(connection));  // room was reserved
         --in_use_;
     }
     freed_.notify_one();
 }
 
-std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, Deadline deadline) {
+void Transport::note(Node& node, bool is_well) {
+    const std::lock_guard lock(mutex_);
+    node.avoided_until = is_well ? Deadline{} : steady_clock::now() + config_.avoidance;
+}
+
+bool Transport::has_another_node() {
+    const std::lock_guard lock(mutex_);
+    return choose_node().avoided_until <= steady_clock::now();
+}
+
+std::variant<Answer, NoAnswer> Transport::attempt(const HttpRequest& request, Deadline deadline,
+                                                  std::string& url) {
     const Lease lease(*this, deadline);
     if (lease.get() == nullptr) return NoAnswer{NoAnswer::Kind::not_sent, "all connections busy"};
     const DeadlineWatch::Entry entry(watch_, *lease.get(), deadline);
-    return lease.get()->exchange(request, deadline);
+    auto outcome = lease.get()->exchange(request, deadline);
+    url = lease.node().url;
+    const auto* answer = std::get_if<Answer>(&outcome);
+    const auto* failure = std::get_if<NoAnswer>(&outcome);
+    note(lease.node(), answer != nullptr ? answer->status != busy_status
+                                         : failure->kind == NoAnswer::Kind::too_large);
+    return outcome;
 }
 
 Answer Transport::call(const HttpRequest& given) {
@@ -199,23 +262,31 @@ Answer Transport::call_unwatched(const HttpRequest& request) {
     const Deadline deadline = begin + config_.deadline;
     const Deadline latest_retry = begin + std::min(config_.retry_budget, config_.deadline);
     milliseconds pause = first_pause;
-    for (;;) {
-        auto outcome = attempt(request, deadline);
+    std::string url = config_.url;
+    for (std::size_t others = nodes_.size() - 1;;) {
+        auto outcome = attempt(request, deadline, url);
         auto* answer = std::get_if<Answer>(&outcome);
         const bool done =
             answer != nullptr && (answer->status != busy_status || !request.repeatable);
         if (done) return std::move(*answer);
         const auto* failure = std::get_if<NoAnswer>(&outcome);
         const bool again = failure == nullptr || failure->kind == NoAnswer::Kind::not_sent ||
+                           (failure->kind == NoAnswer::Kind::untrusted && nodes_.size() > 1) ||
                            (failure->kind == NoAnswer::Kind::lost && request.repeatable);
+        const bool elsewhere =
+            again && others > 0 && steady_clock::now() < deadline && has_another_node();
+        if (elsewhere) {
+            --others;
+            continue;
+        }
         if (again && pause_before_retry(pause, latest_retry)) continue;
         if (answer != nullptr) return std::move(*answer);
-        throw to_error(*failure, steady_clock::now() >= deadline);
+        throw to_error(*failure, url, steady_clock::now() >= deadline);
     }
 }
 
-Error Transport::to_error(const NoAnswer& failure, bool late) const {
-    const std::string detail = config_.url + ": " + failure.reason;
+Error Transport::to_error(const NoAnswer& failure, const std::string& url, bool late) const {
+    const std::string detail = url + ": " + failure.reason;
     switch (failure.kind) {
         case NoAnswer::Kind::not_sent:
             return {ErrorCode::unavailable, config_.service + " can't be reached", detail};

@@ -25,29 +25,41 @@ public:
     explicit Transport(ClientConfig config);
 
     // The answer, whatever its status. A repeatable request is sent again after a lost answer or a
-    // 503, any other only when it surely did not arrive; attempts begin within the retry budget and
-    // end by the deadline of the configuration. Throws unavailable when no answer came,
-    // invalid_argument when the request can't be sent.
+    // 503, any other only when it surely did not arrive; attempts begin within the retry budget, or
+    // at a node that has not been asked, and end by the deadline of the configuration. Throws
+    // unavailable when no answer came, invalid_argument when the request can't be sent.
     Answer call(const HttpRequest& given);
 
     const std::string& service() const noexcept { return config_.service; }
+    std::size_t nodes() const noexcept { return nodes_.size(); }
 
 private:
+    struct Node {
+        std::string url;
+        Endpoint endpoint;
+        std::unique_ptr<ClientTls> tls;
+        std::vector<std::unique_ptr<HttpConnection>> idle{};  // the most recently used last
+        Deadline avoided_until{};
+    };
     // Gives its connection back when it ends.
     class Lease;
-    std::unique_ptr<HttpConnection> take(Deadline deadline);
-    void give_back(std::unique_ptr<HttpConnection> connection) noexcept;
+    static std::vector<Node> make_nodes(const ClientConfig& config);
+    Node& choose_node();
+    void make_room(const Node& chosen);
+    std::unique_ptr<HttpConnection> take(Deadline deadline, Node*& node);
+    void give_back(std::unique_ptr<HttpConnection> connection, Node& node) noexcept;
+    void note(Node& node, bool is_well);
+    bool has_another_node();
     Answer call_unwatched(const HttpRequest& request);
-    std::variant<Answer, NoAnswer> attempt(const HttpRequest& request, Deadline deadline);
-    base::Error to_error(const NoAnswer& failure, bool late) const;
+    std::variant<Answer, NoAnswer> attempt(const HttpRequest& request, Deadline deadline,
+                                           std::string& url);
+    base::Error to_error(const NoAnswer& failure, const std::string& url, bool late) const;
 
     const ClientConfig config_;
-    const Endpoint endpoint_;
-    const ClientTls tls_;
     const base::SecretBytes bearer_;
     std::mutex mutex_;
     std::condition_variable freed_;
-    std::vector<std::unique_ptr<HttpConnection>> idle_;  // the most recently used last
+    std::vector<Node> nodes_;  // as configured; never more or fewer
     std::size_t in_use_ = 0;
     DeadlineWatch watch_;
 };
