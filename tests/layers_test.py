@@ -27,7 +27,7 @@ ONLY_IN = {
     r"server/edge_.*\.h": r"server/edge.*\.(h|cpp)|tests/.*",
     r"soci.*": r"server/.*database\.(h|cpp)|server/postgresql_connections\.cpp|server/sqlite_backup\.(h|cpp)|tests/.*\.cpp",
     r"libpq-fe\.h": r"server/application_table\.cpp",
-    r"server/database\.h": r"server/.*\.cpp|server/.*_database\.h|server/postgresql_connections\.h|server/sqlite_backup\.h|kms/.*\.cpp|kms/sql_store_rows\.h|vault/.*\.cpp|vault/sql_rows\.h|tests/.*",
+    r"server/database\.h": r"server/.*\.cpp|server/.*_database\.h|server/postgresql_connections\.h|server/sqlite_backup\.h|kms/.*\.cpp|kms/sql_store_rows\.h|vault/.*\.cpp|vault/sql_rows\.h|vault/sql_rewrap_rows\.h|tests/.*",
     r"server/(sqlite_database|postgresql_database|postgresql_connections)\.h": r"server/(.*database|postgresql_.*|sqlite_backup)\.(h|cpp)",
     r"spdlog/.*": r"base/log\.cpp",
     r"prometheus/.*": r"server/metrics\.cpp",

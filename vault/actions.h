@@ -24,6 +24,9 @@ inline constexpr server::Action erase_owner{"erase_owner"};
 inline constexpr server::Action list_destructions{"list_destructions"};
 inline constexpr server::Action seal_value{"seal"};
 inline constexpr server::Action open_value{"open"};
+inline constexpr server::Action start_rewrap_job{"start_rewrap_job"};
+inline constexpr server::Action describe_rewrap_job{"describe_rewrap_job"};
+inline constexpr server::Action cancel_rewrap_job{"cancel_rewrap_job"};
 inline constexpr server::Action observe{"observe"};
 inline constexpr server::Action back_up{"back_up"};
 
@@ -33,13 +36,15 @@ inline std::vector<std::string_view> known_actions() {
         {store_credential.word, describe_credential.word, list_credentials.word,
          reveal_credential.word, restore_credential.word, refresh_credential.word,
          delete_credential.word, erase_owner.word, list_destructions.word, seal_value.word,
-         open_value.word, server::witness_audit.word, server::describe_budget.word,
-         server::lift_suspension.word, observe.word, back_up.word});
+         open_value.word, start_rewrap_job.word, describe_rewrap_job.word, cancel_rewrap_job.word,
+         server::witness_audit.word, server::describe_budget.word, server::lift_suspension.word,
+         observe.word, back_up.word});
 }
 
 // The kinds of resource that vaultd asks about.
 inline constexpr std::string_view credential_kind = "credential";
 inline constexpr std::string_view value_kind = "value";  // of an application's own rows
+inline constexpr std::string_view rewrap_job_kind = "rewrap_job";
 inline constexpr std::string_view service_kind = "service";
 
 }  // namespace vault

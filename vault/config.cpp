@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "server/config.h"
 #include "vault/record.h"
+#include "vault/rewrap_work.h"
 
 namespace vault {
 namespace {
@@ -24,6 +25,16 @@ kms::ClientConfig read_client(base::JsonReader& reader, const std::filesystem::p
     kms::ClientConfig config;
     config.url = reader.required_string("url", max_url_bytes);
     if (!config.url.starts_with("https://")) reader.refuse("url", "must begin with https://");
+    if (const auto* urls = reader.optional_array("more_urls", kms::max_nodes - 1, 1)) {
+        for (const base::JsonValue& url : *urls) {
+            if (url.string() == nullptr || url.string()->size() > max_url_bytes ||
+                !url.string()->starts_with("https://")) {
+                reader.refuse("more_urls", "must be URLs that begin with https://");
+            }
+            config.more_urls.emplace_back(*url.string());
+        }
+        if (reader.has("socket")) reader.refuse("more_urls", "can't stand beside \"socket\"");
+    }
     if (reader.has("socket")) config.socket = server::required_path(reader, "socket", folder);
     config.ca = server::required_path(reader, "ca", folder);
     config.certificate = server::required_path(reader, "certificate", folder);
@@ -122,6 +133,11 @@ Config read_config(const std::filesystem::path& file) {
     config.master_key = read_key_name(kms, "master_key");
     config.witness = read_witness(kms, folder, config.audit.directory);
     kms.refuse_unknown();
+    if (auto rewrap = top.optional_object("rewrap")) {
+        config.rewrap_workers = static_cast<std::size_t>(
+            rewrap->required_integer("workers", 0, std::int64_t{max_rewrap_workers}));
+        rewrap->refuse_unknown();
+    }
     if (auto values = top.optional_object("values")) {
         config.value_owners = read_owners(*values);
         config.passthrough = read_passthrough(*values);

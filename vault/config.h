@@ -32,8 +32,9 @@ struct Config {
     server::PolicyFiles policy;
     std::filesystem::path budgets;  // empty: nobody has a budget
     kms::ClientConfig kms;
-    std::string master_key;  // a key id or "alias/<name>"
-    WitnessConfig witness;   // of the key service's audit log
+    std::string master_key;          // a key id or "alias/<name>"
+    WitnessConfig witness;           // of the key service's audit log
+    std::size_t rewrap_workers = 2;  // of this node, for rewrap jobs; 0: none
     ValueOwners value_owners;
     Passthrough passthrough;      // of values that are not sealed
     compat::Config compat;        // older shapes that are served

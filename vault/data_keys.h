@@ -88,6 +88,9 @@ public:
     // key service does not say; throws nothing.
     virtual std::optional<MasterKeyVersion> newest(const std::string& traceparent) = 0;
 
+    // The same, asked of the key service now. Needs the right to describe the master key there.
+    virtual MasterKeyVersion newest_now(const std::string& traceparent) = 0;
+
     // Throws unavailable when the key service is not ready.
     virtual void check() = 0;
 };

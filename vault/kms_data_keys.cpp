@@ -143,15 +143,24 @@ std::optional<MasterKeyVersion> KmsDataKeys::newest(const std::string& tracepare
         const std::lock_guard lock(mutex_);
         if (newest_until_ && std::chrono::steady_clock::now() < *newest_until_) return newest_;
     }
-    std::optional<MasterKeyVersion> found;
     try {
-        found =
-            read_newest(client_.call("GET", kms::key_path(master_key_), {}, options(traceparent)));
+        return newest_now(traceparent);
     } catch (const Error&) {
         // Without the right to describe the key, or an answer, nobody is told to seal anew.
     }
-    remember(found);
-    return found;
+    remember(std::nullopt);
+    return std::nullopt;
+}
+
+MasterKeyVersion KmsDataKeys::newest_now(const std::string& traceparent) {
+    try {
+        const auto found =
+            read_newest(client_.call("GET", kms::key_path(master_key_), {}, options(traceparent)));
+        remember(found);
+        return found;
+    } catch (const Error& error) {
+        throw translated(error);
+    }
 }
 
 void KmsDataKeys::remember(std::optional<MasterKeyVersion> newest) {

@@ -25,6 +25,7 @@ public:
     std::vector<RewrapOutcome> rewrap_many(std::span<const WrappedKey> items,
                                            const std::string& traceparent) override;
     std::optional<MasterKeyVersion> newest(const std::string& traceparent) override;
+    MasterKeyVersion newest_now(const std::string& traceparent) override;
     void check() override;
 
 private:

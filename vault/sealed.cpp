@@ -167,8 +167,7 @@ base::SecretBytes open_bound(const SealedCredential& sealed, base::ByteView aad,
     if (sealed.ciphertext.size() < sealed_tag_bytes)
         throw base::decryption_failed("ct is shorter than a tag");
     try {
-        const auto commitment = derive(data_key, commitment_info);
-        if (!base::equal_constant_time({commitment.data(), commitment.size()}, sealed.commitment)) {
+        if (!commits_to(sealed, data_key)) {
             throw base::decryption_failed("the data key is not the one that was committed to");
         }
         const auto gcm = start_gcm(decryption, data_key, aad, sealed.iv);
@@ -189,6 +188,17 @@ SealedCredential seal(const SealBinding& binding, const DataKey& key, base::Byte
 
 SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::ByteView plaintext) {
     return seal_bound(associated_data(binding), key, plaintext);
+}
+
+KeyContext key_context(const SealBinding& binding) {
+    return {{"owner", binding.owner},
+            {"credential", binding.name},
+            {"version", std::to_string(binding.version)}};
+}
+
+bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_key) {
+    const auto commitment = derive(data_key, commitment_info);
+    return base::equal_constant_time({commitment.data(), commitment.size()}, sealed.commitment);
 }
 
 base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,

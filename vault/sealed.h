@@ -90,6 +90,12 @@ struct SealedCredential {
 SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext);
 SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::ByteView plaintext);
 
+// What the key service binds the data key of a credential to, beside what the seal binds.
+KeyContext key_context(const SealBinding& binding);
+
+// Whether `data_key` is the one that was sealed under, by the key commitment: nothing is opened.
+bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_key);
+
 // The plaintext. Throws integrity_failure when anything at all does not match: data key, binding,
 // any byte.
 base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,

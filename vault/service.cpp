@@ -35,9 +35,8 @@ Error too_many_at_once() {
     return {ErrorCode::unavailable, "too many calls store this credential at once"};
 }
 
-// What the key service binds the data key to, beside what the seal itself binds.
 KeyContext key_context(const CredentialId& id, std::uint64_t version) {
-    return {{"owner", id.owner}, {"credential", id.name}, {"version", std::to_string(version)}};
+    return vault::key_context(SealBinding{id.owner, id.name, version});
 }
 
 void require_version(const Head& head, const std::optional<std::uint64_t>& wanted) {

@@ -130,6 +130,16 @@ CREATE TABLE destruction_records (
 );
 CREATE INDEX destruction_records_of ON destruction_records (owner, id);
 ALTER TABLE destructions ADD COLUMN record BIGINT REFERENCES destruction_records (id);
+)sql"},
+    // What is wrapped by which master key version; with all columns that a count asks for, so that
+    // no row is read. And the oldest version of each that may still be stored.
+    server::Migration{5, R"sql(
+CREATE INDEX versions_by_key ON versions (key_id, key_version, credential, version, erased_at)
+    WHERE erased_at IS NULL;
+CREATE TABLE key_floors (
+    key_id TEXT   PRIMARY KEY,
+    oldest BIGINT NOT NULL
+);
 )sql"}};
 
 }  // namespace
@@ -247,6 +257,15 @@ Head SqlStore::head(const CredentialId& id) {
 
 namespace {
 
+// Whether it was said of the version's master key version that nothing needs it any more.
+bool is_retired(soci::session& sql, const VersionInfo& version) {
+    const std::string key_id = version.key_id.to_string();
+    long long oldest = 0;
+    sql << "SELECT oldest FROM key_floors WHERE key_id = :key", soci::into(oldest),
+        soci::use(key_id);
+    return version.key_version < oldest;
+}
+
 // A time that may be absent, as a column takes it.
 struct TimeColumn {
     explicit TimeColumn(const std::optional<base::Time>& time)
@@ -313,7 +332,7 @@ std::optional<CredentialInfo> SqlStore::put(const NewVersion& added, const Head&
     database_.write([&](server::Session& sql) {
         info.reset();
         const HeadRow old = select_head(sql, added.id);
-        if (old.head != expected) return;
+        if (old.head != expected || is_retired(sql, added.version)) return;
         insert_version(sql, added, write_credential(sql, added, old));
         info = sql.kept<Queries>().load_info(added.id);
     });

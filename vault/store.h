@@ -25,7 +25,9 @@ public:
     // Adds a version and makes it the current one, if the head is still `expected`
     // (compare-and-set), and returns the credential as it then is; empty, changing nothing, when it
     // is not. `added.version.version` must be expected.last + 1 (internal). A credential that did
-    // not exist, or was destroyed, begins with `added.metadata` or an empty object.
+    // not exist, or was destroyed, begins with `added.metadata` or an empty object. Empty, too,
+    // when a rewrap job declared the master key version of `added` to be needed no more: the caller
+    // takes a new data key.
     virtual std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) = 0;
 
     // Empty when there is no such credential, or it was destroyed. Throws integrity_failure when

@@ -33,7 +33,8 @@ constexpr const char* footer =
     "  vaultctl put acme database --meta engine=postgresql < connector.json\n"
     "  vaultctl list acme\n"
     "  vaultctl reveal acme instagram --out instagram.json\n"
-    "  vaultctl delete acme instagram\n\n"
+    "  vaultctl delete acme instagram\n"
+    "  vaultctl rewrap start\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the vault can't be reached or is "
     "not ready.";
 
@@ -81,6 +82,7 @@ int parse_and_run(int count, char** arguments) {
     add_backup_commands(app, tool);
     add_import_commands(app, tool);
     add_verify_commands(app, tool);
+    add_rewrap_commands(app, tool);
     add_status_command(app, tool);
     try {
         app.parse(count, arguments);

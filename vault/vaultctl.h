@@ -30,6 +30,7 @@ void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret ma
 void add_backup_commands(CLI::App& app, Tool& tool);         // backup, restore
 void add_import_commands(CLI::App& app, Tool& tool);         // import file | postgres
 void add_verify_commands(CLI::App& app, Tool& tool);         // verify-migration file | postgres
+void add_rewrap_commands(CLI::App& app, Tool& tool);  // rewrap start | watch | show | list | …
 void add_status_command(CLI::App& app, Tool& tool);
 
 // The path of a credential, or of an owner's credentials when `name` is empty.

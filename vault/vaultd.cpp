@@ -30,7 +30,11 @@
 #include "vault/kms_data_keys.h"
 #include "vault/kms_destruction_signer.h"
 #include "vault/paths.h"
+#include "vault/rewrap_api.h"
+#include "vault/rewrap_service.h"
+#include "vault/rewrap_work.h"
 #include "vault/service.h"
+#include "vault/sql_rewrap_store.h"
 #include "vault/sql_store.h"
 #include "vault/value_api.h"
 #include "vault/values.h"
@@ -59,6 +63,33 @@ std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budg
     }
     return routes;
 }
+
+// What rewrap jobs stand on.
+struct RewrapGround {
+    server::AuditLog& audit;
+    server::Metrics& metrics;
+    const server::Authorizer& authorizer;
+    const base::Clock& clock;
+    base::Log& log;
+};
+
+// Rewrap jobs: where they stand, this node's workers, and what may be asked. The tables of
+// credentials must be there.
+struct Rewraps {
+    Rewraps(server::Database& database, vault::DataKeys& keys, const RewrapGround& ground,
+            std::size_t worker_count)
+        : store(database),
+          work({store, keys, ground.audit, ground.metrics, ground.clock, ground.log}),
+          workers(work, worker_count, ground.log),
+          service(store, keys, ground.clock),
+          api({service, ground.authorizer, [this] { workers.wake(); }}) {}
+
+    vault::SqlRewrapStore store;
+    vault::RewrapWork work;
+    vault::RewrapWorkers workers;
+    vault::RewrapService service;
+    vault::RewrapApi api;
+};
 
 // Members in order of need: each is taken down before what it stands on. The key service is not
 // asked at the start: vaultd serves metadata without it, and /readyz tells.
@@ -93,6 +124,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
     vault::compat::Shapes shapes(config.compat, config.identity,
                                  {service, *database, clock, metrics}, authorizer);
+    Rewraps rewraps(*database, keys, {audit, metrics, authorizer, clock, log},
+                    config.rewrap_workers);
     vault::Api api(
         {service,
          authorizer,
@@ -102,7 +135,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          metrics,
          server::join(
              server::join(
-                 server::join(server::join(value_api.routes(), identity.routes()), shapes.routes()),
+                 server::join(server::join(server::join(value_api.routes(), rewraps.api.routes()),
+                                           identity.routes()),
+                              shapes.routes()),
                  more_routes(sealer.get(), budgets.get(), authorizer)),
              server::backup_routes(*database, authorizer, clock, vault::back_up, "vaultd")),
          {{"witness", [&witness] { witness.check(); }}}});

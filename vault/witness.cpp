@@ -94,6 +94,7 @@ struct LogWitness::State {
         : config(std::move(the_config)),
           keys(read_audit_keys(config.audit_keys)),
           client(own_client(the_client)),
+          has_one_node(the_client.more_urls.empty()),
           audit(the_audit),
           metrics(the_metrics),
           log(the_log) {
@@ -129,6 +130,7 @@ struct LogWitness::State {
     const WitnessConfig config;
     const std::vector<server::NoteKey> keys;
     kms::Client client;
+    const bool has_one_node;  // of several each has a log of its own
     server::AuditLog& audit;  // this and the next two not to be touched once abandoned
     server::Metrics& metrics;
     base::Log& log;
@@ -370,13 +372,12 @@ void LogWitness::State::ask() {
     } catch (const Error& error) {
         // Of several key services one may be new: only what stays away is a conflict then.
         const bool hides = error.code() == ErrorCode::not_found && !notes.empty();
-        const bool one_log = notes.size() == 1;
         // Away for a moment: the next answer makes us ask again. Away though it answers others,
         // refused, or not understood: an operator must know that nobody watches.
         const auto now = std::chrono::steady_clock::now();
         if (!unproven_since) unproven_since = now;
         const bool is_patient = now - *unproven_since < config.patience;
-        if (hides && (one_log || !is_patient)) {
+        if (hides && (has_one_node || !is_patient)) {
             return raise({"the key service shows no audit log any more",
                           notes.begin()->first,
                           notes.begin()->second,

@@ -47,6 +47,7 @@ inline void expect_data_keys_contract_of_batches(vault::DataKeys& keys) {
     EXPECT_FALSE(made[0].plaintext.equals(made[1].plaintext.expose()));
     const vault::MasterKeyVersion master{made[0].key_id, made[0].key_version};
     EXPECT_EQ(keys.newest(""), master) << "it has just said so";
+    EXPECT_EQ(keys.newest_now(""), master);
 
     base::Bytes flipped = made[1].wrapped;
     flipped.back() ^= 1;

@@ -65,6 +65,12 @@ public:
         return vault::MasterKeyVersion{key_id_, primary};
     }
 
+    vault::MasterKeyVersion newest_now(const std::string& traceparent) override {
+        const std::lock_guard lock(mutex_);
+        note(traceparent);
+        return {key_id_, primary};
+    }
+
     void check() override { require_available(); }
 
     // Faults and what was seen.
