@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""A rotation from its beginning to its end, with the tools that people have: the master key is rotated, a rewrap job moves what
+is stored, vaultd is killed at it (kill -9) and goes on, and the statement at the end can be believed."""
+import contextlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import time
+import unittest
+
+import house
+
+RECORDS = int(os.environ.get("RECORDS", "120"))
+SEED = os.environ.get("SEED", str(time.time_ns()))
+JOBS = "/v1/rewrap-jobs"
+
+
+class Rotation(unittest.TestCase):
+    def setUp(self):
+        print(f"SEED={SEED}")
+        self.random = random.Random(SEED)
+        self.house = self.enterContext(house.House())
+        self.kms, self.vault = self.house.start_both()
+        self.secrets = {}
+
+    def call(self, daemon, *arguments, name="operator"):
+        with contextlib.closing(self.house.client(daemon, name)) as client:
+            return client.call(*arguments)
+
+    def store(self, count):
+        with contextlib.closing(self.house.client(self.vault, "app")) as client:
+            for _ in range(count):
+                name, secret = f"c{len(self.secrets)}", {"token": os.urandom(8).hex()}
+                stored = client.call("PUT", house.credential_path("acme", name), {"secret": secret})
+                self.assertEqual(stored.status, 201, stored)
+                self.secrets[name] = secret
+
+    def rotate(self):
+        rotated = self.call(self.kms, "POST", "/v1/keys/alias/credentials/rotate")
+        self.assertEqual(rotated.status, 200, rotated)
+        return rotated.json()["primary_version"]
+
+    def begin(self, **body):
+        job = self.call(self.vault, "POST", JOBS, body)
+        self.assertEqual(job.status, 201, job)
+        return job.json()["id"]
+
+    def job(self, job):
+        return self.call(self.vault, "GET", f"{JOBS}/{job}").json()
+
+    def restart(self):
+        self.vault.kill()
+        self.house.configure("vaultd", kms_port=self.kms.port)
+        self.vault = self.house.start("vaultd")
+
+    def tool(self, *arguments):
+        pki = self.house.pki
+        return subprocess.run(
+            [self.house.bin / "vaultctl", "--url", f"https://127.0.0.1:{self.vault.port}", "--ca", pki / "ca.crt", "--certificate",
+             pki / "operator.crt", "--key-file", pki / "operator.key", *arguments], capture_output=True, text=True, check=False)
+
+    def check_secrets(self, key_version):
+        with contextlib.closing(self.house.client(self.vault, "app")) as client:
+            for name, secret in self.secrets.items():
+                seen = client.call("POST", house.credential_path("acme", name, "/reveal")).json()
+                self.assertEqual((seen.get("secret"), seen.get("key_version")), (secret, key_version), name)
+
+    def audit_records(self, action):
+        lines = (self.house.folder / "vaultd" / "audit" / "audit.jsonl").read_text().splitlines()
+        return [record for record in map(json.loads, lines) if record.get("action") == action]
+
+    def test_a_job_that_is_killed_again_and_again_ends_with_every_record_moved_once(self):
+        self.store(RECORDS)
+        version = self.rotate()
+        job = self.begin(records_per_second=RECORDS)
+        done = 0
+        for _ in range(3):
+            house.wait_until(lambda: self.job(job)["records"]["done"] >= done or self.job(job)["state"] == "completed", "progress")
+            time.sleep(self.random.uniform(0, 0.05))  # the moment is what is random here
+            self.restart()
+            done = self.job(job)["records"]["done"] + 1
+        # A piece that was under way when vaultd was killed is another's after half a minute.
+        over = house.wait_until(lambda: (seen := self.job(job))["state"] == "completed" and seen, "the job's end", 150)
+        self.assertEqual(over["records"], {"total": RECORDS, "done": RECORDS, "failed": 0, "superseded": 0, "left": 0})
+        self.assertTrue(over["safe_to_retire"]["safe"])
+        self.check_secrets(version)
+        concluded = self.audit_records("rewrap_concluded")
+        self.assertEqual([record["facts"]["job"] for record in concluded], [job])
+        self.assertEqual(concluded[0]["facts"]["safe_to_retire"], "yes")
+
+    def test_the_tool_begins_a_job_shows_its_end_and_says_when_nothing_needs_the_old_version(self):
+        self.store(5)
+        version = self.rotate()
+        done = self.tool("rewrap", "start")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("Safe to retire", done.stdout)
+        self.assertNotIn("\x1b", done.stdout + done.stderr)  # a bar is for terminals
+        listed = json.loads(self.tool("--json", "rewrap", "list").stdout)
+        self.assertEqual(len(listed), 1)
+        self.assertEqual(listed[0]["records"]["done"], 5)
+        self.assertEqual(listed[0]["safe_to_retire"]["versions_below"], version)
+        shown = self.tool("rewrap", "show")
+        self.assertEqual(shown.returncode, 0)
+        self.assertIn(listed[0]["id"], shown.stdout)
+        self.assertEqual(self.tool("rewrap", "watch", listed[0]["id"]).returncode, 0)
+        refused = self.tool("rewrap", "cancel", listed[0]["id"])
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("over", refused.stderr)
+        self.assertEqual(self.tool("rewrap", "show", "unknown").returncode, 1)
+        # The old version can go: nothing that is stored asks for it.
+        self.check_secrets(version)
+
+    def test_what_does_not_open_is_named_and_the_statement_is_not_safe(self):
+        self.store(4)
+        self.vault.stop()
+        with contextlib.closing(sqlite3.connect(self.house.folder / "vaultd" / "vault.db")) as store, store:
+            store.execute("UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE credential = 1) WHERE credential = 2")
+        self.house.configure("vaultd", kms_port=self.kms.port)
+        self.vault = self.house.start("vaultd")
+        version = self.rotate()
+        done = self.tool("rewrap", "start", "--rate", "1000")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("NOT safe to retire: 1 stored", done.stdout)
+        self.assertRegex(done.stdout, r"acme\s+c1\s+1\s+integrity_failure")
+        job = json.loads(self.tool("--json", "rewrap", "list").stdout)[0]["id"]
+        failures = json.loads(self.tool("--json", "rewrap", "failures", job).stdout)
+        self.assertEqual([each["name"] for each in failures], ["c1"])
+        self.assertEqual([record["facts"]["credential"] for record in self.audit_records("rewrap_failed")], ["c1"])
+        del self.secrets["c1"]
+        self.check_secrets(version)
+
+    def test_without_kmsd_a_job_says_so_and_goes_on_when_it_is_back(self):
+        self.store(3)
+        version = self.rotate()
+        port = self.kms.port
+        job = self.begin(records_per_second=1)
+        self.kms.kill()
+        house.wait_until(lambda: "not available" in self.job(job).get("trouble", ""), "the job says what it waits for", 60)
+        self.house.configure("kmsd", {"listen": {"address": "127.0.0.1", "port": port}})
+        self.kms = self.house.start("kmsd")
+        over = house.wait_until(lambda: (seen := self.job(job))["state"] == "completed" and seen, "the job's end")
+        self.assertTrue(over["safe_to_retire"]["safe"], over)
+        self.check_secrets(version)
+
+
+if __name__ == "__main__":
+    house.main()
