@@ -1,8 +1,8 @@
 // What a token can do with nothing of ours around it: a loop of C_DecryptInit and C_Decrypt over
 // the items of a batch, on a session of its own with the key's handle at hand. Batched unwraps are
-// read as a ratio to it. In the second form it fills the token with AES keys, to see what their
-// number costs.
-//   bench_bare_decrypt MODULE TOKEN_LABEL PIN_FILE TOKEN_KEY_ID THREADS SECONDS <BODY
+// read as a ratio to it. With `rewrap` behind it encrypts what it decrypted: what rewrapping is
+// read against. In the third form it fills the token with AES keys, to see what their number costs.
+//   bench_bare_decrypt MODULE TOKEN_LABEL PIN_FILE TOKEN_KEY_ID THREADS SECONDS [rewrap] <BODY
 //   bench_bare_decrypt MODULE TOKEN_LABEL PIN_FILE fill COUNT
 // BODY is that of POST /v1/data-keys/unwrap with "items", TOKEN_KEY_ID the CKA_ID in hex. Prints
 // items per second. SoftHSM's configuration comes from SOFTHSM2_CONF.
@@ -21,6 +21,7 @@
 #include "base/encoding.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/random.h"
 #include "kms/envelope.h"
 
 namespace {
@@ -117,7 +118,7 @@ public:
         }
     }
 
-    void decrypt(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, Work& work) const {
+    void work(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key, Work& work, bool rewrap) const {
         CK_GCM_PARAMS parameters{};
         parameters.pIv = work.iv.data();
         parameters.ulIvLen = work.iv.size();
@@ -132,6 +133,14 @@ public:
         require(functions_->C_Decrypt(session, work.ciphertext.data(), work.ciphertext.size(),
                                       plaintext, &size),
                 "C_Decrypt");
+        if (!rewrap) return;
+        hsm::Iv iv = work.iv;
+        base::random_bytes(iv);
+        parameters.pIv = iv.data();
+        require(functions_->C_EncryptInit(session, &mechanism, key), "C_EncryptInit");
+        CK_BYTE ciphertext[160];
+        CK_ULONG length = sizeof ciphertext;
+        require(functions_->C_Encrypt(session, plaintext, size, ciphertext, &length), "C_Encrypt");
     }
 
 private:
@@ -154,7 +163,7 @@ private:
 };
 
 double items_per_second(const Token& token, CK_OBJECT_HANDLE key, const std::vector<Work>& items,
-                        std::size_t threads, std::chrono::seconds duration) {
+                        std::size_t threads, std::chrono::seconds duration, bool rewrap) {
     std::atomic<std::uint64_t> done{0};
     const auto begin = Clock::now();
     std::vector<std::thread> workers;
@@ -163,7 +172,7 @@ double items_per_second(const Token& token, CK_OBJECT_HANDLE key, const std::vec
             const CK_SESSION_HANDLE session = token.open_session();
             std::vector<Work> mine = items;
             while (Clock::now() - begin < duration) {
-                for (Work& work : mine) token.decrypt(session, key, work);
+                for (Work& work : mine) token.work(session, key, work, rewrap);
                 done += mine.size();
             }
         });
@@ -183,7 +192,7 @@ int run(const std::vector<std::string>& words) {
     const auto id = base::parse_hex(words.at(3));
     if (!id) throw std::runtime_error("TOKEN_KEY_ID is no hex");
     std::cout << items_per_second(token, token.find(*id), read_items(body), std::stoul(words.at(4)),
-                                  std::chrono::seconds(std::stol(words.at(5))))
+                                  std::chrono::seconds(std::stol(words.at(5))), words.size() == 7)
               << '\n';
     return 0;
 }
@@ -191,9 +200,9 @@ int run(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 6 && argc != 7) {
+    if (argc < 6 || argc > 8 || (argc == 8 && std::string_view(argv[7]) != "rewrap")) {
         std::cerr << "usage: bench_bare_decrypt MODULE TOKEN_LABEL PIN_FILE TOKEN_KEY_ID THREADS "
-                     "SECONDS <BODY\n";
+                     "SECONDS [rewrap] <BODY\n";
         return 2;
     }
     try {

@@ -19,56 +19,23 @@ import uuid
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
 import measure_worker  # noqa: E402
+import stores  # noqa: E402
+from figures import BARE_DECRYPT, BATCH, BATCH_CONNECTIONS, CONNECTIONS, ROUNDS, Figures, bare_decrypt, load, memory_mib  # noqa: E402
 
 EMPTY_SERVER = "bench_empty_server"
 UNAUDITED = "bench_kmsd_unaudited"
 AUDITED_CONNECTIONS = ((16, 0.20), (64, 0.10))  # and what auditing may cost
 VERIFIED_RECORDS = 1_000_000
-BARE_DECRYPT = "bench_bare_decrypt"
 SLOW_PEERS = 2000
 GOOD_CONNECTIONS = 4
-CONNECTIONS = 16
-ROUNDS = 3  # of each kind, in turn, so that a slow moment of the machine meets them all
 KEYS = 100
 STARTS = 5
-BATCH = 100  # items
-BATCH_CONNECTIONS = 4
 FEW = 10  # keys
 MANY = 10_000
 RULES = 1_000
 FEW_BINDINGS = 10
 MANY_BINDINGS = 10_000
 MANY_IN_TOKEN = 1_000  # SoftHSM takes about 6 ms to make each
-
-
-def load(port, pki, path, body, seconds, connections=CONNECTIONS, caller="app", method="POST", bearer_file=None):
-    """Answers per second, median and 99th percentile in milliseconds."""
-    done = subprocess.run(
-        [house.House.programs / "bench_load_client", str(port), pki, caller, str(connections), str(seconds), path, method,
-         *([bearer_file] if bearer_file else [])],
-        input=body, text=True, capture_output=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{path}: {done.stderr}{done.stdout}")
-    rate, median, high, _ = done.stdout.split()
-    return float(rate), float(median) / 1000, float(high) / 1000
-
-
-def memory_mib(pid):
-    """Resident MiB, and the proportional share where we may see it."""
-    resident = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) / 1024
-    with contextlib.suppress(PermissionError):
-        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return resident, int(re.search(r"Pss:\s+(\d+)", text).group(1)) / 1024
-    return resident, None
-
-
-class Figures:
-    def __init__(self):
-        self.good = True
-
-    def show(self, what, value, holds, bound):
-        self.good = self.good and holds
-        print(f"{what:58} {value:28} {bound:14} {'holds' if holds else 'DOES NOT HOLD'}", flush=True)
 
 
 @contextlib.contextmanager
@@ -107,18 +74,6 @@ def measure_rates(figures, strongroom, kms, vault, seconds):
     figures.show("unwrap, audited and durable / empty handler", f"{ratio:.2f}", ratio >= 0.30, "at least 0.30")
     ratio = median["reveal"][0] / median["unwrap"][0]
     figures.show("reveal / unwrap", f"{ratio:.2f}", ratio >= 0.30, "at least 0.30")
-
-
-def bare_decrypt(strongroom, *arguments, body=""):
-    """Runs the bare PKCS#11 program on the house's token, as the daemons' user."""
-    folder = strongroom.folder / "kmsd"
-    done = subprocess.run(
-        [strongroom.bin / BARE_DECRYPT, strongroom.module, "strongroom", folder / "user.pin", *map(str, arguments)],
-        input=body, text=True, capture_output=True, check=False,
-        env={"SOFTHSM2_CONF": str(folder / "softhsm2.conf")}, **strongroom.as_daemon)
-    if done.returncode != 0:
-        sys.exit(f"{BARE_DECRYPT}: {done.stderr}")
-    return done.stdout
 
 
 def make_batch(strongroom, kms):
@@ -462,7 +417,7 @@ def measure_token_worker(figures, seconds):
 
 PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys,
          "gate": measure_gate, "audit": measure_audit,
-         "worker": measure_token_worker}
+         "stores": stores.measure_stores, "worker": measure_token_worker}
 
 
 def main():
@@ -470,8 +425,10 @@ def main():
     parser.add_argument("programs")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--only", choices=PARTS, help="one part of the figures")
+    parser.add_argument("--records", type=int, default=1_000_000, help="credentials in the stores that are many")
     arguments = parser.parse_args()
     house.House.programs = pathlib.Path(arguments.programs).resolve()
+    stores.RECORDS = arguments.records
     figures = Figures()
     for name, measure in PARTS.items():
         if arguments.only in (None, name):
