@@ -1,5 +1,6 @@
 #include "vault/rewrap_work.h"
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -76,6 +77,15 @@ void take_anew(MovingRow& row, Rewrapped anew, const MasterKeyVersion& target) {
     row.sealed = parse_stored(row.result.after);
 }
 
+// A token that is away for a moment must not make failures of all that is asked meanwhile. What a
+// key service that is well gives no answer for (its key was disabled or destroyed) is a failure.
+void require_key_service(DataKeys& keys, const std::vector<MovingRow>& rows) {
+    const bool is_doubtful = std::any_of(rows.begin(), rows.end(), [](const MovingRow& row) {
+        return row.result.reason == to_string(ErrorCode::unavailable);
+    });
+    if (is_doubtful) keys.check();
+}
+
 }  // namespace
 
 milliseconds RewrapWork::step() {
@@ -98,7 +108,8 @@ void RewrapWork::move(const RewrapLease& lease) {
     std::vector<RewrapRow> names;
     for (const RewrapRow& row : rows) names.push_back({row.place, row.id, row.master_key, {}});
     std::vector<RewrapResult> results = rewrap(lease, std::move(rows));
-    const std::size_t moved = results.size();
+    const auto moved = std::count_if(results.begin(), results.end(),
+                                     [](const auto& result) { return !result.after.empty(); });
     const auto fresh = parts_.store.settle(lease, std::move(results), parts_.clock.now());
     if (!fresh) return;  // cancelled, or too late: another worker did it
     parts_.metrics.count("rewrapped_records", static_cast<double>(moved));
@@ -117,11 +128,13 @@ std::vector<RewrapResult> RewrapWork::rewrap(const RewrapLease& lease,
                   [&](MovingRow& row, RewrapOutcome& outcome) {
                       take_anew(row, std::get<Rewrapped>(std::move(outcome)), lease.target);
                   });
+    require_key_service(parts_.keys, moving);
     with_outcomes(moving, parts_.keys.unwrap_many(wrapped_keys(moving), {}),
                   [&](MovingRow& row, UnwrapOutcome& outcome) {
                       if (commits_to(row.sealed, std::get<base::SecretBytes>(outcome))) return;
                       row.lose(base::decryption_failed("another data key came back"));
                   });
+    require_key_service(parts_.keys, moving);
     std::vector<RewrapResult> results;
     results.reserve(moving.size());
     for (MovingRow& row : moving) {

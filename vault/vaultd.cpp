@@ -64,6 +64,12 @@ std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budg
     return routes;
 }
 
+std::vector<server::Route> all_of(std::vector<std::vector<server::Route>> rooms) {
+    std::vector<server::Route> rows;
+    for (auto& room : rooms) rows = server::join(std::move(rows), std::move(room));
+    return rows;
+}
+
 // What rewrap jobs stand on.
 struct RewrapGround {
     server::AuditLog& audit;
@@ -133,13 +139,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          keys,
          audit,
          metrics,
-         server::join(
-             server::join(
-                 server::join(server::join(server::join(value_api.routes(), rewraps.api.routes()),
-                                           identity.routes()),
-                              shapes.routes()),
-                 more_routes(sealer.get(), budgets.get(), authorizer)),
-             server::backup_routes(*database, authorizer, clock, vault::back_up, "vaultd")),
+         all_of({value_api.routes(), rewraps.api.routes(), identity.routes(), shapes.routes(),
+                 more_routes(sealer.get(), budgets.get(), authorizer),
+                 server::backup_routes(*database, authorizer, clock, vault::back_up, "vaultd")}),
          {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);

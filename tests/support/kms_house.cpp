@@ -77,6 +77,11 @@ std::string KmsHouse::policy_text() {
       {"id": "signer", "effect": "allow", "actions": ["sign", "get_public_key"],
        "resources": ["key:alias/vault-audit"]}
     ],
+    "vault": [
+      {"id": "vault-data-keys", "effect": "allow",
+       "actions": ["create_data_key", "unwrap_data_key", "rewrap_data_key", "describe_key"],
+       "resources": ["key:alias/credentials"]}
+    ],
     "operator": [
       {"id": "operator-keys", "effect": "allow",
        "actions": ["create_key", "rotate_key", "change_alias", "list_keys", "describe_key", "observe"], "resources": ["*"]}
@@ -84,7 +89,7 @@ std::string KmsHouse::policy_text() {
   },
   "bindings": [
     {"caller": "spiffe://strongroom/app", "roles": ["application"]},
-    {"caller": "spiffe://strongroom/vaultd", "roles": ["application", "signer"]},
+    {"caller": "spiffe://strongroom/vaultd", "roles": ["vault", "signer"]},
     {"caller": "spiffe://strongroom/operator", "roles": ["operator"]}
   ] })";
 }

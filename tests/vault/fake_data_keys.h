@@ -71,11 +71,16 @@ public:
         return {key_id_, primary};
     }
 
-    void check() override { require_available(); }
+    void check() override {
+        require_available();
+        if (not_ready) throw base::Error(base::ErrorCode::unavailable, "its token is away");
+    }
 
     // Faults and what was seen.
     std::atomic<bool> unavailable = false;
-    std::atomic<bool> wraps_badly = false;  // what it wraps unwraps to another key
+    std::atomic<bool> refuses_items = false;  // each item of a call is unavailable
+    std::atomic<bool> not_ready = false;      // what check() says
+    std::atomic<bool> wraps_badly = false;    // what it wraps unwraps to another key
     std::atomic<int> calls = 0;
     std::string last_traceparent;
 
@@ -123,6 +128,7 @@ private:
         std::vector<Outcome> outcomes;
         for (const auto& item : items) {
             try {
+                if (refuses_items) throw base::Error(base::ErrorCode::unavailable, "no answer");
                 outcomes.emplace_back(work(item));
             } catch (const base::Error& error) {
                 outcomes.emplace_back(error);

@@ -61,21 +61,21 @@ protected:
         added.sealed = name + std::string(bytes, 's');
         return node_->store.put(added, head).has_value();
     }
-    // Many, in one transaction.
+    // Many, by one statement each.
     void fill(std::size_t count, vault::MasterKeyVersion key) {
         const std::string key_id = key.key_id.to_string();
         const long long key_version = key.version;
+        const auto last = static_cast<long long>(count - 1);
         node_->database->write([&](server::Session& sql) {
-            for (std::size_t i = 0; i < count; ++i) {
-                const std::string name = "s" + std::to_string(i);
-                sql << "INSERT INTO credentials (owner, name, current_version, last_version, "
-                       "metadata, created_at, updated_at) VALUES ('acme', :name, 1, 1, '{}', 1, 1)",
-                    soci::use(name);
-                sql << "INSERT INTO versions (credential, version, sealed, key_id, key_version, "
-                       "created_at) SELECT id, 1, :sealed, :key, :version, 1 FROM credentials "
-                       "WHERE name = :name",
-                    soci::use(name), soci::use(key_id), soci::use(key_version), soci::use(name);
-            }
+            sql << "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < "
+                   ":last) INSERT INTO credentials (owner, name, current_version, last_version, "
+                   "metadata, created_at, updated_at) SELECT 'acme', 's' || i, 1, 1, '{}', 1, 1 "
+                   "FROM n",
+                soci::use(last);
+            sql << "INSERT INTO versions (credential, version, sealed, key_id, key_version, "
+                   "created_at) SELECT id, 1, name, :key, :version, 1 FROM credentials WHERE name "
+                   "LIKE 's%'",
+                soci::use(key_id), soci::use(key_version);
         });
     }
     void destroy(const std::string& name) {

@@ -249,6 +249,23 @@ TEST_F(RewrapTest, WithoutTheKeyServiceTheJobWaitsAndSaysSo) {
     EXPECT_EQ(job(id).at({"trouble"}), "(none)");
 }
 
+TEST_F(RewrapTest, ATokenThatIsAwayMakesNoFailuresAndAKeyThatIsDisabledDoes) {
+    put("a", "{}");
+    rotate();
+    const std::string id = begin();
+    keys_.refuses_items = true;
+    keys_.not_ready = true;
+    work();
+    EXPECT_EQ(job(id).at({"trouble"}), "\"its token is away\"");
+    EXPECT_EQ(job(id).at({"records", "failed"}), "0");
+    keys_.not_ready = false;
+    clock_.advance(vault::rewrap_trouble_pause);
+    work();
+    EXPECT_EQ(job(id).at({"state"}), "\"completed\"");
+    EXPECT_EQ(job(id).at({"records", "failed"}), "1");
+    EXPECT_EQ(job(id).at({"safe_to_retire", "safe"}), "false");
+}
+
 TEST_F(RewrapTest, ANodeThatDoesNotKnowOfTheRotationYetMovesNothing) {
     put("a", "{}");
     rotate();
@@ -327,6 +344,7 @@ TEST_F(RewrapTest, JobsAreBegunShownAndCancelledByWhoMay) {
     const auto again = send(Method::POST, all + "/" + id + "/cancel");
     EXPECT_EQ(again.status, 409U);
     EXPECT_EQ(again.error_code(), "failed_precondition");
+    clock_.advance(std::chrono::seconds(1));
     const auto second = begin();
     const auto first_page = send(Method::GET, all + "?limit=1");
     EXPECT_EQ(first_page.json.find("jobs")->array()->size(), 1U);

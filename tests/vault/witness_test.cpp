@@ -13,6 +13,7 @@
 #include "tests/support/software_signer.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
+#include "tests/support/tls_peer.h"
 
 namespace tests {
 namespace {
@@ -111,6 +112,42 @@ TEST_F(WitnessTest, WhatWasKeptHoldsAfterARestart) {
     const auto witness = open();
     exchange(*witness, head(9));
     EXPECT_ERROR(unavailable, exchange(*witness, head(8)));
+}
+
+TEST_F(WitnessTest, NodeThatShowsNoCheckpointIsAConflictOnlyWhereItIsTheOnlyOne) {
+    SoftwareSigner signer(server::NoteAlgorithm::ed25519);
+    const server::Checkpoint kept{"kms-1/strongroom/kmsd", 9, {}};
+    keep(server::sign_checkpoint(kept, signer) + '\n');
+    TlsPeer peer(pki_.server("kmsd"), pki_.ca(), [](const std::string& /*request*/) {
+        return PeerReply{
+            http_answer(404, R"({"error":{"code":"not_found","message":"none yet"}})")};
+    });
+    client_.url = peer.url();
+    client_.more_urls = {peer.url()};
+    client_.deadline = std::chrono::seconds(30);
+    config_.interval = std::chrono::milliseconds(1);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    {
+        const auto witness = open();
+        // The second question comes after the first answer was judged.
+        for (std::uint64_t size = 20; peer.requests() < 2; ++size) {
+            exchange(*witness, head(size));
+            ASSERT_LT(std::chrono::steady_clock::now(), end);
+        }
+        EXPECT_NO_THROW(witness->check());
+    }
+    client_.more_urls.clear();
+    const auto witness = open();
+    const auto is_conflict = [&] {
+        try {
+            witness->check();
+            return false;
+        } catch (const base::Error&) {
+            return true;
+        }
+    };
+    exchange(*witness, head(20));
+    while (!is_conflict()) ASSERT_LT(std::chrono::steady_clock::now(), end);
 }
 
 TEST_F(WitnessTest, ConflictStaysUntilAnOperatorRemovesItsFile) {
