@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds poll_interval{500};  // for what other workers end
-constexpr std::uint32_t most_passes = 1000;
+constexpr std::uint32_t most_passes = 100;
 constexpr long long count_slice = 10'000;  // index entries of one read
 
 // Where versions are counted by what was said of them once: from here on no version of a credential
@@ -30,6 +30,12 @@ void move_cursor(soci::session& sql, const RewrapJobRow& job, const RewrapCursor
            "WHERE id = :id",
         soci::use(to.key), soci::use(to.key_version), soci::use(to.credential),
         soci::use(to.version), soci::use(not_before), soci::use(job.id);
+}
+
+// What only a hand in the database can make of a row's master key can't be worked on: it stays, and
+// is counted in the end.
+bool is_sound(const RewrapCursor& group) {
+    return base::Uuid::parse(group.key) && group.key_version > 0 && group.key_version <= UINT32_MAX;
 }
 
 void begin_pass(soci::session& sql, const RewrapJobRow& job) {
@@ -176,7 +182,7 @@ std::optional<RewrapPiece> SqlRewrapStore::next_piece(const RewrapJobRow& job) {
         if (!cursor.key.empty()) piece = piece_in_group(sql, cursor, most);
         while (!piece && next_group(sql, cursor.key, cursor.key_version)) {
             cursor.credential = cursor.version = 0;
-            if (needs_rewrap(target, cursor.key, cursor.key_version))
+            if (is_sound(cursor) && needs_rewrap(target, cursor.key, cursor.key_version))
                 piece = piece_in_group(sql, cursor, most);
         }
     });

@@ -199,6 +199,9 @@ std::unique_ptr<HttpConnection> Transport::take(Deadline deadline, Node*& node) 
     const auto is_free = [this] { return in_use_ < config_.max_connections; };
     if (!freed_.wait_until(lock, deadline, is_free)) return nullptr;
     node = &choose_node();
+    // One caller finds out how a node is that failed; the others go elsewhere meanwhile.
+    if (node->avoided_until != Deadline{})
+        node->avoided_until = steady_clock::now() + config_.avoidance;
     std::unique_ptr<HttpConnection> connection;
     if (node->idle.empty()) {
         make_room(*node);

@@ -215,6 +215,22 @@ TEST_F(RewrapTest, RowsThatDoNotOpenAreCountedListedRecordedAndStayAsTheyWere) {
     EXPECT_ERROR(integrity_failure, reveal("moved"));
 }
 
+TEST_F(RewrapTest, ARowWhoseMasterKeyIsNoneStopsNoJobAndIsNotSafe) {
+    for (const auto* name : {"a", "b", "c"}) put(name, "{}");
+    edit("UPDATE versions SET key_id = 'none' WHERE credential = 1");
+    edit("UPDATE versions SET key_version = 4294967299 WHERE credential = 2");
+    edit(
+        "UPDATE versions SET key_id = '00000000-0000-4000-8000-000000000000' WHERE credential = 2");
+    rotate();
+    const std::string id = begin();
+    work();
+    const auto done = job(id);
+    EXPECT_EQ(done.at({"state"}), "\"completed\"") << done.body;
+    EXPECT_EQ(done.at({"records", "done"}), "1");
+    EXPECT_EQ(done.at({"safe_to_retire", "safe"}), "false");
+    EXPECT_EQ(done.at({"safe_to_retire", "remaining"}), "2");
+}
+
 TEST_F(RewrapTest, WhatComesBackAsAnotherDataKeyReplacesNothing) {
     put("a", R"({"k":1})");
     const auto before = node_.store.find_version({"acme", "a"}, 1)->sealed;
