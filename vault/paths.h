@@ -1,5 +1,6 @@
 // The paths of the vault's own API, for judging a configuration when there is no Api to ask.
-// The routes() of Api, HistoryApi, ListApi and ValueApi are the table; a test compares the two.
+// The routes() of Api, HistoryApi, ListApi, DestructionApi, RewrapApi and ValueApi are the table;
+// tests compare the two.
 #pragma once
 
 #include <array>
@@ -7,7 +8,7 @@
 
 namespace vault {
 
-inline constexpr std::array<std::string_view, 9> api_paths{
+inline constexpr std::array<std::string_view, 15> api_paths{
     "/v1/credentials",
     "/v1/owners/{owner}/credentials",
     "/v1/owners/{owner}/credentials/{name}",
@@ -15,6 +16,12 @@ inline constexpr std::array<std::string_view, 9> api_paths{
     "/v1/owners/{owner}/credentials/{name}/versions",
     "/v1/owners/{owner}/credentials/{name}/restore",
     "/v1/owners/{owner}/reveal",
+    "/v1/owners/{owner}/erase",
+    "/v1/owners/{owner}/destructions",
+    "/v1/rewrap-jobs",
+    "/v1/rewrap-jobs/{id}",
+    "/v1/rewrap-jobs/{id}/failures",
+    "/v1/rewrap-jobs/{id}/cancel",
     "/v1/seal",
     "/v1/open",
 };

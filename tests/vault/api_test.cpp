@@ -386,12 +386,16 @@ TEST_F(VaultApiTest, TheOpenApiDocumentHasEveryRoute) {
 TEST_F(VaultApiTest, TheListOfPathsIsTheTables) {
     std::set<std::string_view> served;
     for (const auto& route : routes_->routes()) served.insert(route.pattern);
-    for (const std::string_view path :
-         {"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/seal", "/v1/open"}) {
-        served.erase(path);  // of which the values' tests have the last two
+    for (const std::string_view path : {"/healthz", "/readyz", "/metrics", "/openapi.json"}) {
+        served.erase(path);
     }
+    // These are of rooms that this house has not; tests/system/network_test.py has the whole table.
     std::set<std::string_view> listed(vault::api_paths.begin(), vault::api_paths.end());
-    EXPECT_EQ(listed.erase("/v1/seal") + listed.erase("/v1/open"), 2U);
+    for (const std::string_view path :
+         {"/v1/seal", "/v1/open", "/v1/rewrap-jobs", "/v1/rewrap-jobs/{id}",
+          "/v1/rewrap-jobs/{id}/failures", "/v1/rewrap-jobs/{id}/cancel"}) {
+        EXPECT_EQ(listed.erase(path), 1U) << path;
+    }
     EXPECT_EQ(served, listed);
 }
 
