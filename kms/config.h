@@ -34,7 +34,7 @@ struct Config {
     hsm::TokenConfig token;
     TokenProcess process = TokenProcess::worker;
     std::filesystem::path worker_program;
-    std::chrono::milliseconds token_deadline{};  // of one call of a worker
+    std::chrono::milliseconds token_deadline{};  // of one call
     // The worker reads this file by itself; empty: what was typed is in `pin`. Without a worker the
     // PIN is in `pin` in any case.
     std::filesystem::path pin_file;

@@ -97,8 +97,11 @@ private:
 // The configuration's PIN is taken: nobody needs it any more.
 std::unique_ptr<hsm::Token> open_token(kms::Config& config, base::Log& log) {
     const base::SecretBytes pin = std::move(config.pin);
-    if (config.process == kms::TokenProcess::in_process)
-        return hsm::open_token(config.token, pin, log);
+    if (config.process == kms::TokenProcess::in_process) {
+        hsm::TokenConfig here = config.token;
+        here.call_deadline = config.token_deadline;
+        return hsm::open_token(here, pin, log);
+    }
     return hsm::open_remote_token({config.token, config.worker_program, config.pin_file,
                                    config.log_level, config.token_deadline},
                                   pin, log);

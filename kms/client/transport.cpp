@@ -229,6 +229,14 @@ void Transport::note(Node& node, bool is_well) {
     node.avoided_until = is_well ? Deadline{} : steady_clock::now() + config_.avoidance;
 }
 
+std::size_t Transport::well_nodes() {
+    const std::lock_guard lock(mutex_);
+    const Deadline now = steady_clock::now();
+    return static_cast<std::size_t>(
+        std::count_if(nodes_.begin(), nodes_.end(),
+                      [now](const Node& node) { return node.avoided_until <= now; }));
+}
+
 bool Transport::has_another_node() {
     const std::lock_guard lock(mutex_);
     return choose_node().avoided_until <= steady_clock::now();
@@ -267,7 +275,10 @@ Answer Transport::call_unwatched(const HttpRequest& request) {
     milliseconds pause = first_pause;
     std::string url = config_.url;
     for (std::size_t others = nodes_.size() - 1;;) {
-        auto outcome = attempt(request, deadline, url);
+        // A node that hangs leaves time for another one.
+        const Deadline now = steady_clock::now();
+        const bool leaves_time = request.repeatable && others > 0 && well_nodes() > 1;
+        auto outcome = attempt(request, leaves_time ? now + (deadline - now) / 2 : deadline, url);
         auto* answer = std::get_if<Answer>(&outcome);
         const bool done =
             answer != nullptr && (answer->status != busy_status || !request.repeatable);

@@ -49,6 +49,7 @@ private:
     std::unique_ptr<HttpConnection> take(Deadline deadline, Node*& node);
     void give_back(std::unique_ptr<HttpConnection> connection, Node& node) noexcept;
     void note(Node& node, bool is_well);
+    std::size_t well_nodes();  // that are not avoided
     bool has_another_node();
     Answer call_unwatched(const HttpRequest& request);
     std::variant<Answer, NoAnswer> attempt(const HttpRequest& request, Deadline deadline,

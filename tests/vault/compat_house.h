@@ -173,7 +173,7 @@ private:
         routes_ = std::make_unique<server::RouteTable>(shapes_->routes());
         authenticator_ = std::make_unique<server::Authenticator>(identity_parts());
         gate_ = std::make_unique<server::Gate>(server::GateConfig{8, 64}, *routes_, *authenticator_,
-                                               audit_, metrics, world.clock, log_);
+                                               *authorizer_, audit_, metrics, world.clock, log_);
     }
 
     server::AuthenticatorParts identity_parts() {

@@ -13,6 +13,7 @@
 
 #include "server/database.h"
 #include "tests/support/expect_error.h"
+#include "vault/destruction.h"
 #include "vault/sql_rewrap_store.h"
 #include "vault/sql_store.h"
 
@@ -79,7 +80,12 @@ protected:
         });
     }
     void destroy(const std::string& name) {
-        ASSERT_TRUE(node_->store.destroy({"acme", name}, "somebody", now_));
+        auto doomed = node_->store.doomed({"acme", name});
+        ASSERT_TRUE(doomed);
+        const vault::Destruction wanted{base::Uuid::random(), "acme", {*doomed},
+                                        "somebody",           now_,   std::nullopt};
+        ASSERT_TRUE(node_->store.destroy(
+            wanted, {wanted.id, vault::destruction_text(wanted), std::nullopt}));
     }
     vault::RewrapJob begin(std::uint64_t per_second = 0) {
         auto job = rewraps().add({{master_key, 4}, per_second, "operator", now_});
