@@ -71,19 +71,19 @@ std::optional<CK_ULONG> read_number(const Session& session, CK_OBJECT_HANDLE obj
 AttributeTemplate secret_key_template(const KeyId& id, std::string_view label, KeyKind kind,
                                       KeyProfile profile, const ModuleTraits& traits) {
     const bool restorable = profile == KeyProfile::restorable;
-    const bool encrypts = kind == KeyKind::aes_256;
+    const bool is_aes = kind == KeyKind::aes_256;
     AttributeTemplate attributes = named(CKO_SECRET_KEY, traits_of(kind), id, label);
-    attributes.number(CKA_VALUE_LEN, encrypts ? aes_key_bytes : hmac_key_bytes)
+    attributes.number(CKA_VALUE_LEN, is_aes ? aes_key_bytes : hmac_key_bytes)
         .flag(CKA_PRIVATE, true)
         .flag(CKA_SENSITIVE, true)
         .flag(CKA_EXTRACTABLE, restorable)
-        .flag(CKA_ENCRYPT, encrypts)
-        .flag(CKA_DECRYPT, encrypts)
+        .flag(CKA_ENCRYPT, is_aes)
+        .flag(CKA_DECRYPT, is_aes)
         .flag(CKA_WRAP, false)
         .flag(CKA_UNWRAP, false)
         .flag(CKA_DERIVE, false)
-        .flag(CKA_SIGN, !encrypts)
-        .flag(CKA_VERIFY, !encrypts)
+        .flag(CKA_SIGN, !is_aes)
+        .flag(CKA_VERIFY, !is_aes)
         .flag(CKA_WRAP_WITH_TRUSTED, restorable);
     close(attributes, traits);
     return attributes;

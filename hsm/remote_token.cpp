@@ -1,6 +1,8 @@
 #include "hsm/remote_token.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 
 #include "base/error.h"
 #include "hsm/worker_fields.h"
@@ -11,6 +13,9 @@ namespace {
 constexpr Patience slow_patience{30'000};
 constexpr Patience making_patience{120'000};
 constexpr Patience patience_of_an_item{10};
+// 2, 4, 8, 16 and 32 ms: as long as a process that was killed takes to end.
+constexpr unsigned most_repeats = 5;
+constexpr std::chrono::milliseconds first_repeat_pause{1};
 constexpr std::string_view worker_proof_text = "strongroom key proof across token workers";
 constexpr std::size_t item_frame_bytes = 64;  // id, IV and lengths of an item, more or less
 
@@ -90,7 +95,9 @@ RemoteToken::Exchange RemoteToken::exchange(Channel& channel, const Request& req
 
 template <typename Request>
 typename Request::Answer RemoteToken::call(const Request& request, std::span<const Wanted> keys) {
-    for (bool may_repeat = true;; may_repeat = false) {
+    for (unsigned tries = 0;; ++tries) {
+        // A process that was killed takes its time to be gone: until then it is leased again.
+        if (tries > 0) std::this_thread::sleep_for(first_repeat_pause * (1U << tries));
         Channel channel = keeper_.lease(Request::pace);
         typename Request::Answer answer{};
         auto came = Exchange::answered;
@@ -104,7 +111,7 @@ typename Request::Answer RemoteToken::call(const Request& request, std::span<con
         }
         if (came == Exchange::answered) return answer;
         if (came == Exchange::late) not_answered("the token did not answer in time");
-        if (!may_repeat || (was_asked && !Request::repeatable))
+        if (tries == most_repeats || (was_asked && !Request::repeatable))
             not_answered("the token worker ended during the call");
     }
 }

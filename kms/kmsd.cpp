@@ -1,5 +1,8 @@
 // The key service's program: reads the configuration, builds every object, and takes them down in
 // order on a signal. Nothing else builds objects.
+#include <chrono>
+#include <thread>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -107,6 +110,23 @@ std::unique_ptr<hsm::Token> open_token(kms::Config& config, base::Log& log) {
                                   pin, log);
 }
 
+// A SoftHSM that another node makes keys in has to look at its objects anew, and says no meanwhile;
+// reconciling may be done again.
+template <typename Reconcile>
+kms::Reconciled reconcile_patiently(Reconcile reconcile, base::Log& log) {
+    constexpr int most_tries = 6;
+    constexpr std::chrono::milliseconds pause{500};
+    for (int tries = 1;; ++tries) {
+        try {
+            return reconcile();
+        } catch (const base::Error& error) {
+            if (error.code() != base::ErrorCode::unavailable || tries == most_tries) throw;
+            log.warning("the keys can't be looked at yet", {{"reason", error.what()}});
+            std::this_thread::sleep_for(pause);
+        }
+    }
+}
+
 // What the daemon has beside its own API.
 std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
                                        const server::Authorizer& authorizer) {
@@ -143,8 +163,11 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     login_notes.begin();
 
     kms::UsageCounter usage(store, clock);
-    const kms::Reconciled reconciled =
-        kms::reconcile(store, *token, usage, clock, log, kms::named_audit_key(audit));
+    const kms::Reconciled reconciled = reconcile_patiently(
+        [&] {
+            return kms::reconcile(store, *token, usage, clock, log, kms::named_audit_key(audit));
+        },
+        log);
     record_settled(audit, reconciled);
     kms::Catalogue catalogue(reconciled.keys);
     const kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log);
