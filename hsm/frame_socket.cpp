@@ -103,14 +103,14 @@ Transfer FrameSocket::receive_more(std::size_t wanted, Instant end, Patience pat
         const std::size_t room = (is_first ? incoming_.size() : wanted) - received_;
         const ssize_t got =
             ::recv(socket_.get(), incoming_.data() + received_, room, is_first ? 0 : MSG_DONTWAIT);
+        const bool is_early = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+        const bool is_interrupted = got < 0 && errno == EINTR;
         if (got > 0) {
             received_ += static_cast<std::size_t>(got);
-        } else if (got == 0) {
+        } else if (!is_early && !is_interrupted) {
             return Transfer::closed;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            if (is_first) return Transfer::late;
-        } else if (errno != EINTR) {
-            return Transfer::closed;
+        } else if (is_early && is_first) {
+            return Transfer::late;
         }
     }
     return Transfer::done;

@@ -85,7 +85,7 @@ RemoteToken::Exchange RemoteToken::exchange(Channel& channel, const Request& req
         }
         const base::Error refusal = read_refusal(reader, *head.error);
         channel.end_exchange();
-        throw refusal;
+        throw base::Error(refusal.code(), refusal.message(), refusal.detail());
     } catch (...) {
         // Only a whole answer leaves the channel in order.
         if (!channel.is_whole()) channel.report_hang();

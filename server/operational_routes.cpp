@@ -73,6 +73,7 @@ std::vector<Route> with_operational_routes(std::vector<Route> rows, OperationalP
     const auto document = std::make_shared<base::WipedString>();
     const Action observe = shared->observe;
     std::vector<Action> all;
+    all.reserve(rows.size() + 1);
     for (const Route& row : rows) all.push_back(row.action);
     all.push_back(observe);
     rows.push_back({Method::GET, "/healthz", observe, Access::open, 0,

@@ -78,7 +78,7 @@ struct RewrapFailure {
 struct RewrapPlace {
     long long credential = 0;
     std::uint64_t version = 0;
-    auto operator<=>(const RewrapPlace&) const = default;
+    auto operator<=>(const RewrapPlace&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // What one worker does at a time: the rows of one master key version that come after one place, up

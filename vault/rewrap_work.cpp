@@ -106,6 +106,7 @@ milliseconds RewrapWork::step() {
 void RewrapWork::move(const RewrapLease& lease) {
     std::vector<RewrapRow> rows = parts_.store.load(*lease.piece);
     std::vector<RewrapRow> names;
+    names.reserve(rows.size());
     for (const RewrapRow& row : rows) names.push_back({row.place, row.id, row.master_key, {}});
     std::vector<RewrapResult> results = rewrap(lease, std::move(rows));
     const auto moved = std::count_if(results.begin(), results.end(),

@@ -55,7 +55,7 @@ RewrapLease lease_of(const RewrapJobRow& row, std::optional<RewrapPiece> piece) 
             .job = job.id,
             .target = job.target,
             .pass = job.pass,
-            .piece = std::move(piece)};
+            .piece = piece};
 }
 
 }  // namespace
@@ -166,7 +166,7 @@ std::optional<RewrapLease> SqlRewrapStore::take_over(const base::Uuid& job, base
         if (!found || !delete_lease(sql, *found)) return;
         found->id = base::Uuid::random();
         insert_lease(sql, *found, now + rewrap_lease);
-        lease = std::move(found);
+        lease = found;
     });
     return lease;
 }
@@ -249,7 +249,7 @@ RewrapTask SqlRewrapStore::take(base::Time now) {
     if (!standing) return NothingToRewrap{};
     const RewrapJobRow& job = standing->job;
     const auto lease_or_later = [](std::optional<RewrapLease> lease) -> RewrapTask {
-        if (lease) return *std::move(lease);
+        if (lease) return *lease;
         return RewrapLater{};  // somebody else was there first: look again
     };
     if (is_expired) return lease_or_later(take_over(to_job(job).id, now));

@@ -221,11 +221,14 @@ void require_confirmation(bool yes, std::string_view what, const std::string& ex
 JsonValue::Array fetch_pages(Client& client, const std::string& path, std::string_view member,
                              const std::map<std::string, std::string>& query) {
     JsonValue::Array all;
-    std::string first = "?limit=" + std::to_string(max_page);
-    for (const auto& [name, value] : query) first += "&" + name + "=" + path_segment(value);
+    std::string first = path + "?limit=" + std::to_string(max_page);
+    for (const auto& [name, value] : query) {
+        first.append("&").append(name).append("=").append(path_segment(value));
+    }
     std::string cursor_part;
     for (;;) {
-        const JsonValue page = client.call("GET", path + first + cursor_part, {});
+        const std::string target = first + cursor_part;
+        const JsonValue page = client.call("GET", target, {});
         base::JsonReader reader(page);
         for (const auto& item : reader.required_array(member, max_page, 0)) all.push_back(item);
         const auto cursor = reader.optional_string("next_cursor", max_cursor_bytes);

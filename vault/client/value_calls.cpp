@@ -73,20 +73,21 @@ std::variant<Good, Error> to_result(const JsonValue& item) {
     return good;
 }
 
+Error no_answer() { return {ErrorCode::internal, "the vault gave no answer"}; }
+
 // The calls of one list, each as full as it may be.
 template <typename Good>
 class Calls {
 public:
     Calls(kms::Client& client, std::string_view path, std::size_t count)
-        : client_(client),
-          path_(path),
-          results_(count, Error(ErrorCode::internal, "the vault gave no answer")) {}
+        : client_(client), path_(path), results_(count, no_answer()) {}
 
     void add(std::size_t position, const GivenValue& given) {
         const base::WipedString text = item_text(given);
         const std::size_t room = max_call_bytes - call_head.size() - call_tail.size();
         if (text.size() > room) {
-            results_[position] = Error(ErrorCode::invalid_argument, "the value is too large");
+            const Error too_large(ErrorCode::invalid_argument, "the value is too large");
+            results_[position] = too_large;
             return;
         }
         if (positions_.size() == max_call_items || items_.size() + 1 + text.size() > room) send();
