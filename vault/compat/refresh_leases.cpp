@@ -95,11 +95,12 @@ bool RefreshLeases::is_held(const CredentialId& id, base::Time now) {
 }
 
 void RefreshLeases::release(const CredentialId& id, const std::string& holder) {
+    const std::string state(running);  // read when the statement is executed
     database_.write([&](server::Session& sql) {
         sql << "DELETE FROM token_refreshes WHERE owner = :owner AND name = :name AND "
                "holder = :holder AND state = :state",
             use(id.owner, "owner"), use(id.name, "name"), use(holder, "holder"),
-            use(std::string(running), "state");
+            use(state, "state");
     });
 }
 
