@@ -51,7 +51,9 @@ std::string describe(const OldSecretOptions& secret, const PlaceOptions& place,
     out.field("context", place.context).field("expires_at", place.expires_at);
     out.name("metadata").begin_array();
     for (const auto& column : place.metadata) out.string(column);
-    out.end_array();
+    out.end_array().field("utc", place.assume_utc);
+    out.field("iv_bytes", static_cast<std::uint64_t>(secret.iv_bytes));
+    out.field("allow_missing", secret.allow_missing);
     if (!out_file.empty()) {
         out.field("out", std::filesystem::absolute(out_file).lexically_normal().string());
     }
@@ -159,7 +161,8 @@ int import_postgres(const Tool& tool, ImportTableOptions options) {
     RunOptions run = options.run;
     const bool keeps_state = !run.state_file.empty() && !run.dry_run;
     bool is_resumed = false;
-    const std::string source = table->place() + ", table " + options.table.table;
+    const std::string source =
+        table->place() + ", table " + options.table.table + ", by " + options.table.id;
     ImportState state;
     if (keeps_state)
         state = begin_state(run, source, describe(options.secret, place, {}), is_resumed);

@@ -28,6 +28,7 @@ struct OldSecretOptions {
     std::string bound;
     std::string as = "json";
     std::string wrap;
+    bool allow_missing = false;  // a record without one of the columns has no secret
 };
 
 struct SourceFileOptions {

@@ -104,6 +104,8 @@ void add_old_secret_options(CLI::App& command, OldSecretOptions& options) {
     command
         .add_option("--wrap", options.wrap, "Put what is no JSON object into one, as this member")
         ->type_name("NAME");
+    command.add_flag("--allow-missing", options.allow_missing,
+                     "A record without a column of the secret has none; else it fails");
 }
 
 void add_source_file_options(CLI::App& command, SourceFileOptions& options) {
@@ -176,6 +178,7 @@ ImportColumns to_columns(ImportKind kind, const OldSecretOptions& secret,
         columns.assume_utc = place.assume_utc;
         columns.is_text = secret.as == "text";
         columns.wrap = secret.wrap;
+        columns.may_lack_columns = secret.allow_missing;
         columns.bound = ColumnText(secret.bound);
         return columns;
     });

@@ -124,6 +124,8 @@ ImportDecoder::Content ImportDecoder::read_secret(const JsonValue& record) const
 ImportDecoder::Content ImportDecoder::read_column(const JsonValue& record,
                                                   const std::string& column) const {
     const JsonValue* held = find_column(record, column);
+    if (held == nullptr && !columns_.may_lack_columns)
+        return Unreadable{"a column of the secret is missing; --allow-missing takes it for none"};
     if (held == nullptr || is_nothing(*held)) return NoSecret{};
     if (format_ != nullptr) return open_old(*held, record);
     if (columns_.is_text) {

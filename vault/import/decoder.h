@@ -32,6 +32,9 @@ struct ImportColumns {
     bool is_text = false;  // the secret is text, whatever it looks like; else it is JSON
     std::string wrap{};    // puts what is no object into one, under this name; empty: does not
     ColumnText bound{};    // what the old ciphertexts were bound to
+    // A record without a column of the secret has none; else it is unreadable, since a name that is
+    // mistyped looks the same.
+    bool may_lack_columns = false;
 };
 
 // One record, ready for the vault.
