@@ -277,6 +277,8 @@ PostgresqlConnections::One PostgresqlConnections::take(DatabaseDeadline deadline
             old.push_back(std::move(one));
             continue;
         }
+        // One may have come free while the server was asked for one more.
+        if (!idle_.empty()) continue;
         // One that is in use comes free; the server may let us in before that.
         const bool is_full = made_ >= config_.connections;
         if (!is_full && in_use_.empty()) refuse_unavailable(why);

@@ -89,31 +89,54 @@ protected:
     base::Log log_{"tests", base::LogLevel::error};
 };
 
-// The server has no place for one more connection of ours: one that is there comes free.
-TEST_F(PostgresqlPool, WhenTheServerLetsNoMoreInTheOthersWaitForWhatIsThere) {
-    schema_.sql("CREATE ROLE " + schema_.name() + " LOGIN SUPERUSER");
-    {
+// A role of its own on the server, which lets it in or not.
+class CrowdedPool : public PostgresqlPool {
+protected:
+    void SetUp() override {
+        PostgresqlPool::SetUp();
+        if (IsSkipped()) return;
+        schema_.sql("CREATE ROLE " + schema_.name() + " LOGIN SUPERUSER");
         auto config = schema_.config();
         config.user = schema_.name();
         config.connections = 4;
-        const auto crowded = server::open_database(std::move(config), log_);
+        pool_ = server::open_database(std::move(config), log_);
         schema_.sql("ALTER ROLE " + schema_.name() + " NOLOGIN");
+    }
+    void TearDown() override {
+        if (!pool_) return;
+        pool_.reset();
+        schema_.sql("DROP OWNED BY " + schema_.name() + " CASCADE");
+        schema_.sql("DROP ROLE " + schema_.name());
+    }
+
+    // Another work begins while one has the only connection, which does `hold` before it ends.
+    template <typename Hold>
+    void two_works(const Hold& hold) {
         std::atomic<bool> is_waiting = false;
         std::thread other;
-        crowded->read([&](soci::session&) {
+        pool_->read([&](soci::session&) {
             other = std::thread([&] {
                 is_waiting = true;
-                EXPECT_NO_THROW(crowded->check());
+                EXPECT_NO_THROW(pool_->check());
             });
             while (!is_waiting) std::this_thread::yield();
-            // Long enough for the other to have been refused by the server, were it not to wait.
-            schema_.sql("SELECT pg_sleep(0.3)::text");
+            hold();
         });
         other.join();
-        EXPECT_NO_THROW(crowded->check());
+        EXPECT_NO_THROW(pool_->check());
     }
-    schema_.sql("DROP OWNED BY " + schema_.name() + " CASCADE");
-    schema_.sql("DROP ROLE " + schema_.name());
+
+    std::unique_ptr<server::Database> pool_;
+};
+
+// The server has no place for one more connection of ours: one that is there comes free.
+TEST_F(CrowdedPool, WhenTheServerLetsNoMoreInTheOthersWaitForWhatIsThere) {
+    // Long enough for the other to have been refused by the server, were it not to wait.
+    two_works([this] { schema_.sql("SELECT pg_sleep(0.3)::text"); });
+}
+
+TEST_F(CrowdedPool, OneThatComesFreeWhileTheServerRefusesAnotherIsTaken) {
+    two_works([] {});
 }
 
 // A work that took too long says nothing of the connections that others have.
