@@ -104,8 +104,8 @@ public:
     void note(std::string_view action, const std::map<std::string, std::string>& facts) noexcept;
 
     // Says that so many more (or fewer) operations are under way whose records may come. While
-    // there are any, a record waits up to AuditConfig::gather for theirs, so that many share one
-    // sync.
+    // there are more of them than records wait, a record waits up to AuditConfig::gather for
+    // theirs: many share one sync, and about as many are worked on while it lasts.
     void expect(std::ptrdiff_t more) noexcept;
 
     // Throws unavailable while the log can't be written, or its follower says so.

@@ -110,7 +110,10 @@ struct AuditWriter::State {
     bool writer_waits = false;
     bool gathering = false;  // the writer waits for the records of operations that are under way
     std::atomic<std::ptrdiff_t> expected{0};
-    bool expects_more() const { return expected.load(std::memory_order_relaxed) > 0; }
+    // With `mutex` held: more records are to come than are here.
+    bool expects_more() const {
+        return expected.load(std::memory_order_relaxed) > static_cast<std::ptrdiff_t>(queue.size());
+    }
     bool timer_sleeps = false;
     bool stopping = false;
     bool writer_done = false;

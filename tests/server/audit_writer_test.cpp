@@ -122,21 +122,34 @@ TEST_F(AuditWriterTest, EachIsToldItsPlaceInTheLog) {
     }
 }
 
-TEST_F(AuditWriterTest, OneSyncTakesTheRecordsOfAllThatAreUnderWay) {
+// Those that are under way then have the time of the sync for their work.
+TEST_F(AuditWriterTest, ASyncBeginsWhenNoMoreAreUnderWayThanWait) {
     Answers answers;
     auto patient = config();
     patient.bound = 60s;
     patient.gather = 60s;
     server::AuditWriter writer(patient, std::make_unique<TestFile>(disk_),
                                server::AuditChain{0, server::first_previous()}, clock_, log_);
-    constexpr int operations = 8;
+    constexpr unsigned operations = 8;
     writer.expect(operations);
-    for (int i = 0; i < operations; ++i) {
+    disk_->set(true, false);
+    for (unsigned i = 0; i < operations / 2 - 1; ++i) {
         writer.expect(-1);
         writer.append(entry(answers.callback()));
     }
+    // Five are under way and three wait: nothing is written yet.
+    EXPECT_EQ(disk_->calls(), 0);
+    writer.expect(-1);
+    writer.append(entry(answers.callback()));
+    ASSERT_TRUE(eventually([&] { return disk_->calls() == 1; }));
+    for (unsigned i = 0; i < operations / 2; ++i) {
+        writer.expect(-1);
+        writer.append(entry(answers.callback()));
+    }
+    disk_->set(false, false);
     ASSERT_TRUE(answers.wait_for(operations));
-    EXPECT_EQ(disk_->calls(), 1);
+    EXPECT_EQ(answers.yes(), operations);
+    EXPECT_EQ(disk_->calls(), 2);
 }
 
 TEST_F(AuditWriterTest, ARecordDoesNotWaitForOperationsThatTakeLong) {
