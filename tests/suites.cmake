@@ -1,0 +1,21 @@
+# cmake -DPROGRAM=… -DFILE=… -DPROPERTIES=… -DALONE=… -P suites.cmake: writes FILE, which tells ctest of PROGRAM's
+# suites: one test each, since a process for every single test costs more than the tests themselves.
+execute_process(COMMAND ${PROGRAM} --gtest_list_tests OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)
+string(REPLACE "\n" ";" lines "${listing}")
+set(text "")
+foreach(line ${lines})
+  if(NOT line MATCHES "^([A-Za-z0-9_/]+)\\.( +# TypeParam = (.+))?$")
+    continue()
+  endif()
+  set(suite ${CMAKE_MATCH_1})
+  set(name ${suite})
+  if(CMAKE_MATCH_3)
+    string(REGEX REPLACE "/[0-9]+$" "<${CMAKE_MATCH_3}>" name ${suite})
+  endif()
+  string(APPEND text "add_test([=[${name}]=] [=[${PROGRAM}]=] [=[--gtest_filter=${suite}.*]=])\n"
+    "set_tests_properties([=[${name}]=] PROPERTIES ${PROPERTIES})\n")
+  if(suite IN_LIST ALONE)
+    string(APPEND text "set_tests_properties([=[${name}]=] PROPERTIES RUN_SERIAL ON)\n")
+  endif()
+endforeach()
+file(WRITE ${FILE} "${text}")
