@@ -1,5 +1,6 @@
 #include "vault/client/value_calls.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vault {
@@ -75,6 +76,10 @@ std::variant<Good, Error> to_result(const JsonValue& item) {
 
 Error no_answer() { return {ErrorCode::internal, "the vault gave no answer"}; }
 
+std::string too_deep(std::size_t levels) {
+    return "the value is nested deeper than " + std::to_string(levels) + " levels";
+}
+
 // The calls of one list, each as full as it may be.
 template <typename Good>
 class Calls {
@@ -83,13 +88,12 @@ public:
         : client_(client), path_(path), results_(count, no_answer()) {}
 
     void add(std::size_t position, const GivenValue& given) {
+        // Either would have the whole call refused.
+        if (is_deeper_than(*given.value, max_value_depth))
+            return refuse(position, too_deep(max_value_depth));
         const base::WipedString text = item_text(given);
         const std::size_t room = max_call_bytes - call_head.size() - call_tail.size();
-        if (text.size() > room) {
-            const Error too_large(ErrorCode::invalid_argument, "the value is too large");
-            results_[position] = too_large;
-            return;
-        }
+        if (text.size() > room) return refuse(position, "the value is too large");
         if (positions_.size() == max_call_items || items_.size() + 1 + text.size() > room) send();
         if (!positions_.empty()) items_ += ',';
         items_ += text;
@@ -102,6 +106,11 @@ public:
     }
 
 private:
+    void refuse(std::size_t position, const std::string& why) {
+        const Error error(ErrorCode::invalid_argument, why);
+        results_[position] = error;
+    }
+
     void send() {
         if (positions_.empty()) return;
         base::WipedString body(call_head);
@@ -144,6 +153,21 @@ std::vector<std::variant<Good, Error>> call_for_all(kms::Client& client, std::st
 }
 
 }  // namespace
+
+bool is_deeper_than(const JsonValue& value, std::size_t levels) {
+    const auto* items = value.array();
+    const auto* members = value.object();
+    if (items == nullptr && members == nullptr) return false;
+    if (levels == 0) return true;
+    if (items != nullptr) {
+        return std::any_of(items->begin(), items->end(), [levels](const JsonValue& item) {
+            return is_deeper_than(item, levels - 1);
+        });
+    }
+    return std::any_of(members->begin(), members->end(), [levels](const base::JsonMember& member) {
+        return is_deeper_than(member.value, levels - 1);
+    });
+}
 
 std::vector<SealResult> seal_values(kms::Client& client, std::span<const GivenValue> values) {
     return call_for_all<SealAnswer>(client, "/v1/seal", values);

@@ -2,6 +2,7 @@
 // take. Behind value_client, and for the vault's own tool; it keeps nothing.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -13,6 +14,11 @@
 #include "kms/client/client.h"
 
 namespace vault {
+
+// How deep a value may nest: arrays and objects that are open at once.
+inline constexpr std::size_t max_value_depth = 16;
+// Whether `value` nests deeper than so many arrays and objects.
+bool is_deeper_than(const base::JsonValue& value, std::size_t levels);
 
 // A value and where it belongs. `value` must outlive the call.
 struct GivenValue {
@@ -38,8 +44,9 @@ using SealResult = std::variant<SealAnswer, base::Error>;
 using OpenResult = std::variant<OpenAnswer, base::Error>;
 
 // One result for each, in order. Thread-safe, as the client is. A value that is too large for any
-// call is an invalid_argument of its own. Throws as kms::Client::call() when a call failed whole:
-// nothing that it gave is lost, since sealing and opening leave nothing behind at the vault.
+// call, or nests deeper than max_value_depth, is an invalid_argument of its own. Throws as
+// kms::Client::call() when a call failed whole: nothing that it gave is lost, since sealing and
+// opening leave nothing behind at the vault.
 std::vector<SealResult> seal_values(kms::Client& client, std::span<const GivenValue> values);
 std::vector<OpenResult> open_values(kms::Client& client, std::span<const GivenValue> values);
 

@@ -11,7 +11,7 @@ namespace vault {
 namespace {
 
 // A value at its largest, with room for white space and escapes, and as deep as the vault takes it.
-constexpr base::JsonLimits value_limits{.bytes = 1024UL * 1024, .depth = 16};
+constexpr base::JsonLimits value_limits{.bytes = 1024UL * 1024, .depth = max_value_depth};
 
 kms::ClientConfig to_client_config(ValueClientConfig& config) {
     kms::ClientConfig out;

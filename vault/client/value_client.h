@@ -108,8 +108,10 @@ struct ValueItem {
 using SealOneResult = std::variant<SealedText, ClientError>;
 using OpenOneResult = std::variant<OpenedText, ClientError>;
 
-// Thread-safe. Every function throws ClientError. A request whose answer was lost, or that came at
-// a bad moment, is made again within the deadline: sealing and opening leave nothing behind.
+// Thread-safe. Every function throws ClientError. A request that did not reach the vault, whose
+// answer was lost or was a 503, is made again as long as the first half second of the call lasts,
+// and no later: sealing and opening leave nothing behind. What lasts longer is unavailable, and for
+// the caller to ask again.
 class STRONGROOM_PUBLIC ValueClient {
 public:
     // Reads the files; connects with the first call. Throws invalid_argument naming the field or
