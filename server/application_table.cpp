@@ -149,6 +149,18 @@ struct ApplicationTable::Connection {
         check(*result);
         return result;
     }
+    // `begin` is what opens the transaction; it is rolled back when `work` throws.
+    template <typename Work>
+    void in_transaction(const char* begin, Work&& work) const {
+        execute(begin);
+        try {
+            work();
+            execute("COMMIT");
+        } catch (const Error&) {
+            const QueryResult ignored(PQexec(raw, "ROLLBACK"));
+            throw;
+        }
+    }
     std::string quoted(std::string_view name) const {
         char* text = PQescapeIdentifier(raw, name.data(), name.size());
         if (text == nullptr) refuse_table("a name of the table is no text");
@@ -198,6 +210,12 @@ void ApplicationTable::read_types() {
     if (!is_unique)
         refuse_table("the column " + columns_.key + " is not unique and NOT NULL by itself");
     if (column_type_.empty()) refuse_table("the table has no column " + columns_.column);
+    for (const std::string& name : columns_.more) {
+        bool is_there = false;
+        for (int row = 0; row < found->rows(); ++row)
+            is_there = is_there || found->text(row, 0) == name;
+        if (!is_there) refuse_table("the table has no column " + name);
+    }
     is_json_ = column_type_ == "json" || column_type_ == "jsonb";
     if (!is_json_ && column_type_ != "text" && column_type_ != "character varying") {
         refuse_table("the column " + columns_.column + " is " + column_type_ +
@@ -207,11 +225,27 @@ void ApplicationTable::read_types() {
 
 ApplicationTable::Counts ApplicationTable::count() {
     connection_->revive();
-    const auto found =
-        connection_->ask("SELECT count(*), count(*) - count(" +
-                             connection_->quoted(columns_.column) + ") FROM " + table_,
-                         {});
-    return {to_count(found->text(0, 0)), to_count(found->text(0, 1))};
+    Counts counts;
+    connection_->in_transaction("BEGIN READ ONLY; SET LOCAL statement_timeout = '1h'", [&] {
+        const auto found =
+            connection_->ask("SELECT count(*), count(*) - count(" +
+                                 connection_->quoted(columns_.column) + ") FROM " + table_,
+                             {});
+        counts = {to_count(found->text(0, 0)), to_count(found->text(0, 1))};
+    });
+    return counts;
+}
+
+std::uint64_t ApplicationTable::estimate() {
+    connection_->revive();
+    const auto found = connection_->ask(
+        "SELECT (c.reltuples * (1 - coalesce(s.null_frac, 0)))::bigint FROM pg_class c "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_stats s "
+        "ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = $2 "
+        "WHERE c.oid = to_regclass($1) LIMIT 1",
+        {table_.c_str(), columns_.column.c_str()});
+    // What was never analysed has -1, which is no count.
+    return found->rows() == 0 ? 0 : to_count(found->text(0, 0));
 }
 
 std::string ApplicationTable::select() const {
@@ -278,8 +312,7 @@ std::vector<bool> ApplicationTable::replace(std::span<const ApplicationChange> c
     std::vector<bool> done;
     done.reserve(changes.size());
     connection_->revive();
-    connection_->execute("BEGIN ISOLATION LEVEL READ COMMITTED");
-    try {
+    connection_->in_transaction("BEGIN ISOLATION LEVEL READ COMMITTED", [&] {
         for (const ApplicationChange& change : changes) {
             const std::string key(change.key);
             const base::WipedString after(change.after);
@@ -287,11 +320,7 @@ std::vector<bool> ApplicationTable::replace(std::span<const ApplicationChange> c
             const auto result = connection_->ask(sql, {key.c_str(), after.c_str(), before.c_str()});
             done.push_back(to_count(PQcmdTuples(result->get())) == 1);
         }
-        connection_->execute("COMMIT");
-    } catch (const Error&) {
-        const QueryResult ignored(PQexec(connection_->raw, "ROLLBACK"));
-        throw;
-    }
+    });
     return done;
 }
 

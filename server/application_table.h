@@ -57,7 +57,11 @@ public:
         std::uint64_t rows = 0;
         std::uint64_t empty = 0;  // where the column is NULL
     };
+    // Reads the whole table, for up to an hour.
     Counts count();
+    // How many rows have something in the column, as the server's statistics say; 0 when they say
+    // nothing. Takes no time, and may be far off.
+    std::uint64_t estimate();
 
     // Up to `limit` rows behind `after`, in the order of the key; all of them when it is empty from
     // the first. Rows where the column is NULL are left out.
