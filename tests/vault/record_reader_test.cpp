@@ -61,6 +61,27 @@ TEST_F(RecordReaderTest, AnArrayIsReadElementByElement) {
     EXPECT_ERROR(invalid_argument, read(R"({"a":1})", RecordSyntax::json_array));
 }
 
+TEST_F(RecordReaderTest, WhatStandsBehindAnArraysEndIsAFailure) {
+    const Lines expected = {R"({"a":1})",
+                            "! something stands behind the array's end; it is not read"};
+    for (const char* behind : {"x", " \n{\"a\":2}", "[]", "]", ","})
+        EXPECT_EQ(read(std::string(R"([{"a":1}])") + behind, RecordSyntax::json_array), expected);
+    EXPECT_EQ(read("[] []", RecordSyntax::json_array), Lines{expected[1]});
+    EXPECT_EQ(read("[{\"a\":1}] \r\n\t", RecordSyntax::json_array), Lines{expected[0]});
+}
+
+TEST_F(RecordReaderTest, ACsvTellsItsColumnsFromAnyPosition) {
+    const auto file = files_.write("file", "a,\"b c\"\n1,2\n3,4\n");
+    const auto first = vault::open_records(file, RecordSyntax::csv);
+    EXPECT_EQ(first->columns(), (Lines{"a", "b c"}));
+    first->next();
+    EXPECT_EQ(vault::open_records(file, RecordSyntax::csv, ',', first->position())->columns(),
+              (Lines{"a", "b c"}));
+    files_.write("file", "[]");
+    for (const auto syntax : {RecordSyntax::json_lines, RecordSyntax::json_array})
+        EXPECT_EQ(vault::open_records(file, syntax)->columns(), std::nullopt);
+}
+
 TEST_F(RecordReaderTest, FieldsOfACsvAreTextAndMayHoldAnything) {
     EXPECT_EQ(
         read("id,token\r\n1,plain\r\n2,\"a \"\"b\"\", c\nd\"\r\n\r\n3,\n4,\"\"", RecordSyntax::csv),
@@ -93,6 +114,11 @@ TEST_F(RecordReaderTest, ReadingGoesOnFromAnyPosition) {
     const std::vector<std::pair<RecordSyntax, std::string>> files = {
         {RecordSyntax::json_lines, "{\"a\":1}\n\nbad\n{\"a\":2}\n{\"a\":3}"},
         {RecordSyntax::json_array, "[ {\"a\":1} ,\n{\"a\":2},{bad},\n {\"a\":3}\n]"},
+        {RecordSyntax::json_array, "[{\"a\":1},{\"a\":2}"},
+        {RecordSyntax::json_array, "[{\"a\":1},{\"a\":2},"},
+        {RecordSyntax::json_array, "[{\"a\":1} {\"a\":2}]"},
+        {RecordSyntax::json_array, "[{\"a\":1}, {\"a\":"},
+        {RecordSyntax::json_array, "[{\"a\":1}] ]x"},
         {RecordSyntax::csv, "a\n1\n\"2\n2\"\n\n3,bad\n4"},
     };
     for (const auto& [syntax, text] : files) {

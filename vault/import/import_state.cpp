@@ -27,7 +27,8 @@ ImportState parse_state(const std::string& text) {
     state.source = reader.required_string("source", max_state_text_bytes);
     state.options = reader.required_string("options", max_state_text_bytes);
     state.position = {read_number(reader, "offset"), read_number(reader, "position"),
-                      read_number(reader, "line")};
+                      read_number(reader, "line"),
+                      reader.optional_boolean("source_over").value_or(false)};
     state.last_key = reader.required_string("last_key", max_state_text_bytes, 0);
     state.output_bytes = read_number(reader, "output_bytes");
     state.is_complete = reader.optional_boolean("complete").value_or(false);
@@ -56,7 +57,8 @@ void write_import_state(const std::filesystem::path& file, const ImportState& st
     out.begin_object().field("import_state", state_format);
     out.field("source", state.source).field("options", state.options);
     out.field("offset", state.position.offset).field("position", state.position.records);
-    out.field("line", state.position.line).field("last_key", state.last_key);
+    out.field("line", state.position.line).field("source_over", state.position.is_over);
+    out.field("last_key", state.last_key);
     out.field("output_bytes", state.output_bytes).field("complete", state.is_complete);
     write_report(out, state.report);
     out.end_object();

@@ -39,19 +39,23 @@ bool is_space(int byte) { return byte == ' ' || byte == '\t' || byte == '\r' || 
 class FileReader : public RecordReader {
 public:
     FileReader(const std::filesystem::path& file, const ReaderPosition& from)
-        : bytes_(file, from.offset), position_(from) {
+        : bytes_(file, from.offset), position_(from), is_over_(from.is_over) {
         bytes_.set_line(from.line);
         if (from.offset == 0) skip_mark();
     }
 
     std::optional<SourceRecord> next() final {
-        if (is_over_ || !find_record()) return std::nullopt;
+        if (is_over_ || !find_record()) {
+            is_over_ = true;
+            return std::nullopt;
+        }
         SourceRecord record;
         record.number = ++position_.records;
         record.line = bytes_.line();
         record.content = read_record();
         position_.offset = bytes_.offset();
         position_.line = bytes_.line();
+        position_.is_over = is_over_;
         return record;
     }
     ReaderPosition position() const final { return position_; }
@@ -76,7 +80,7 @@ private:
 
     FileBytes bytes_;
     ReaderPosition position_;
-    bool is_over_ = false;
+    bool is_over_;
 };
 
 class LineReader final : public FileReader {
@@ -122,18 +126,22 @@ private:
             skip_spaces();
             return true;
         }
-        if (bytes().peek() == ']') return false;
-        is_broken_ = !is_first_;
+        if (bytes().peek() == ']') {
+            bytes().take();
+            skip_spaces();
+            trouble_ = "something stands behind the array's end; it is not read";
+            return bytes().peek() != FileBytes::end;
+        }
+        if (!is_first_) trouble_ = "no comma stands behind the record before; reading ends here";
         return true;
     }
 
     Content read_record() override {
         is_first_ = false;
-        if (is_broken_ || bytes().peek() == FileBytes::end) {
+        if (trouble_ != nullptr || bytes().peek() == FileBytes::end) {
             end_here();
-            return Unreadable{bytes().peek() == FileBytes::end
-                                  ? "the file ends within the array"
-                                  : "no comma stands behind the record before; reading ends here"};
+            return Unreadable{bytes().peek() == FileBytes::end ? "the file ends within the array"
+                                                               : trouble_};
         }
         base::WipedString text;
         bool fits = true;
@@ -166,7 +174,7 @@ private:
     }
 
     bool is_first_;
-    bool is_broken_ = false;
+    const char* trouble_ = nullptr;  // why nothing more can be read
 };
 
 class CsvReader final : public FileReader {
@@ -179,6 +187,10 @@ public:
             CsvReader beginning(file, {}, delimiter);
             headings_ = std::move(beginning.headings_);
         }
+    }
+
+    std::optional<std::vector<std::string>> columns() const override {
+        return std::vector<std::string>(headings_.begin(), headings_.end());
     }
 
 private:

@@ -1,6 +1,7 @@
 // Records out of a file, one after the other, never all in memory: JSON Lines, an array in JSON, or
 // CSV with a line of headings (RFC 4180). Each record is an object; what is in a CSV is text. A
-// record that can't be read is one that says why, and the next one follows. Knows no vault.
+// record that can't be read is one that says why, and the next one follows; so is what stands
+// behind the end of an array. Knows no vault.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "base/json.h"
 #include "vault/import/old_format.h"
@@ -25,6 +27,7 @@ struct ReaderPosition {
     std::uint64_t offset = 0;   // in bytes
     std::uint64_t records = 0;  // read so far
     std::uint64_t line = 1;     // at the offset, from 1
+    bool is_over = false;       // the last one was a failure that ended the reading
     bool operator==(const ReaderPosition&) const = default;
 };
 
@@ -42,6 +45,9 @@ public:
     virtual std::optional<SourceRecord> next() = 0;
     // Behind the last record that next() gave.
     virtual ReaderPosition position() const = 0;
+    // The columns of all records where the file tells them: a CSV's headings. Empty: each record
+    // has its own.
+    virtual std::optional<std::vector<std::string>> columns() const { return std::nullopt; }
 };
 
 // By the name's ending: .csv and .tsv, .json (an array when it begins with '[', else lines),
