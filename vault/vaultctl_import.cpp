@@ -28,6 +28,7 @@ struct ImportFileOptions {
     PaceOptions pace;
     RunOptions run;
     std::string out;
+    std::string reason;
     bool replace = false;
 };
 
@@ -39,9 +40,9 @@ struct ImportTableOptions {
 };
 
 // What must stay the same from one run to the next; nothing secret. The output file is in it, since
-// going on cuts it back to what the state knows.
+// going on cuts it back to what the state knows. `form` is a file's; empty: it is none.
 std::string describe(const OldSecretOptions& secret, const PlaceOptions& place,
-                     const std::string& out_file) {
+                     const std::string& form, const std::string& out_file) {
     base::JsonWriter out;
     out.begin_object().name("columns").begin_array();
     for (const auto& column : secret.columns) out.string(column);
@@ -54,6 +55,7 @@ std::string describe(const OldSecretOptions& secret, const PlaceOptions& place,
     out.end_array().field("utc", place.assume_utc);
     out.field("iv_bytes", static_cast<std::uint64_t>(secret.iv_bytes));
     out.field("allow_missing", secret.allow_missing);
+    if (!form.empty()) out.field("input", form);
     if (!out_file.empty()) {
         out.field("out", std::filesystem::absolute(out_file).lexically_normal().string());
     }
@@ -116,11 +118,35 @@ int run_and_report(const Tool& tool, ImportState& state, const RunOptions& run, 
     return state.is_complete && state.report.failed == 0 ? 0 : kms::exit_failed;
 }
 
+// Writes the state before the first record: an output file that is begun belongs to this import
+// from then on.
+std::unique_ptr<ImportTarget> open_target(const Tool& tool, const ImportFileOptions& options,
+                                          bool is_values, bool is_resumed,
+                                          const ImportState& state) {
+    const std::string& state_file = options.run.state_file;
+    const TargetOptions how{options.replace, options.pace.workers, options.pace.patience(),
+                            options.reason};
+    if (is_values && !is_resumed) kms::require_new_file(options.out);
+    write_import_state(state_file, state);
+    if (!is_values) return credential_target(tool.client(), how);
+    std::optional<std::uint64_t> bytes;
+    if (is_resumed) bytes = state.output_bytes;
+    try {
+        return value_target(tool.client(), how, options.out, bytes, options.secret.columns.front());
+    } catch (const Error&) {
+        // Else the next run would take a file for its own that is somebody else's.
+        std::error_code ignored;
+        if (!is_resumed) std::filesystem::remove(state_file, ignored);
+        throw;
+    }
+}
+
 int import_file(const Tool& tool, ImportFileOptions options) {
     const bool is_values = !options.out.empty() || !options.place.context.empty();
     if (is_values && options.out.empty() && !options.run.dry_run)
         throw UsageError("sealed values need a file to go to: --out");
     if (is_values && options.replace) throw UsageError("--replace is for credentials");
+    require_reason(options.reason, is_values);
     if (options.run.state_file.empty())
         options.run.state_file = options.source.file + ".import-state";
     const ImportDecoder decoder =
@@ -128,21 +154,17 @@ int import_file(const Tool& tool, ImportFileOptions options) {
                                 options.secret, options.place),
                      read_old_format(options.secret));
     bool is_resumed = false;
-    ImportState state =
-        begin_state(options.run, describe_source(options.source),
-                    describe(options.secret, options.place, options.out), is_resumed);
+    ImportState state = begin_state(
+        options.run, describe_source(options.source),
+        describe(options.secret, options.place, describe_form(options.source), options.out),
+        is_resumed);
     const auto reader = open_source(options.source, state.position);
+    require_columns(*reader, decoder.columns());
+    if (!is_resumed && !reader->columns())
+        state.report.columns_not_found = lenient_columns(decoder.columns());
     return run_and_report(tool, state, options.run, is_resumed, [&] {
         std::unique_ptr<ImportTarget> target;
-        if (!options.run.dry_run) {
-            const TargetOptions how{options.replace, options.pace.workers, options.pace.patience()};
-            if (is_values && !is_resumed) kms::require_new_file(options.out);
-            // Before the first record: a file that is begun belongs to this import from then on.
-            write_import_state(options.run.state_file, state);
-            target = is_values ? value_target(tool.client(), how, options.out, state.output_bytes,
-                                              options.secret.columns.front())
-                               : credential_target(tool.client(), how);
-        }
+        if (!options.run.dry_run) target = open_target(tool, options, is_values, is_resumed, state);
         ImportRun run(state, options.run.state_file, target.get(), options.run.max_failures);
         import_records(*reader, decoder, run, state,
                        std::filesystem::file_size(options.source.file));
@@ -156,7 +178,8 @@ int import_postgres(const Tool& tool, ImportTableOptions options) {
     place.context = options.table.context;
     const ImportDecoder decoder = make_decoder(
         to_columns(ImportKind::values, options.secret, place), read_old_format(options.secret));
-    const auto table = open_table(options.table);
+    const auto named = table_columns(options.table, options.secret.bound);
+    const auto table = open_table(options.table, named);
     // Without a state file the sealed rows are the state: they are passed over.
     RunOptions run = options.run;
     const bool keeps_state = !run.state_file.empty() && !run.dry_run;
@@ -165,9 +188,9 @@ int import_postgres(const Tool& tool, ImportTableOptions options) {
         table->place() + ", table " + options.table.table + ", by " + options.table.id;
     ImportState state;
     if (keeps_state)
-        state = begin_state(run, source, describe(options.secret, place, {}), is_resumed);
+        state = begin_state(run, source, describe(options.secret, place, {}, {}), is_resumed);
     const TableImport import{*table,
-                             table_columns(options.table),
+                             named,
                              decoder,
                              run.dry_run ? nullptr : &tool.client(),
                              options.pace.patience(),
@@ -205,9 +228,11 @@ constexpr const char* file_help =
     "its place and reason and does not stop the rest. After a kill the same command goes on from "
     "the\nstate file, and makes nothing twice: a credential is stored only where there is none.\n"
     "To try what failed once more, remove the state file: what is there is opened and counted as\n"
-    "already there. Rights: store_credential and reveal_credential, or seal and open. The owner "
-    "of\n"
-    "sealed values is who calls, so call as the application.\n\n";
+    "already there. A column that is named and missing in a CSV's headings is refused; one of\n"
+    "--metadata or --expires-at that no JSON record has is named in the report. --out has every "
+    "record\nthat did not fail, those without a secret as they are. Rights: store_credential and\n"
+    "reveal_credential, or seal and open. The owner of sealed values is who calls, so call as the\n"
+    "application.\n\n";
 
 constexpr const char* file_examples =
     "Examples:\n"
@@ -261,6 +286,7 @@ void add_import_file(CLI::App& app, Tool& tool) {
         ->type_name("FILE");
     command->add_flag("--replace", options->replace,
                       "Store a next version where another secret is there");
+    add_reason_option(*command, options->reason);
     add_run_options(*command, options->run, "Where the import stands; else FILE.import-state");
     add_pace_options(*command, options->pace);
     command->footer(std::string(file_help) + formats_help + file_examples);

@@ -64,6 +64,7 @@ void add_source_file_options(CLI::App& command, SourceFileOptions& options);
 void add_place_options(CLI::App& command, PlaceOptions& options);
 void add_table_options(CLI::App& command, TableOptions& options);
 void add_pace_options(CLI::App& command, PaceOptions& options);
+void add_reason_option(CLI::App& command, std::string& reason);
 
 // Each throws UsageError saying what is wrong.
 ImportColumns to_columns(ImportKind kind, const OldSecretOptions& secret,
@@ -74,7 +75,16 @@ ImportDecoder make_decoder(ImportColumns columns, std::unique_ptr<OldFormat> for
 std::unique_ptr<RecordReader> open_source(const SourceFileOptions& options,
                                           const ReaderPosition& from = {});
 std::string describe_source(const SourceFileOptions& options);  // see vault/import/import_state.h
-server::ApplicationColumns table_columns(const TableOptions& options);
-std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options);
+std::string describe_form(const SourceFileOptions& options);    // "csv ;"
+// Names a column that the source does not have, where it has the same for every record.
+void require_columns(const RecordReader& source, const ImportColumns& columns,
+                     const ColumnText& more = {});
+// Values are opened without a reason.
+void require_reason(const std::string& reason, bool is_values);
+// `bound` is what the old ciphertexts are bound to.
+server::ApplicationColumns table_columns(const TableOptions& options,
+                                         const std::string& bound = {});
+std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options,
+                                                     const server::ApplicationColumns& columns);
 
 }  // namespace vault

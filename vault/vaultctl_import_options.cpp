@@ -8,6 +8,7 @@
 #include "server/secret_source.h"
 #include "vault/import/import_state.h"
 #include "vault/import/old_keys.h"
+#include "vault/reasons.h"
 #include "vault/vaultctl_import.h"
 
 namespace vault {
@@ -51,6 +52,24 @@ OldLayout make_layout(const OldSecretOptions& options, const char* usual,
     return {options.layout.empty() ? usual : options.layout,
             to_encoding(options.encoding.empty() ? usual_encoding : options.encoding),
             options.iv_bytes == 0 ? usual_iv_bytes : options.iv_bytes};
+}
+
+// How a file of records is read.
+struct SourceForm {
+    RecordSyntax syntax;
+    char delimiter;
+};
+
+SourceForm source_form(const SourceFileOptions& options) {
+    SourceForm form{guess_syntax(options.file), options.file.ends_with(".tsv") ? '\t' : ','};
+    if (options.syntax == "jsonl") form.syntax = RecordSyntax::json_lines;
+    if (options.syntax == "json") form.syntax = RecordSyntax::json_array;
+    if (options.syntax == "csv") form.syntax = RecordSyntax::csv;
+    if (options.delimiter.size() > 1) throw UsageError("--delimiter is one character");
+    if (!options.delimiter.empty()) form.delimiter = options.delimiter.front();
+    if (form.delimiter == '"' || form.delimiter == '\n' || form.delimiter == '\r')
+        throw UsageError("--delimiter can't be a quote or a line end");
+    return form;
 }
 
 // libpq would take a password from there, and so would everybody who may look.
@@ -164,6 +183,13 @@ void add_pace_options(CLI::App& command, PaceOptions& options) {
         ->capture_default_str();
 }
 
+void add_reason_option(CLI::App& command, std::string& reason) {
+    command
+        .add_option("--reason", reason,
+                    "Why credentials are revealed; stands in the vault's audit records")
+        ->type_name("TEXT");
+}
+
 ImportColumns to_columns(ImportKind kind, const OldSecretOptions& secret,
                          const PlaceOptions& place) {
     return as_usage([&] {
@@ -211,16 +237,8 @@ ImportDecoder make_decoder(ImportColumns columns, std::unique_ptr<OldFormat> for
 std::unique_ptr<RecordReader> open_source(const SourceFileOptions& options,
                                           const ReaderPosition& from) {
     return as_usage([&] {
-        RecordSyntax syntax = guess_syntax(options.file);
-        if (options.syntax == "jsonl") syntax = RecordSyntax::json_lines;
-        if (options.syntax == "json") syntax = RecordSyntax::json_array;
-        if (options.syntax == "csv") syntax = RecordSyntax::csv;
-        if (options.delimiter.size() > 1) throw UsageError("--delimiter is one character");
-        char delimiter = options.file.ends_with(".tsv") ? '\t' : ',';
-        if (!options.delimiter.empty()) delimiter = options.delimiter.front();
-        if (delimiter == '"' || delimiter == '\n' || delimiter == '\r')
-            throw UsageError("--delimiter can't be a quote or a line end");
-        return open_records(options.file, syntax, delimiter, from);
+        const SourceForm form = source_form(options);
+        return open_records(options.file, form.syntax, form.delimiter, from);
     });
 }
 
@@ -228,15 +246,45 @@ std::string describe_source(const SourceFileOptions& options) {
     return as_usage([&] { return describe_source(std::filesystem::path(options.file)); });
 }
 
-server::ApplicationColumns table_columns(const TableOptions& options) {
+std::string describe_form(const SourceFileOptions& options) {
+    const SourceForm form = as_usage([&] { return source_form(options); });
+    if (form.syntax == RecordSyntax::csv) return std::string("csv ") + form.delimiter;
+    return form.syntax == RecordSyntax::json_array ? "json" : "jsonl";
+}
+
+void require_columns(const RecordReader& source, const ImportColumns& columns,
+                     const ColumnText& more) {
+    const auto there = source.columns();
+    if (!there) return;
+    std::vector<std::string> wanted = named_columns(columns);
+    for (std::string& name : more.columns()) wanted.push_back(std::move(name));
+    for (const std::string& name : wanted) {
+        if (std::find(there->begin(), there->end(), name) == there->end())
+            throw UsageError("the source has no column " + name);
+    }
+}
+
+void require_reason(const std::string& reason, bool is_values) {
+    if (reason.empty()) return;
+    if (is_values) throw UsageError("--reason is for credentials");
+    if (!is_reason(reason)) {
+        throw UsageError("--reason is one line of at most " + std::to_string(max_reason_bytes) +
+                         " bytes");
+    }
+}
+
+server::ApplicationColumns table_columns(const TableOptions& options, const std::string& bound) {
     server::ApplicationColumns columns{options.table, options.id, options.column};
-    for (std::string& name : as_usage([&] { return ColumnText(options.context); }).columns()) {
+    // Both in one text: each column once.
+    for (std::string& name :
+         as_usage([&] { return ColumnText(options.context + bound); }).columns()) {
         if (name != options.id && name != options.column) columns.more.push_back(std::move(name));
     }
     return columns;
 }
 
-std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options) {
+std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options,
+                                                     const server::ApplicationColumns& columns) {
     refuse_password_environment();
     base::SecretBytes connection;
     if (!options.database_file.empty()) {
@@ -256,9 +304,8 @@ std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options
     } else {
         throw UsageError("--database-file or --service says where the database is");
     }
-    return as_usage([&] {
-        return std::make_unique<server::ApplicationTable>(connection, table_columns(options));
-    });
+    return as_usage(
+        [&] { return std::make_unique<server::ApplicationTable>(connection, columns); });
 }
 
 }  // namespace vault

@@ -19,6 +19,7 @@ struct VerifyFileOptions {
     OldSecretOptions secret;
     PlaceOptions place;
     SampleOptions how;
+    std::string reason;
     std::string sealed_file;
 };
 
@@ -38,10 +39,11 @@ void add_sample_options(CLI::App& command, SampleOptions& options) {
     add_pace_options(command, options.pace);
 }
 
-VerifyOptions to_options(const SampleOptions& how, const std::string& source_file) {
+VerifyOptions to_options(const SampleOptions& how, const std::string& source_file,
+                         const std::string& reason = {}) {
     std::error_code ignored;
     const std::uintmax_t bytes = std::filesystem::file_size(source_file, ignored);
-    return {how.sample, how.pace.workers, how.pace.patience(), ignored ? 0 : bytes};
+    return {how.sample, how.pace.workers, how.pace.patience(), ignored ? 0 : bytes, reason};
 }
 
 int show_verdict(const Tool& tool, const MigrationReport& report) {
@@ -55,12 +57,14 @@ int show_verdict(const Tool& tool, const MigrationReport& report) {
 
 int verify_file(const Tool& tool, const VerifyFileOptions& options) {
     const bool is_values = !options.sealed_file.empty();
+    require_reason(options.reason, is_values);
     const ImportDecoder decoder =
         make_decoder(to_columns(is_values ? ImportKind::values : ImportKind::credentials,
                                 options.secret, options.place),
                      read_old_format(options.secret));
     const auto source = [&] { return open_source(options.source); };
-    const VerifyOptions how = to_options(options.how, options.source.file);
+    require_columns(*source(), decoder.columns());
+    const VerifyOptions how = to_options(options.how, options.source.file, options.reason);
     if (is_values) {
         return show_verdict(tool,
                             verify_values(source, decoder, options.sealed_file,
@@ -72,7 +76,8 @@ int verify_file(const Tool& tool, const VerifyFileOptions& options) {
 int verify_postgres(const Tool& tool, VerifyTableOptions options) {
     if (options.secret.columns.size() != 1) throw UsageError("name one --column");
     options.table.column = options.secret.columns.front();
-    const auto table = open_table(options.table);
+    const auto named = table_columns(options.table);
+    const auto table = open_table(options.table, named);
     PlaceOptions place;
     place.context = options.table.context;
     // Whatever is not sealed is a text to it.
@@ -81,7 +86,7 @@ int verify_postgres(const Tool& tool, VerifyTableOptions options) {
     as_it_is.as = table->is_json() ? "json" : "text";
     const ImportDecoder rows =
         make_decoder(to_columns(ImportKind::values, as_it_is, place), nullptr);
-    TableVerification what{*table, table_columns(options.table), rows};
+    TableVerification what{*table, named, rows};
     std::optional<ImportDecoder> source_decoder;
     if (!options.source.file.empty()) {
         OldSecretOptions old = options.secret;
@@ -94,6 +99,7 @@ int verify_postgres(const Tool& tool, VerifyTableOptions options) {
         what.source_decoder = &*source_decoder;
         what.source_key = ColumnText(options.source_id.empty() ? "{" + options.table.id + "}"
                                                                : options.source_id);
+        require_columns(*what.source(), source_decoder->columns(), what.source_key);
     }
     return show_verdict(
         tool, verify_table(what, tool.client(), to_options(options.how, options.source.file)));
@@ -111,6 +117,7 @@ void add_verify_file(CLI::App& app, Tool& tool) {
         ->add_option("--sealed-file", options->sealed_file,
                      "Sealed values, as import file --out wrote them, in the export's order")
         ->type_name("FILE");
+    add_reason_option(*command, options->reason);
     add_sample_options(*command, options->how);
     command->footer(
         "The options are those of the import; see vaultctl import file --help. Counts are compared "

@@ -257,15 +257,16 @@ class House:
         daemon.wait_ready()
         return daemon
 
-    def start_both(self):
-        """kmsd with the master keys of the vault and of applications, and vaultd on it."""
+    def start_both(self, vault=None):
+        """kmsd with the master keys of the vault and of applications, and vaultd on it; `vault` replaces top-level entries of
+        its configuration."""
         kms = self.start("kmsd")
         with contextlib.closing(self.client(kms, "operator")) as operator:
             for alias in ("credentials", "applications"):
                 if operator.call("GET", f"/v1/keys/alias/{alias}").status == 404:
                     answer = operator.call("POST", "/v1/keys", {"alias": alias})
                     assert answer.status == 201, answer
-        self.configure("vaultd", kms_port=kms.port)
+        self.configure("vaultd", vault, kms.port)
         return kms, self.start("vaultd")
 
     def client(self, daemon, name):

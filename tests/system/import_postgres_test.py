@@ -87,7 +87,7 @@ class MovingInPlace(unittest.TestCase):
             self.assertEqual((found.pop("5"), found.pop("7")), (None, before["7"]))
             self.assertEqual(self.opened(found, "accounts:{id}"), {key: moving_in.secret_of(int(key)) for key in found})
             again = self.tool.report("import", *self.how(table), *self.envelopes(), expect=1)
-            self.assertEqual((again["imported"], again["already_there"]), (0, 58))
+            self.assertEqual((again["imported"], again["already_there"], again["sealed_before"]), (0, 0, 58))
             verdict = self.tool.report("verify-migration", *self.how(table), expect=1)
             self.assertEqual((verdict["opened"], verdict["not_sealed"], verdict["without_secret"]), (58, 1, 1))
         source = self.tool.lines("odd-keys.jsonl", [{"id": key, "credentials": moving_in.envelope(moving_in.secret_of(key))} for key in (0, 1)]
@@ -148,7 +148,7 @@ class MovingInPlace(unittest.TestCase):
                 writer.join()
         self.assertEqual(failures, [])
         report = self.tool.report("import", *self.how("busy"), *self.envelopes())
-        self.assertEqual(report["imported"] + report["already_there"], count)
+        self.assertEqual(report["imported"] + report["sealed_before"], count)
         self.assertEqual(self.opened(self.values("busy"), "accounts:{id}"),
                          {str(i): {"n": n, "id": i} for i, n in newest.items()})
 
@@ -180,6 +180,11 @@ class MovingInPlace(unittest.TestCase):
                                            "--column", column, "--context", "c")
             self.assertEqual(code, 1, error)
             self.assertIn(part, error)
+        for more in (["--context", "odd:{nowhere}"], ["--context", "c", "--bound", "{nowhere}"]):
+            code, _, error = self.tool.run("import", "postgres", "--database-file", self.uri, "--table", "odd", "--id", "id",
+                                           "--column", "good", *more)
+            self.assertEqual(code, 1, error)
+            self.assertIn("no column nowhere", error)
         for text, part, code in (("host=/nowhere", "can't be reached", 3), ("not a connection", "no text", 2), ("", "is empty", 2)):
             found, _, error = self.tool.run("import", "postgres", "--database-file", self.tool.write("wrong", text), "--table", "odd",
                                             "--id", "id", "--column", "good", "--context", "c")
@@ -216,6 +221,35 @@ class MovingInPlace(unittest.TestCase):
         self.assertEqual((report["imported"], report["failed"]), (109, 1))
         self.assertEqual((report["failures"][0]["place"], report["failures"][0]["reason"]), ("id 60", "the table refuses the sealed value"))
 
+    def test_what_the_old_ciphertexts_were_bound_to_is_fetched(self):
+        self.fill("bound", "text", [(i, json.dumps(moving_in.envelope({"n": i}, bound=f"note-{i}:{i}"))) for i in range(3)])
+        self.server.sql("UPDATE bound SET note = 'note-' || id")
+        report = self.tool.report("import", *self.how("bound"), *self.envelopes("--bound", "{note}:{id}"))
+        self.assertEqual(report["imported"], 3)
+        self.assertEqual(self.opened(self.values("bound"), "accounts:{id}"), {str(i): {"n": i} for i in range(3)})
+
+    def test_a_row_that_is_no_json_for_the_vault_fails_alone(self):
+        rows = [(0, '{"n": 0}'), (1, '{"twice": 1, "twice": 2}'), (2, json.dumps(moving_in.nested(17))), (3, '{"n": 3}')]
+        self.fill("peculiar", "json", rows)
+        report = self.tool.report("import", *self.how("peculiar"), expect=1)
+        self.assertEqual((report["imported"], [failure["place"] for failure in report["failures"]]), (2, ["id 1", "id 2"]))
+        verdict = self.tool.report("verify-migration", *self.how("peculiar"), expect=1)
+        self.assertEqual((verdict["opened"], verdict["not_sealed"]), (2, 2))
+        self.assertEqual([found["place"] for found in verdict["findings"]], ["id 1", "id 2"])
+
+    def test_a_table_that_takes_long_to_count_is_imported_all_the_same(self):
+        self.fill("endless", "text", [(i, "no envelope") for i in range(110)])
+        # Whoever looks at the last rows waits for longer than a statement may take.
+        self.server.sql("GRANT SELECT, UPDATE ON endless TO strongroom", "ALTER TABLE endless ENABLE ROW LEVEL SECURITY",
+                        "CREATE POLICY slow ON endless USING (CASE WHEN id < 100 THEN true ELSE pg_sleep(40) IS NULL END)")
+        by_the_index = " ".join(f"-c enable_{way}=off" for way in ("seqscan", "sort", "bitmapscan"))
+        password = postgresql.PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
+        where = self.tool.write("slow.conninfo", f"host=127.0.0.1 port={self.server.port} dbname=postgres user=strongroom "
+                                f"password='{password}' sslmode=require options='{by_the_index}'")
+        report = self.tool.report("import", "postgres", "--database-file", where, "--table", "endless", "--id", "id", "--column", "credentials",
+                                  "--context", "c", *self.envelopes("--max-failures", "99"), expect=1)
+        self.assertEqual((report["complete"], report["records"], report["failed"]), (False, 100, 100))
+
     def test_the_database_server_may_restart_meanwhile(self):
         self.fill("restarted", "text", [(i, json.dumps(moving_in.envelope({"n": i}))) for i in range(220)])
         process = self.tool.popen("import", *self.how("restarted"), *self.envelopes("--json"))
@@ -226,7 +260,7 @@ class MovingInPlace(unittest.TestCase):
         out, error = process.communicate(timeout=120)
         self.assertEqual(process.returncode, 0, error)
         report = json.loads(out)
-        self.assertEqual(report["imported"] + report["already_there"], 220)
+        self.assertEqual(report["imported"] + report["sealed_before"], 220)
         self.assertEqual(len(self.opened(self.values("restarted"), "accounts:{id}")), 220)
 
 

@@ -23,7 +23,8 @@ class MovingIn(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.house = cls.enterClassContext(house.House())
-        cls.kms, cls.vault = cls.house.start_both()
+        cls.kms, cls.vault = cls.house.start_both(
+            {"reveal": {"reason_required": [{"caller": "*", "resources": ["credential:acme/reason-*"]}]}})
         cls.tool = moving_in.Tool(cls.house, cls.vault)
 
     def call(self, *arguments):
@@ -193,6 +194,84 @@ class MovingIn(unittest.TestCase):
         self.assertEqual(report["imported"], 3)
         self.assertEqual(self.reveal("array-2")["secret"], {"access_token": "t2"})
 
+    def test_a_mistyped_column_is_refused_or_named_in_the_report(self):
+        file = self.tool.write("typed.csv", "name,token,plan,ends\ntyped-1,t,pro,2030-01-31T12:00:00Z\n")
+        good = {"--column": "token", "--owner": "acme", "--name": "{name}", "--metadata": "plan", "--expires-at": "ends"}
+
+        def options(**wrong):
+            return ["--as", "text", "--wrap", "t", *(part for pair in {**good, **wrong}.items() for part in pair)]
+
+        for option, typed in (("--metadata", "plam"), ("--expires-at", "emds"), ("--name", "{nane}"), ("--column", "tokem"),
+                              ("--bound", "user:{uid}")):
+            for command in (["import", "file", file], ["verify-migration", "file", file]):
+                code, _, error = self.tool.run(*command, *options(**{option: typed}))
+                self.assertEqual(code, 2, error)
+                self.assertIn("no column " + typed.split("{")[-1].rstrip("}"), error)
+        self.assertEqual(self.names("typed-"), [])
+        self.assertEqual(self.tool.report("import", "file", file, *options())["columns_not_found"], [])
+
+        file = self.tool.lines("typed.jsonl", [{"name": "typed-2", "token": "t", "plan": "pro"}, {"name": "typed-3", "token": "t"}])
+        self.assertEqual(self.tool.report("import", "file", file, *options(), "--dry-run")["columns_not_found"], ["ends"])
+        wrong = options(**{"--metadata": "plam", "--expires-at": "plan"})
+        _, out, _ = self.tool.run("import", "file", file, *wrong, "--dry-run")
+        self.assertIn("no record has a column plam", out)
+        self.assertNotIn("column plan", out)
+        self.tool.report("import", "file", file, *options())
+        verdict = self.tool.report("verify-migration", "file", file, *options(**{"--metadata": "plam"}))
+        self.assertEqual((verdict["opened"], verdict["columns_not_found"]), (2, ["plam", "ends"]))
+
+    def test_a_secret_that_is_nested_too_deep_fails_alone(self):
+        records = [{"id": i, "s": moving_in.nested(17 if i == 2 else 16)} for i in range(4)]
+        file, out = self.tool.lines("deep.jsonl", records), self.tool.folder / "deep-sealed.jsonl"
+        how = ["--column", "s", "--context", "deep:{id}"]
+        report = self.tool.report("import", "file", file, *how, "--out", out, expect=1)
+        self.assertEqual((report["imported"], report["failed"]), (3, 1))
+        self.assertEqual(report["failures"], [{"place": "record 3, line 3", "reason": "the secret is nested deeper than 16 levels"}])
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        # The vault would refuse the whole call for the first.
+        lines[0]["s"] = moving_in.nested(17)
+        changed = self.tool.lines("deep-changed.jsonl", lines)
+        verdict = self.tool.report("verify-migration", "file", file, *how, "--sealed-file", changed, expect=1)
+        self.assertEqual((verdict["unreadable"], verdict["different"], verdict["opened"]), (1, 1, 2))
+
+    def test_records_without_a_secret_go_to_the_output_as_they_are(self):
+        records = [{"id": 0, "s": None}, {"id": 1, "s": {"n": 1}}, {"id": 2, "s": "", "n": 1.50}, {"id": 3, "s": {"__enc": 7}}, {"id": 4}]
+        file, out = self.tool.lines("some.jsonl", records), self.tool.folder / "some-sealed.jsonl"
+        how = ["--column", "s", "--context", "some:{id}", "--allow-missing"]
+        report = self.tool.report("import", "file", file, *how, "--out", out, expect=1)
+        self.assertEqual((report["records"], report["imported"], report["without_secret"], report["failed"]), (5, 1, 3, 1))
+        lines = [json.loads(line) for line in out.read_text().splitlines()]
+        self.assertEqual(lines[1]["s"]["__enc"], 2)
+        self.assertEqual([lines[0], *lines[2:]], [records[0], records[2], records[4]])
+        verify = ["verify-migration", "file", file, *how, "--sealed-file"]
+        verdict = self.tool.report(*verify, out, expect=1)
+        self.assertEqual((verdict["without_secret"], verdict["opened"], verdict["missing"], verdict["unreadable"]), (3, 1, 0, 1))
+        verdict = self.tool.report(*verify, self.tool.lines("some-less.jsonl", lines[1:]), expect=1)
+        self.assertEqual((verdict["opened"], verdict["missing"], verdict["surplus"]), (1, 1, 0))
+
+    def test_where_a_reason_is_asked_for_it_is_given(self):
+        file = self.tool.lines("reason.jsonl", [{"name": f"reason-{i}", "s": {"n": i}} for i in range(3)])
+        how = ["--column", "s", "--owner", "acme", "--name", "{name}"]
+        report = self.tool.report("import", "file", file, *how, expect=1)
+        self.assertEqual(report["failed"], 3)
+        self.assertIn("invalid_argument: \"reason\" is missing", report["failures"][0]["reason"])
+        state = ["--state", self.tool.folder / "reason.state"]
+        report = self.tool.report("import", "file", file, *how, *state, "--reason", "moving in, ticket 4711")
+        self.assertEqual((report["already_there"], report["failed"]), (3, 0))
+        verdict = self.tool.report("verify-migration", "file", file, *how, expect=1)
+        self.assertEqual((verdict["different"], verdict["opened"]), (3, 0))
+        verdict = self.tool.report("verify-migration", "file", file, *how, "--reason", "verified, ticket 4712")
+        self.assertEqual((verdict["good"], verdict["opened"]), (True, 3))
+        said = "".join(file.read_text(errors="replace") for file in (self.house.folder / "vaultd" / "audit").iterdir())
+        for text in ("moving in, ticket 4711", "verified, ticket 4712"):
+            self.assertIn(text, said)
+        for command in (["import", "file", file, *how, "--reason", "two\nlines"],
+                        ["verify-migration", "file", file, *how, "--reason", "x" * 257],
+                        ["import", "file", file, "--column", "s", "--context", "c", "--out", "o", "--reason", "values"]):
+            code, _, error = self.tool.run(*command)
+            self.assertEqual(code, 2, error)
+            self.assertIn("--reason", error)
+
     def test_another_secret_that_is_there_is_kept_unless_replaced(self):
         file = self.tool.lines("there.jsonl", [{"name": "there", "s": {"n": 1}}, {"name": "there", "s": {"n": 2}}])
         how = ["--column", "s", "--owner", "acme", "--name", "{name}"]
@@ -318,6 +397,14 @@ class MovingIn(unittest.TestCase):
         code, _, error = self.tool.run("import", "file", file, *how, "--wrap", "x")
         self.assertEqual(code, 2)
         self.assertIn("with other options", error)
+        table = self.tool.write("form.csv", "name,s\nform-1,{}\n")
+        form = ["import", "file", table, "--column", "s", "--owner", "acme", "--name", "{name}"]
+        self.tool.report(*form)
+        self.tool.report(*form, "--input", "csv", "--delimiter", ",")
+        for other in (["--input", "jsonl"], ["--delimiter", ";"]):
+            code, _, error = self.tool.run(*form, *other)
+            self.assertEqual(code, 2, error)
+            self.assertIn("with other options", error)
         with file.open("a") as out:
             out.write("{}\n")
         code, _, error = self.tool.run("import", "file", file, *how)

@@ -20,10 +20,15 @@ def ring_text():
     return json.dumps({name: base64.b64encode(key).decode() for name, key in RING.items()})
 
 
-def envelope(secret, kid="v1"):
+def envelope(secret, kid="v1", bound=""):
     iv = os.urandom(12)
-    sealed = gcm(RING[kid], iv, b"", json.dumps(secret).encode())
+    sealed = gcm(RING[kid], iv, bound.encode(), json.dumps(secret).encode())
     return {"__enc": 1, "kid": kid, "iv": base64.b64encode(iv).decode(), "ct": base64.b64encode(sealed).decode()}
+
+
+def nested(levels):
+    """A secret that nests that deep."""
+    return {"token": nested(levels - 1)} if levels > 1 else {"token": "not-a-token"}
 
 
 def secret_of(number):

@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
+#include "base/file.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temporary_directory.h"
 #include "vault/import/columns.h"
 #include "vault/import/decoder.h"
 #include "vault/import/import_run.h"
 #include "vault/import/import_state.h"
+#include "vault/import/output_file.h"
 #include "vault/import/progress_bar.h"
 #include "vault/import/sample.h"
 #include "vault/record.h"
@@ -46,6 +48,12 @@ TEST(ColumnsTest, ATextIsFilledFromColumnsOrNotAtAll) {
     EXPECT_EQ(ColumnText("{a}{b}{a}").columns(), (std::vector<std::string>{"a", "b"}));
     EXPECT_TRUE(ColumnText("").empty());
     for (const char* text : {"{", "{a", "x{}"}) EXPECT_ERROR(invalid_argument, ColumnText(text));
+}
+
+TEST(ColumnsTest, WhatARecordHasIsTakenFromTheNames) {
+    std::vector<std::string> names = {"a.c", "b", "d"};
+    vault::erase_found(names, json(R"({"a":{"c":1},"d":null})"));
+    EXPECT_EQ(names, std::vector<std::string>{"b"});
 }
 
 TEST(ColumnsTest, TimesOfExportsBecomeRfc3339) {
@@ -136,6 +144,49 @@ TEST(ImportDecoderTest, WhatTheVaultWouldRefuseIsFoundBefore) {
               std::string::npos);
 }
 
+std::string nested(std::size_t levels) {
+    std::string text = "{\"x\":";
+    for (std::size_t i = 1; i < levels; ++i) text += '[';
+    return text + "1" + std::string(levels - 1, ']') + "}";
+}
+
+TEST(ImportDecoderTest, WhatIsNestedDeeperThanTheVaultTakesFailsByItself) {
+    const ImportDecoder credentials(credential_columns(), nullptr);
+    const ImportDecoder values(value_columns(), nullptr);
+    const auto credential = [&](const std::string& secret, const std::string& plan) {
+        return reason_of(credentials.decode(base::parse_json(
+            R"({"tenant":"a","platform":"x","secret":)" + secret + R"(,"plan":)" + plan + "}",
+            {.depth = 30})));
+    };
+    const auto value = [&](const std::string& secret) {
+        return reason_of(
+            values.decode(base::parse_json(R"({"id":1,"secret":)" + secret + "}", {.depth = 30})));
+    };
+    EXPECT_EQ(credential(nested(15), "1"), "");
+    EXPECT_EQ(credential(nested(16), "1"), "the secret is nested deeper than 15 levels");
+    EXPECT_EQ(credential("{}", nested(14)), "");
+    EXPECT_EQ(credential("{}", nested(15)), "the metadata is nested deeper than 15 levels");
+    EXPECT_EQ(value(nested(16)), "");
+    const std::string too_deep = "the secret is nested deeper than 16 levels";
+    EXPECT_EQ(value(nested(17)), too_deep);
+    EXPECT_EQ(value(base::to_json(JsonValue(base::WipedString(nested(17)))).c_str()), too_deep);
+    EXPECT_EQ(value(R"({"__enc":2,"x":)" + nested(16) + "}"), too_deep);
+}
+
+TEST(ImportDecoderTest, EveryColumnThatIsNamedIsKnown) {
+    ImportColumns columns = credential_columns();
+    columns.bound = ColumnText("user:{id}");
+    EXPECT_EQ(vault::lenient_columns(columns),
+              (std::vector<std::string>{"plan", "region", "expiry"}));
+    EXPECT_EQ(vault::named_columns(columns),
+              (std::vector<std::string>{"plan", "region", "expiry", "secret", "tenant", "platform",
+                                        "id"}));
+    columns.may_lack_columns = true;
+    EXPECT_EQ(vault::named_columns(columns),
+              (std::vector<std::string>{"plan", "region", "expiry", "tenant", "platform", "id"}));
+    EXPECT_EQ(vault::named_columns(value_columns()), (std::vector<std::string>{"secret", "id"}));
+}
+
 TEST(ImportDecoderTest, SealedValuesAreKnownInAnyForm) {
     const ImportDecoder decoder(value_columns(), nullptr);
     for (const char* record : {R"({"id":1,"secret":{"__enc":2,"kid":"x"}})",
@@ -173,7 +224,7 @@ TEST(ImportStateTest, ComesBackAsItWasWritten) {
     ImportState state;
     state.source = "file";
     state.options = "{}";
-    state.position = {1234, 17, 20};
+    state.position = {1234, 17, 20, true};
     state.last_key = "k";
     state.output_bytes = 99;
     state.report.records = 17;
@@ -182,6 +233,8 @@ TEST(ImportStateTest, ComesBackAsItWasWritten) {
     state.report.without_secret = 1;
     state.report.add_failure("record 3", "why");
     state.report.add_failure("record 4", "why not");
+    state.report.sealed_before = 3;
+    state.report.columns_not_found = {"plam"};
     vault::write_import_state(files / "state", state);
     const auto found = vault::read_import_state(files / "state");
     ASSERT_TRUE(found);
@@ -192,6 +245,8 @@ TEST(ImportStateTest, ComesBackAsItWasWritten) {
     EXPECT_EQ(found->report.imported, 12U);
     ASSERT_EQ(found->report.failures.size(), 2U);
     EXPECT_EQ(found->report.failures[1].reason, "why not");
+    EXPECT_EQ(found->report.sealed_before, 3U);
+    EXPECT_EQ(found->report.columns_not_found, std::vector<std::string>{"plam"});
     files.write("other", R"({"import_state":2})");
     EXPECT_ERROR(invalid_argument, vault::read_import_state(files / "other"));
     EXPECT_ERROR(invalid_argument, vault::describe_source(files / "missing"));
@@ -207,22 +262,55 @@ TEST(ImportReportTest, CountsEveryFailureAndListsTheFirst) {
     EXPECT_NE(vault::to_text(report, false).find("and 5 more"), std::string::npos);
 }
 
+TEST(ImportReportTest, NamesColumnsThatNoRecordHas) {
+    vault::ImportReport report;
+    report.columns_not_found = {"plam"};
+    EXPECT_EQ(vault::to_text(report, false).find("plam"), std::string::npos) << "nothing was read";
+    report.records = 1;
+    EXPECT_NE(vault::to_text(report, false).find("no record has a column plam"), std::string::npos);
+}
+
+TEST(OutputFileTest, AFileThatIsThereIsLeftAlone) {
+    const tests::TemporaryDirectory files;
+    const auto file = files.write("out", "mine\n");
+    EXPECT_ERROR(invalid_argument, vault::OutputFile(file, std::nullopt));
+    EXPECT_EQ(base::read_file(files / "out", 100), "mine\n");
+    vault::OutputFile fresh(files / "fresh", std::nullopt);
+    fresh.write("a\n");
+    EXPECT_EQ(fresh.sync(), 2U);
+    EXPECT_ERROR_SAYING(invalid_argument, "another process", vault::OutputFile(files / "fresh", 2));
+}
+
+TEST(OutputFileTest, OneThatWasBegunGoesOnWhereItWasKnownToBe) {
+    const tests::TemporaryDirectory files;
+    const auto file = files.write("out", "a\nb\n{\"torn");
+    vault::OutputFile(file, 4).write("c\n");
+    EXPECT_EQ(base::read_file(files / "out", 100), "a\nb\nc\n");
+    EXPECT_ERROR_SAYING(invalid_argument, "shorter", vault::OutputFile(file, 7));
+    EXPECT_ERROR(invalid_argument, vault::OutputFile(files / "gone", 1));
+    vault::OutputFile(files / "not-begun", 0).write("x");
+    EXPECT_EQ(base::read_file(files / "not-begun", 100), "x");
+}
+
 // Takes everything, but dies when told to.
 class CountingTarget final : public vault::ImportTarget {
 public:
+    bool takes_every_record() const override { return wants_all; }
     std::vector<ImportOutcome> take(std::span<const ImportItem> items) override {
         batches.push_back(items.size());
         if (batches.size() == dies_in_batch)
             throw base::Error(base::ErrorCode::unavailable, "away");
         std::vector<ImportOutcome> outcomes;
         for (const ImportItem& item : items) {
-            taken.push_back(item.name);
-            outcomes.push_back({ImportOutcome::Kind::imported});
+            taken.push_back(item.has_secret ? item.name : base::to_json(item.record).c_str());
+            outcomes.push_back({item.has_secret ? ImportOutcome::Kind::imported
+                                                : ImportOutcome::Kind::without_secret});
         }
         return outcomes;
     }
     std::uint64_t flush() override { return taken.size(); }
 
+    bool wants_all = false;
     std::size_t dies_in_batch = 0;
     std::vector<std::size_t> batches;
     std::vector<std::string> taken;
@@ -280,6 +368,48 @@ TEST_F(ImportRunTest, ADryRunTouchesNothing) {
     EXPECT_TRUE(state_.is_complete);
     EXPECT_EQ(state_.report.imported, 248U);
     EXPECT_FALSE(std::filesystem::exists(files_ / "state"));
+}
+
+TEST_F(ImportRunTest, ATargetThatTakesEveryRecordGetsThoseWithoutASecretInTheirPlace) {
+    state_.source = state_.options = "x";
+    CountingTarget target;
+    target.wants_all = true;
+    run(&target);
+    EXPECT_EQ(state_.report.without_secret, 1U);
+    EXPECT_EQ(state_.report.imported, 248U);
+    ASSERT_EQ(target.taken.size(), 249U);
+    EXPECT_EQ(target.taken[128], "n129");
+    EXPECT_EQ(target.taken[129], R"({"tenant":"a","platform":"n130","secret":null})");
+}
+
+TEST_F(ImportRunTest, AColumnStaysNamedUntilARecordHasIt) {
+    state_.source = state_.options = "x";
+    state_.report.columns_not_found = {"expiry", "plan"};
+    files_.write("file", R"({"tenant":"a","platform":"n","secret":null,"plan":1})");
+    CountingTarget target;
+    run(&target);
+    EXPECT_EQ(vault::read_import_state(files_ / "state")->report.columns_not_found,
+              std::vector<std::string>{"expiry"});
+}
+
+// The state is behind the failure that ended the array: nothing is read, nor listed, again.
+TEST_F(ImportRunTest, AnArraysBrokenEndIsListedOnce) {
+    state_.source = state_.options = "x";
+    for (const char* text : {"[{}", "[{},", "[{}{}]", "[{}] {}", "[{},{\"a"}) {
+        files_.write("file", text);
+        state_.position = {};
+        state_.report = {};
+        for (int round = 0; round < 2; ++round) {
+            CountingTarget target;
+            const auto reader =
+                vault::open_records(file_, vault::RecordSyntax::json_array, ',', state_.position);
+            vault::ImportRun import(state_, files_ / "state", &target, 0);
+            vault::import_records(*reader, ImportDecoder(credential_columns(), nullptr), import,
+                                  state_, 0);
+            EXPECT_EQ(state_.report.failed, 2U) << text;
+            state_ = vault::read_import_state(files_ / "state").value();
+        }
+    }
 }
 
 TEST_F(ImportRunTest, TooManyFailuresEndIt) {

@@ -63,6 +63,11 @@ const JsonValue* find_column(const JsonValue& record, std::string_view name) {
     return find_place(record, name);
 }
 
+void erase_found(std::vector<std::string>& names, const JsonValue& record) {
+    std::erase_if(
+        names, [&record](const std::string& name) { return find_column(record, name) != nullptr; });
+}
+
 JsonValue with_column(const JsonValue& record, std::string_view name, JsonValue value) {
     JsonValue out = record;
     JsonValue* place = find_place(out, name);

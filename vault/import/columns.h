@@ -15,6 +15,9 @@ namespace vault {
 // when there is none.
 const base::JsonValue* find_column(const base::JsonValue& record, std::string_view name);
 
+// Takes from `names` the columns that `record` has.
+void erase_found(std::vector<std::string>& names, const base::JsonValue& record);
+
 // `record` with another value in that column, which must be there.
 base::JsonValue with_column(const base::JsonValue& record, std::string_view name,
                             base::JsonValue value);

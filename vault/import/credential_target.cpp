@@ -116,7 +116,8 @@ private:
         std::vector<const ImportItem*> items;
         items.reserve(jobs.size());
         for (const Job& job : jobs) items.push_back(job.item);
-        const auto results = reveal_items(client_, items, options_.workers, options_.patience);
+        const auto results =
+            reveal_items(client_, items, {options_.workers, options_.patience, options_.reason});
         std::vector<Job> again;
         for (std::size_t i = 0; i < jobs.size(); ++i) {
             const Job& job = jobs[i];

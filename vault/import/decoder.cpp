@@ -2,6 +2,7 @@
 
 #include "base/encoding.h"
 #include "base/error.h"
+#include "vault/client/value_calls.h"
 #include "vault/record.h"
 #include "vault/sealed.h"
 
@@ -12,8 +13,10 @@ using base::Error;
 using base::ErrorCode;
 using base::JsonValue;
 
-// One less than a request may nest, for the field that the secret is in.
-constexpr base::JsonLimits secret_limits{.bytes = 256UL * 1024, .depth = 15};
+// As deep as a record's: what is too deep for the vault is told as that.
+constexpr base::JsonLimits secret_limits{.bytes = 256UL * 1024, .depth = 24};
+// One less than a request may nest, for the field that secret and metadata are in.
+constexpr std::size_t max_credential_depth = 15;
 
 [[noreturn]] void refuse_columns(const std::string& why) {
     throw Error(ErrorCode::invalid_argument, why);
@@ -47,7 +50,33 @@ bool is_nothing(const JsonValue& value) {
 
 std::size_t compact_bytes(const JsonValue& value) { return base::to_json(value).size(); }
 
+std::optional<Unreadable> find_too_deep(const JsonValue& value, const char* what,
+                                        std::size_t levels) {
+    if (!is_deeper_than(value, levels)) return std::nullopt;
+    return Unreadable{std::string(what) + " is nested deeper than " + std::to_string(levels) +
+                      " levels"};
+}
+
 }  // namespace
+
+std::vector<std::string> named_columns(const ImportColumns& columns) {
+    std::vector<std::string> names = lenient_columns(columns);
+    const auto add = [&names](const std::vector<std::string>& more) {
+        names.insert(names.end(), more.begin(), more.end());
+    };
+    if (!columns.may_lack_columns) add(columns.secret);
+    for (const ColumnText* text :
+         {&columns.owner, &columns.name, &columns.context, &columns.bound}) {
+        add(text->columns());
+    }
+    return names;
+}
+
+std::vector<std::string> lenient_columns(const ImportColumns& columns) {
+    std::vector<std::string> names = columns.metadata;
+    if (!columns.expires_at.empty()) names.push_back(columns.expires_at);
+    return names;
+}
 
 ImportDecoder::ImportDecoder(ImportColumns columns, std::unique_ptr<const OldFormat> format)
     : columns_(std::move(columns)), format_(std::move(format)) {
@@ -80,9 +109,14 @@ DecodedRecord ImportDecoder::decode(JsonValue record) const {
     }
     if (!item.is_sealed) {
         Content content = read_secret(record);
-        if (std::holds_alternative<NoSecret>(content)) return NoSecret{};
+        if (std::holds_alternative<NoSecret>(content)) return NoSecret{std::move(record)};
         if (auto* why = std::get_if<Unreadable>(&content)) return std::move(*why);
         item.secret = std::move(std::get<JsonValue>(content));
+    }
+    const bool is_value = columns_.kind == ImportKind::values;
+    if (auto why = find_too_deep(item.secret, "the secret",
+                                 is_value ? max_value_depth : max_credential_depth)) {
+        return std::move(*why);
     }
     item.record = std::move(record);
     if (auto why = fill_place(item)) return std::move(*why);
@@ -202,6 +236,10 @@ std::optional<Unreadable> ImportDecoder::fill_extras(ImportItem& item) const {
     if (item.metadata && compact_bytes(*item.metadata) > max_metadata_bytes)
         return Unreadable{"the metadata has more than " + std::to_string(max_metadata_bytes) +
                           " bytes as compact JSON"};
+    if (item.metadata) {
+        if (auto why = find_too_deep(*item.metadata, "the metadata", max_credential_depth))
+            return why;
+    }
     if (columns_.expires_at.empty()) return std::nullopt;
     const JsonValue* expiry = find_column(item.record, columns_.expires_at);
     if (expiry == nullptr || is_nothing(*expiry)) return std::nullopt;

@@ -37,6 +37,12 @@ struct ImportColumns {
     bool may_lack_columns = false;
 };
 
+// All that are named and must be columns of a source that has the same for every record; those of
+// the secret only when a record may not lack them.
+std::vector<std::string> named_columns(const ImportColumns& columns);
+// Those that a record may lack without failing: of metadata and expiry.
+std::vector<std::string> lenient_columns(const ImportColumns& columns);
+
 // One record, ready for the vault.
 struct ImportItem {
     std::string owner, name;  // of a credential
@@ -45,11 +51,14 @@ struct ImportItem {
     std::optional<base::JsonValue> metadata;
     std::optional<std::string> expires_at;  // RFC 3339
     bool is_sealed = false;                 // a value that this vault's format has already
+    bool has_secret = true;                 // false: only its record goes to an output file
     base::JsonValue record;                 // as it was read
 };
 
-// A record that has no secret: nothing to do.
-struct NoSecret {};
+// A record that has no secret: nothing to seal.
+struct NoSecret {
+    base::JsonValue record{};  // as it was read
+};
 
 using DecodedRecord = std::variant<ImportItem, NoSecret, Unreadable>;
 

@@ -22,6 +22,10 @@ ImportRun::ImportRun(ImportState& state, std::filesystem::path state_file, Impor
       failure_limit_(failure_limit),
       failures_before_(state.report.failed) {}
 
+void ImportRun::note_columns(const base::JsonValue& record) {
+    erase_found(state_.report.columns_not_found, record);
+}
+
 void ImportRun::add(std::string place, DecodedRecord decoded, const ReaderPosition& position) {
     ImportReport& report = state_.report;
     ++report.records;
@@ -29,19 +33,30 @@ void ImportRun::add(std::string place, DecodedRecord decoded, const ReaderPositi
     ++since_settled_;
     if (const auto* why = std::get_if<Unreadable>(&decoded)) {
         report.add_failure(std::move(place), why->reason);
-    } else if (std::holds_alternative<NoSecret>(decoded)) {
-        ++report.without_secret;
+    } else if (auto* empty = std::get_if<NoSecret>(&decoded)) {
+        if (target_ != nullptr && target_->takes_every_record()) {
+            ImportItem item;
+            item.has_secret = false;
+            item.record = std::move(empty->record);
+            wait(std::move(place), std::move(item));
+        } else {
+            ++report.without_secret;
+        }
     } else if (target_ == nullptr) {
-        ++(std::get<ImportItem>(decoded).is_sealed ? report.already_there : report.imported);
+        ++(std::get<ImportItem>(decoded).is_sealed ? report.sealed_before : report.imported);
     } else {
-        waiting_.items.push_back(std::move(std::get<ImportItem>(decoded)));
-        waiting_.places.push_back(std::move(place));
-        waiting_.bytes += base::to_json(waiting_.items.back().secret).size();
+        wait(std::move(place), std::move(std::get<ImportItem>(decoded)));
     }
     // The next secret might be the largest.
     const bool is_full = waiting_.items.size() == max_import_batch ||
                          waiting_.bytes + max_plaintext_bytes > max_import_batch_bytes;
     if (is_full || since_settled_ == records_between_states) settle();
+}
+
+void ImportRun::wait(std::string place, ImportItem item) {
+    waiting_.bytes += base::to_json(item.secret).size();
+    waiting_.items.push_back(std::move(item));
+    waiting_.places.push_back(std::move(place));
 }
 
 void ImportRun::settle() {
@@ -69,6 +84,9 @@ void ImportRun::count(const std::string& place, const ImportOutcome& outcome) {
         case ImportOutcome::Kind::already_there:
             ++report.already_there;
             return;
+        case ImportOutcome::Kind::without_secret:
+            ++report.without_secret;
+            return;
         case ImportOutcome::Kind::failed:
             report.add_failure(place, outcome.reason);
             return;
@@ -88,7 +106,9 @@ void import_records(RecordReader& reader, const ImportDecoder& decoder, ImportRu
         if (auto* why = std::get_if<Unreadable>(&record->content)) {
             decoded = std::move(*why);
         } else {
-            decoded = decoder.decode(std::move(std::get<base::JsonValue>(record->content)));
+            auto& content = std::get<base::JsonValue>(record->content);
+            run.note_columns(content);
+            decoded = decoder.decode(std::move(content));
         }
         run.add(place_of(*record), std::move(decoded), reader.position());
         bar.show(reader.position().offset, total_bytes, state.report.records);

@@ -24,6 +24,8 @@ public:
     ImportRun(ImportState& state, std::filesystem::path state_file, ImportTarget* target,
               std::uint64_t failure_limit);
 
+    // Takes from the report's columns_not_found those that `record` has.
+    void note_columns(const base::JsonValue& record);
     // One record, at `place`; an import goes on from `position`, behind it.
     void add(std::string place, DecodedRecord decoded, const ReaderPosition& position);
     // Sends what waits and writes the state.
@@ -36,6 +38,7 @@ private:
         std::vector<std::string> places;
         std::size_t bytes = 0;
     };
+    void wait(std::string place, ImportItem item);
     void count(const std::string& place, const ImportOutcome& outcome);
 
     ImportState& state_;

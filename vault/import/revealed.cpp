@@ -43,7 +43,7 @@ RevealedResult read_revealed(const JsonValue& result) {
         const auto word = failed->required_string("code", max_said_bytes);
         for (const ErrorCode code :
              {ErrorCode::not_found, ErrorCode::permission_denied, ErrorCode::integrity_failure,
-              ErrorCode::failed_precondition}) {
+              ErrorCode::failed_precondition, ErrorCode::invalid_argument}) {
             if (word == to_string(code)) return Error(code, message);
         }
         return Error(ErrorCode::internal, message);
@@ -56,13 +56,15 @@ RevealedResult read_revealed(const JsonValue& result) {
     return found;
 }
 
-void reveal_of_owner(kms::Client& client, const OwnersReveal& call,
+void reveal_of_owner(kms::Client& client, const OwnersReveal& call, const std::string& reason,
                      std::span<const ImportItem* const> items, std::vector<RevealedResult>& out) {
     base::JsonWriter body;
     body.begin_object().name("items").begin_array();
     for (const std::size_t position : call.positions)
         body.begin_object().field("name", items[position]->name).end_object();
-    body.end_array().end_object();
+    body.end_array();
+    if (!reason.empty()) body.field("reason", reason);
+    body.end_object();
     kms::CallOptions options;
     options.repeatable = true;
     const JsonValue answer = client.call(
@@ -78,13 +80,14 @@ void reveal_of_owner(kms::Client& client, const OwnersReveal& call,
 
 std::vector<RevealedResult> reveal_items(kms::Client& client,
                                          std::span<const ImportItem* const> items,
-                                         std::size_t workers, std::chrono::seconds patience) {
+                                         const RevealHow& how) {
     std::vector<RevealedResult> out(items.size(),
                                     Error(ErrorCode::internal, "nothing was revealed"));
     const auto calls = by_owner(items);
-    in_parallel(workers, calls.size(), [&](std::size_t i) {
+    in_parallel(how.workers, calls.size(), [&](std::size_t i) {
         try {
-            with_patience(patience, [&] { reveal_of_owner(client, calls[i], items, out); });
+            with_patience(how.patience,
+                          [&] { reveal_of_owner(client, calls[i], how.reason, items, out); });
         } catch (const Error& error) {
             // Who may see nothing of one owner may see another's.
             if (error.code() != ErrorCode::permission_denied) throw;

@@ -24,12 +24,19 @@ struct RevealedCredential {
 };
 using RevealedResult = std::variant<RevealedCredential, base::Error>;
 
+// How to reveal them.
+struct RevealHow {
+    std::size_t workers = 4;  // requests at the same time
+    std::chrono::seconds patience{60};
+    std::string reason{};  // where the vault asks for one (vault/reasons.h); empty: none
+};
+
 // The current version of each item's owner and name, in order: by up to 100 of an owner in one
-// call, on up to `workers` threads. Throws as kms::Client::call() when a call failed whole for
-// longer than `patience`.
+// call. Throws as kms::Client::call() when a call failed whole for
+// longer than its patience.
 std::vector<RevealedResult> reveal_items(kms::Client& client,
                                          std::span<const ImportItem* const> items,
-                                         std::size_t workers, std::chrono::seconds patience);
+                                         const RevealHow& how);
 
 // Why `found` is not what `item` says, of secret, metadata and expiry; null when it is. Metadata
 // and expiry count only where the item has them.

@@ -25,8 +25,8 @@ private:
 
 std::uint64_t count_records(const SourceOpener& source);
 
-// Counts a record that there is nothing to compare with in `report`; else what should be there.
-std::optional<ImportItem> decode_for_comparison(SourceRecord& record, const ImportDecoder& decoder,
-                                                MigrationReport& report);
+// What should be there. Counts in `report` a record, and one that has no secret or is unreadable.
+DecodedRecord decode_for_comparison(SourceRecord& record, const ImportDecoder& decoder,
+                                    MigrationReport& report);
 
 }  // namespace vault

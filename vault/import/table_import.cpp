@@ -19,6 +19,31 @@ using Kind = ImportOutcome::Kind;
 constexpr int rounds_of_changed_rows = 3;
 constexpr base::JsonLimits column_limits{.bytes = 256UL * 1024, .depth = 24};
 
+JsonValue to_record(const ApplicationRow& row, const server::ApplicationColumns& columns,
+                    bool is_json) {
+    JsonValue::Object members;
+    members.push_back({base::WipedString(columns.key), JsonValue(base::WipedString(row.key))});
+    for (std::size_t i = 0; i < columns.more.size(); ++i) {
+        members.push_back({base::WipedString(columns.more[i]),
+                           row.more[i] ? JsonValue(base::WipedString(*row.more[i])) : JsonValue()});
+    }
+    JsonValue value;
+    if (row.value) {
+        value = is_json ? base::parse_json(*row.value, column_limits) : JsonValue(*row.value);
+    }
+    members.push_back({base::WipedString(columns.column), std::move(value)});
+    return JsonValue(std::move(members));
+}
+
+// For the bar only, which is not worth a stop.
+std::uint64_t estimate_rows(server::ApplicationTable& table) {
+    try {
+        return table.estimate();
+    } catch (const Error&) {
+        return 0;
+    }
+}
+
 // A row that is to be sealed.
 struct Job {
     std::string key;
@@ -68,19 +93,15 @@ private:
         for (ApplicationRow& row : rows) {
             DecodedRecord decoded = NoSecret{};
             if (row.value) {
-                try {
-                    decoded = import_.decoder.decode(
-                        to_record(row, import_.columns, import_.table.is_json()));
-                } catch (const Error&) {
-                    decoded = Unreadable{"the column is no JSON that the vault takes"};
-                }
+                decoded =
+                    decode_row(row, import_.columns, import_.table.is_json(), import_.decoder);
             }
             if (auto* why = std::get_if<Unreadable>(&decoded)) {
                 fail(row.key, why->reason);
             } else if (std::holds_alternative<NoSecret>(decoded)) {
                 ++report.without_secret;
             } else if (std::get<ImportItem>(decoded).is_sealed) {
-                ++report.already_there;
+                ++report.sealed_before;
             } else if (import_.client == nullptr) {
                 ++report.imported;
             } else {
@@ -147,27 +168,21 @@ private:
 
 }  // namespace
 
-JsonValue to_record(const ApplicationRow& row, const server::ApplicationColumns& columns,
-                    bool is_json) {
-    JsonValue::Object members;
-    members.push_back({base::WipedString(columns.key), JsonValue(base::WipedString(row.key))});
-    for (std::size_t i = 0; i < columns.more.size(); ++i) {
-        members.push_back({base::WipedString(columns.more[i]),
-                           row.more[i] ? JsonValue(base::WipedString(*row.more[i])) : JsonValue()});
+DecodedRecord decode_row(const ApplicationRow& row, const server::ApplicationColumns& columns,
+                         bool is_json, const ImportDecoder& decoder) {
+    try {
+        return decoder.decode(to_record(row, columns, is_json));
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::invalid_argument) throw;
+        return Unreadable{
+            "the column is no JSON that the vault takes"};  // the message may quote it
     }
-    JsonValue value;
-    if (row.value) {
-        value = is_json ? base::parse_json(*row.value, column_limits) : JsonValue(*row.value);
-    }
-    members.push_back({base::WipedString(columns.column), std::move(value)});
-    return JsonValue(std::move(members));
 }
 
 void import_table(const TableImport& import, ImportState& state) {
     ProgressBar bar;
     TableRun run(import, state);
-    const auto counts = import.table.count();
-    const std::uint64_t total = counts.rows - counts.empty;
+    const std::uint64_t total = estimate_rows(import.table);
     std::optional<std::string> after;
     if (!state.last_key.empty()) after = state.last_key;
     while (!run.is_over_limit()) {

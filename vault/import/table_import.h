@@ -29,8 +29,10 @@ struct TableImport {
 // state file, and in the table.
 void import_table(const TableImport& import, ImportState& state);
 
-// `row` as a record: its columns by name. The column's JSON as a value when it is json or jsonb.
-base::JsonValue to_record(const server::ApplicationRow& row,
-                          const server::ApplicationColumns& columns, bool is_json);
+// `row` as a record, its columns by name, through `decoder`. The column's JSON is a value when it
+// is json or jsonb; what the vault does not take as JSON makes the row unreadable.
+DecodedRecord decode_row(const server::ApplicationRow& row,
+                         const server::ApplicationColumns& columns, bool is_json,
+                         const ImportDecoder& decoder);
 
 }  // namespace vault

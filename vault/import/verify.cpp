@@ -105,7 +105,8 @@ public:
         std::vector<const ImportItem*> items;
         items.reserve(items_.size());
         for (const ImportItem& item : items_) items.push_back(&item);
-        const auto results = reveal_items(client_, items, options_.workers, options_.patience);
+        const auto results =
+            reveal_items(client_, items, {options_.workers, options_.patience, options_.reason});
         for (std::size_t i = 0; i < items_.size(); ++i) judge(i, results[i], report);
         items_.clear();
         places_.clear();
@@ -162,6 +163,8 @@ base::WipedString to_json(const MigrationReport& report) {
     out.name("findings").begin_array();
     for (const auto& [place, reason] : report.findings)
         out.begin_object().field("place", place).field("reason", reason).end_object();
+    out.end_array().name("columns_not_found").begin_array();
+    for (const auto& column : report.columns_not_found) out.string(column);
     out.end_array().end_object();
     return out.take();
 }
@@ -181,6 +184,7 @@ std::string to_text(const MigrationReport& report) {
     add("not sealed", report.not_sealed);
     if (report.surplus) add("there besides", *report.surplus);
     std::string text = numbers.to_string();
+    if (report.records > 0) text += not_found_text(report.columns_not_found);
     if (report.findings.empty()) return text;
     base::Table findings({"PLACE", "FINDING"});
     for (const auto& [place, reason] : report.findings)
@@ -188,26 +192,23 @@ std::string to_text(const MigrationReport& report) {
     return text + '\n' + findings.to_string();
 }
 
-// Counts a record that there is nothing to compare with; else its item.
-std::optional<ImportItem> decode_for_comparison(SourceRecord& record, const ImportDecoder& decoder,
-                                                MigrationReport& report) {
+DecodedRecord decode_for_comparison(SourceRecord& record, const ImportDecoder& decoder,
+                                    MigrationReport& report) {
     ++report.records;
     DecodedRecord decoded;
     if (auto* why = std::get_if<Unreadable>(&record.content)) {
         decoded = std::move(*why);
     } else {
-        decoded = decoder.decode(std::move(std::get<JsonValue>(record.content)));
+        auto& content = std::get<JsonValue>(record.content);
+        erase_found(report.columns_not_found, content);
+        decoded = decoder.decode(std::move(content));
     }
-    if (std::holds_alternative<NoSecret>(decoded)) {
-        ++report.without_secret;
-        return std::nullopt;
-    }
-    if (auto* why = std::get_if<Unreadable>(&decoded)) {
+    if (std::holds_alternative<NoSecret>(decoded)) ++report.without_secret;
+    if (const auto* why = std::get_if<Unreadable>(&decoded)) {
         ++report.unreadable;
-        report.find(source_place(record.number, record.line), std::move(why->reason));
-        return std::nullopt;
+        report.find(source_place(record.number, record.line), why->reason);
     }
-    return std::move(std::get<ImportItem>(decoded));
+    return decoded;
 }
 
 MigrationReport verify_credentials(const SourceOpener& source, const ImportDecoder& decoder,
@@ -216,12 +217,13 @@ MigrationReport verify_credentials(const SourceOpener& source, const ImportDecod
     MigrationReport report;
     CredentialVerifier verifier(client, options);
     const auto reader = source();
+    if (!reader->columns()) report.columns_not_found = lenient_columns(decoder.columns());
     ProgressBar bar;
     while (auto record = reader->next()) {
         bar.show(reader->position().offset, options.source_bytes, report.records);
         std::string place = source_place(record->number, record->line);
-        auto item = decode_for_comparison(*record, decoder, report);
-        if (item)
+        auto decoded = decode_for_comparison(*record, decoder, report);
+        if (auto* item = std::get_if<ImportItem>(&decoded))
             verifier.add(std::move(place), std::move(*item), sample.has(record->number), report);
     }
     verifier.compare(report);

@@ -21,15 +21,16 @@ namespace vault {
 
 struct MigrationReport {
     std::uint64_t records = 0;         // of the source
-    std::uint64_t without_secret = 0;  // of them: nothing is expected
+    std::uint64_t without_secret = 0;  // of them: there is nothing to open
     std::uint64_t unreadable = 0;      // of them: can't be compared
-    std::uint64_t present = 0;         // what should be there and is
-    std::uint64_t missing = 0;         // and is not
+    std::uint64_t present = 0;         // secrets that should be there and are
+    std::uint64_t missing = 0;         // what should be there and is not
     std::uint64_t opened = 0;          // of those present: opened and found equal
     std::uint64_t different = 0;   // of those present: opened and not equal, or not to be opened
     std::uint64_t not_sealed = 0;  // rows that are as they were
     std::optional<std::uint64_t> surplus{};  // there and not in the source; empty: nobody counted
     std::vector<ImportFailure> findings{};   // the first max_listed_failures of them
+    std::vector<std::string> columns_not_found{};  // as in ImportReport
 
     void find(std::string place, std::string reason);
     // What the source holds is there. What is there besides does not count.
@@ -46,6 +47,7 @@ struct VerifyOptions {
     std::size_t workers = 4;
     std::chrono::seconds patience{60};
     std::uint64_t source_bytes = 0;  // for the bar on a terminal; 0: none
+    std::string reason{};            // for revealing, where the vault asks for one; empty: none
 };
 
 // The source from its beginning, as often as asked: a sample takes two readings.
@@ -57,7 +59,8 @@ MigrationReport verify_credentials(const SourceOpener& source, const ImportDecod
                                    kms::Client& client, const VerifyOptions& options);
 
 // Against a file of sealed values, JSON Lines in the source's order: its records are the source's
-// but for `column`. Those that are missing in it are found by that.
+// but for `column`, and those without a secret as they are. Those that are missing in it are found
+// by that.
 MigrationReport verify_values(const SourceOpener& source, const ImportDecoder& decoder,
                               const std::filesystem::path& sealed, const std::string& column,
                               kms::Client& client, const VerifyOptions& options);
