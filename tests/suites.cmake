@@ -1,5 +1,6 @@
 # cmake -DPROGRAM=… -DFILE=… -DPROPERTIES=… -DALONE=… -P suites.cmake: writes FILE, which tells ctest of PROGRAM's
 # suites: one test each, since a process for every single test costs more than the tests themselves.
+cmake_minimum_required(VERSION 3.25)
 execute_process(COMMAND ${PROGRAM} --gtest_list_tests OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)
 string(REPLACE "\n" ";" lines "${listing}")
 set(text "")
