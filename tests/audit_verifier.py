@@ -1,35 +1,41 @@
 #!/usr/bin/env python3
-"""Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with no code in
-common: Python's own library, and the openssl program for signatures. The exit codes are the same. Formats: RFC 6962
+"""Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with no code of ours in
+common: Python's own library, and OpenSSL's libcrypto for signatures. The exit codes are the same. Formats: RFC 6962
 (tree), C2SP signed-note, tlog-checkpoint, tlog-tiles.   usage: audit_verifier.py FOLDER PUBLIC_KEY.pem [FIRST LAST]"""
 import base64
+import ctypes
 import functools
 import gzip
 import hashlib
 import json
 import pathlib
 import re
-import subprocess
 import sys
-import tempfile
 
 CLEAN, TAMPERED, INCONSISTENT, CUT_OFF, DASH = 0, 2, 3, 4, "\u2014 "
 
 
-def verifies(pem, is_ed25519, text, signature):
-    """By the openssl program, which our programs do not use."""
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [pathlib.Path(folder) / name for name in ("key", "text", "signature")]
-        for path, content in zip(paths, (pem.encode(), text, signature)):
-            path.write_bytes(content)
-        command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", paths[0], "-rawin", "-in", paths[1],
-                   "-sigfile", paths[2], *([] if is_ed25519 else ["-digest", "sha256"])]
-        return subprocess.run(command, capture_output=True).returncode == 0
+crypto = ctypes.CDLL("libcrypto.so.3")
+for name in ("d2i_PUBKEY", "EVP_MD_CTX_new", "EVP_sha256"):
+    getattr(crypto, name).restype = ctypes.c_void_p
+
+
+def verifies(spki, is_ed25519, text, signature):
+    """EVP_DigestVerify of OpenSSL 3."""
+    der = ctypes.c_char_p(spki)
+    key = ctypes.c_void_p(crypto.d2i_PUBKEY(None, ctypes.byref(der), ctypes.c_long(len(spki))))
+    context = ctypes.c_void_p(crypto.EVP_MD_CTX_new())
+    digest = None if is_ed25519 else ctypes.c_void_p(crypto.EVP_sha256())
+    try:
+        assert key and crypto.EVP_DigestVerifyInit(context, None, digest, None, key) == 1
+        return crypto.EVP_DigestVerify(context, signature, ctypes.c_size_t(len(signature)), text, ctypes.c_size_t(len(text))) == 1
+    finally:
+        crypto.EVP_MD_CTX_free(context)
+        crypto.EVP_PKEY_free(key)
 
 
 class Key:
     def __init__(self, pem):
-        self.pem = pem
         self.spki = base64.b64decode("".join(line for line in pem.split("\n") if "-----" not in line))
         self.is_ed25519 = self.spki.startswith(bytes.fromhex("302a300506032b6570032100"))
         p256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
@@ -55,7 +61,7 @@ class Key:
                 if dash + " " != DASH or base64.b64encode(signature).decode() != value:
                     return None
                 if name == origin and signature[:4] == self.key_id(name):
-                    good = verifies(self.pem, self.is_ed25519, (text + "\n").encode(), signature[4:])
+                    good = verifies(self.spki, self.is_ed25519, (text + "\n").encode(), signature[4:])
                     if not good:
                         return None
             return (origin, int(size), hashed) if good and base64.b64encode(hashed).decode() == root else None
