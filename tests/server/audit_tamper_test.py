@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Whatever is done to the records of a sealed log is detected and located, by the verifier that ships and by
-the one that shares no code with it (tests/audit_verifier.py), which must agree on every case.
-usage: audit_tamper_test.py FOLDER_OF_PROGRAMS; EVERY=n tries every n-th record (1: all of them, some minutes)."""
+the one that shares no code with it (tests/audit_verifier.py), which must agree on every case. The short form has a log of
+400 records and tries those beside the borders of tiles and checkpoints, and some more. LONG=1: every twentieth of 1,000.
+usage: audit_tamper_test.py FOLDER_OF_PROGRAMS; with LONG=1, EVERY=n tries every n-th record (1: all of them, some minutes)."""
 import os
 import pathlib
 import random
@@ -11,21 +12,31 @@ import sys
 import tempfile
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parents[1] / "system")]
 import audit_verifier  # noqa: E402
+import house  # noqa: E402
 
-PROGRAMS = None
-RECORDS = 1000
-EVERY = int(os.environ.get("EVERY", "20"))
+RECORDS = house.number("RECORDS", 400, 1000)
+EVERY = house.number("EVERY", 20, 20)  # for the long form
+TILE = 256
+CHECKPOINT = 97  # what audit_cases.cpp has between two
 CLEAN, TAMPERED, INCONSISTENT, CUT_OFF = 0, 2, 3, 4
 
 
+def places(begin=1, end=RECORDS + 1, every=EVERY):
+    """The numbers of the records that are tried, from `begin` and before `end`."""
+    if house.IS_LONG:
+        return range(begin, end, every)
+    beside = {1, CHECKPOINT, CHECKPOINT + 1, TILE, TILE + 1, RECORDS - 1, RECORDS, *random.Random(1).sample(range(2, RECORDS), 3)}
+    return [number for number in sorted(beside) if begin <= number < end]
+
+
 class Judges:
-    """Both verifiers, on one folder."""
+    """Both verifiers, on logs of one key."""
 
     def __init__(self, key):
         self.key = audit_verifier.Key(pathlib.Path(key).read_text())
-        self.process = subprocess.Popen([PROGRAMS / "audit_cases", "judge", key], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([house.House.programs / "audit_cases", "judge", key], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def judge(self, folder, period=None):
@@ -43,23 +54,34 @@ class Judges:
         self.process.stdout.close()
 
 
+@house.both_forms
 class Sealed(unittest.TestCase):
+    """Each test has a copy of its own of the log that its class has made."""
     algorithm, segment_bytes, prune = "ed25519", None, False
+
+    @classmethod
+    def setUpClass(cls):
+        made = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="strongroom-")))
+        cls.made = made / "log"
+        more = [] if cls.segment_bytes is None else [str(cls.segment_bytes)]
+        more += ["prune"] if cls.prune else []
+        subprocess.run([house.House.programs / "audit_cases", "make", cls.made, str(RECORDS), cls.algorithm, *more], check=True)
+        cls.judges = Judges(f"{cls.made}.pem")
+        cls.addClassCleanup(cls.judges.close)
 
     def setUp(self):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="strongroom-")))
         self.log = self.folder / "log"
-        more = [] if self.segment_bytes is None else [str(self.segment_bytes)]
-        more += ["prune"] if self.prune else []
-        subprocess.run([PROGRAMS / "audit_cases", "make", self.log, str(RECORDS), self.algorithm, *more], check=True)
-        self.judges = Judges(f"{self.log}.pem")
-        self.addCleanup(self.judges.close)
+        shutil.copytree(self.made, self.log)
         self.file = self.log / "audit.jsonl"
         self.good = self.file.read_bytes()
         self.random = random.Random(1)
 
     def lines(self):
         return self.good.split(b"\n")[:-1]
+
+    def start_of(self, number):
+        return sum(len(line) + 1 for line in self.lines()[:number - 1])
 
     def judge(self, content=None, period=None):
         if content is not None:
@@ -80,47 +102,43 @@ class Located(Sealed):
         self.assertEqual(self.judge(), (CLEAN, 0))
 
     def test_every_changed_byte_is_located(self):
-        lines, start = self.lines(), 0
-        for number, line in enumerate(lines, 1):
-            if number % EVERY == 0:
-                # In turn the first byte of a line, its last and its end; and some in between.
-                edge = (0, len(line) - 1, len(line))[number // EVERY % 3]
-                for at in [edge, *self.random.sample(range(len(line)), 2)]:
-                    changed = bytearray(self.good)
-                    changed[start + at] ^= 1 << self.random.randrange(7)
-                    expected = (TAMPERED, number)
-                    if number == RECORDS and at == len(line):
-                        expected = (CUT_OFF, number)  # the last line has no end any more
-                    self.assertEqual(self.judge(bytes(changed)), expected, f"byte {at} of record {number}")
-            start += len(line) + 1
+        lines = self.lines()
+        for turn, number in enumerate(places()):
+            line, start = lines[number - 1], self.start_of(number)
+            # In turn the first byte of a line, its last and its end; and some in between.
+            edge = (0, len(line) - 1, len(line))[turn % 3]
+            for at in [edge, *self.random.sample(range(len(line)), 2)]:
+                changed = bytearray(self.good)
+                changed[start + at] ^= 1 << self.random.randrange(7)
+                self.assertEqual(self.judge(bytes(changed)), (TAMPERED, number), f"byte {at} of record {number}")
+        self.assertEqual(self.judge(self.good[:-1] + b"\r"), (CUT_OFF, RECORDS))  # the last line has no end any more
 
     def test_every_removed_record_is_located(self):
         lines = self.lines()
-        for number in range(1, RECORDS + 1, EVERY):
+        for number in places():
             expected = (TAMPERED if number < RECORDS else CUT_OFF, number)
             self.assertEqual(self.judge_lines(lines[:number - 1] + lines[number:]), expected)
 
     def test_every_inserted_record_is_located(self):
         lines = self.lines()
-        for number in range(1, RECORDS + 1, EVERY):
+        for number in places():
             forged = lines[number - 1].replace(b"/app", b"/foe")
             self.assertEqual(self.judge_lines(lines[:number - 1] + [forged] + lines[number - 1:]), (TAMPERED, number))
 
     def test_every_two_swapped_records_are_located(self):
         lines = self.lines()
-        for number in range(1, RECORDS, EVERY):
+        for number in places(end=RECORDS):
             other = self.random.randrange(number, RECORDS)
             swapped = list(lines)
             swapped[number - 1], swapped[other] = swapped[other], swapped[number - 1]
             self.assertEqual(self.judge_lines(swapped), (TAMPERED, number))
 
     def test_truncation_at_every_record_is_located(self):
-        end = 0
-        for number, line in enumerate(self.lines(), 1):
-            if number % EVERY == 0:
-                cut = end + (0, len(line) // 2, len(line))[number // EVERY % 3]
-                self.assertEqual(self.judge(self.good[:cut]), (CUT_OFF, number))
-            end += len(line) + 1
+        lines = self.lines()
+        for turn, number in enumerate(places()):
+            size = len(lines[number - 1])
+            cut = self.start_of(number) + (0, size // 2, size)[turn % 3]
+            self.assertEqual(self.judge(self.good[:cut]), (CUT_OFF, number))
 
     def test_log_without_its_file_is_cut_off(self):
         self.file.unlink()
@@ -128,7 +146,7 @@ class Located(Sealed):
 
     def test_record_that_is_chained_anew_to_the_end_is_located(self):
         lines = self.lines()
-        for number in range(5, RECORDS, 50):
+        for number in range(5, RECORDS, 50) if house.IS_LONG else (5, CHECKPOINT + 1, TILE + 1):
             forged = list(lines)
             forged[number - 1] = forged[number - 1].replace(b"/app", b"/foe")
             for i in range(number, RECORDS):
@@ -140,7 +158,7 @@ class Period(Sealed):
     """Of a part of the log only what happened to that part counts."""
 
     def test_untouched_log_is_clean(self):
-        for period in ((1, RECORDS), (300, 300), (990, 5 * RECORDS)):
+        for period in ((1, RECORDS), (TILE, TILE), (RECORDS - 10, 5 * RECORDS)):
             self.assertEqual(self.judge(period=period), (CLEAN, 0))
 
     def test_period_behind_the_end_of_the_log_is_cut_off(self):
@@ -165,7 +183,7 @@ class Period(Sealed):
 
     def test_what_happened_outside_of_it_does_not_matter(self):
         lines = self.lines()
-        for number in range(2, RECORDS - 1, 20 * EVERY):
+        for number in places(2, RECORDS - 1, 20 * EVERY) if house.IS_LONG else (2, TILE + 1):
             def joined(changed):
                 return b"".join(line + b"\n" for line in changed)
             self.expect(joined(lines[:number - 1] + [lines[number - 1].replace(b"/app", b"/foe")] + lines[number:]), number)
@@ -175,14 +193,15 @@ class Period(Sealed):
 
     def test_cut_off_within_it_is_located(self):
         lines = self.lines()
-        self.judge_lines(lines[:700])
-        for period, expected in (((1, 700), (CLEAN, 0)), ((1, 701), (CUT_OFF, 701)), ((650, 5000), (CUT_OFF, 701)),
-                                 ((800, 900), (CUT_OFF, 701))):
+        left = RECORDS * 7 // 10
+        self.judge_lines(lines[:left])
+        for period, expected in (((1, left), (CLEAN, 0)), ((1, left + 1), (CUT_OFF, left + 1)),
+                                 ((left - 50, 5 * RECORDS), (CUT_OFF, left + 1)), ((left + 20, left + 50), (CUT_OFF, left + 1))):
             self.assertEqual(self.judge(period=period), expected, period)
 
     def test_both_verifiers_agree_whatever_is_done(self):
         lines = self.lines()
-        for _ in range(600 // EVERY):
+        for _ in range(600 // EVERY if house.IS_LONG else 30):
             forged = list(lines)
             for _ in range(self.random.randrange(1, 4)):
                 at, other = self.random.randrange(len(forged)), self.random.randrange(len(forged))
@@ -197,7 +216,7 @@ class Period(Sealed):
                     forged[at], forged[other] = forged[other], forged[at]
                 elif what == "garbage":
                     forged[at] = b"garbage"
-                elif len(forged) > 900:
+                elif len(forged) > RECORDS * 9 // 10:
                     del forged[-self.random.randrange(1, 50):]
             first = self.random.randrange(1, RECORDS)
             self.judge_lines(forged)
@@ -208,7 +227,7 @@ class Period(Sealed):
         lines = self.lines()
         lines[99] = lines[99].replace(b"/app", b"/foe")
         self.judge_lines(lines)
-        self.assertEqual(self.judge(period=(500, 600)), (TAMPERED, 100))
+        self.assertEqual(self.judge(period=(RECORDS // 2, RECORDS // 2 + 50)), (TAMPERED, 100))
 
 
 class Chained(Sealed):
@@ -218,31 +237,30 @@ class Chained(Sealed):
     def setUp(self):
         super().setUp()
         self.without_tiles()
-        self.every = max(EVERY, 7)
+        self.every = max(EVERY, 7)  # each case costs more than one by tiles
 
     def test_untouched_log_is_clean(self):
         self.assertEqual(self.judge(), (CLEAN, 0))
 
     def test_changed_bytes_are_located(self):
-        lines, start = self.lines(), 0
-        for number, line in enumerate(lines, 1):
-            if number % self.every == 0 and number < RECORDS - 1:
-                for at in [0, len(line) - 1, *self.random.sample(range(len(line)), 3)]:
-                    changed = bytearray(self.good)
-                    changed[start + at] ^= 1 << self.random.randrange(7)
-                    self.assertEqual(self.judge(bytes(changed)), (TAMPERED, number), f"byte {at} of {number}")
-            start += len(line) + 1
+        lines = self.lines()
+        for number in places(1, RECORDS - 1, self.every):
+            start, size = self.start_of(number), len(lines[number - 1])
+            for at in [0, size - 1, *self.random.sample(range(size), 3)]:
+                changed = bytearray(self.good)
+                changed[start + at] ^= 1 << self.random.randrange(7)
+                self.assertEqual(self.judge(bytes(changed)), (TAMPERED, number), f"byte {at} of {number}")
 
     def test_changed_last_record_is_narrowed_down_by_the_checkpoints(self):
         changed = bytearray(self.good)
         changed[-100] ^= 1
         code, number = self.judge(bytes(changed))
         self.assertEqual(code, TAMPERED)
-        self.assertIn(number, range(RECORDS // 97 * 97 + 1, RECORDS + 1))
+        self.assertIn(number, range(RECORDS // CHECKPOINT * CHECKPOINT + 1, RECORDS + 1))
 
     def test_removed_inserted_and_swapped_records_are_located(self):
         lines = self.lines()
-        for number in range(1, RECORDS - 1, self.every):
+        for number in places(1, RECORDS - 1, self.every):
             self.assertEqual(self.judge_lines(lines[:number - 1] + lines[number:]), (TAMPERED, number))
             inserted = lines[:number] + [lines[number - 1]] + lines[number:]
             self.assertEqual(self.judge_lines(inserted), (TAMPERED, number + 1))
@@ -251,16 +269,16 @@ class Chained(Sealed):
 
     def test_truncation_is_located(self):
         lines = self.lines()
-        for number in range(0, RECORDS, self.every):
+        for number in [0, *places(1, RECORDS, self.every)]:
             self.assertEqual(self.judge_lines(lines[:number]), (CUT_OFF, number + 1))
 
     def test_history_that_is_chained_anew_is_narrowed_down_by_the_checkpoints(self):
-        for number in (1, 97, 98, 500, 970):
+        for number in (1, CHECKPOINT, CHECKPOINT + 1, RECORDS // 2, RECORDS * 97 // 100):
             forged = self.lines()
             forged[number - 1] = forged[number - 1].replace(b"/app", b"/foe")
             for i in range(number, RECORDS):
                 forged[i] = forged[i][:-66] + audit_verifier.leaf_hash(forged[i - 1]).hex().encode() + b'"}'
-            self.assertEqual(self.judge_lines(forged), (TAMPERED, (number - 1) // 97 * 97 + 1))
+            self.assertEqual(self.judge_lines(forged), (TAMPERED, (number - 1) // CHECKPOINT * CHECKPOINT + 1))
 
 
 class Checkpoints(Sealed):
@@ -270,7 +288,7 @@ class Checkpoints(Sealed):
     def test_every_changed_byte_of_the_checkpoints_is_noticed(self):
         for file in (self.history(), self.log / "checkpoint"):
             good = file.read_bytes()
-            for at in range(0, len(good), 5 if file == self.history() else 1):
+            for at in range(0, len(good), (5 if file == self.history() else 1) if house.IS_LONG else 7):
                 changed = bytearray(good)
                 changed[at] ^= 1 << self.random.randrange(7)
                 file.write_bytes(bytes(changed))
@@ -287,7 +305,7 @@ class Checkpoints(Sealed):
 
     def test_checkpoints_of_another_key_prove_nothing(self):
         other = self.folder / "other"
-        subprocess.run([PROGRAMS / "audit_cases", "make", other, "10", "ed25519"], check=True)
+        subprocess.run([house.House.programs / "audit_cases", "make", other, "10", "ed25519"], check=True)
         shutil.copy(other / "checkpoint", self.log / "checkpoint")
         self.assertEqual(self.judge(), (INCONSISTENT, 0))
 
@@ -298,22 +316,24 @@ class Checkpoints(Sealed):
         (self.log / "checkpoint").write_bytes(notes[-2])
         self.assertEqual(self.judge(), (CLEAN, 0))
         changed = list(lines)
-        changed[980] = changed[980].replace(b"/app", b"/foe")
-        self.assertEqual(self.judge_lines(changed), (TAMPERED, 981))
-        self.assertEqual(self.judge_lines(lines[:980] + lines[981:]), (TAMPERED, 981))
-        self.assertEqual(self.judge(self.good + b'{"sequence":1001,"ti'), (CLEAN, 0))  # torn by a crash
+        at = RECORDS - 5
+        changed[at] = changed[at].replace(b"/app", b"/foe")
+        self.assertEqual(self.judge_lines(changed), (TAMPERED, at + 1))
+        self.assertEqual(self.judge_lines(lines[:at] + lines[at + 1:]), (TAMPERED, at + 1))
+        self.assertEqual(self.judge(self.good + b'{"sequence":%d,"ti' % (RECORDS + 1)), (CLEAN, 0))  # torn by a crash
 
     def test_damaged_tiles_do_not_hide_anything(self):
-        tile = self.log / "tile" / "0" / "001"
-        tile.write_bytes(b"x" * 8192)
+        tile = self.log / "tile" / "0" / "000"
+        self.assertEqual(tile.stat().st_size, 32 * TILE)
+        tile.write_bytes(b"x" * 32 * TILE)
         self.assertEqual(self.judge(), (CLEAN, 0))
         lines = self.lines()
-        lines[300] = lines[300].replace(b"/app", b"/foe")
-        self.assertEqual(self.judge_lines(lines), (TAMPERED, 301))
+        lines[100] = lines[100].replace(b"/app", b"/foe")
+        self.assertEqual(self.judge_lines(lines), (TAMPERED, 101))
 
 
 class Segments(Sealed):
-    segment_bytes = 60_000
+    segment_bytes = 30 * RECORDS
 
     def segments(self):
         return sorted(self.log.glob("audit-*.jsonl*"))
@@ -376,7 +396,4 @@ class Pruned(Segments):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main(verbosity=2)
+    house.main()

@@ -18,7 +18,7 @@ import house
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 import audit_verifier  # noqa: E402
 
-ROUNDS = int(os.environ.get("ROUNDS", "6"))
+ROUNDS = house.number("ROUNDS", 2, 12)
 CALLERS = 4
 CHECKPOINTS = {"directory": "audit", "segments": {"mebibytes": 1}, "checkpoints": {"records": 20, "seconds": 1}}
 
@@ -62,6 +62,7 @@ class Audit(unittest.TestCase):
     def records(self):
         return [json.loads(line) for line in audit_verifier.read_lines(self.folder)]
 
+    @house.both_forms
     def test_no_acknowledged_operation_is_missing_after_kill_9(self):
         acknowledged = set()
         for turn in range(ROUNDS):
@@ -72,7 +73,7 @@ class Audit(unittest.TestCase):
             for caller in callers:
                 caller.start()
             house.wait_until(lambda: all(caller.acknowledged for caller in callers), "some answers")
-            time.sleep(self.random.uniform(0, 1.5))  # the moment of the kill is what is random here
+            time.sleep(self.random.uniform(0, 1.5 if house.IS_LONG else 0.4))  # the moment of the kill is what is random here
             daemon.kill()
             for caller in callers:
                 caller.join()

@@ -93,7 +93,7 @@ class SqliteDrill(Drill):
         done = self.tool(name, daemon, "restore", backup, to)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(to.stat().st_mode & 0o777, 0o600)
-        self.house._give(to)  # it was made by who ran the tool
+        house.give(to)  # it was made by who ran the tool
         again = self.tool(name, daemon, "restore", backup, to)
         self.assertEqual(again.returncode, 1)
         self.assertIn("is there already", again.stderr)

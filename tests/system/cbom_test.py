@@ -20,7 +20,7 @@ LIBRARY = "@cyclonedx/cyclonedx-library@10.3.0"
 SCHEMA = "bom-1.6.SNAPSHOT.schema.json"
 REFERENCED = ("spdx.SNAPSHOT.schema.json", "jsf-0.82.SNAPSHOT.schema.json")
 FETCH_SECONDS = 60
-KINDS = ("aes_256", "hmac_sha_256", "ecdsa_p256", "ecdsa_p384", "ed25519", "rsa_pss_3072", "rsa_pss_4096")
+KINDS = ("aes_256", "hmac_sha_256", "ecdsa_p256", "ecdsa_p384", "ed25519", "rsa_pss_3072", *["rsa_pss_4096"] * house.IS_LONG)
 EVERYTHING = {"version": 1,
               "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
               "bindings": [{"caller": "spiffe://strongroom/operator", "roles": ["all"]}]}
@@ -59,21 +59,27 @@ class Cbom(unittest.TestCase):
         return answer.json()
 
     def make_keys(self, client):
-        """One of each kind with two versions, and an AES key in each state."""
+        """One of each kind with two versions, and an AES key in each state. How many halves and keys that makes."""
+        made = 3
         for kind in KINDS:
             key = self.order(client, "/v1/keys", {"kind": kind, "alias": kind.replace("_", "-")})["id"]
-            self.order(client, f"/v1/keys/{key}/rotate")
+            made += 1 if kind in ("aes_256", "hmac_sha_256") else 2
+            if house.IS_LONG or not kind.startswith("rsa"):  # of which it takes the token seconds to find one
+                self.order(client, f"/v1/keys/{key}/rotate")
+                made += 1 if kind in ("aes_256", "hmac_sha_256") else 2
         for order in ("disable", "mark-compromised", "schedule-deletion"):
             key = self.order(client, "/v1/keys", {"description": order})["id"]
             self.order(client, f"/v1/keys/{key}/{order}")
+        return made
 
+    @house.both_forms
     def test_the_bill_of_materials_is_what_the_schema_says(self):
         schema = validator()
         with house.House() as strongroom:
             strongroom.write(strongroom.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
             kms = strongroom.start("kmsd")
             with contextlib.closing(strongroom.client(kms, "operator")) as client:
-                self.make_keys(client)
+                made = self.make_keys(client)
             pki = strongroom.pki
             done = subprocess.run(
                 [strongroom.bin / "kmsctl", "--url", f"https://127.0.0.1:{kms.port}", "--ca", pki / "ca.crt",
@@ -85,8 +91,7 @@ class Cbom(unittest.TestCase):
         self.assertEqual(faults, [])
         assets = [each["cryptoProperties"]["assetType"] for each in bom["components"]]
         self.assertEqual(assets.count("algorithm"), len(KINDS))
-        # Two versions of each kind, of pairs both halves, and three keys more.
-        self.assertEqual(assets.count("related-crypto-material"), 2 * (2 + 5 * 2) + 3)
+        self.assertEqual(assets.count("related-crypto-material"), made)
         # The schema is one that refuses.
         bom["components"][0]["cryptoProperties"]["assetType"] = "treasure"
         self.assertFalse(schema.is_valid(bom))

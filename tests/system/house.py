@@ -1,5 +1,8 @@
 """A whole Strongroom for one test: token, certificates, both daemons as processes of an unprivileged
-user, in a folder of its own on ports of its own. Standard library only; it sees what a user sees."""
+user, in a folder of its own on ports of its own. Standard library only; it sees what a user sees.
+
+Tests have a short form, which every run takes, and some a long one: those with @long_form or @both_forms run when the
+environment has LONG=1, and nothing else does then. A test that is named on the command line always runs."""
 import contextlib
 import http.client
 import json
@@ -26,8 +29,38 @@ MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm
 SANITIZER = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
-def wait_until(condition, what, seconds=PATIENCE_SECONDS):
-    """What condition() gives once it is true; fails naming `what` after the bound."""
+IS_LONG = os.environ.get("LONG") == "1"
+
+
+def long_form(test):
+    """A test, or all of a class, for the long form only."""
+    test.forms = (True,)
+    return test
+
+
+def both_forms(test):
+    """The same for a test that the long form runs too, with another number()."""
+    test.forms = (False, True)
+    return test
+
+
+def number(name, short, long):
+    """How often, how many: as environment variable `name` says, else by the form."""
+    return int(os.environ.get(name, long if IS_LONG else short))
+
+
+class FormLoader(unittest.TestLoader):
+    """Takes the tests of the form that is asked for."""
+
+    def getTestCaseNames(self, case):
+        def forms(name):
+            return getattr(getattr(case, name), "forms", getattr(case, "forms", (False,)))
+
+        return [name for name in super().getTestCaseNames(case) if IS_LONG in forms(name)]
+
+
+def wait_until(condition, what, seconds=PATIENCE_SECONDS, every=0.01):
+    """What condition() gives once it is true; fails naming `what` after the bound. `every`: seconds between two looks."""
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -35,7 +68,7 @@ def wait_until(condition, what, seconds=PATIENCE_SECONDS):
             return value
         if time.monotonic() > end:
             raise AssertionError(f"{what}: not within {seconds} s")
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 class Answer:
@@ -153,80 +186,119 @@ def mapped_files(pid):
         return {line.split(maxsplit=5)[5].rstrip("\n") for line in maps if len(line.split(maxsplit=5)) == 6}
 
 
+def as_daemon():
+    """How subprocess starts what runs as the daemons do."""
+    return {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+def give(path):
+    """The file, or the folder with all that is in it, belongs to the daemons' user."""
+    if os.geteuid() == 0:
+        for each in [path, *path.rglob("*")]:
+            os.chown(each, UNPRIVILEGED, UNPRIVILEGED)
+
+
+def link_programs(source, target, names):
+    """The folder `target` with those programs of `source`."""
+    target.mkdir(mode=0o755)
+    for name in names:
+        try:
+            os.link(source / name, target / name)
+        except OSError:
+            shutil.copy2(source / name, target / name)
+    return target
+
+
+class Prepared:
+    """What takes time to make: the programs where the daemons' user can look, certificates, a token in which there is
+    nothing yet. Made once for all houses of this process; each has certificates and a token of its own, copies of these."""
+
+    def __init__(self, programs):
+        self._temporary = tempfile.TemporaryDirectory(prefix="strongroom-prepared-")
+        self.folder = pathlib.Path(self._temporary.name)
+        self.folder.chmod(0o755)
+        self.bin = programs
+        if os.geteuid() == 0:  # the build may lie where that user can't look
+            self.bin = link_programs(programs, self.folder / "bin", PROGRAMS)
+        self.pki = self.folder / "pki"
+        subprocess.run([SOURCE / "deploy" / "local-authority", self.pki], check=True)
+        self.pki.chmod(0o755)
+        for name in ("kmsd", "vaultd"):
+            give(self.pki / f"{name}.key")
+        self._make_token()
+
+    def _make_token(self):
+        self.module = next(module for module in MODULES if os.path.exists(module))
+        self.token = self.folder / "token"
+        self.token.mkdir(mode=0o700)
+        (self.token / "tokens").mkdir(mode=0o700)
+        self.pins = {"user": os.urandom(12).hex(), "so": os.urandom(12).hex()}
+        for name, pin in self.pins.items():
+            (self.token / f"{name}.pin").write_text(pin + "\n")
+            (self.token / f"{name}.pin").chmod(0o600)
+        (self.token / "softhsm2.conf").write_text(softhsm_config(self.token / "tokens"))
+        give(self.token)
+        self.token_uri = subprocess.run(
+            [self.bin / "strongroom-token-init", "--module", self.module, "--softhsm-config", self.token / "softhsm2.conf",
+             "--label", "strongroom", "--so-pin-file", self.token / "so.pin", "--pin-file", self.token / "user.pin"],
+            check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **SANITIZER},
+            **as_daemon()).stdout.strip()
+
+
+def softhsm_config(tokens):
+    return f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n"
+
+
 class House:
     """Use it in a `with`: what it started is stopped and its folder removed at the end."""
 
     programs = None  # the build's folder of programs; main() sets it
+    all_open = []
+    _prepared = None
 
     def __init__(self, more_programs=()):
+        House._prepared = prepared = House._prepared or Prepared(House.programs)
         self._temporary = tempfile.TemporaryDirectory(prefix="strongroom-")
         self.folder = pathlib.Path(self._temporary.name)
         self.folder.chmod(0o755)
-        self.pki = self.folder / "pki"
         self.daemons = []
-        self.as_daemon = {}
-        self.bin = House.programs
+        self.as_daemon = as_daemon()
+        self.bin, self.module, self.token_uri, self.pins = prepared.bin, prepared.module, prepared.token_uri, prepared.pins
         if os.geteuid() == 0:
-            self.as_daemon = {"user": UNPRIVILEGED, "group": UNPRIVILEGED, "extra_groups": []}
-            self._copy_programs(PROGRAMS + tuple(more_programs))  # the build may lie where that user can't look
-        subprocess.run([SOURCE / "deploy" / "local-authority", self.pki], check=True)
-        self.pki.chmod(0o755)
-        for name in ("kmsd", "vaultd"):
-            self._private_folder(self.folder / name)
-            self._give(self.pki / f"{name}.key")
-        self._make_token()
+            self.bin = link_programs(prepared.bin, self.folder / "bin", PROGRAMS)
+            for name in more_programs:
+                shutil.copy2(House.programs / name, self.bin / name)
+        self.pki = self.folder / "pki"
+        shutil.copytree(prepared.pki, self.pki)
+        shutil.copytree(prepared.token, self.folder / "kmsd")
+        (self.folder / "vaultd").mkdir(mode=0o700)
+        for path in (self.pki / "kmsd.key", self.pki / "vaultd.key", self.folder / "kmsd", self.folder / "vaultd"):
+            give(path)
+        self.write(self.folder / "kmsd" / "softhsm2.conf", softhsm_config(self.folder / "kmsd" / "tokens"))
         self.configure("kmsd")
 
     def __enter__(self):
+        House.all_open.append(self)
         return self
 
     def __exit__(self, *_):
+        House.all_open.remove(self)
         for daemon in self.daemons:
             if daemon.process.poll() is None:
                 daemon.kill()
         if sys.exc_info()[0] is not None:
-            for daemon in self.daemons:
-                print(f"--- {daemon.log.name}\n{daemon.log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
+            self.show_logs()
         self._temporary.cleanup()
 
-    def _copy_programs(self, names):
-        target = self.folder / "bin"
-        target.mkdir(mode=0o755)
-        for name in names:
-            try:
-                os.link(self.bin / name, target / name)
-            except OSError:
-                shutil.copy2(self.bin / name, target / name)
-        self.bin = target
-
-    def _give(self, path):
-        if self.as_daemon:
-            os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
-
-    def _private_folder(self, path):
-        path.mkdir(mode=0o700)
-        self._give(path)
+    def show_logs(self):
+        for daemon in self.daemons:
+            print(f"--- {daemon.log.name}\n{daemon.log.read_text(errors='replace')[-4000:]}", file=sys.stderr)
 
     def write(self, path, text, mode=0o600):
         """A file that belongs to the daemons' user."""
         path.write_text(text)
         path.chmod(mode)
-        self._give(path)
-
-    def _make_token(self):
-        folder = self.folder / "kmsd"
-        self.module = next(module for module in MODULES if os.path.exists(module))
-        self.pins = {"user": os.urandom(12).hex(), "so": os.urandom(12).hex()}
-        for name, pin in self.pins.items():
-            self.write(folder / f"{name}.pin", pin + "\n")
-        self._private_folder(folder / "tokens")
-        self.write(folder / "softhsm2.conf",
-                    f"directories.tokendir = {folder}/tokens\nobjectstore.backend = file\nlog.level = ERROR\n")
-        self.token_uri = subprocess.run(
-            [self.bin / "strongroom-token-init", "--module", self.module, "--softhsm-config", folder / "softhsm2.conf",
-             "--label", "strongroom", "--so-pin-file", folder / "so.pin", "--pin-file", folder / "user.pin"],
-            check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **SANITIZER},
-            **self.as_daemon).stdout.strip()
+        give(path)
 
     def configure(self, name, changes=None, kms_port=0):
         """Writes the daemon's configuration and policy; `changes` replaces top-level entries."""
@@ -278,9 +350,27 @@ def credential_path(owner, name, tail=""):
     return f"/v1/owners/{owner}/credentials/{quoted}{tail}"
 
 
+class Result(unittest.TextTestResult):
+    """Shows what the daemons said when a test failed that still has its house."""
+
+    def addError(self, test, error):
+        super().addError(test, error)
+        self._show_logs()
+
+    def addFailure(self, test, error):
+        super().addFailure(test, error)
+        self._show_logs()
+
+    @staticmethod
+    def _show_logs():
+        for strongroom in House.all_open:
+            strongroom.show_logs()
+
+
 def main():
     """What each test file ends with: takes the folder of the programs from the command line."""
     if len(sys.argv) < 2 or not (pathlib.Path(sys.argv[1]) / "kmsd").exists():
         sys.exit("usage: TEST.py FOLDER_OF_PROGRAMS [unittest arguments]")
     House.programs = pathlib.Path(sys.argv.pop(1)).resolve()
-    unittest.main(module="__main__", verbosity=2)
+    runner = unittest.TextTestRunner(verbosity=2, resultclass=Result)
+    unittest.main(module="__main__", testRunner=runner, testLoader=FormLoader())

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Graceful stops: a daemon that is told to end ends in 6 seconds with exit code 0, whatever is under way.
-The loop is the short form: STOPS=1000 makes it longer, SEED=n repeats one."""
+STOPS=n makes the loop longer, SEED=n repeats one."""
 import contextlib
 import http.client
 import json
@@ -13,7 +13,7 @@ import unittest
 
 import house
 
-STOPS = int(os.environ.get("STOPS", "20"))
+STOPS = house.number("STOPS", 4, 60)
 BOUND_SECONDS = 6
 EVERYTHING = {"version": 1,
               "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
@@ -56,6 +56,7 @@ class Stops(unittest.TestCase):
         with contextlib.closing(self.house.client(daemon, "operator")) as client:
             self.assertEqual(client.call("POST", "/v1/keys", {"alias": "k"}).status, 201)
 
+    @house.both_forms
     def test_every_stop_ends_in_time_with_what_was_under_way_answered(self):
         longest, answers = 0, 0
         for number in range(STOPS):

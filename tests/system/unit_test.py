@@ -4,6 +4,7 @@ the state, no capability, the unit's system calls only, no memory that is both w
 address families. Where systemd does not run the machine, the test applies the same to the process itself."""
 import contextlib
 import ctypes
+import functools
 import os
 import re
 import shutil
@@ -30,16 +31,19 @@ def settings():
     return re.findall(r"^(\w+)=(.*)$", service, re.MULTILINE)
 
 
+@functools.cache
+def words_in(group):
+    """The system calls and further sets in a set, as systemd knows them."""
+    listed = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
+    inside = [line.strip() for line in listed.stdout.splitlines()[1:]]
+    return [name for name in inside if name and not name.startswith("#")]
+
+
 def expand(words):
-    """The system calls behind words and sets, as systemd knows them."""
+    """The system calls behind words and sets."""
     calls = set()
     for word in words:
-        if not word.startswith("@"):
-            calls.add(word)
-            continue
-        listed = subprocess.run(["systemd-analyze", "syscall-filter", word], capture_output=True, text=True, check=True)
-        inside = [line.strip() for line in listed.stdout.splitlines()[1:]]
-        calls |= expand(name for name in inside if name and not name.startswith("#"))
+        calls |= expand(words_in(word)) if word.startswith("@") else {word}
     return calls
 
 

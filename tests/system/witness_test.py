@@ -82,7 +82,7 @@ class Witness(unittest.TestCase):
             self.ask("POST", REVEAL)  # each answer of kmsd names its checkpoint
             return self.kept() >= size
 
-        house.wait_until(kept, "the witness keeps up")
+        house.wait_until(kept, "the witness keeps up", every=0.05)
 
     def test_key_service_signs_the_vaults_checkpoints_and_an_operation_can_be_proven(self):
         self.start_vaultd(witness={"audit_key": str(self.kms_log / "audit.pem")})
@@ -163,7 +163,7 @@ class Witness(unittest.TestCase):
         shutil.rmtree(self.kms_log)
         shutil.copytree(old, self.kms_log)
         for path in [self.kms_log, *self.kms_log.rglob("*")]:
-            self.house._give(path)
+            house.give(path)
         self.start_kmsd()
         for path in then:
             self.ask("GET", path, who="operator", daemon=self.kms)

@@ -13,8 +13,9 @@ import unittest
 
 import house
 
-ROUNDS = int(os.environ.get("ROUNDS", "5"))
+ROUNDS = house.number("ROUNDS", 3, 20)
 CALLERS = 4
+PAUSE_SECONDS = 0 if house.IS_LONG else 0.005  # of a caller between two unwraps
 BACK_WITHIN_SECONDS = 2
 
 
@@ -39,6 +40,7 @@ class Caller(threading.Thread):
                     self.unavailable += 1
                 else:
                     self.wrong.append(answer)
+                time.sleep(PAUSE_SECONDS)
 
 
 class WorkerUnderFire(unittest.TestCase):
@@ -70,6 +72,7 @@ class WorkerUnderFire(unittest.TestCase):
             self.assertEqual(caller.wrong, [])
             self.assertGreater(caller.good, 0)
 
+    @house.both_forms
     def test_a_killed_worker_costs_no_unwrap_while_another_stands_by(self):
         callers = self.start_callers()
         for _ in range(ROUNDS):
@@ -79,6 +82,7 @@ class WorkerUnderFire(unittest.TestCase):
         self.stop(callers)
         self.assertEqual([caller.unavailable for caller in callers], [0] * CALLERS)
 
+    @house.both_forms
     def test_with_both_workers_killed_unwraps_are_answered_within_two_seconds(self):
         callers, taken = self.start_callers(), []
         for _ in range(ROUNDS):
