@@ -7,6 +7,10 @@ namespace kms {
 CatalogueFollower::CatalogueFollower(Catalogue& catalogue, Store& store, std::uint64_t since,
                                      base::Log& log)
     : catalogue_(catalogue), store_(store), log_(log), seen_(since) {
+    // Until the store has answered once, nobody knows whether what was loaded still holds.
+    if (store_.is_shared()) {
+        catalogue_.valid_until(std::chrono::steady_clock::time_point::min());
+    }
     follow();
     thread_ = std::thread([this] { run(); });
 }

@@ -22,7 +22,8 @@ inline constexpr std::chrono::milliseconds follow_patience{1000};
 // store that nobody else changes limits nothing.
 class CatalogueFollower {
 public:
-    // `since`: the change count up to which the catalogue is complete.
+    // `since`: the change count up to which the catalogue is complete. Looks at the store once; if
+    // that fails the catalogue of a shared store is not good before it has answered.
     CatalogueFollower(Catalogue& catalogue, Store& store, std::uint64_t since, base::Log& log);
     ~CatalogueFollower();
     CatalogueFollower(const CatalogueFollower&) = delete;

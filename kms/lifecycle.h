@@ -133,8 +133,9 @@ public:
     // For the scheduler, on the record's own order: rotates the key if its time has come or its
     // primary version has made wraps_before_rotation, else does nothing and gives false.
     bool rotate_if_due(const base::Uuid& key_id, const RecordIntent& record_intent);
-    // Likewise: destroys all versions in the token if their time has come, proves that they are
-    // gone, and leaves a tombstone. Goes on where a crash has cut it short. Throws
+    // Likewise: destroys all versions in the token if their time has come, what is left of those
+    // that were given up included, proves that they are gone, and leaves a tombstone. Goes on where
+    // a crash has cut it short. Throws
     // failed_precondition when the token has another key under a version's id: that is not touched.
     bool destroy_if_due(const base::Uuid& key_id, const RecordIntent& record_intent);
 

@@ -86,7 +86,10 @@ KeyPointer KeyLifecycle::cancel_deletion(const server::Grant& grant, const base:
         key_id, KeyOperation::cancel_deletion,
         [](Key& key) {
             if (key.destruction_begun) {
-                base::refuse("the key's destruction has begun: it can't be cancelled any more");
+                base::refuse(
+                    "the key is in state pending_deletion and its destruction has begun, which "
+                    "forbids cancel_deletion; it is permitted in state pending_deletion before "
+                    "that");
             }
             key.state = key.compromised_at ? KeyState::compromised : KeyState::disabled;
             key.deletion_at.reset();
@@ -143,8 +146,9 @@ bool KeyLifecycle::destroy_if_due(const base::Uuid& key_id, const RecordIntent& 
 }
 
 void KeyLifecycle::destroy_versions(const Key& key) {
+    // Also those that were given up while they were made: a crash, or a node that stood still, may
+    // have left something of them in the token.
     for (const auto& version : key.versions) {
-        if (version.state == KeyState::destroyed) continue;
         // Another key under the id means another token: destroying that would be the worst mistake.
         if (version.state == KeyState::enabled &&
             prove_key(token_, key, version) == KeyProof::different) {
@@ -154,7 +158,7 @@ void KeyLifecycle::destroy_versions(const Key& key) {
         try {
             token_.destroy_key(version.token_key_id);
         } catch (const base::Error& error) {
-            if (error.code() != base::ErrorCode::not_found) throw;  // gone before the crash
+            if (error.code() != base::ErrorCode::not_found) throw;  // gone before, or never made
         }
         if (token_.find_key(version.token_key_id)) {
             throw base::Error(base::ErrorCode::unavailable,

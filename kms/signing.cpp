@@ -25,7 +25,8 @@ const KeyVersion& require_version(const Key& key, std::uint32_t number) {
         throw Error(ErrorCode::not_found, "the key has no such version");
     if (version->state != KeyState::enabled)
         base::refuse("version " + std::to_string(number) + " of the key is in state " +
-                     std::string(to_string(version->state)));
+                     std::string(to_string(version->state)) +
+                     ", which forbids its use; it is permitted for a version in state enabled");
     return *version;
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "kms/sql_store_rows.h"
+#include "kms/states.h"
 
 namespace kms {
 namespace {
@@ -87,6 +88,16 @@ void insert_pending_version(soci::session& sql, const std::string& key_id,
 void require_whole(const std::string& description) {
     if (description.find('\0') == std::string::npos) return;
     throw base::Error(base::ErrorCode::invalid_argument, "the description must have no NUL byte");
+}
+
+// Throws as require_permitted(), for the state that the row has in this transaction.
+void require_rotatable(soci::session& sql, const std::string& id) {
+    std::string state;
+    sql << "SELECT state FROM keys WHERE id = :id", soci::into(state), soci::use(id, "id");
+    if (!sql.got_data()) throw base::Error(base::ErrorCode::not_found, "there is no such key");
+    Key key;
+    key.state = parse_key_state(state).value_or(KeyState::destroyed);
+    require_permitted(key, KeyOperation::rotate);
 }
 
 void require_key_row(soci::session& sql, const std::string& id) {
@@ -250,17 +261,20 @@ void SqlStore::add_pending_version(const base::Uuid& key_id, const KeyVersion& v
                                    const std::string& holder) {
     const std::string id = key_id.to_string();
     change(holder, [&](soci::session& sql, long long number) {
+        require_rotatable(sql, id);
         int fitting = 0;
         const int last = static_cast<int>(version.version) - 1;
-        sql << "SELECT COUNT(*) FROM keys k WHERE k.id = :id AND k.state = 'enabled' "
+        sql << "SELECT COUNT(*) FROM keys k WHERE k.id = :id "
                "AND (SELECT MAX(version) FROM key_versions WHERE key_id = :same) = :last "
                "AND NOT EXISTS (SELECT 1 FROM key_versions "
                "WHERE key_id = :again AND state = 'pending')",
             soci::into(fitting), soci::use(id, "id"), soci::use(id, "same"),
             soci::use(last, "last"), soci::use(id, "again");
         if (fitting != 1) {
-            base::refuse("the key can't get a new version now: it has been changed meanwhile",
-                         "key " + id);
+            base::refuse(
+                "the key is in state enabled, but has got another version meanwhile, which forbids "
+                "rotate; it is permitted when that version is finished: try again",
+                "key " + id);
         }
         insert_pending_version(sql, id, version);
         touch(sql, id, number);

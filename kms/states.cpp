@@ -104,7 +104,11 @@ void require_permitted(const Key& key, KeyOperation operation, bool may_use_comp
 void require_permitted(const Key& key, const KeyVersion& version, KeyOperation operation,
                        bool may_use_compromised) {
     require_permitted(key, operation, may_use_compromised);
-    if (version.state != KeyState::enabled) refuse_state(version.state, operation);
+    if (version.state == KeyState::enabled) return;
+    base::refuse("version " + std::to_string(version.version) + " of the key is in state " +
+                 std::string(to_string(version.state)) + ", which forbids " +
+                 std::string(to_string(operation)) +
+                 "; it is permitted for a version in state enabled");
 }
 
 }  // namespace kms

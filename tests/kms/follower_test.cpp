@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <latch>
+#include <thread>
+
 #include "kms/lifecycle.h"
 #include "kms/making_lock.h"
+#include "kms/schedule.h"
 #include "kms/service.h"
 #include "tests/kms/key_service_rig.h"
 #include "tests/support/expect_error.h"
@@ -64,6 +68,18 @@ protected:
         return elapsed();
     }
 
+    template <typename One, typename Other>
+    static void at_once(One one, Other other) {
+        std::latch start(2);
+        std::thread thread([&] {
+            start.arrive_and_wait();
+            one();
+        });
+        start.arrive_and_wait();
+        other();
+        thread.join();
+    }
+
     TemporaryDirectory folder_;
     FakeToken token_;
     FakeClock clock_;
@@ -114,6 +130,22 @@ TEST_F(FollowerTest, ANodeThatCantReachTheStoreRefusesWithinASecondAndComesBack)
     EXPECT_NO_THROW(wrap(node, key));
 }
 
+TEST_F(FollowerTest, ANodeThatLostTheStoreBeforeItsFirstLookRefusesUntilItHasLooked) {
+    Node first(real_store_, token_, clock_, log_);
+    const auto key = create(first);
+    SharedStore store(real_store_);
+    kms::UsageCounter usage(store, clock_);
+    const auto reconciled = kms::reconcile(store, token_, usage, clock_, log_);
+    kms::Catalogue catalogue(reconciled.keys);
+    store.is_away = true;
+    kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log_);
+    EXPECT_ERROR(unavailable, static_cast<void>(catalogue.snapshot()));
+    disable(first, key);
+    store.is_away = false;
+    EXPECT_TRUE(follower.follow());
+    EXPECT_EQ(catalogue.snapshot()->find(key)->state, kms::KeyState::disabled);
+}
+
 TEST_F(FollowerTest, EveryChangeAtOneNodeReachesTheOther) {
     Node first(real_store_, token_, clock_, log_);
     Node second(real_store_, token_, clock_, log_);
@@ -156,6 +188,101 @@ TEST_F(FollowerTest, WhoseTurnItIsToRotateIsDecidedOnce) {
     EXPECT_TRUE(first.lifecycle.rotate_if_due(key, {}));
     EXPECT_FALSE(second.lifecycle.rotate_if_due(key, {}));
     EXPECT_EQ(real_store_.find(key)->primary_version, 2U);
+}
+
+TEST_F(FollowerTest, WhatIsDueAtTwoNodesAtOnceIsRotatedOnce) {
+    Node first(real_store_, token_, clock_, log_);
+    Node second(real_store_, token_, clock_, log_);
+    kms::NewKey wanted;
+    wanted.rotation_period_days = 1;
+    const auto key = first.lifecycle.create(grant(kms::create_key, "*"), wanted).key->id;
+    for (std::uint32_t round = 1; round <= 10; ++round) {
+        second.follower.follow();
+        first.follower.follow();
+        clock_.advance(std::chrono::hours(24));
+        std::atomic<int> rotated{0};
+        at_once([&] { rotated += first.lifecycle.rotate_if_due(key, {}) ? 1 : 0; },
+                [&] { rotated += second.lifecycle.rotate_if_due(key, {}) ? 1 : 0; });
+        EXPECT_EQ(rotated, 1);
+        const auto stored = *real_store_.find(key);
+        EXPECT_EQ(stored.primary_version, round + 1);
+        ASSERT_EQ(stored.versions.size(), round + 1);
+        EXPECT_EQ(stored.primary().state, kms::KeyState::enabled);
+    }
+}
+
+TEST_F(FollowerTest, ADeletionIsEitherCancelledAtOneNodeOrDoneAtTheOther) {
+    Node first(real_store_, token_, clock_, log_);
+    Node second(real_store_, token_, clock_, log_);
+    for (int round = 0; round < 20; ++round) {
+        const auto key = create(first);
+        first.lifecycle.schedule_deletion(grant(kms::schedule_key_deletion, key.to_string()), key,
+                                          7);
+        second.follower.follow();
+        clock_.advance(std::chrono::hours(7 * 24));
+        bool was_cancelled = false;
+        bool was_destroyed = false;
+        const auto cancel = grant(kms::cancel_key_deletion, key.to_string());
+        at_once(
+            [&] {
+                try {
+                    first.lifecycle.cancel_deletion(cancel, key);
+                    was_cancelled = true;
+                } catch (const base::Error& error) {
+                    EXPECT_EQ(error.code(), base::ErrorCode::failed_precondition) << error.what();
+                }
+            },
+            [&] { was_destroyed = second.lifecycle.destroy_if_due(key, {}); });
+        EXPECT_NE(was_cancelled, was_destroyed);
+        const auto stored = *real_store_.find(key);
+        EXPECT_EQ(stored.state, was_destroyed ? kms::KeyState::destroyed : kms::KeyState::disabled);
+        EXPECT_EQ(token_.find_key(stored.primary().token_key_id).has_value(), was_cancelled);
+    }
+}
+
+TEST_F(FollowerTest, ADeletionThatIsCancelledElsewhereBeforeItBeganIsNotDone) {
+    Node first(real_store_, token_, clock_, log_);
+    Node second(real_store_, token_, clock_, log_);
+    const auto key = create(first);
+    first.lifecycle.schedule_deletion(grant(kms::schedule_key_deletion, key.to_string()), key, 7);
+    second.follower.follow();
+    clock_.advance(std::chrono::hours(7 * 24));
+    EXPECT_FALSE(second.lifecycle.destroy_if_due(key, [&](const auto&) {
+        first.lifecycle.cancel_deletion(grant(kms::cancel_key_deletion, key.to_string()), key);
+    }));
+    EXPECT_EQ(real_store_.find(key)->state, kms::KeyState::disabled);
+    EXPECT_EQ(token_.list_keys(nullptr).size(), 1U);
+}
+
+// From the counter of the node that wraps, over the store and the follower, to the other node's
+// schedule.
+TEST_F(FollowerTest, AVersionThatReaches2To30WrapsIsRotatedByTheNodeThatSeesIt) {
+    Node first(real_store_, token_, clock_, log_);
+    Node second(real_store_, token_, clock_, log_);
+    server::AuditConfig config;
+    config.directory = folder_ / "audit";
+    config.daemon = "kmsd";
+    config.node = "second";
+    server::AuditLog audit(config, clock_, log_);
+    const auto run_schedule = [&] {
+        kms::Schedule schedule(
+            {second.lifecycle, second.catalogue, second.store, second.usage, audit, clock_, log_});
+        schedule.run_due();
+    };
+    const auto key = create(second);
+    first.follower.follow();
+    const auto reserved = real_store_.find(key)->primary().wraps_reserved;
+    real_store_.reserve_wraps(key, 1, kms::wraps_before_rotation - kms::wrap_block - reserved);
+    second.follower.follow();
+    run_schedule();
+    EXPECT_EQ(real_store_.find(key)->primary_version, 1U);
+    EXPECT_EQ(wrap(first, key).key_version, 1U);  // its first of a block of its own
+    EXPECT_EQ(real_store_.find(key)->primary().wraps_reserved, kms::wraps_before_rotation);
+    second.follower.follow();
+    run_schedule();
+    EXPECT_EQ(real_store_.find(key)->primary_version, 2U);
+    first.follower.follow();
+    EXPECT_EQ(wrap(first, key).key_version, 2U);
 }
 
 TEST_F(FollowerTest, ANodeWaitsForTheOneThatMakesAKeyAndOutlivesADeadOne) {

@@ -82,6 +82,39 @@ TEST_F(ScheduleTest, DoesWhatIsDueAndNothingElseAndWritesItDown) {
     EXPECT_EQ(audit_lines({"\"destroy_key\"", "\"ok\"", doomed.to_string()}), 1U);
 }
 
+TEST_F(ScheduleTest, WhatIsLeftOfGivenUpVersionsIsDestroyedAndProvenAbsentToo) {
+    const auto id = create(std::nullopt);
+    auto operation = operation_of("root");
+    const auto right = [&](server::Action action) {
+        return rig_.grant(operation, action, id.to_string());
+    };
+    // A making that was cut short within the token …
+    token_.dies_after_generate = true;
+    EXPECT_ERROR(unavailable, rig_.lifecycle.rotate(right(kms::rotate_key), id));
+    token_.dies_after_generate = false;
+    token_.attributes(rig_.store.find(id)->versions.at(1).token_key_id).local = false;
+    rig_.lifecycle.rotate(right(kms::rotate_key), id);
+    // … and one that a node which stood still finished long after it had been given up.
+    token_.fails_to_generate = true;
+    EXPECT_ERROR(unavailable, rig_.lifecycle.rotate(right(kms::rotate_key), id));
+    token_.fails_to_generate = false;
+    const auto versions = rig_.lifecycle.rotate(right(kms::rotate_key), id)->versions;
+    ASSERT_EQ(versions.size(), 5U);
+    EXPECT_EQ(versions.at(1).state, kms::KeyState::destroyed);
+    EXPECT_EQ(versions.at(3).state, kms::KeyState::destroyed);
+    token_.generate_key(versions.at(3).token_key_id, "late", hsm::KeyKind::aes_256,
+                        hsm::KeyProfile::sealed);
+    EXPECT_EQ(token_.list_keys(nullptr).size(), 5U);
+    schedule_deletion(id);
+    rig_.clock.advance(7 * one_day);
+    EXPECT_TRUE(rig_.lifecycle.destroy_if_due(id, {}));
+    EXPECT_TRUE(token_.list_keys(nullptr).empty());
+    const std::string tombstone = rig_.lifecycle.describe(right(kms::describe_key), id).tombstone;
+    for (const auto& version : versions) {
+        EXPECT_NE(tombstone.find(version.token_key_id.to_string()), std::string::npos);
+    }
+}
+
 TEST_F(ScheduleTest, AKeyThatFailsIsTriedAgainAfterAPauseAndStopsNoOther) {
     const auto first = create(1);
     const auto second = create(1);

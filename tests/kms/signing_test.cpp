@@ -255,6 +255,13 @@ TEST_F(SigningTest, AVersionIsVerifiedUnderTheOneThatIsNamedOrUnderAny) {
     EXPECT_NE(member(of_first, "public_key"), member(of_primary, "public_key"));
     EXPECT_EQ(call("root", server::Method::GET, path + "public-key", {}, "version=3").status, 404U);
     EXPECT_EQ(rig().catalogue.snapshot()->find(id)->versions.size(), 2U);
+    kms::Key record = *rig().catalogue.snapshot()->find(id);
+    record.versions.at(0).state = kms::KeyState::destroyed;
+    rig().catalogue.put(record);
+    const auto gone = call("root", server::Method::GET, path + "public-key", {}, "version=1");
+    EXPECT_EQ(gone.status, 409U);
+    EXPECT_NE(gone.body.find("version 1 of the key is in state destroyed"), std::string::npos);
+    EXPECT_NE(gone.body.find("permitted for a version in state enabled"), std::string::npos);
 }
 
 TEST_F(SigningTest, AnotherKeyUnderTheSameIdIsNotUsed) {

@@ -82,10 +82,15 @@ TEST(KeyStates, OnlyAnEnabledVersionOfAnEnabledKeyWorks) {
     kms::Key key;
     key.state = KeyState::enabled;
     kms::KeyVersion version;
+    version.version = 7;
     for (const auto state : {KeyState::pending, KeyState::destroyed}) {
         version.state = state;
-        EXPECT_ERROR(failed_precondition,
-                     kms::require_permitted(key, version, KeyOperation::unwrap));
+        EXPECT_ERROR_SAYING(failed_precondition,
+                            "version 7 of the key is in state " +
+                                std::string(kms::to_string(state)) +
+                                ", which forbids unwrap; it is permitted for a version in state "
+                                "enabled",
+                            kms::require_permitted(key, version, KeyOperation::unwrap));
     }
     version.state = KeyState::enabled;
     EXPECT_NO_THROW(kms::require_permitted(key, version, KeyOperation::unwrap));
@@ -235,8 +240,16 @@ protected:
             return;
         }
         EXPECT_EQ(plain.status, 409U) << cell << ": " << plain.body;
-        EXPECT_NE(plain.body.find(kms::to_string(state)), std::string::npos)
+        EXPECT_NE(plain.body.find("in state " + std::string(kms::to_string(state))),
+                  std::string::npos)
             << cell << ": " << plain.body;
+        const auto permitted_in = plain.body.find("permitted in state");
+        ASSERT_NE(permitted_in, std::string::npos) << cell << ": " << plain.body;
+        for (const auto other : kms::key_states) {
+            if (!kms::permits(other, operation)) continue;
+            EXPECT_NE(plain.body.find(kms::to_string(other), permitted_in), std::string::npos)
+                << cell << ": " << plain.body;
+        }
         const auto privileged = send("root", call.method, call.path, call.body);
         EXPECT_EQ(privileged.status, expected == Permission::with_right ? 200U : 409U)
             << cell << ": " << privileged.body;
