@@ -109,12 +109,12 @@ server::Response Api::put_alias(server::Operation& operation, const server::Requ
 // Two questions: about the key, and about the key under this name alone.
 server::Response Api::delete_alias(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
-    NamedKey named = name_key(request);
+    const NamedKey named = name_key(request);
     const std::string& alias = request.path_parameter("alias");
     server::Resource by_this_name = named.resource;
     by_this_name.aliases = {alias};
     const server::Grant grant =
-        parts_.authorizer.authorize(operation, change_alias, std::move(named.resource));
+        parts_.authorizer.authorize(operation, change_alias, named.resource);
     static_cast<void>(
         parts_.authorizer.authorize(operation, change_alias, std::move(by_this_name)));
     operation.set_fact("alias", alias);
@@ -124,9 +124,7 @@ server::Response Api::delete_alias(server::Operation& operation, const server::R
         return server::json_answer(std::move(answer));
     };
     const auto work = [&](const std::string& request_id) {
-        if (named.key == nullptr) {
-            throw base::Error(base::ErrorCode::not_found, "there is no such alias");
-        }
+        if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
         operation.set_fact("from_key_id", named.key->id.to_string());
         parts_.lifecycle.remove_alias(grant, alias, {request_id, {}});
         return removed();

@@ -52,7 +52,7 @@ void require_context(const ContextRule& rule, const EncryptionContext& context) 
     }
     std::size_t total = 0;
     for (const auto& [key, value] : context) {
-        if (rule.only_known && !is_known(rule, key)) {
+        if (!rule.allow_others && !is_known(rule, key)) {
             refuse_entry(key, "is not one that this key knows");
         }
         const auto pattern = rule.patterns.find(key);

@@ -7,7 +7,7 @@ namespace kms {
 void write_context_rule(base::JsonWriter& out, const ContextRule& rule) {
     out.begin_object().name("required").begin_array();
     for (const auto& name : rule.required) out.string(name);
-    out.end_array().field("patterns", rule.patterns).field("only_known", rule.only_known);
+    out.end_array().field("patterns", rule.patterns).field("allow_others", rule.allow_others);
     out.field("max_bytes", static_cast<std::uint64_t>(rule.max_bytes)).end_object();
 }
 
@@ -25,10 +25,17 @@ ContextRule read_context_rule(base::JsonReader& reader) {
         reader.refuse("required", "must not name a context key twice");
     }
     rule.patterns = reader.optional_string_map("patterns", max_rule_entries, max_context_bytes);
-    rule.only_known = reader.optional_boolean("only_known").value_or(false);
+    rule.allow_others = reader.optional_boolean("allow_others").value_or(false);
     rule.max_bytes = static_cast<std::size_t>(
         reader.optional_integer("max_bytes", 0, max_context_bytes).value_or(max_context_bytes));
     reader.refuse_unknown();
+    return rule;
+}
+
+ContextRule read_stored_context_rule(base::JsonReader& reader) {
+    const auto only_known = reader.optional_boolean("only_known");
+    ContextRule rule = read_context_rule(reader);
+    if (only_known) rule.allow_others = !*only_known;
     return rule;
 }
 

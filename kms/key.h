@@ -39,12 +39,13 @@ inline constexpr std::uint64_t wraps_before_rotation = 1ULL << 30U;
 inline constexpr int max_rotation_period_days = 3650;
 
 // What an encryption context must look like under a key (kms/context_rule.h checks it). The default
-// lets every context pass.
+// is that of a key without a rule: it lets every context pass.
 struct ContextRule {
     std::vector<std::string> required;            // these keys must be there; sorted, no duplicates
     std::map<std::string, std::string> patterns;  // a context key and what its value must match;
                                                   // '*' stands for any text
-    bool only_known = false;  // other keys than those in `required` and `patterns` are refused
+    bool allow_others = true;  // keys beside those in `required` and `patterns`; a rule that does
+                               // not say so refuses them (kms/context_rule_json.h)
     std::size_t max_bytes = max_context_bytes;  // of all keys and values together
 
     bool operator==(const ContextRule&) const = default;

@@ -40,7 +40,7 @@ ContextRule parse_context_rule(const std::string& text, const std::string& key_i
     try {
         const base::JsonValue value = parse_stored(text);
         base::JsonReader reader(value);
-        return read_context_rule(reader);
+        return read_stored_context_rule(reader);
     } catch (const base::Error&) {
         refuse_row(key_id, "context_rule");
     }

@@ -34,7 +34,7 @@ TEST(ContextRule, AnUnknownKeyIsNamedWhereOnlyKnownOnesMayBe) {
     ContextRule rule;
     rule.required = {"tenant"};
     rule.patterns = {{"path", "*"}};
-    rule.only_known = true;
+    rule.allow_others = false;
     EXPECT_NO_THROW(require_context(rule, {{"tenant", "t"}}));
     EXPECT_NO_THROW(require_context(rule, {{"tenant", "t"}, {"path", "p"}}));
     EXPECT_ERROR_SAYING(invalid_argument, "\"context.pfad\" is not one that this key knows",

@@ -26,7 +26,8 @@ namespace tests {
 // app: data keys under alias/credentials and alias/second. operator: everything but data keys.
 // reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and
 // verifies under alias/signing. root: everything. unprivileged: everything but compromised keys.
-// namer: the aliases dev-*. nearly: makes and uses all keys but alias/hidden, describes none.
+// namer: the aliases dev-*. nearly: everything with all keys but alias/hidden, but describes none.
+// tagged: changes and names keys with the tag team=ads.
 // Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
@@ -46,13 +47,19 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "no-compromised":[{"id":"no-compromised","effect":"deny","actions":["use_compromised_key"],
           "resources":["*"]}],
   "nearly":[{"id":"nearly-all","effect":"allow",
-          "actions":["encrypt","create_data_key","sign","rotate_key"],"resources":["*"]},
+          "actions":["encrypt","create_data_key","sign","rotate_key","rewrap_data_key","verify",
+                     "get_public_key","mac","verify_mac","change_key","enable_key","disable_key",
+                     "schedule_key_deletion","cancel_key_deletion","mark_key_compromised",
+                     "change_alias"],"resources":["*"]},
           {"id":"nearly-not","effect":"deny","actions":["*"],"resources":["key:alias/hidden"]}],
+  "tagged":[{"id":"tagged-ads","effect":"allow","actions":["change_key","change_alias"],
+          "resources":["key:tag/team=ads"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},
   {"caller":"signer","roles":["signer"]},{"caller":"root","roles":["root"]},
   {"caller":"namer","roles":["namer"]},{"caller":"nearly","roles":["nearly"]},
+  {"caller":"tagged","roles":["tagged"]},
   {"caller":"unprivileged","roles":["root","no-compromised"]}]})";
 
 inline server::Operation operation_of(const std::string& caller) {

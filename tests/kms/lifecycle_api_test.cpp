@@ -36,7 +36,7 @@ protected:
 
 TEST_F(LifecycleApiTest, AKeyIsDescribedWithEverythingThatItWasMadeWith) {
     const auto id = make(R"({"kind":"aes_256","rotation_period_days":90,
-        "context_rule":{"required":["tenant"],"patterns":{"env":"prod-*"},"only_known":true,
+        "context_rule":{"required":["tenant"],"patterns":{"env":"prod-*"},"allow_others":true,
                         "max_bytes":512}})");
     const auto described = json_of(call(Method::GET, "/v1/keys/" + id));
     EXPECT_EQ(text_in(described, "kind"), "aes_256");
@@ -47,13 +47,29 @@ TEST_F(LifecycleApiTest, AKeyIsDescribedWithEverythingThatItWasMadeWith) {
     const auto* rule = described.find("context_rule");
     ASSERT_NE(rule, nullptr);
     EXPECT_EQ(base::to_json(*rule),
-              R"({"required":["tenant"],"patterns":{"env":"prod-*"},"only_known":true,)"
+              R"({"required":["tenant"],"patterns":{"env":"prod-*"},"allow_others":true,)"
               R"("max_bytes":512})");
     const auto& version = described.find("versions")->array()->front();
     for (const auto* field : {"wraps_reserved", "wraps_used", "wraps_remaining"}) {
         ASSERT_NE(version.find(field), nullptr) << field;
         EXPECT_TRUE(version.find(field)->integer()) << field;
     }
+}
+
+TEST_F(LifecycleApiTest, ARuleRefusesTheContextKeysThatItDoesNotNameUnlessItSaysOtherwise) {
+    const auto encrypt = [&](const std::string& id) {
+        return call(Method::POST, "/v1/keys/" + id + "/encrypt",
+                    R"({"plaintext":"QQ==","context":{"tenant":"t","extra":"x"}})");
+    };
+    const auto refused = encrypt(make(R"({"context_rule":{"required":["tenant"]}})"));
+    EXPECT_EQ(refused.status, 400U) << refused.body;
+    EXPECT_NE(refused.body.find("context.extra"), std::string::npos) << refused.body;
+    EXPECT_EQ(encrypt(make(R"({"context_rule":{"patterns":{"tenant":"*"}}})")).status, 400U);
+    EXPECT_EQ(encrypt(make(R"({"context_rule":{}})")).status, 400U);
+    EXPECT_EQ(
+        encrypt(make(R"({"context_rule":{"required":["tenant"],"allow_others":true}})")).status,
+        200U);
+    EXPECT_EQ(encrypt(make()).status, 200U) << "a key without a rule takes any context";
 }
 
 TEST_F(LifecycleApiTest, APairIsDescribedWithItsPublicKeyAndAListIsNot) {
@@ -74,6 +90,7 @@ TEST_F(LifecycleApiTest, EveryWrongFieldOfAnOrderIsNamed) {
              {R"({"context_rule":{"required":["a","a"]}})", "context_rule.required"},
              {R"({"context_rule":{"max_bytes":8193}})", "context_rule.max_bytes"},
              {R"({"context_rule":{"more":1}})", "context_rule.more"},
+             {R"({"context_rule":{"only_known":true}})", "context_rule.only_known"},
              {R"({"context_rule":{"patterns":{"a":1}}})", "context_rule.patterns"}}) {
         expect_refused(Method::POST, "/v1/keys", body, naming);
     }
@@ -99,7 +116,7 @@ TEST_F(LifecycleApiTest, EveryWrongFieldOfAnOrderIsNamed) {
 TEST_F(LifecycleApiTest, APatchChangesWhatItNamesAndNullTakesAway) {
     const std::string key =
         "/v1/keys/" + make(R"({"description":"old","tags":{"a":"1"},"rotation_period_days":5,
-                              "context_rule":{"only_known":true}})");
+                              "context_rule":{"required":["a"]}})");
     auto changed = json_of(call(Method::PATCH, key, R"({"if_revision":1,"description":"new"})"));
     EXPECT_EQ(text_in(changed, "description"), "new");
     EXPECT_EQ(text_in(*changed.find("tags"), "a"), "1");
@@ -200,18 +217,59 @@ TEST_F(LifecycleApiTest, ARuleOfTheLargestSizeComesBackAsItWent) {
     expect_refused(Method::POST, "/v1/keys", rule_of(kms::max_context_bytes + 4), "required");
 }
 
-TEST_F(LifecycleApiTest, AForbiddenKeyLooksUnknownWhereverOthersAreAllowed) {
+// Every route that names a key or an alias, by what stands behind the name.
+TEST_F(LifecycleApiTest, AForbiddenKeyLooksUnknownOnEveryRoute) {
     const auto hidden = make(R"({"alias":"hidden"})");
     const std::string unknown = "00000000-0000-4000-8000-000000000000";
-    for (const std::string& id : {hidden, unknown}) {
-        for (const auto* path : {"/encrypt", "/data-keys", "/sign", "/rotate"}) {
-            const auto* body = std::string_view(path) == "/encrypt" ? R"({"plaintext":"QQ=="})"
-                               : std::string_view(path) == "/sign"  ? R"({"message":"QQ=="})"
-                                                                    : "{}";
-            const auto answer = call(Method::POST, "/v1/keys/" + id + path, body, "nearly");
-            EXPECT_EQ(answer.status, 403U) << id << path << answer.body;
-        }
+    const std::map<std::string, std::string, std::less<>> bodies{
+        {"encrypt", R"({"plaintext":"QQ=="})"},
+        {"sign", R"({"message":"QQ=="})"},
+        {"verify", R"({"message":"QQ==","signature":"QQ=="})"},
+        {"mac", R"({"message":"QQ=="})"},
+        {"verify-mac", R"({"message":"QQ==","mac":"QQ=="})"}};
+    std::size_t routes = 0;
+    for (const auto& route : rig_.api.routes()) {
+        const std::string pattern(route.pattern);
+        const bool by_id = pattern.find("{key}") != std::string::npos;
+        const std::string place = by_id ? "{key}" : "{alias}";
+        const auto at = pattern.find(place);
+        if (at == std::string::npos || route.method == Method::PUT) continue;
+        ++routes;
+        const auto answer_for = [&](const std::string& name) {
+            const auto known = bodies.find(pattern.substr(pattern.rfind('/') + 1));
+            std::string body = known == bodies.end() ? "" : known->second;
+            if (pattern.ends_with("/data-keys")) body = "{}";
+            if (route.method == Method::PATCH) body = R"({"if_revision":1})";
+            std::string path = pattern;
+            return call(route.method, path.replace(at, place.size(), name), body, "nearly");
+        };
+        const auto forbidden = answer_for(by_id ? hidden : "hidden");
+        const auto missing = answer_for(by_id ? unknown : "nobody");
+        EXPECT_EQ(forbidden.status, 403U) << pattern << forbidden.body;
+        EXPECT_EQ(missing.status, forbidden.status) << pattern << missing.body;
+        EXPECT_EQ(missing.body, forbidden.body) << pattern;
     }
+    EXPECT_EQ(routes, 31U);
+}
+
+TEST_F(LifecycleApiTest, AForbiddenKeyLooksUnknownWhereABodyNamesIt) {
+    const auto hidden = make(R"({"alias":"hidden"})");
+    const auto mine = make(R"({"alias":"mine"})");
+    const std::string unknown = "00000000-0000-4000-8000-000000000000";
+    const auto expect_alike = [&](Method method, const std::string& path, const std::string& before,
+                                  const std::string& forbidden, const std::string& missing) {
+        const auto one = call(method, path, before + forbidden + "\"}", "nearly");
+        const auto other = call(method, path, before + missing + "\"}", "nearly");
+        EXPECT_EQ(one.status, 403U) << one.body;
+        EXPECT_EQ(other.status, one.status) << other.body;
+        EXPECT_EQ(other.body, one.body);
+    };
+    expect_alike(Method::PUT, "/v1/aliases/fresh", R"({"key":")", hidden, unknown);
+    const auto made = call(Method::POST, "/v1/keys/" + mine + "/data-keys", "{}");
+    const auto wrapped = text_in(json_of(made).find("data_keys")->array()->front(), "wrapped");
+    const std::string before = R"({"wrapped":")" + wrapped + R"(","to_key":")";
+    expect_alike(Method::POST, "/v1/data-keys/rewrap", before, hidden, unknown);
+    expect_alike(Method::POST, "/v1/data-keys/rewrap", before, "alias/hidden", "alias/nobody");
 }
 
 TEST_F(LifecycleApiTest, EveryOrderNeedsItsOwnRightAndAnUnknownKeyLooksForbidden) {
@@ -219,8 +277,9 @@ TEST_F(LifecycleApiTest, EveryOrderNeedsItsOwnRightAndAnUnknownKeyLooksForbidden
     const std::string unknown = "/v1/keys/00000000-0000-4000-8000-000000000000";
     for (const auto* path : {"/rotate", "/enable", "/disable", "/schedule-deletion",
                              "/cancel-deletion", "/mark-compromised"}) {
-        EXPECT_EQ(call(Method::POST, key + path, "", "operator").status, 403U) << path;
-        EXPECT_EQ(call(Method::POST, unknown + path, "", "operator").status, 403U) << path;
+        const auto forbidden = call(Method::POST, key + path, "", "operator");
+        EXPECT_EQ(forbidden.status, 403U) << path;
+        EXPECT_EQ(call(Method::POST, unknown + path, "", "operator").body, forbidden.body) << path;
         EXPECT_EQ(call(Method::POST, unknown + path).status, 404U) << path;
     }
     EXPECT_EQ(call(Method::PATCH, key, R"({"if_revision":1})", "operator").status, 403U);

@@ -312,6 +312,8 @@ TEST_F(LifecycleTest, ADestructionThatIsCutShortGoesOnAndCantBeCancelled) {
         ASSERT_TRUE(rig->store.update(record));
         token_.destroy_key(key->primary().token_key_id);
         EXPECT_ERROR_SAYING(failed_precondition, "begun", rig->cancel_deletion(id));
+        EXPECT_ERROR_SAYING(failed_precondition, "pending_deletion before that",
+                            rig->cancel_deletion(id));
     }
     const auto rig = start();
     EXPECT_TRUE(rig->reconciled.unproven.empty());
@@ -386,7 +388,7 @@ TEST_F(LifecycleTest, TheContextRuleIsHonouredFromTheAnswerOn) {
     wanted.if_revision = 1;
     kms::ContextRule rule;
     rule.required = {"tenant"};
-    rule.only_known = true;
+    rule.allow_others = false;
     wanted.context_rule = rule;
     rig->change(key->id, wanted);
     EXPECT_ERROR_SAYING(invalid_argument, "tenant", rig->create_data_keys(key->id));
@@ -402,7 +404,7 @@ TEST_F(LifecycleTest, OnlyKeysForEncryptionRotateByThemselvesAndHaveContextRules
     wanted.rotation_period_days = 1;
     EXPECT_ERROR(invalid_argument, rig->create(wanted));
     wanted.rotation_period_days.reset();
-    wanted.context_rule.only_known = true;
+    wanted.context_rule.allow_others = false;
     EXPECT_ERROR(invalid_argument, rig->create(wanted));
     wanted.context_rule = {};
     wanted.profile = hsm::KeyProfile::restorable;

@@ -19,6 +19,31 @@ struct SqliteFactory {
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteFactory);
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreLockContract, SqliteFactory);
 
+// As rules stood in the store when they permitted other keys unless they said the opposite.
+TEST(SqlStore, ARuleOfBeforeKeepsItsMeaning) {
+    const TemporaryDirectory directory;
+    const auto database = open_sqlite(directory / "kms.db");
+    kms::SqlStore store(*database);
+    kms::Key key;
+    key.id = base::Uuid::random();
+    key.context_rule.required = {"tenant"};
+    kms::KeyVersion version;
+    version.version = 1;
+    version.token_key_id = base::Uuid::random();
+    key.versions.push_back(version);
+    store.add_pending_key(key);
+    for (const std::string only_known : {"false", "true"}) {
+        const std::string rule =
+            R"({"required":["tenant"],"patterns":{},"only_known":)" + only_known + "}";
+        database->write([&](soci::session& sql) {
+            sql << "UPDATE keys SET context_rule = :rule", soci::use(rule, "rule");
+        });
+        const auto read = store.find(key.id)->context_rule;
+        EXPECT_EQ(read.required, key.context_rule.required);
+        EXPECT_EQ(read.allow_others, only_known == "false");
+    }
+}
+
 // Ten thousand keys as rows: whatever is asked for one key, or for what changed, is found by index,
 // not by reading all rows. The statements are those that the store runs; SQLite says how.
 TEST(SqlStore, OneOfTenThousandKeysIsFoundByIndex) {

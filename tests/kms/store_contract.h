@@ -214,7 +214,7 @@ TYPED_TEST_P(StoreContract, EverythingOfAKeyIsThereAfterReopening) {
     key.next_rotation_at = base::from_milliseconds(1'900'000'000'000);
     key.context_rule.required = {"a", "b"};
     key.context_rule.patterns = {{"env", "prod-*"}};
-    key.context_rule.only_known = true;
+    key.context_rule.allow_others = false;
     key.context_rule.max_bytes = 100;
     {
         const auto store = this->open();
@@ -268,7 +268,8 @@ TYPED_TEST_P(StoreContract, TheNextVersionIsPendingThenPrimaryInOneMoment) {
     auto third = version;
     third.version = 3;
     third.token_key_id = base::Uuid::random();
-    EXPECT_ERROR(failed_precondition, store->add_pending_version(key.id, third));
+    EXPECT_ERROR_SAYING(failed_precondition, "permitted when that version is finished",
+                        store->add_pending_version(key.id, third));
     const auto next = base::from_milliseconds(1'900'000'000'000);
     store->enable_version(key.id, 2, this->answer(), next);
     EXPECT_ERROR(failed_precondition, store->enable_version(key.id, 2, this->answer(), next));
@@ -290,7 +291,9 @@ TYPED_TEST_P(StoreContract, TheNextVersionIsPendingThenPrimaryInOneMoment) {
     auto fourth = third;
     fourth.version = 4;
     fourth.token_key_id = base::Uuid::random();
-    EXPECT_ERROR(failed_precondition, store->add_pending_version(key.id, fourth));
+    EXPECT_ERROR_SAYING(failed_precondition,
+                        "in state disabled, which forbids rotate; it is permitted in state enabled",
+                        store->add_pending_version(key.id, fourth));
 }
 
 TYPED_TEST_P(StoreContract, AnAliasMovesOnlyFromWhereItIs) {
