@@ -137,6 +137,20 @@ int unwrap_data_keys(const Tool& tool, const UnwrapOptions& options) {
     return 0;
 }
 
+// As the service answers.
+base::WipedString rewrapped_as_json(const std::vector<RewrapResult>& results) {
+    base::JsonWriter out;
+    out.begin_object().name("results").begin_array();
+    for (const auto& result : results) {
+        const auto& anew = std::get<Enveloped>(result);
+        out.begin_object().name("wrapped").base64(anew.bytes);
+        out.field("key_id", anew.key_id.to_string()).field("key_version", anew.key_version);
+        out.end_object();
+    }
+    out.end_array().end_object();
+    return out.take();
+}
+
 int rewrap_data_keys(const Tool& tool, const RewrapOptions& options) {
     require_new_file(options.out);
     if (!options.to_key.empty()) require_key_name(options.to_key);
@@ -151,6 +165,10 @@ int rewrap_data_keys(const Tool& tool, const RewrapOptions& options) {
         items.push_back({std::move(wrapped), context, options.to_key, to_context});
     const auto results = tool.client().rewrap_many(items);
     require_all(results, options.in);
+    if (tool.json) {
+        write_output(options.out, rewrapped_as_json(results), public_mode);
+        return 0;
+    }
     base::WipedString lines;
     for (const auto& result : results) {
         base::append_base64(lines, std::get<Enveloped>(result).bytes);

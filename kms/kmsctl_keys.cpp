@@ -52,6 +52,26 @@ void show_versions(const JsonValue& key, std::string& out) {
     out += '\n' + table.to_string();
 }
 
+void show_tombstone(const JsonValue& key, std::string& out) {
+    const JsonValue* tombstone = key.find("tombstone");
+    if (tombstone == nullptr) return;
+    Table facts;
+    for (const char* name :
+         {"destroyed_at", "deletion_at", "deletion_ordered_by", "compromised_at", "aliases"}) {
+        if (tombstone->find(name) != nullptr) facts.add({name, cell(*tombstone, name)});
+    }
+    out += "\nTombstone\n" + facts.to_string();
+    const JsonValue* versions = tombstone->find("versions");
+    if (versions == nullptr || versions->array() == nullptr) return;
+    Table table({"VERSION", "CREATED", "WRAPS RESERVED", "TOKEN KEY", "PROVEN ABSENT"});
+    for (const JsonValue& version : *versions->array()) {
+        table.add({cell(version, "version"), cell(version, "created_at"),
+                   cell(version, "wraps_reserved"), cell(version, "token_key_id"),
+                   cell(version, "proven_absent")});
+    }
+    out += '\n' + table.to_string();
+}
+
 void write_rule(base::JsonWriter& body, const std::string& file) {
     const auto text = read_input(file, max_rule_file_bytes);
     try {
@@ -187,7 +207,7 @@ void add_key_create(CLI::App& family, Tool& tool) {
     create
         ->add_option("--context-rule", options->rule_file,
                      "What encryption contexts must look like: a JSON object with required, "
-                     "patterns, only_known, max_bytes")
+                     "patterns, max_bytes; other keys are refused unless allow_others is true")
         ->type_name("FILE");
     create->footer(
         "Examples:\n"
@@ -251,6 +271,7 @@ void show_key(const Tool& tool, const JsonValue& key) {
     }
     std::string out = table.to_string();
     show_versions(key, out);
+    show_tombstone(key, out);
     print(out);
 }
 

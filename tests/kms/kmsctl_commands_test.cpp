@@ -117,6 +117,11 @@ TEST_F(KmsctlCommands, TextsAndDataKeysGoRound) {
     must({"data-key", "rewrap", "--context", "o=1", "--in", file("w"), "--out", file("v"), "--to",
           "alias/b", "--to-context", "o=2"});
     EXPECT_NE(base::read_file(file("w"), 10'000), base::read_file(file("v"), 10'000));
+    const auto as_json = ask({"data-key", "rewrap", "--context", "o=1", "--in", file("w"), "--to",
+                              "alias/b", "--to-context", "o=2"});
+    ASSERT_EQ(as_json.find("results")->array()->size(), 3U);
+    EXPECT_EQ(text(as_json.find("results")->array()->front(), "key_version"), "1");
+    EXPECT_FALSE(text(as_json.find("results")->array()->front(), "wrapped").empty());
     must({"data-key", "unwrap", "--context", "o=2", "--in", file("v"), "--plaintext-out",
           file("q")});
     EXPECT_EQ(base::read_file(file("p"), 10'000), base::read_file(file("q"), 10'000));
@@ -126,13 +131,42 @@ TEST_F(KmsctlCommands, TextsAndDataKeysGoRound) {
               1);
 }
 
+TEST_F(KmsctlCommands, ADestroyedKeyIsShownWithItsTombstone) {
+    const std::string id = make_key("end", "aes_256");
+    must({"key", "schedule-deletion", id, "--days", "7", "--yes"});
+    EXPECT_EQ(daemon_->stop(), 0) << daemon_->output();
+    // The days pass.
+    const auto database = (house_.folder() / "kms.db").string();
+    const auto passed = run_program(
+        "/usr/bin/python3",
+        {"-c",
+         "import sqlite3,sys; d = sqlite3.connect(sys.argv[1]); "
+         "d.execute('UPDATE keys SET deletion_at = 1 WHERE id = ?', (sys.argv[2],)); d.commit()",
+         database, id});
+    ASSERT_EQ(passed.exit_code, 0) << passed.output;
+    daemon_ = house_.start();
+    port_ = daemon_->wait_ready();
+    // The start gave the other one to the daemon's user.
+    operator_ = house_.pki().client("tool-operator-again", "spiffe://strongroom/operator");
+    constexpr int most_looks = 200;
+    for (int i = 0; i < most_looks && state_of(id) != "destroyed"; ++i) {
+    }
+    const auto shown = must({"key", "show", id}).output;
+    EXPECT_TRUE(contains(shown, "Tombstone")) << shown;
+    EXPECT_TRUE(contains(shown, "deletion_ordered_by")) << shown;
+    EXPECT_TRUE(contains(shown, "PROVEN ABSENT")) << shown;
+    const auto key = ask({"key", "show", id});
+    const auto& version = key.find("tombstone")->find("versions")->array()->front();
+    EXPECT_TRUE(contains(shown, text(version, "token_key_id"))) << shown;
+}
+
 TEST_F(KmsctlCommands, AKeyGoesThroughItsLife) {
     const std::string id = make_key("life", "aes_256");
     const auto rotated = ask({"key", "rotate", "alias/life", "--if-primary-version", "1"});
     EXPECT_EQ(text(rotated, "primary_version"), "2");
     EXPECT_EQ(ctl({"key", "rotate", "alias/life", "--if-primary-version", "1"}).exit_code, 1);
     const auto rule =
-        files_.write("rule.json", R"({"required":["owner"],"only_known":true})").string();
+        files_.write("rule.json", R"({"required":["owner"],"allow_others":true})").string();
     const auto changed = ask({"key", "change", id, "--description", "changed", "--tag", "team=x",
                               "--rotation-days", "90", "--context-rule", rule});
     EXPECT_EQ(text(changed, "description"), "changed");
