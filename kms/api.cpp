@@ -11,28 +11,56 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-// A row whose calls may be repeated as they are, and whose answers are never stored.
-server::Route repeatable(server::Route row) {
-    row.handler = [handler = std::move(row.handler)](server::Operation& operation,
-                                                     const server::Request& request) {
-        refuse_idempotency_key(request);
+// A row whose answers are never stored. Reading needs no key, and ignores one.
+server::Route without_key(server::Route row, std::string_view why) {
+    if (row.method == server::Method::GET) return row;
+    row.handler = [handler = std::move(row.handler), why](server::Operation& operation,
+                                                          const server::Request& request) {
+        refuse_idempotency_key(request, why);
         return handler(operation, request);
     };
     return row;
 }
+
+// A row whose orders are done once. A repeated one is answered before anything is authorised (see
+// Idempotency::replay); who may do its action on nothing at all takes the way of everybody else,
+// and is refused there.
+server::Route done_once(server::Route row, Idempotency& idempotency,
+                        const server::Authorizer& authorizer) {
+    if (row.method == server::Method::GET) return row;
+    row.handler = [handler = std::move(row.handler), action = row.action, &idempotency,
+                   &authorizer](server::Operation& operation, const server::Request& request) {
+        if (authorizer.may_ever(operation, action)) {
+            if (auto answer = idempotency.replay(operation, request)) return *std::move(answer);
+        }
+        return handler(operation, request);
+    };
+    return row;
+}
+
+constexpr std::string_view repeatable_as_is = "it may be repeated as it is";
+constexpr std::string_view never_kept = "what it answers is not kept";
+constexpr std::string_view openapi_text =
+    "Every POST, PUT, PATCH and DELETE on keys and aliases that changes one takes the header "
+    "Idempotency-Key, 1 to 128 visible ASCII characters: the same request of the same caller has "
+    "the same answer for 24 hours, another request with the same key is answered with 409. All "
+    "other POST and DELETE refuse the header with 400.";
 
 }  // namespace
 
 Api::Api(ApiParts parts) : parts_(std::move(parts)) {}
 
 std::vector<server::Route> Api::routes() {
-    std::vector<server::Route> rows = key_routes();
-    for (auto& row : lifecycle_routes()) rows.push_back(std::move(row));
-    for (auto& row : alias_routes()) rows.push_back(std::move(row));
-    for (auto& row : data_key_routes()) rows.push_back(repeatable(std::move(row)));
-    for (auto& row : text_routes()) rows.push_back(repeatable(std::move(row)));
-    for (auto& row : signing_routes()) rows.push_back(repeatable(std::move(row)));
-    for (const auto& row : parts_.more_routes) rows.push_back(row);
+    std::vector<server::Route> rows;
+    for (const auto& orders : {key_routes(), lifecycle_routes(), alias_routes()}) {
+        for (const auto& row : orders) {
+            rows.push_back(done_once(row, parts_.idempotency, parts_.authorizer));
+        }
+    }
+    for (const auto& calls : {data_key_routes(), text_routes(), signing_routes()}) {
+        for (const auto& row : calls) rows.push_back(without_key(row, repeatable_as_is));
+    }
+    for (const auto& row : parts_.more_routes) rows.push_back(without_key(row, never_kept));
     return server::with_operational_routes(std::move(rows),
                                            {parts_.authorizer,
                                             parts_.metrics,
@@ -42,7 +70,8 @@ std::vector<server::Route> Api::routes() {
                                             STRONGROOM_VERSION,
                                             {{"token", [this] { parts_.service.check_token(); }},
                                              {"store", [this] { parts_.store.check(); }},
-                                             {"audit", [this] { parts_.audit.check(); }}}});
+                                             {"audit", [this] { parts_.audit.check(); }}},
+                                            std::string(openapi_text)});
 }
 
 server::Resource key_resource(const Key& key) {

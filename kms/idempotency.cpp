@@ -66,6 +66,44 @@ std::string digest_of(std::initializer_list<std::string_view> parts) {
     return server::Sha256().hex(text);
 }
 
+// The row of a caller's order. A server that calls for users orders for each of them apart.
+std::string order_id(const server::Operation& operation, const std::string& key) {
+    if (!operation.user()) return digest_of({operation.caller().id, key});
+    return digest_of({operation.caller().id, key, operation.user()->id});
+}
+
+// Hex, so no separator is in it.
+constexpr char before_subject = '/';
+
+std::string request_digest(const server::Request& request) {
+    return digest_of(
+        {server::to_string(request.method), request.path, request.query, request.body});
+}
+
+// Whatever the names of both stood for.
+bool is_same_request(std::string_view left, std::string_view right) {
+    return left.substr(0, left.find(before_subject)) == right.substr(0, right.find(before_subject));
+}
+
+[[noreturn]] void refuse_other_request() {
+    base::refuse("the Idempotency-Key was used for another request");
+}
+
+// The answer of before; throws the refusal of before.
+server::Response answer_again(server::Operation& operation, server::Response response) {
+    const bool was_refused = response.status >= first_refusing_status;
+    operation.set_fact("repeated", was_refused ? "refused before" : "answered before");
+    if (was_refused) refuse_again(std::string(response.body));
+    return response;
+}
+
+server::Response answer_of(const IdempotentRequest& found) {
+    server::Response response;
+    response.status = found.status;
+    response.body.assign(found.answer.begin(), found.answer.end());
+    return response;
+}
+
 }  // namespace
 
 // Holds an id for the life of one request. A row of this node that no thread holds was left by a
@@ -88,6 +126,23 @@ private:
     const std::string& id_;
 };
 
+std::optional<IdempotentRequest> Idempotency::remembered(const std::string& id) const {
+    auto found = store_.find_request(id);
+    if (found && found->begun_at + idempotency_memory <= clock_.now()) return std::nullopt;
+    return found;
+}
+
+std::optional<server::Response> Idempotency::replay(server::Operation& operation,
+                                                    const server::Request& request) {
+    const auto key = idempotency_key(request);
+    if (!key) return std::nullopt;
+    const auto found = remembered(order_id(operation, *key));
+    if (!found || found->status == 0 || !is_same_request(found->digest, request_digest(request))) {
+        return std::nullopt;
+    }
+    return answer_again(operation, answer_of(*found));
+}
+
 Idempotency::Standing Idempotency::begin(const std::string& id, const std::string& digest,
                                          server::Response& response) {
     constexpr int attempts = 3;  // another node may be faster, once
@@ -107,14 +162,12 @@ Idempotency::Standing Idempotency::begin(const std::string& id, const std::strin
                 continue;
             }
         }
-        if (found->digest != digest) {
-            base::refuse("the Idempotency-Key was used for another request");
-        }
+        if (!is_same_request(found->digest, digest)) refuse_other_request();
         if (found->status != 0) {
-            response.status = found->status;
-            response.body.assign(found->answer.begin(), found->answer.end());
+            response = answer_of(*found);
             return Standing::answered;
         }
+        if (found->digest != digest) refuse_other_request();
         const bool is_free = found->node.empty() || found->node == node_ ||
                              found->begun_at + idempotency_lease <= now;
         if (!is_free) break;
@@ -138,18 +191,12 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
                                    const std::string& subject) {
     const auto key = idempotency_key(request);
     if (!key) return work({});
-    const std::string id = digest_of({operation.caller().id, *key});
-    const std::string digest = digest_of(
-        {server::to_string(request.method), request.path, request.query, request.body, subject});
+    const std::string id = order_id(operation, *key);
+    const std::string digest = request_digest(request) + before_subject + subject;
     const UnderWay hold(*this, id);
     server::Response response;
     const Standing standing = begin(id, digest, response);
-    if (standing == Standing::answered) {
-        const bool was_refused = response.status >= first_refusing_status;
-        operation.set_fact("repeated", was_refused ? "refused before" : "answered before");
-        if (was_refused) refuse_again(std::string(response.body));
-        return response;
-    }
+    if (standing == Standing::answered) return answer_again(operation, std::move(response));
     try {
         const bool from_record = standing == Standing::applied && again;
         if (from_record) operation.set_fact("repeated", "applied before");
@@ -169,10 +216,10 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
     return response;
 }
 
-void refuse_idempotency_key(const server::Request& request) {
+void refuse_idempotency_key(const server::Request& request, std::string_view why) {
     if (request.headers.count(idempotency_header) == 0) return;
     throw base::Error(base::ErrorCode::invalid_argument,
-                      "this call takes no Idempotency-Key: it may be repeated as it is");
+                      "this call takes no Idempotency-Key: " + std::string(why));
 }
 
 }  // namespace kms

@@ -5,8 +5,10 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "kms/store.h"
@@ -25,6 +27,14 @@ class Idempotency {
 public:
     Idempotency(Store& store, const base::Clock& clock) : store_(store), clock_(clock) {}
 
+    // The answer, or the refusal, that the same caller (for the same user) got for the same
+    // request before; empty when there is none. For before anything is authorised: what the order
+    // did may have taken its key out of the caller's reach, and it shows only what he was shown.
+    // Who may do the action on nothing at all is to be refused first (Authorizer::may_ever).
+    // Throws invalid_argument as once(), and the refusal.
+    std::optional<server::Response> replay(server::Operation& operation,
+                                           const server::Request& request);
+
     // Gives `work` the id under which the store marks the order as applied; empty when the request
     // has no Idempotency-Key. The same caller's same key gives the answer of the first time;
     // `again` makes one from the record when the order was applied but never answered (a crash in
@@ -37,7 +47,7 @@ public:
     using Work = std::function<server::Response(const std::string& request_id)>;
     using Again = std::function<server::Response()>;
     // `subject` is what the path's names stand for now, where they may come to mean something else:
-    // then the repeated request is another one.
+    // an order that was not answered is then another one, and refused (failed_precondition).
     server::Response once(server::Operation& operation, const server::Request& request,
                           const Work& work, const Again& again = {},
                           const std::string& subject = {});
@@ -47,6 +57,8 @@ private:
     enum class Standing { fresh, applied, answered };
     // Ours to work on, unless it is answered; the answer is in `response` then.
     Standing begin(const std::string& id, const std::string& digest, server::Response& response);
+    // Empty when there is no such row, or none that still counts.
+    std::optional<IdempotentRequest> remembered(const std::string& id) const;
 
     void let_go(const std::string& id);
 
@@ -57,8 +69,8 @@ private:
     const std::string node_ = base::Uuid::random().to_string();
 };
 
-// For calls that may be repeated as they are: throws invalid_argument when there is an
-// Idempotency-Key.
-void refuse_idempotency_key(const server::Request& request);
+// For calls whose answers are not kept: throws invalid_argument, naming the header and `why`, when
+// there is an Idempotency-Key. Ignored, it would promise what is not done.
+void refuse_idempotency_key(const server::Request& request, std::string_view why);
 
 }  // namespace kms

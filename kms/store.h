@@ -28,7 +28,7 @@ struct UsageReport {
 // A request that named an Idempotency-Key (kms/idempotency.h).
 struct IdempotentRequest {
     std::string id;      // hex: of the caller and his key
-    std::string digest;  // hex: of method, path and body
+    std::string digest;  // hex: of method, path and body; behind a '/' what its names stood for
     std::string node;    // the instance that works on it; empty: none does
     base::Time begun_at{};
     bool applied = false;  // what it ordered is in the store

@@ -113,13 +113,15 @@ void write_components(JsonWriter& out) {
 }  // namespace
 
 base::JsonWriter openapi_document(const RouteTable& routes, std::string_view title,
-                                  std::string_view version) {
+                                  std::string_view version, std::string_view description) {
     std::map<std::string_view, std::vector<const Route*>> paths;
     for (const Route& route : routes.routes()) paths[route.pattern].push_back(&route);
 
     JsonWriter out;
     out.begin_object().field("openapi", "3.1.0");
-    out.name("info").begin_object().field("title", title).field("version", version).end_object();
+    out.name("info").begin_object().field("title", title).field("version", version);
+    if (!description.empty()) out.field("description", description);
+    out.end_object();
     out.name("security").begin_array();  // one of these
     for (const auto* scheme : {"client_certificate", "bearer"}) {
         out.begin_object().name(scheme).begin_array().end_array().end_object();

@@ -9,8 +9,8 @@
 namespace server {
 
 // An OpenAPI 3.1.0 document: every route with its summary, path parameters, request body, error
-// answers and who may call it.
+// answers and who may call it. `description`, of the whole, may be empty.
 base::JsonWriter openapi_document(const RouteTable& routes, std::string_view title,
-                                  std::string_view version);
+                                  std::string_view version, std::string_view description = {});
 
 }  // namespace server

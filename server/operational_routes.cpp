@@ -95,7 +95,9 @@ std::vector<Route> with_operational_routes(std::vector<Route> rows, OperationalP
                         shared->authorizer.require_any(operation, all);
                         return text_answer(*document, "application/json");
                     }});
-    *document = openapi_document(RouteTable(rows), shared->title, shared->version).take();
+    *document =
+        openapi_document(RouteTable(rows), shared->title, shared->version, shared->description)
+            .take();
     return rows;
 }
 

@@ -27,6 +27,7 @@ struct OperationalParts {
     std::string title;    // of the OpenAPI document
     std::string version;  // of the program
     std::vector<ReadinessCheck> checks;
+    std::string description{};  // of the OpenAPI document; may be empty
 };
 
 // What a daemon serves beside its own API, by its configuration.

@@ -181,8 +181,135 @@ TEST_F(IdempotencyTest, AnOrderIsForTheKeyThatItsAliasNamedThen) {
                    R"({"key":")" + second->id.to_string() + "\"}")
                   .status,
               200U);
-    EXPECT_EQ(post("k", "/v1/keys/alias/a/disable").status, 409U);
+    const auto again = post("k", "/v1/keys/alias/a/disable");
+    EXPECT_EQ(text_in(json_of(again), "id"), first->id.to_string()) << again.body;
     EXPECT_EQ(rig_.store.find(second->id)->state, kms::KeyState::enabled);
+}
+
+TEST_F(IdempotencyTest, AnUnansweredOrderIsNotDoneToWhatItsNameHasComeToMean) {
+    server::Request request;
+    request.method = Method::POST;
+    request.path = "/v1/keys/alias/a/disable";
+    request.headers["idempotency-key"] = "k";
+    auto operation = operation_of("root");
+    const auto dies = [](const std::string&) -> server::Response {
+        throw base::Error(base::ErrorCode::unavailable, "the node died here");
+    };
+    const auto works = [](const std::string&) { return server::Response(); };
+    EXPECT_ERROR(unavailable, rig_.idempotency.once(operation, request, dies, {}, "first"));
+    EXPECT_ERROR(failed_precondition,
+                 rig_.idempotency.once(operation, request, works, {}, "second"));
+    EXPECT_NO_THROW(
+        static_cast<void>(rig_.idempotency.once(operation, request, works, {}, "first")));
+}
+
+// Each change there is, and all of them again when all are done: the same answers, and nothing
+// changes any more.
+TEST_F(IdempotencyTest, EveryKindOfChangeIsAnsweredTheSameWhenItIsSentAgain) {
+    const auto made = post("create", "/v1/keys", R"({"alias":"a"})");
+    const std::string id = text_in(json_of(made), "id");
+    const std::string key = "/v1/keys/" + id;
+    struct Order {
+        Method method;
+        std::string path;
+        std::string body;
+    };
+    const std::vector<Order> orders{{Method::PATCH, key, R"({"if_revision":1,"description":"d"})"},
+                                    {Method::POST, "/v1/keys/alias/a/rotate", ""},
+                                    {Method::POST, key + "/disable", ""},
+                                    {Method::POST, key + "/enable", ""},
+                                    {Method::PUT, "/v1/aliases/b", R"({"key":")" + id + "\"}"},
+                                    {Method::DELETE, "/v1/aliases/a", ""},
+                                    {Method::DELETE, "/v1/aliases/b", ""},
+                                    {Method::POST, key + "/schedule-deletion", R"({"days":7})"},
+                                    {Method::POST, key + "/cancel-deletion", ""},
+                                    {Method::POST, key + "/mark-compromised", ""}};
+    std::vector<server::Response> answers;
+    for (const auto& each : orders) {
+        answers.push_back(
+            order("k" + std::to_string(answers.size()), each.method, each.path, each.body));
+        EXPECT_EQ(answers.back().status, 200U) << each.path << answers.back().body;
+    }
+    const auto changes = rig_.store.change_count();
+    EXPECT_EQ(post("create", "/v1/keys", R"({"alias":"a"})").body, made.body);
+    for (std::size_t i = 0; i < orders.size(); ++i) {
+        const auto again =
+            order("k" + std::to_string(i), orders[i].method, orders[i].path, orders[i].body);
+        EXPECT_EQ(again.status, 200U) << orders[i].path << again.body;
+        EXPECT_EQ(again.body, answers[i].body) << orders[i].path;
+    }
+    EXPECT_EQ(rig_.store.change_count(), changes);
+}
+
+TEST_F(IdempotencyTest, AnOrderThatTookTheKeyOutOfItsCallersReachIsAnsweredAgain) {
+    const auto made = post("c", "/v1/keys", R"({"alias":"shop","tags":{"team":"ads"}})");
+    const std::string key = "/v1/keys/" + text_in(json_of(made), "id");
+    const auto as_tagged = [&](const std::string& word, Method method, const std::string& path,
+                               std::string_view body = {}) {
+        return order(word, method, path, body, "tagged");
+    };
+    const auto removed = as_tagged("d", Method::DELETE, "/v1/aliases/shop");
+    ASSERT_EQ(removed.status, 200U) << removed.body;
+    EXPECT_EQ(as_tagged("d", Method::DELETE, "/v1/aliases/shop").body, removed.body);
+    EXPECT_EQ(as_tagged("e", Method::DELETE, "/v1/aliases/shop").status, 403U);
+    const std::string body = R"({"if_revision":2,"tags":{}})";
+    const auto changed = as_tagged("p", Method::PATCH, key, body);
+    ASSERT_EQ(changed.status, 200U) << changed.body;
+    EXPECT_EQ(as_tagged("p", Method::PATCH, key, body).body, changed.body);
+    EXPECT_EQ(as_tagged("q", Method::PATCH, key, body).status, 403U);
+    EXPECT_EQ(order("p", Method::PATCH, key, body, "namer").status, 403U)
+        << "another caller's answer";
+    // Who may do it to nothing at all any more is told nothing.
+    rig_.authorizer.replace(
+        server::parse_policy(R"({"version":1,"roles":{},"bindings":[]})", kms::known_actions()));
+    EXPECT_EQ(as_tagged("d", Method::DELETE, "/v1/aliases/shop").status, 403U);
+    EXPECT_EQ(as_tagged("p", Method::PATCH, key, body).status, 403U);
+}
+
+TEST_F(IdempotencyTest, TheDaemonsOwnCallsTakeNoKeyAndNeverIgnoreOne) {
+    int called = 0;
+    const auto row = [&](Method method, std::string_view pattern) {
+        return server::Route{method,
+                             pattern,
+                             kms::observe,
+                             server::Access::authenticated,
+                             100,
+                             "",
+                             [&](server::Operation&, const server::Request&) {
+                                 ++called;
+                                 return server::Response();
+                             }};
+    };
+    kms::Api api({rig_.service,
+                  rig_.lifecycle,
+                  rig_.idempotency,
+                  rig_.signing,
+                  rig_.catalogue,
+                  rig_.authorizer,
+                  rig_.store,
+                  rig_.audit,
+                  rig_.metrics,
+                  {row(Method::POST, "/v1/api-tokens"), row(Method::DELETE, "/v1/api-tokens/{id}"),
+                   row(Method::GET, "/v1/api-tokens")}});
+    const server::RouteTable routes(api.routes());
+    const auto call = [&](Method method, const std::string& path, bool with_key) {
+        server::Request request;
+        request.method = method;
+        request.path = path;
+        if (with_key) request.headers["idempotency-key"] = "k";
+        auto operation = operation_of("root");
+        return routes.match(method, path).route->handler(operation, request);
+    };
+    EXPECT_ERROR_SAYING(invalid_argument, "Idempotency-Key",
+                        call(Method::POST, "/v1/api-tokens", true));
+    EXPECT_ERROR_SAYING(invalid_argument, "Idempotency-Key",
+                        call(Method::DELETE, "/v1/api-tokens/1", true));
+    EXPECT_EQ(called, 0);
+    call(Method::POST, "/v1/api-tokens", false);
+    call(Method::GET, "/v1/api-tokens", true);
+    EXPECT_EQ(called, 2);
+    const auto document = call(Method::GET, "/openapi.json", false);
+    EXPECT_NE(document.body.find("Idempotency-Key"), std::string::npos);
 }
 
 TEST_F(IdempotencyTest, ARetriedCreationWhoseAliasIsGoneSaysSo) {
