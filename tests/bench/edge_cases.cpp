@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -167,6 +168,7 @@ std::string failed_accept(std::uint16_t port) {
     good_request(port);
     fail_next_accept = true;
     good_request(port);
+    if (fail_next_accept.exchange(false)) return "no failure could be made";
     return "a good client afterwards: " + good_request(port);
 }
 
@@ -230,14 +232,19 @@ std::string on_edge(const Case& one, const tests::CertificateFiles& files,
 
 }  // namespace
 
-// Takes the place of the C library's function for this program and the libraries in it: fails once
-// when asked to, as a peer can make the real one fail.
-extern "C" int accept(int descriptor, sockaddr* address, socklen_t* length) {
+// These take the place of the C library's functions for this program and the libraries in it
+// (cpp-httplib calls the one, the edge the other): they fail once when asked to, as a peer can make
+// the real ones fail.
+extern "C" int accept4(int descriptor, sockaddr* address, socklen_t* length, int flags) {
     if (fail_next_accept.exchange(false)) {
         errno = ECONNABORTED;
         return -1;
     }
-    return ::accept4(descriptor, address, length, 0);
+    return static_cast<int>(::syscall(SYS_accept4, descriptor, address, length, flags));
+}
+
+extern "C" int accept(int descriptor, sockaddr* address, socklen_t* length) {
+    return accept4(descriptor, address, length, 0);
 }
 
 int main() {
