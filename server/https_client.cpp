@@ -15,6 +15,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -113,7 +114,7 @@ class NameLookup {
 public:
     static std::shared_ptr<NameLookup> begin(const std::string& host) {
         auto lookup = std::make_shared<NameLookup>();
-        std::thread([lookup, host] { lookup->run(host); }).detach();
+        std::thread([lookup, host] { lookup->run_to_its_end(host); }).detach();
         return lookup;
     }
 
@@ -133,23 +134,31 @@ public:
     }
 
 private:
-    void run(const std::string& host) {
+    // Whatever comes of it: nobody may wait for it in vain, and nothing may leave its thread.
+    void run_to_its_end(const std::string& host) noexcept {
+        try {
+            find(host);
+        } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): no address was found
+        }
+        const std::lock_guard lock(mutex_);
+        done_ = true;
+        changed_.notify_all();
+    }
+    void find(const std::string& host) {
         addrinfo hints{};
         hints.ai_family = AF_UNSPEC;
         hints.ai_socktype = SOCK_STREAM;
         addrinfo* found = nullptr;
-        const bool good = ::getaddrinfo(host.c_str(), nullptr, &hints, &found) == 0;
+        if (::getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return;
+        const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(found, &::freeaddrinfo);
         const std::lock_guard lock(mutex_);
-        for (const addrinfo* each = good ? found : nullptr; each != nullptr; each = each->ai_next) {
+        for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
             std::array<char, NI_MAXHOST> text{};
             if (::getnameinfo(each->ai_addr, each->ai_addrlen, text.data(), text.size(), nullptr, 0,
                               NI_NUMERICHOST) == 0) {
                 addresses_.emplace_back(text.data());
             }
         }
-        if (good) ::freeaddrinfo(found);
-        done_ = true;
-        changed_.notify_all();
     }
 
     std::mutex mutex_;
@@ -357,6 +366,14 @@ HttpsAnswer HttpsClient::get(std::string_view more, std::string_view bearer) con
 }
 
 HttpsAnswer HttpsClient::send(const HttpsRequest& wanted) const {
+    try {
+        return exchange(wanted);
+    } catch (const std::system_error& error) {  // no thread could be started
+        throw target_->no_answer(error.what());
+    }
+}
+
+HttpsAnswer HttpsClient::exchange(const HttpsRequest& wanted) const {
     Target& target = *target_;
     const auto deadline = steady_clock::now() + target.config.deadline;
     ExchangeLimit limit(deadline);

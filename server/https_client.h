@@ -63,6 +63,7 @@ public:
 
 private:
     struct Target;
+    HttpsAnswer exchange(const HttpsRequest& wanted) const;
     std::unique_ptr<Target> target_;
 };
 

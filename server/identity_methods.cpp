@@ -169,8 +169,17 @@ struct IdentityMethods::State {
             !never.wait_for(lock, stop, refresh_look, [&stop] { return stop.stop_requested(); })) {
             for (const auto& source : sources) {
                 if (stop.stop_requested()) return;
-                source->refresh_if_due();
+                refresh(*source);
             }
+        }
+    }
+
+    // Nothing may leave the refresher's thread: it would end the daemon. What fails here (no memory
+    // for the log's line) is tried again at the next look.
+    static void refresh(JwksSource& source) noexcept {
+        try {
+            source.refresh_if_due();
+        } catch (...) {  // NOLINT(bugprone-empty-catch)
         }
     }
 

@@ -83,7 +83,9 @@ bool JwksSource::fetch() {
         fetched_ = begin;
         failed_ = false;
         return true;
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {
+        // Also what is no Error, such as too little memory: an outage of the keys, not of the
+        // daemon.
         note_failure(error.what());
         return false;
     }

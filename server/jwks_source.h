@@ -27,7 +27,8 @@ using MonotonicClock = std::function<std::chrono::steady_clock::time_point()>;
 // Thread-safe. `log` must outlive it.
 class JwksSource {
 public:
-    // Returns a JWK set as text, within a bound of its own, or throws base::Error.
+    // Returns a JWK set as text, within a bound of its own, or throws: whatever it throws is a
+    // failed fetch.
     using Fetch = std::function<std::string()>;
 
     JwksSource(

@@ -196,6 +196,18 @@ TEST_F(JwtTest, AGoodTokenNamesItsCaller) {
     EXPECT_EQ(caller.claims, expected);
 }
 
+// Whoever holds a token is its caller until it ends: what is kept of used ones is nothing, so that
+// nodes need not share it. Short lives are the issuer's to give (a longer one can be refused).
+TEST_F(JwtTest, ATokenCanBeReplayedUntilItEndsAndNotAfter) {
+    auto method = verifier();
+    const std::string token = signer_.token(claims(R"("aud":"kmsd","jti":"once")"));
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(method.verify(token).id, "jwt:alice");
+    auto other_node = verifier();
+    EXPECT_EQ(other_node.verify(token).id, "jwt:alice");
+    clock_.advance(std::chrono::seconds(300 + 30 + 1));
+    EXPECT_EQ(reason_of([&] { method.verify(token); }), "jwt_expired");
+}
+
 TEST_F(JwtTest, AnotherClaimCanNameTheCaller) {
     rules_.caller_claim = "client_id";
     auto method = verifier();

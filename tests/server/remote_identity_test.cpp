@@ -246,6 +246,35 @@ TEST_F(Jwks, WithoutKeysFromTheStartNobodyPasses) {
     EXPECT_EQ(peer_.requests(), 1);
 }
 
+// Such as a thread that can't be started or too little memory: the daemon outlives it.
+TEST_F(Jwks, WhateverAFetchThrowsIsAnOutageAndKeepsTheKeys) {
+    std::function<void()> fail = [] {};
+    server::JwksSource keys(
+        "https://issuer",
+        [&] {
+            fail();
+            return jwk_set({old_.jwk()});
+        },
+        server::JwksTimes{}, log_, clock_);
+    ASSERT_TRUE(keys.refresh_if_due());
+    const std::vector<std::function<void()>> troubles = {
+        [] {
+            throw std::system_error(
+                std::make_error_code(std::errc::resource_unavailable_try_again));
+        },
+        [] { throw std::bad_alloc(); }, [] { throw std::runtime_error("strange"); }};
+    for (const auto& trouble : troubles) {
+        fail = trouble;
+        seconds_ += 300;
+        EXPECT_NO_THROW(EXPECT_FALSE(keys.refresh_if_due()));
+        EXPECT_TRUE(keys.find("old"));
+        EXPECT_ERROR(unavailable, keys.find("new"));
+    }
+    fail = [] {};
+    seconds_ += 300;
+    EXPECT_TRUE(keys.refresh_if_due());
+}
+
 TEST_F(Jwks, WhileOneFetchesTheOthersDontWait) {
     std::promise<void> begun;
     std::promise<std::string> keys;
