@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/plain_name.h"
 
 namespace base {
 namespace {
@@ -83,7 +84,8 @@ private:
     };
 
     [[noreturn]] static void refuse_duplicate(std::string_view name) {
-        refuse_text("\"" + std::string(name) + "\" stands twice in one object");
+        refuse_text((is_plain_name(name) ? "\"" + std::string(name) + "\"" : "a name") +
+                    " stands twice in one object");
     }
 
     bool open(JsonValue container) {

@@ -3,6 +3,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/plain_name.h"
 
 namespace base {
 namespace {
@@ -189,8 +190,10 @@ std::map<std::string, std::string> JsonReader::optional_string_map(std::string_v
     std::size_t total = 0;
     for (const auto& member : *members) {
         const WipedString* text = member.value.string();
-        if (text == nullptr)
+        if (text == nullptr) {
+            if (!is_plain_name(member.name)) refuse(name, "must hold strings only");
             refuse_path(path_of(name) + "." + std::string(member.name), "must be a string");
+        }
         total += member.name.size() + text->size();
         entries.emplace(std::string(member.name), std::string(*text));
     }
@@ -201,8 +204,11 @@ std::map<std::string, std::string> JsonReader::optional_string_map(std::string_v
 
 void JsonReader::refuse_unknown() const {
     for (const auto& member : *object_) {
-        if (known_.find(std::string_view(member.name)) == known_.end())
-            refuse(member.name, "is not a known field");
+        if (known_.find(std::string_view(member.name)) != known_.end()) continue;
+        if (is_plain_name(member.name)) refuse(member.name, "is not a known field");
+        throw Error(ErrorCode::invalid_argument,
+                    (path_.empty() ? "the JSON" : "\"" + path_ + "\"") +
+                        std::string(" has a field whose name is not known"));
     }
 }
 

@@ -1,6 +1,7 @@
 #include "server/request.h"
 
 #include "base/error.h"
+#include "base/plain_name.h"
 #include "server/percent.h"
 
 namespace server {
@@ -66,6 +67,8 @@ std::map<std::string, std::string> Request::query_parameters() const {
         auto value = percent_decode(pair.substr(equals + 1));
         if (!name || !value)
             refuse_malformed("holds a malformed percent escape or a control character");
+        if (!base::is_plain_name(*name))
+            refuse_malformed("has a parameter whose name is not known");
         if (result.size() == max_query_parameters) refuse_malformed("has too many parameters");
         if (!result.try_emplace(*name, std::move(*value)).second)
             refuse_malformed("repeats \"" + *name + "\"");

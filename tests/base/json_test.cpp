@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "tests/support/expect_error.h"
 
 using base::JsonReader;
@@ -140,6 +141,37 @@ TEST(JsonReader, UnknownFieldsAreRefusedByName) {
                         reader.refuse_unknown());
     EXPECT_TRUE(reader.has("surprise"));
     EXPECT_NO_THROW(reader.refuse_unknown());
+}
+
+// Who mixes up name and value must not find the secret in an answer, nor in a log of answers.
+TEST(JsonReader, WhatIsNoNameOfOursIsNotSaidBack) {
+    const std::string token = "srt_0123456789abcdef_" + std::string(43, 'x');
+    for (const std::string& secret : {token, std::string(32, 's'), std::string("p\u00e4ss"),
+                                      std::string("two words"), std::string("a@b")}) {
+        const auto complaint = [](const auto& refuse) {
+            try {
+                refuse();
+            } catch (const base::Error& error) {
+                EXPECT_EQ(error.code(), base::ErrorCode::invalid_argument);
+                return std::string(error.what());
+            }
+            return std::string("nothing was refused");
+        };
+        const std::string name = "\"" + secret + "\"";
+        const std::string unknown = complaint([&] {
+            const JsonValue value = parse_json("{" + name + ":1}");
+            JsonReader(value).refuse_unknown();
+        });
+        EXPECT_EQ(unknown, "the JSON has a field whose name is not known");
+        const std::string twice = complaint([&] { parse_json("{" + name + ":1," + name + ":2}"); });
+        EXPECT_NE(twice.find("stands twice"), std::string::npos) << twice;
+        EXPECT_EQ(twice.find(secret), std::string::npos) << twice;
+        const std::string entry = complaint([&] {
+            const JsonValue value = parse_json("{\"map\":{" + name + ":1}}");
+            JsonReader(value).optional_string_map("map", 10, 100);
+        });
+        EXPECT_EQ(entry, "\"map\" must hold strings only");
+    }
 }
 
 TEST(JsonReader, AbsentOptionalFieldsAreEmpty) {

@@ -145,6 +145,24 @@ TEST(Request, MalformedOrRepeatedQueryIsRefused) {
     EXPECT_ERROR(invalid_argument, many.query_parameters());
 }
 
+TEST(Request, WhatIsNoNameOfOursIsNotSaidBack) {
+    for (const std::string& secret : {std::string(43, 's'), std::string("two%20words"),
+                                      "srt_0123456789abcdef_" + std::string(43, 'x')}) {
+        server::Request request;
+        request.query = secret + "=1&" + secret + "=2";
+        for (const auto& ask : {std::function<void()>([&] { request.query_parameters(); }),
+                                std::function<void()>([&] { server::refuse_query(request); })}) {
+            try {
+                ask();
+                ADD_FAILURE() << "nothing was refused";
+            } catch (const base::Error& error) {
+                EXPECT_EQ(error.code(), base::ErrorCode::invalid_argument);
+                EXPECT_EQ(error.message(), "the query has a parameter whose name is not known");
+            }
+        }
+    }
+}
+
 TEST(Request, QueryWhereNoneIsKnownIsRefusedByName) {
     server::Request request;
     EXPECT_NO_THROW(server::refuse_query(request));
@@ -294,6 +312,33 @@ TEST(Authorizer, RefusalIsPermissionDeniedNamesNoResourceAndIsNoted) {
     ASSERT_EQ(operation.decided().size(), 1U);
     EXPECT_FALSE(operation.decided()[0].decision.allowed);
     EXPECT_EQ(operation.decided()[0].decision.rule, "default-deny");
+}
+
+TEST(Authorizer, TheLogNamesTheCallerTheActionAndTheRuleThatRefused) {
+    base::Log log("test", base::LogLevel::info);
+    const server::Authorizer authorizer(server::parse_policy(
+                                            R"({"version":1,"roles":{"r":[
+                {"id":"all","effect":"allow","actions":["use"],"resources":["*"]},
+                {"id":"not-this-one","effect":"deny","actions":["use"],"resources":["key:k1"]}]},
+                "bindings":[{"caller":"app","roles":["r"]}]})",
+                                            {"use"}),
+                                        nullptr, {nullptr, &log, nullptr});
+    server::Caller caller;
+    caller.id = "app";
+    caller.method = server::AuthenticationMethod::client_certificate;
+    server::Operation operation(base::Uuid::random(), base::Time(), caller);
+    server::Resource resource;
+    resource.kind = "key";
+    resource.id = "k1";
+    testing::internal::CaptureStderr();
+    EXPECT_ERROR(permission_denied, authorizer.authorize(operation, {"use"}, resource));
+    const std::string line = testing::internal::GetCapturedStderr();
+    for (const std::string& part :
+         {std::string(R"("caller":"app")"), std::string(R"("action":"use")"),
+          std::string(R"("rule":"not-this-one")"), operation.request_id().to_string(),
+          authorizer.policy_hash()}) {
+        EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
+    }
 }
 
 TEST(Authorizer, NobodyIsUnauthenticatedAndNoted) {
