@@ -86,16 +86,62 @@ std::shared_ptr<Budgets::CallerState> Budgets::state_of(const std::string& calle
 }
 
 void Budgets::refuse_suspended(const std::string& caller, base::Time now) {
-    const std::lock_guard lock(suspended_mutex_);
-    if (!suspended_read_ || now < *suspended_read_ || now - *suspended_read_ >= suspension_age) {
-        std::set<std::string, std::less<>> read;
-        for (auto& each : store_.suspended()) read.insert(std::move(each.caller));
-        suspended_ = std::move(read);
-        suspended_read_ = now;
+    std::vector<SuspendedCaller> unrecorded;
+    {
+        const std::lock_guard lock(suspended_mutex_);
+        if (!suspended_read_ || now < *suspended_read_ ||
+            now - *suspended_read_ >= suspension_age) {
+            std::map<std::string, SuspendedCaller, std::less<>> read;
+            for (auto& each : store_.suspended()) {
+                // Younger ones are just being recorded, by the node that made them.
+                if (!each.recorded && now - each.since >= suspension_age)
+                    unrecorded.push_back(each);
+                const std::string name = each.caller;
+                read.emplace(name, std::move(each));
+            }
+            suspended_ = std::move(read);
+            suspended_read_ = now;
+        }
     }
-    if (!suspended_.contains(caller)) return;
+    for (const SuspendedCaller& each : unrecorded) try_to_record(each);
+    std::optional<SuspendedCaller> own;
+    {
+        const std::lock_guard lock(suspended_mutex_);
+        const auto found = suspended_.find(caller);
+        if (found == suspended_.end()) return;
+        own = found->second;
+    }
+    if (!own->recorded) record_suspension(*own);  // before the caller hears of it
     throw Error(ErrorCode::caller_suspended,
                 "the caller is suspended for repeated overruns until an operator lifts it");
+}
+
+void Budgets::record_suspension(const SuspendedCaller& suspended) {
+    const std::lock_guard recording(recording_mutex_);
+    const auto find = [&] {
+        const auto found = suspended_.find(suspended.caller);
+        return found == suspended_.end() || found->second.recorded ? nullptr : &found->second;
+    };
+    {
+        const std::lock_guard lock(suspended_mutex_);
+        if (find() == nullptr) return;
+    }
+    parts_.record("suspend_caller", {{"caller", suspended.caller},
+                                     {"limit", suspended.limit},
+                                     {"overruns", std::to_string(suspended.overruns)}});
+    store_.mark_recorded(suspended.caller);
+    const std::lock_guard lock(suspended_mutex_);
+    if (SuspendedCaller* kept = find(); kept != nullptr) kept->recorded = true;
+}
+
+void Budgets::try_to_record(const SuspendedCaller& suspended) {
+    try {
+        record_suspension(suspended);
+    } catch (const Error& error) {
+        if (parts_.log == nullptr) return;
+        parts_.log->error("a suspension could not be recorded yet",
+                          {{"caller", suspended.caller}, {"reason", error.what()}});
+    }
 }
 
 void Budgets::charge(Operation& operation, Action action, const Resource& resource,
@@ -164,52 +210,56 @@ void Budgets::refuse(const Caller& who, Operation& operation, CallerState& state
                              {"limit", limit},
                              {"not_logged_before", static_cast<std::int64_t>(*left_out)}});
     }
-    const auto suspension = tiers().suspension();
-    std::uint64_t overruns = 0;
-    if (suspension) {
-        const std::lock_guard lock(state.mutex);
-        if (now < state.overruns_since || now - state.overruns_since > suspension->within) {
-            state.overruns_since = now;
-            state.overruns = 0;
+    if (const auto suspension = tiers().suspension()) {
+        std::uint64_t overruns = 0;
+        base::Time first{};
+        {
+            const std::lock_guard lock(state.mutex);
+            if (now < state.overruns_since || now - state.overruns_since > suspension->within) {
+                state.overruns_since = now;
+                state.overruns = 0;
+            }
+            overruns = ++state.overruns;
+            first = state.overruns_since;
         }
-        overruns = ++state.overruns;
-    }
-    if (suspension && overruns >= suspension->overruns) {
-        suspend({who.id, now, limit, overruns});
+        if (overruns >= suspension->overruns) suspend({who.id, now, limit, overruns}, state, first);
     }
     throw Error("the caller is over its budget: " + limit,
                 base::Overrun{limit, refusal.remaining, whole_seconds(refusal.wait)});
 }
 
-void Budgets::suspend(const SuspendedCaller& suspended) {
-    bool is_new = false;
+void Budgets::suspend(const SuspendedCaller& suspended, CallerState& state,
+                      base::Time first_overrun) {
+    auto outcome = Suspending::stood;
     try {
-        is_new = store_.suspend(suspended);
+        outcome = store_.suspend(suspended, first_overrun);
     } catch (const Error& error) {
         throw Error(ErrorCode::quota_check_failed, "the caller's budget can't be checked",
                     error.what());
     }
+    if (outcome == Suspending::lifted_since) {  // by an operator, at another node perhaps
+        const std::lock_guard lock(state.mutex);
+        state.overruns_since = suspended.since;
+        state.overruns = 1;
+        return;
+    }
     {
         const std::lock_guard lock(suspended_mutex_);
-        suspended_.insert(suspended.caller);
+        if (outcome == Suspending::made) {
+            suspended_.insert_or_assign(suspended.caller, suspended);
+        } else {
+            suspended_read_.reset();
+        }
     }
-    if (!is_new) return;
+    if (outcome != Suspending::made) return;
     count("callers_suspended");
-    try {
-        parts_.record("suspend_caller", {{"caller", suspended.caller},
-                                         {"limit", suspended.limit},
-                                         {"overruns", std::to_string(suspended.overruns)}});
-    } catch (const Error& error) {
-        if (parts_.log == nullptr) return;
-        parts_.log->error("a suspension could not be recorded",
-                          {{"caller", suspended.caller}, {"reason", error.what()}});
-    }
+    try_to_record(suspended);
 }
 
 std::vector<SuspendedCaller> Budgets::suspended() { return store_.suspended(); }
 
 bool Budgets::lift(const std::string& caller) {
-    const bool lifted = store_.lift(caller);
+    const bool lifted = store_.lift(caller, parts_.clock.now());
     {
         const std::lock_guard lock(suspended_mutex_);
         suspended_.erase(caller);
@@ -219,6 +269,7 @@ bool Budgets::lift(const std::string& caller) {
     if (state != states_.end()) {
         const std::lock_guard state_lock(state->second->mutex);
         state->second->overruns = 0;
+        state->second->overruns_since = {};
     }
     return lifted;
 }

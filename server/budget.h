@@ -6,17 +6,21 @@
 // a block and never grants more, and several nodes on one database share one quota. What can't be
 // checked is refused.
 //
-// A record budget counts different records: what the operation names (a wrapped data key), else
-// resource and encryption context; as the first 64 bits of a SHA-256. It is exact on one node. What
-// a crash keeps from being written down, and what two nodes open within one block, may count twice:
-// refused early, never late.
+// Rate and concurrency are counted by each node in memory, and so are the overruns that suspend a
+// caller: N nodes suspend after up to N times as many. A suspension, and its lifting, holds on
+// every node within a second; it stands in the audit log of the node that made it before the caller
+// is told of it, and where the log fails it is refused with quota_check_failed until it does.
+//
+// A record budget counts different records: what the operation names (a wrapped data key, a
+// ciphertext, a sealed value), else resource and encryption context; as the first 64 bits of a
+// SHA-256. It is exact on one node. What a crash keeps from being written down, and what two nodes
+// open within one block, may count twice: refused early, never late.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -74,7 +78,7 @@ public:
     // These throw unavailable.
     std::vector<QuotaUsage> usage(const std::string& caller);
     std::vector<SuspendedCaller> suspended();
-    // False when the caller was not suspended.
+    // False when the caller was not suspended. What he overran before counts on no node any more.
     bool lift(const std::string& caller);
     void check();
 
@@ -89,7 +93,10 @@ private:
     void refuse_suspended(const std::string& caller, base::Time now);
     [[noreturn]] void refuse(const Caller& who, Operation& operation, CallerState& state,
                              const Refusal& refusal, base::Time now);
-    void suspend(const SuspendedCaller& suspended);
+    void suspend(const SuspendedCaller& suspended, CallerState& state, base::Time first_overrun);
+    // Once, and marks it so. Throws unavailable.
+    void record_suspension(const SuspendedCaller& suspended);
+    void try_to_record(const SuspendedCaller& suspended);
     BudgetTiers tiers() const;
     void count(std::string_view metric);
     static std::uint64_t unused_of(const CallerState& state, const StoredUsage& stored,
@@ -105,7 +112,8 @@ private:
 
     std::mutex suspended_mutex_;
     std::optional<base::Time> suspended_read_;  // when `suspended_` was read
-    std::set<std::string, std::less<>> suspended_;
+    std::map<std::string, SuspendedCaller, std::less<>> suspended_;
+    std::mutex recording_mutex_;  // held while one is recorded; taken before `suspended_mutex_`
     Throttle lines_;
 };
 

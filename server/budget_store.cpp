@@ -32,6 +32,13 @@ CREATE TABLE budget_suspensions (
   limit_id TEXT NOT NULL,
   overruns BIGINT NOT NULL
 )
+)sql"},
+                                          Migration{2, R"sql(
+ALTER TABLE budget_suspensions ADD COLUMN recorded BIGINT NOT NULL DEFAULT 1;
+CREATE TABLE budget_lifts (
+  caller TEXT PRIMARY KEY,
+  lifted BIGINT NOT NULL
+)
 )sql"}};
 
 using soci::into;
@@ -166,32 +173,50 @@ std::vector<std::int64_t> BudgetStore::known_records(const CounterName& name, ba
 
 bool BudgetStore::is_shared() const { return database_.is_shared(); }
 
-bool BudgetStore::suspend(const SuspendedCaller& suspended) {
-    bool is_new = false;
+Suspending BudgetStore::suspend(const SuspendedCaller& suspended, base::Time first_overrun) {
+    Suspending outcome = Suspending::stood;
     database_.write([&](soci::session& sql) {
         int one = 0;
         sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
             use(suspended.caller, "caller");
-        is_new = !sql.got_data();
-        if (!is_new) return;
+        outcome = Suspending::stood;
+        if (sql.got_data()) return;
+        long long lifted = 0;
+        sql << "SELECT lifted FROM budget_lifts WHERE caller = :caller", into(lifted),
+            use(suspended.caller, "caller");
+        outcome = Suspending::lifted_since;
+        if (sql.got_data() && lifted > base::to_milliseconds(first_overrun)) return;
+        outcome = Suspending::made;
         const long long since = base::to_milliseconds(suspended.since);
         const auto overruns = static_cast<long long>(suspended.overruns);
-        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns) "
-               "VALUES (:caller, :since, :limit, :overruns)",
+        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns, recorded) "
+               "VALUES (:caller, :since, :limit, :overruns, 0)",
             use(suspended.caller, "caller"), use(since, "since"), use(suspended.limit, "limit"),
             use(overruns, "overruns");
     });
-    return is_new;
+    return outcome;
 }
 
-bool BudgetStore::lift(const std::string& caller) {
+void BudgetStore::mark_recorded(const std::string& caller) {
+    database_.write([&](soci::session& sql) {
+        sql << "UPDATE budget_suspensions SET recorded = 1 WHERE caller = :caller",
+            use(caller, "caller");
+    });
+}
+
+bool BudgetStore::lift(const std::string& caller, base::Time now) {
     bool was_suspended = false;
     database_.write([&](soci::session& sql) {
         int one = 0;
         sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
             use(caller, "caller");
         was_suspended = sql.got_data();
+        if (!was_suspended) return;
         sql << "DELETE FROM budget_suspensions WHERE caller = :caller", use(caller, "caller");
+        const long long lifted = base::to_milliseconds(now);
+        sql << "INSERT INTO budget_lifts (caller, lifted) VALUES (:caller, :lifted) "
+               "ON CONFLICT (caller) DO UPDATE SET lifted = excluded.lifted",
+            use(caller, "caller"), use(lifted, "lifted");
     });
     return was_suspended;
 }
@@ -203,14 +228,16 @@ std::vector<SuspendedCaller> BudgetStore::suspended() {
         SuspendedCaller one;
         long long since = 0;
         long long overruns = 0;
+        long long recorded = 0;
         soci::statement statement =
-            (sql.prepare << "SELECT caller, since, limit_id, overruns FROM budget_suspensions "
-                            "ORDER BY caller",
-             into(one.caller), into(since), into(one.limit), into(overruns));
+            (sql.prepare << "SELECT caller, since, limit_id, overruns, recorded "
+                            "FROM budget_suspensions ORDER BY caller",
+             into(one.caller), into(since), into(one.limit), into(overruns), into(recorded));
         statement.execute();
         while (statement.fetch()) {
             one.since = base::from_milliseconds(since);
             one.overruns = static_cast<std::uint64_t>(overruns);
+            one.recorded = recorded != 0;
             all.push_back(one);
         }
     });

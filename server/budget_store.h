@@ -33,6 +33,13 @@ struct SuspendedCaller {
     base::Time since;
     std::string limit;  // the one that was overrun
     std::uint64_t overruns = 0;
+    bool recorded = false;  // stands in an audit log
+};
+
+enum class Suspending {
+    made,
+    stood,         // the caller was suspended already
+    lifted_since,  // the caller is not: a suspension was lifted after his overruns began
 };
 
 struct StoredUsage {
@@ -65,10 +72,12 @@ public:
     // Whether other nodes may write records, too.
     bool is_shared() const;
 
-    // False when the caller was suspended already.
-    bool suspend(const SuspendedCaller& suspended);
-    // False when the caller was not suspended.
-    bool lift(const std::string& caller);
+    // For overruns of which the first was at that time.
+    Suspending suspend(const SuspendedCaller& suspended, base::Time first_overrun);
+    void mark_recorded(const std::string& caller);
+    // False when the caller was not suspended. Overruns before `now` suspend him no more, on any
+    // node.
+    bool lift(const std::string& caller, base::Time now);
     std::vector<SuspendedCaller> suspended();
     std::vector<StoredUsage> usage(const std::string& caller);
 

@@ -80,6 +80,10 @@ protected:
             server::parse_budgets(tiers, budget_words),
             server::BudgetParts{database_, clock_,
                                 [this](std::string_view action, const auto& facts) {
+                                    if (record_fails_) {
+                                        throw base::Error(base::ErrorCode::unavailable,
+                                                          "the audit log can't be written");
+                                    }
                                     events_.push_back(std::string(action) + " " +
                                                       facts.at("caller") + " " + facts.at("limit"));
                                 }});
@@ -125,6 +129,7 @@ protected:
         server::open_database(server::SqliteConfig{folder_ / "budget.db"}, log_);
     BreakableDatabase database_{*sqlite_};
     std::vector<std::string> events_;
+    bool record_fails_ = false;
 };
 
 }  // namespace tests

@@ -49,6 +49,76 @@ TEST_F(BudgetsTest, RepeatedOverrunsSuspendUntilLifted) {
     EXPECT_TRUE(spend(*all));  // over the quota, no longer suspended
 }
 
+// Each node counts overruns by itself: what one counted before the lifting must not suspend anew.
+TEST_F(BudgetsTest, LiftingHoldsOnEveryNode) {
+    const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                         R"("suspension":{"overruns":3,"within_seconds":600},)");
+    const auto one = budgets(tiers);
+    const auto other = budgets(tiers);
+    EXPECT_FALSE(spend(*one));
+    EXPECT_TRUE(spend(*other));
+    EXPECT_TRUE(spend(*other));  // the next would be one too many there
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(spend(*one));
+    ASSERT_EQ(one->suspended().size(), 1U);
+    clock_.advance(seconds(2));
+    EXPECT_TRUE(one->lift("app"));
+    clock_.advance(seconds(2));
+    EXPECT_TRUE(spend(*other));
+    EXPECT_TRUE(one->suspended().empty());
+    EXPECT_TRUE(spend(*one));
+    EXPECT_TRUE(spend(*one));
+    EXPECT_TRUE(one->suspended().empty());
+    // What comes after counts as before.
+    EXPECT_TRUE(spend(*other));
+    EXPECT_TRUE(one->suspended().empty());
+    EXPECT_TRUE(spend(*other));
+    EXPECT_EQ(one->suspended().size(), 1U);
+    EXPECT_EQ(events_.size(), 2U);
+}
+
+TEST_F(BudgetsTest, NobodyHearsOfASuspensionBeforeItsRecordStands) {
+    const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                         R"("suspension":{"overruns":1,"within_seconds":60},)");
+    const auto charge = [this](server::Budgets& node) {
+        auto made = operation();
+        node.charge(made, {"read"}, record("k"), {});
+    };
+    record_fails_ = true;
+    {
+        const auto all = budgets(tiers);
+        EXPECT_FALSE(spend(*all));
+        EXPECT_TRUE(spend(*all));
+        ASSERT_EQ(all->suspended().size(), 1U);
+        EXPECT_ERROR(quota_check_failed, charge(*all));
+        clock_.advance(seconds(5));
+        EXPECT_ERROR(quota_check_failed, charge(*all));
+        EXPECT_FALSE(spend(*all, 1, "k", {}, "other"));  // it is nobody else's trouble
+    }
+    EXPECT_TRUE(events_.empty());
+    const auto after_restart = budgets(tiers);
+    EXPECT_ERROR(quota_check_failed, charge(*after_restart));
+    record_fails_ = false;
+    EXPECT_ERROR(caller_suspended, charge(*after_restart));
+    EXPECT_ERROR(caller_suspended, charge(*after_restart));
+    clock_.advance(seconds(5));
+    EXPECT_ERROR(caller_suspended, charge(*budgets(tiers)));
+    EXPECT_EQ(events_, std::vector<std::string>{"suspend_caller app l hour"});
+}
+
+// Also when the caller does not come back: anybody's request is the occasion.
+TEST_F(BudgetsTest, ASuspensionIsRecordedAsSoonAsItCanBe) {
+    const auto all = budgets(tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                        R"("suspension":{"overruns":1,"within_seconds":60},)"));
+    record_fails_ = true;
+    EXPECT_FALSE(spend(*all));
+    EXPECT_TRUE(spend(*all));
+    EXPECT_TRUE(events_.empty());
+    record_fails_ = false;
+    clock_.advance(seconds(2));
+    EXPECT_FALSE(spend(*all, 1, "k", {}, "other"));
+    EXPECT_EQ(events_, std::vector<std::string>{"suspend_caller app l hour"});
+}
+
 TEST_F(BudgetsTest, SuspensionSurvivesARestart) {
     const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
                                          R"("suspension":{"overruns":1,"within_seconds":60},)");
