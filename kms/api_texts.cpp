@@ -77,6 +77,7 @@ server::Response Api::decrypt(server::Operation& operation, const server::Reques
     const base::Bytes bytes = reader.required_base64("ciphertext", max_data_body_bytes, 0);
     const Context& context = rights.context(read_context(reader));
     reader.refuse_unknown();
+    operation.add_record(base::as_text(bytes));
     rights.require_any(decrypt_action);
 
     auto envelope = parse_envelope(EnvelopeKind::small_text, bytes);

@@ -22,12 +22,10 @@
 #include "kms/sql_store.h"
 #include "kms/usage.h"
 #include "server/audit.h"
-#include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
-#include "server/backup.h"
 #include "server/budget.h"
-#include "server/budget_routes.h"
+#include "server/common_routes.h"
 #include "server/daemon.h"
 #include "server/database.h"
 #include "server/edge.h"
@@ -127,18 +125,6 @@ kms::Reconciled reconcile_patiently(Reconcile reconcile, base::Log& log) {
     }
 }
 
-// What the daemon has beside its own API.
-std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
-                                       const server::Authorizer& authorizer) {
-    std::vector<server::Route> routes;
-    if (sealer != nullptr) routes = server::audit_routes(*sealer, authorizer, "kmsd");
-    if (budgets != nullptr) {
-        auto more = server::budget_routes(*budgets, authorizer);
-        std::move(more.begin(), more.end(), std::back_inserter(routes));
-    }
-    return routes;
-}
-
 // Members in order of need: each is taken down before what it stands on.
 void serve(kms::Config config, const server::DaemonSignals& signals) {
     base::Log log("kmsd", config.log_level);
@@ -176,11 +162,10 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::KeySigning signing(catalogue, *token, usage, log);
     kms::Idempotency idempotency(store, clock);
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
-    kms::Api api(
-        {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,
-         server::join(
-             server::join(identity.routes(), more_routes(sealer.get(), budgets.get(), authorizer)),
-             server::backup_routes(*database, authorizer, clock, kms::back_up, "kmsd"))});
+    kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
+                  metrics,
+                  server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
+                                         authorizer, clock, kms::back_up, "kmsd"})});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
@@ -16,8 +17,9 @@
 namespace server {
 namespace {
 
-constexpr std::chrono::milliseconds edge_stop_bound{2500};
-constexpr std::chrono::milliseconds gate_drain_bound{2500};
+// What runs has so long for its answer to be taken, and a moment more to be recorded.
+constexpr std::chrono::milliseconds edge_stop_bound{5000};
+constexpr std::chrono::milliseconds gate_drain_bound{5400};
 // From the signal to the end of the process, whatever hangs: a database, a peer, the token.
 constexpr std::chrono::milliseconds stop_bound{5900};
 // Between two looks at the files that reload steps watch; a change is read at the second look.
@@ -152,10 +154,14 @@ void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals)
     parts.audit.event("start", parts.facts);
     say_ready(parts);
     const std::string_view signal = reload_until_stopped(parts, signals);
+    const auto begun = std::chrono::steady_clock::now();
     limit_stop();
     parts.log.info("stopping", {{"signal", std::string(signal)}});
     parts.edge.stop(edge_stop_bound);
-    const bool drained = parts.gate.drain(gate_drain_bound);
+    const auto took =
+        std::chrono::ceil<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
+    const bool drained =
+        parts.gate.drain(std::max(gate_drain_bound - took, std::chrono::milliseconds(0)));
     record_stop(parts, drained);
     // What still runs hangs, in the token or in a peer, and the gate's destructor would wait for
     // it: the process ends here, with its records written and nobody's answer given.

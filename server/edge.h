@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -54,6 +55,11 @@ struct EdgeConfig {
     std::chrono::milliseconds refused_deadline{1000};
     // For requests; over TLS as many more shake hands, at a lower priority.
     std::size_t threads = 2;
+    // By which the certificate of an open connection is over, or the list that it was judged by;
+    // moved on by hand in tests. A handshake goes by the host's clock, always.
+    std::function<std::chrono::system_clock::time_point()> now = [] {
+        return std::chrono::system_clock::now();
+    };
 };
 
 // Thread-safe. `handler`, `metrics` and `log` must outlive it.
@@ -81,7 +87,8 @@ public:
     // The files that it reads.
     std::vector<std::filesystem::path> certificate_files() const;
 
-    // Stops accepting, closes idle connections, lets running requests finish, at most `bound`.
+    // Stops accepting, closes idle connections, refuses requests that have come in part with 503,
+    // lets running ones finish and their answers be taken, at most `bound`.
     void stop(std::chrono::milliseconds bound);
 
 private:

@@ -24,6 +24,10 @@ base::Error too_slow() {
     return {base::ErrorCode::request_timeout, "the request did not arrive in time"};
 }
 
+base::Error stopping() {
+    return {base::ErrorCode::unavailable, "the service is stopping: try again"};
+}
+
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Loop> loop, Socket socket, Ssl ssl, ConnectionPlace place,
@@ -194,9 +198,9 @@ Connection::Next Connection::after(Stream::Status status) {
 std::optional<Connection::Next> Connection::refuse_lapsed() {
     if (!certificate_) return std::nullopt;
     const std::shared_ptr<const Tls>& tls = loop_->tls();
-    const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+    const auto now = std::chrono::floor<std::chrono::seconds>(loop_->environment().config.now());
     if (judged_by_ == loop_->tls_generation() && now < holds_until_) return std::nullopt;
-    const std::string fault = judge_again(stream_->ssl(), *tls);
+    const std::string fault = judge_again(stream_->ssl(), *tls, now);
     if (!fault.empty()) {
         return refuse({base::ErrorCode::unauthenticated,
                        "the client certificate does not hold any more", fault});
@@ -322,7 +326,7 @@ Connection::Next Connection::finish_writing() {
     if (interim_) {
         interim_ = false;
         phase_ = Phase::body;
-        return Next::again;
+        return loop_->winding_down() ? refuse(stopping()) : Next::again;
     }
     if (!keep_alive_) return begin_linger();
     begin_idle();
@@ -381,9 +385,11 @@ void Connection::wind_down() {
         case Phase::idle:
             stream_->say_goodbye();
             return close();
-        case Phase::handshake:
         case Phase::head:
         case Phase::body:  // nothing was done for it yet, so the caller may send it again elsewhere
+            forget_wait();
+            return drive(refuse(stopping()));
+        case Phase::handshake:
         case Phase::lingering:
             return close();
         case Phase::writing:

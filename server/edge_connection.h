@@ -34,7 +34,8 @@ public:
     Clock::time_point deadline() const { return deadline_; }
     // The deadline has passed: refuses or closes, by what was going on.
     void expire();
-    // The edge is stopping: closes unless a request is being handled or answered.
+    // The edge is stopping: closes unless a request is being handled or answered. One that has come
+    // in part is refused.
     void wind_down();
     // Ends it at once, wherever it is.
     void close();

@@ -306,7 +306,7 @@ TimePoint holds_until(const SSL* ssl, const Tls& tls) {
     return end;
 }
 
-std::string judge_again(const SSL* ssl, const Tls& tls) {
+std::string judge_again(const SSL* ssl, const Tls& tls, TimePoint now) {
     ERR_clear_error();
     const std::unique_ptr<X509, decltype(&X509_free)> certificate(SSL_get1_peer_certificate(ssl),
                                                                   &X509_free);
@@ -321,6 +321,7 @@ std::string judge_again(const SSL* ssl, const Tls& tls) {
                                SSL_CTX_get0_param(tls.context.get())) != 1) {
         return "it can't be judged: " + take_tls_error();
     }
+    X509_STORE_CTX_set_time(judge.get(), 0, std::chrono::system_clock::to_time_t(now));
     if (X509_verify_cert(judge.get()) == 1) return {};
     const int why = X509_STORE_CTX_get_error(judge.get());
     ERR_clear_error();

@@ -73,8 +73,9 @@ std::optional<PeerCertificate> read_peer_certificate(const SSL* ssl);
 // its chain or of a revocation list.
 std::chrono::sys_seconds holds_until(const SSL* ssl, const Tls& tls);
 
-// Judges the peer's certificate again, by what `tls` says now; why it does not hold, or empty.
-std::string judge_again(const SSL* ssl, const Tls& tls);
+// Judges the peer's certificate again, by what `tls` says and at that time; why it does not hold,
+// or empty.
+std::string judge_again(const SSL* ssl, const Tls& tls, std::chrono::sys_seconds now);
 
 // The newest entry of this thread's OpenSSL error queue as text, for logs; the queue is emptied.
 std::string take_tls_error();

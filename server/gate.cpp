@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 #include "server/answer.h"
 #include "server/audit_sealer.h"
+#include "server/gate_rules.h"
 #include "server/gate_trace.h"
 #include "server/throttle.h"
 
@@ -44,6 +45,7 @@ struct Finished {
     Access access = Access::authenticated;
     bool audited = true;
     std::string challenge{};  // of a 401
+    std::string allow{};      // of a 405
     bool receipt = false;     // the caller wants to know the record's place
     bool is_known = false;    // the caller has proven who he is
 };
@@ -56,42 +58,6 @@ struct Job {
 
 ErrorShape shape_of(const Route* route) {
     return route == nullptr ? ErrorShape() : route->error_shape;
-}
-
-Outcome outcome_of(const base::Error& error, unsigned status) {
-    const bool denied = error.code() == base::ErrorCode::unauthenticated ||
-                        error.code() == base::ErrorCode::caller_suspended ||
-                        error.code() == base::ErrorCode::permission_denied;
-    return {denied ? "denied" : "failed", std::string(base::to_string(error.code())), status};
-}
-
-// Trouble of ours, not the caller's fault.
-bool is_our_trouble(const base::Error& error) {
-    return error.code() == base::ErrorCode::internal ||
-           error.code() == base::ErrorCode::unavailable;
-}
-
-bool is_json(std::string_view content_type) {
-    constexpr std::string_view json = "application/json";
-    const std::string_view type = content_type.substr(0, content_type.find_first_of("; \t"));
-    return std::equal(type.begin(), type.end(), json.begin(), json.end(), [](char a, char b) {
-        return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b;
-    });
-}
-
-void check_content_type(const Request& request) {
-    if (request.body.empty() || is_json(request.header("content-type"))) return;
-    throw base::Error(base::ErrorCode::unsupported_media_type,
-                      "the body must have Content-Type: application/json");
-}
-
-void drop_body(Response& response) {
-    base::wipe(response.body.data(), response.body.size());
-    response.body.clear();
-}
-
-base::Error internal_error(const std::string& detail) {
-    return {base::ErrorCode::internal, "internal error", detail};
 }
 
 }  // namespace
@@ -111,6 +77,10 @@ struct Gate::State {
           log(the_log),
           log_head(std::move(the_log_head)),
           origin(log_origin(audit.config().node, audit.config().daemon)) {
+        for (const Route& route : routes.routes()) {
+            largest_body = std::max(largest_body, route.max_body_bytes);
+            every_action.push_back(route.action);
+        }
         for (std::size_t i = 0; i < std::max<std::size_t>(config.workers, 1); ++i) {
             workers.emplace_back([this] { run_worker(); });
         }
@@ -222,20 +192,17 @@ struct Gate::State {
         Operation& operation = finished->operation;
         finished->receipt = job.request.header(receipt_request) == "yes";
         try {
-            RouteMatch match = routes.match(job.request.method, job.request.path);
-            const Route& route = *match.route;
-            operation.set_action(route.action);
-            finished->route = &route;
-            finished->access = route.access;
-            job.request.path_parameters = std::move(match.parameters);
-            if (route.access != Access::open) identify(*finished, job.request, route);
-            check_content_type(job.request);
+            const Route& route = find_route(*finished, job.request);
+            if (route.access != Access::open) {
+                identify(*finished, job.request, route.pattern, route.credential);
+            }
+            check_body(job.request, route);
             // What can't be recorded must not happen: a handler's work has effects that stay.
             if (route.access == Access::authenticated) audit.check();
             finished->response = route.handler(operation, job.request);
             finished->outcome = {
                 finished->response.status < 400 ? "ok" : "failed", {}, finished->response.status};
-            finished->audited = route.access == Access::authenticated;
+            finished->audited = route.access == Access::authenticated || route.recorded;
         } catch (const base::Error& error) {
             fail(*finished, judge(*finished, error));
         } catch (const std::exception& error) {
@@ -244,16 +211,38 @@ struct Gate::State {
         return finished;
     }
 
+    // Who is nobody hears 401 from every path that is not open, and not that there is none.
+    const Route& find_route(Finished& finished, Request& request) {
+        try {
+            RouteMatch match = routes.match(request.method, request.path);
+            finished.operation.set_action(match.route->action);
+            finished.route = match.route;
+            finished.access = match.route->access;
+            request.path_parameters = std::move(match.parameters);
+            return *match.route;
+        } catch (const base::Error& error) {
+            identify(finished, request, request.path, Credential::any);
+            if (error.code() == base::ErrorCode::method_not_allowed) {
+                finished.allow = routes.allowed_methods(request.path);
+            }
+            throw;
+        }
+    }
+
     // What the caller hears of a failure that came before the policy was asked. A well-formed
     // request of who may do nothing is refused by the policy, with what he was after in the record;
-    // one that is not must not tell more.
+    // one that is not must not tell more. Where there is no such route, that is for who may do
+    // something by any.
     base::Error judge(Finished& finished, const base::Error& error) const {
         Operation& operation = finished.operation;
         if (!finished.is_known || !operation.decided().empty() || is_our_trouble(error))
             return error;
         try {
-            const Action action{operation.action()};
-            authorizer.require_any(operation, {&action, 1});
+            if (finished.route == nullptr) {
+                authorizer.require_any(operation, every_action);
+            } else {
+                authorizer.require_any(operation, {&finished.route->action, 1});
+            }
             return error;
         } catch (const base::Error& refusal) {
             return refusal;
@@ -261,14 +250,15 @@ struct Gate::State {
     }
 
     // Until then the operation's caller is who connected, which is what a refusal's record names.
-    void identify(Finished& finished, const Request& request, const Route& route) {
+    void identify(Finished& finished, const Request& request, std::string_view pattern,
+                  Credential credential) {
         try {
-            if (route.credential == Credential::any) {
+            if (credential == Credential::any) {
                 auto other =
-                    authenticator.authenticate(request, route.pattern, finished.operation.caller());
+                    authenticator.authenticate(request, pattern, finished.operation.caller());
                 if (other) finished.operation.caller_ = std::move(*other);
             } else {
-                Identified both = authenticator.authenticate_server(request, route.pattern);
+                Identified both = authenticator.authenticate_server(request, pattern);
                 finished.operation.caller_ = std::move(both.caller);
                 finished.operation.user_ = std::move(both.user);
             }
@@ -276,7 +266,7 @@ struct Gate::State {
         } catch (const base::Error& error) {
             if (error.code() == base::ErrorCode::unauthenticated) {
                 finished.operation.set_fact("authentication", error.detail());
-                finished.challenge = authenticator.challenge(request, route.pattern);
+                finished.challenge = authenticator.challenge(request, pattern);
             }
             throw;
         }
@@ -284,12 +274,16 @@ struct Gate::State {
 
     void fail(Finished& finished, const base::Error& error) {
         drop_body(finished.response);
-        finished.audited = finished.access != Access::open;
+        finished.audited = finished.access != Access::open ||
+                           (finished.route != nullptr && finished.route->recorded);
         finished.response =
             error_answer(error, finished.operation.request_id(), shape_of(finished.route));
         finished.outcome = outcome_of(error, finished.response.status);
         if (!finished.challenge.empty()) {
             finished.response.headers.emplace_back("WWW-Authenticate", finished.challenge);
+        }
+        if (error.code() == base::ErrorCode::method_not_allowed && !finished.allow.empty()) {
+            finished.response.headers.emplace_back("Allow", finished.allow);
         }
         report(finished.operation, error);
     }
@@ -387,10 +381,36 @@ struct Gate::State {
         }
     }
 
-    Response refusal(const Request& head, const base::Error& error) {
+    // The body bytes of a request, or the refusal of who shows nothing of himself. Bodies of all
+    // routes that are not open are taken alike: what a route's own are is told with its answer, to
+    // who is known.
+    std::variant<std::size_t, Response> admit(const Request& head) {
+        const Route* route = route_of(head);
+        if (route != nullptr && route->access == Access::open) return route->max_body_bytes;
+        if (!authenticator.shows_nothing(head)) return largest_body;
+        const std::string_view pattern = route == nullptr ? head.path : route->pattern;
+        try {
+            // Asks nobody, since there is nothing to ask about.
+            if (route != nullptr && route->credential == Credential::shared_secret) {
+                static_cast<void>(authenticator.authenticate_server(head, pattern));
+            } else {
+                static_cast<void>(authenticator.authenticate(head, pattern));
+            }
+        } catch (const base::Error& error) {
+            Response response = refuse(head, error, error.detail());
+            response.headers.emplace_back("WWW-Authenticate",
+                                          authenticator.challenge(head, pattern));
+            return response;
+        }
+        return largest_body;
+    }
+
+    Response refusal(const Request& head, const base::Error& error,
+                     const std::string& authentication = {}) {
         Operation operation = begin(head);
         const Route* route = route_of(head);
         operation.set_action(route == nullptr ? unknown_action : route->action);
+        if (!authentication.empty()) operation.set_fact("authentication", authentication);
         Response response = error_answer(error, operation.request_id(), shape_of(route));
         if (may_record(operation)) {
             audit.append(operation, outcome_of(error, response.status),
@@ -403,9 +423,10 @@ struct Gate::State {
     }
 
     // refusal() for callers that can't bear an exception.
-    Response refuse(const Request& head, const base::Error& error) noexcept {
+    Response refuse(const Request& head, const base::Error& error,
+                    const std::string& authentication = {}) noexcept {
         try {
-            return refusal(head, error);
+            return refusal(head, error, authentication);
         } catch (const std::exception& trouble) {
             log.error("a refusal could not be recorded", {{"reason", trouble.what()}});
             return error_answer(error, base::Uuid());
@@ -422,6 +443,8 @@ struct Gate::State {
     base::Log& log;
     const LogHead log_head;  // may be empty
     const std::string origin;
+    std::size_t largest_body = 0;                      // of any route
+    std::vector<Action> every_action{unknown_action};  // of any route
     Throttle strangers{stranger_records_per_second, stranger_burst};
     Throttle stranger_lines{stranger_lines_per_second, stranger_lines_at_once};
 
@@ -445,17 +468,7 @@ Gate::Gate(GateConfig config, const RouteTable& routes, const Authenticator& aut
 
 Gate::~Gate() = default;
 
-std::variant<std::size_t, Response> Gate::admit(const Request& head) {
-    try {
-        return state_->routes.match(head.method, head.path).route->max_body_bytes;
-    } catch (const base::Error& error) {
-        Response response = state_->refuse(head, error);
-        if (error.code() == base::ErrorCode::method_not_allowed) {
-            response.headers.emplace_back("Allow", state_->routes.allowed_methods(head.path));
-        }
-        return response;
-    }
-}
+std::variant<std::size_t, Response> Gate::admit(const Request& head) { return state_->admit(head); }
 
 void Gate::handle(Request request, std::function<void(Response)> done) {
     if (state_->enqueue(request, done)) return;

@@ -21,8 +21,8 @@ class RequestHandler {
 public:
     virtual ~RequestHandler() = default;
 
-    // Called when the head is complete: the body bytes this request may have, or the answer that
-    // refuses it right away (unknown path, method not allowed).
+    // Called when the head is complete: the body bytes that are read of this request, or the answer
+    // that refuses it right away. Must not block.
     virtual std::variant<std::size_t, Response> admit(const Request& head) = 0;
 
     // Called with the whole request; `done` is called exactly once, on any thread, and must not
@@ -48,8 +48,12 @@ using LogHead = std::function<std::string()>;
 // `Strongroom-Checkpoint: <origin> <size> <root>`, so that callers notice a log that was rolled
 // back.
 //
-// What is wrong with a request (its body, its query, a name in its path) is told to callers who
-// could be allowed the route's action on something; who could not is refused, whatever he sent.
+// Who proves nothing of himself hears 401 from every path and method but the open routes, whether
+// there is such a route or not; without any credential before a body is read, else after one of at
+// most the largest size that any route takes. What is wrong with a request (its body, its size, its
+// query, a name in its path) is told to callers who could be allowed the route's action on
+// something; that there is no such path or method to who could be allowed any route's. Who could
+// not is refused with 403, whatever he sent.
 //
 // While the audit log can't be written no handler of an authenticated route is called: the answer
 // is unavailable. Thread-safe. `routes`, `authenticator`, `authorizer`, `audit`, `metrics`, `clock`

@@ -103,6 +103,15 @@ const base::WipedString* Authenticator::shown_secret(const Request& request) con
     return shown;
 }
 
+bool Authenticator::shows_nothing(const Request& request) const {
+    const auto stands = [&request](const std::string& header) {
+        return request.headers.contains(header);
+    };
+    return !request.certificate && !request.headers.contains(authorization_header) &&
+           !(parts_.shared_secrets &&
+             std::any_of(parts_.secret_headers.begin(), parts_.secret_headers.end(), stands));
+}
+
 Caller Authenticator::authenticate(const Request& request, std::string_view route_pattern) const {
     Caller connection = connected(request);
     auto other = authenticate(request, route_pattern, connection);

@@ -78,6 +78,10 @@ public:
     std::optional<Caller> authenticate(const Request& request, std::string_view route_pattern,
                                        const Caller& connection) const;
 
+    // Whether there is neither a certificate nor a header with a credential: authenticate() will
+    // throw, and ask nobody before.
+    bool shows_nothing(const Request& request) const;
+
     // Whose connection it is, by certificate alone; nobody without one. For records of what was
     // refused before anybody asked further. Never blocks.
     Caller connected(const Request& request) const;

@@ -97,8 +97,9 @@ public:
     // budgets are charged. 1 when nobody says.
     void set_work(std::uint64_t items) { work_ = items; }
     std::uint64_t work() const { return work_; }
-    // Names a record that the request opens, e.g. a wrapped data key: record budgets count these in
-    // place of resource and encryption context. Said before anything is authorised.
+    // Names a record that the request opens, e.g. a wrapped data key or a sealed value's hash:
+    // record budgets count these in place of resource and encryption context. Said before anything
+    // is authorised.
     void add_record(std::string_view name) { records_.emplace_back(name); }
     const std::vector<std::string>& records() const { return records_; }
     // Whether a limit of that caller's budget was charged for this operation.

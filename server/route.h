@@ -44,6 +44,8 @@ struct Route {
     // house's.
     ErrorShape error_shape{};
     Credential credential = Credential::any;
+    // An open route whose requests are recorded all the same, those of strangers up to a rate.
+    bool recorded = false;
 };
 
 // The rows of two rooms, in that order.

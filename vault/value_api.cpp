@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "server/answer.h"
+#include "server/digest.h"
 #include "vault/actions.h"
 #include "vault/item_answers.h"
 #include "vault/record.h"
@@ -155,6 +156,16 @@ private:
     std::vector<ValueJob> jobs_;
 };
 
+// Each sealed value is a record of its own for record budgets, whatever its context: by a hash,
+// since what passes through unsealed is no name.
+void name_records(server::Operation& operation, const WantedValues& wanted) {
+    server::Sha256 digest;
+    for (const WantedValue& one : wanted.values) {
+        const auto hash = digest.digest(base::to_json(*one.value));
+        operation.add_record(base::as_text(hash));
+    }
+}
+
 const std::string& owner_of(const server::Operation& operation, const ValueOwners& owners) {
     const std::string& id = operation.caller().id;
     const auto found = owners.find(id);
@@ -202,6 +213,7 @@ server::Response ValueApi::open(server::Operation& operation, const server::Requ
     const auto body = read_body(request, max_values_body_bytes, max_values_body_depth);
     const WantedValues wanted = read_values(body);
     operation.set_work(wanted.values.size());
+    name_records(operation, wanted);
     const Jobs jobs(rights, owner, wanted);
     const auto outcomes = parts_.service.open(jobs.jobs(), operation.traceparent());
     std::vector<std::size_t> plaintext;

@@ -5,12 +5,10 @@
 #include "base/log.h"
 #include "kms/client/client.h"
 #include "server/audit.h"
-#include "server/audit_routes.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
-#include "server/backup.h"
 #include "server/budget.h"
-#include "server/budget_routes.h"
+#include "server/common_routes.h"
 #include "server/daemon.h"
 #include "server/database.h"
 #include "server/edge.h"
@@ -50,18 +48,6 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, const kms::Cl
     return std::make_unique<server::AuditSealer>(
         audit, vault::make_checkpoint_signer(client, config.seal->signing_key, config.directory),
         *config.seal, clock, log);
-}
-
-// What the daemon has beside its own API.
-std::vector<server::Route> more_routes(server::AuditSealer* sealer, server::Budgets* budgets,
-                                       const server::Authorizer& authorizer) {
-    std::vector<server::Route> routes;
-    if (sealer != nullptr) routes = server::audit_routes(*sealer, authorizer, "vaultd");
-    if (budgets != nullptr) {
-        auto more = server::budget_routes(*budgets, authorizer);
-        std::move(more.begin(), more.end(), std::back_inserter(routes));
-    }
-    return routes;
 }
 
 std::vector<server::Route> all_of(std::vector<std::vector<server::Route>> rooms) {
@@ -139,9 +125,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          keys,
          audit,
          metrics,
-         all_of({value_api.routes(), rewraps.api.routes(), identity.routes(), shapes.routes(),
-                 more_routes(sealer.get(), budgets.get(), authorizer),
-                 server::backup_routes(*database, authorizer, clock, vault::back_up, "vaultd")}),
+         all_of({value_api.routes(), rewraps.api.routes(), shapes.routes(),
+                 server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
+                                        authorizer, clock, vault::back_up, "vaultd"})}),
          {{"witness", [&witness] { witness.check(); }}}});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);

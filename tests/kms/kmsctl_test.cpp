@@ -96,7 +96,8 @@ TEST_F(KmsctlTest, APlaintextMayGoIntoAPipeButNeverToATerminal) {
     EXPECT_EQ(plaintext->size(), 32U);
 }
 
-TEST_F(KmsctlTest, StatusSaysWhatIsReady) {
+TEST_F(KmsctlTest, StatusSaysWhatIsReadyAndMetricsNameNoKey) {
+    create_key();
     const auto status = as(operator_, {"status"});
     EXPECT_EQ(status.exit_code, 0) << status.output;
     for (const char* part : {"token", "store", "audit", "ready", "yes"}) {
@@ -105,6 +106,8 @@ TEST_F(KmsctlTest, StatusSaysWhatIsReady) {
     const auto metrics = as(operator_, {"metrics"});
     EXPECT_EQ(metrics.exit_code, 0);
     EXPECT_TRUE(contains(metrics.output, "# TYPE ")) << metrics.output;
+    EXPECT_TRUE(contains(metrics.output, "create_key")) << metrics.output;
+    EXPECT_FALSE(contains(metrics.output, "credentials")) << "the name of a key";
 }
 
 TEST_F(KmsctlTest, ARefusalIsOneSentenceAndExitCodeOne) {

@@ -2,6 +2,8 @@
 #include "tests/support/route_identity.h"
 
 #include "base/encoding.h"
+#include "kms/paths.h"
+#include "server/operational_routes.h"
 #include "tests/kms/key_service_rig.h"
 #include "tests/support/fake_token.h"
 
@@ -16,20 +18,26 @@ protected:
     const base::Uuid key_ = rig_.create_key("credentials")->id;
     std::unique_ptr<kms::Api> api_;
     RouteIdentityHouse house_{
-        rig_.authorizer, [this](server::ApiTokens& tokens) {
+        rig_.authorizer, kms::back_up, [this](std::vector<server::Route> common) {
             api_ = std::make_unique<kms::Api>(kms::ApiParts{
                 rig_.service, rig_.lifecycle, rig_.idempotency, rig_.signing, rig_.catalogue,
-                rig_.authorizer, rig_.store, rig_.audit, rig_.metrics,
-                server::api_token_routes(tokens, rig_.authorizer, std::chrono::hours(24))});
+                rig_.authorizer, rig_.store, rig_.audit, rig_.metrics, std::move(common)});
             return api_->routes();
         }};
+    const OpenRoutes open_{"GET /healthz"};
     // One that is there, so that a right would lead somewhere.
     const std::map<std::string, std::string> parameters_ = {
         {"key", key_.to_string()}, {"alias", "credentials"}, {"id", "0123456789abcdef"}};
 };
 
+TEST_F(KmsRouteIdentity, TheRoutesTriedAreAllThatTheDaemonServes) {
+    auto paths = server::common_paths({true, true, true});
+    paths.insert(paths.end(), kms::api_paths.begin(), kms::api_paths.end());
+    EXPECT_EQ(house_.patterns(), std::set<std::string_view>(paths.begin(), paths.end()));
+}
+
 TEST_F(KmsRouteIdentity, WrongCallersAreRefusedEverywhere) {
-    expect_wrong_callers_are_refused(house_, parameters_);
+    expect_wrong_callers_are_refused(house_, parameters_, open_);
 }
 
 TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
@@ -41,6 +49,8 @@ TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         {"POST /v1/data-keys/rewrap", R"({"wrapped":")" + wrapped + "\"}"},
         {"PUT /v1/aliases/{alias}", R"({"key":")" + key_.to_string() + "\"}"},
         {"POST /v1/api-tokens", R"({"name":"ci"})"},
+        {"POST /v1/budgets/lift", R"({"caller":"ci"})"},
+        {"POST /v1/backups", ""},
         {"POST /v1/decrypt",
          R"({"ciphertext":")" + base::to_base64(rig_.encrypt(key_, "a")) + "\"}"}};
     for (const std::string& key : {std::string("{key}"), std::string("alias/{alias}")}) {
@@ -51,7 +61,7 @@ TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         bodies["POST /v1/keys/" + key + "/verify-mac"] = R"({"message":"YQ==","mac":"YQ=="})";
         bodies["PATCH /v1/keys/" + key] = R"({"description":"x","if_revision":1})";
     }
-    expect_no_right_is_no_answer(house_, parameters_, bodies, {});
+    expect_no_right_is_no_answer(house_, parameters_, bodies, open_);
 }
 
 TEST_F(KmsRouteIdentity, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {

@@ -85,9 +85,7 @@ TEST_F(AuditLogTest, SequenceAndChainGoOnAfterARestart) {
 TEST_F(AuditLogTest, RecordsOfManyThreadsKeepOneChain) {
     Answers answers;
     {
-        auto patient = config();
-        patient.bound = std::chrono::seconds(60);
-        const auto log = std::make_unique<server::AuditLog>(patient, clock_, log_);
+        const auto log = open();
         std::vector<std::thread> threads;
         for (int t = 0; t < 8; ++t) {
             threads.emplace_back([&] {

@@ -2,6 +2,7 @@
 // edge serves.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 
 #include "tests/server/edge_house.h"
@@ -22,11 +23,6 @@ protected:
         return client(certificate)->ask(get("/")).status == 200;
     }
     void start_with_list(const std::vector<CertificateFiles>& revoked) {
-        // A reload takes its time on a busy machine; no deadline is the matter here.
-        for (auto* deadline : {&house_.config.handshake_deadline, &house_.config.head_deadline,
-                               &house_.config.request_deadline}) {
-            *deadline = std::chrono::seconds(30);
-        }
         house_.config.client_crl = {house_.pki.revocation_list("ca", revoked)};
         house_.start();
     }
@@ -78,6 +74,37 @@ TEST_F(EdgeReloadTest, ARequestWhoseBodyWasUnderWayIsRefusedAfterTheReload) {
     house_.edge->reload_certificates();
     EXPECT_EQ(peer->ask(whole.substr(whole.size() - 1)).status, 401);
     EXPECT_EQ(house_.handler.handled(), handled);
+}
+
+// Neither file changes: time alone ends what was good.
+TEST_F(EdgeReloadTest, ACertificateThatEndsLosesItsOpenConnection) {
+    std::atomic<std::chrono::hours> later{std::chrono::hours(0)};
+    house_.config.now = [&later] { return std::chrono::system_clock::now() + later.load(); };
+    house_.start();
+    const auto open = client(house_.app);
+    ASSERT_EQ(open->ask(get("/")).status, 200);
+    later = std::chrono::hours(25);
+    const std::size_t handled = house_.handler.handled();
+    const WireAnswer refusal = open->ask(get("/"));
+    EXPECT_EQ(refusal.status, 401);
+    EXPECT_NE(refusal.body.find("does not hold any more"), std::string::npos) << refusal.body;
+    EXPECT_TRUE(open->ends());
+    EXPECT_EQ(house_.handler.handled(), handled);
+}
+
+TEST_F(EdgeReloadTest, ARevocationListThatEndsLosesItsOpenConnections) {
+    std::atomic<std::chrono::hours> later{std::chrono::hours(0)};
+    house_.config.now = [&later] { return std::chrono::system_clock::now() + later.load(); };
+    house_.config.client_crl = {
+        house_.pki.revocation_list("ca", {}, false, std::chrono::hours(12))};
+    house_.start();
+    const auto open = client(house_.app);
+    ASSERT_EQ(open->ask(get("/")).status, 200);
+    later = std::chrono::hours(11);
+    ASSERT_EQ(open->ask(get("/")).status, 200);
+    later = std::chrono::hours(13);  // the certificates are good for a day
+    EXPECT_EQ(open->ask(get("/")).status, 401);
+    EXPECT_TRUE(open->ends());
 }
 
 TEST_F(EdgeReloadTest, ARequestBeingHandledIsAnsweredAcrossTheReload) {

@@ -5,6 +5,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "tests/server/edge_house.h"
 
 namespace tests {
@@ -135,8 +137,16 @@ TEST_F(EdgeTest, AMillionHeadersAreRefused) {
     std::string head = "GET / HTTP/1.1\r\nHost: h\r\n";
     for (int i = 0; i < 100; ++i) head += "a" + std::to_string(i) + ": b\r\n";
     expect_refused(head + "\r\n", 431, "header_fields_too_large");
-    for (int i = 0; i < 100'000; ++i) head += "a: b\r\n";
+    for (int i = 0; i < 1'000'000; ++i) head += "a: b\r\n";
     expect_refused(head, 431, "header_fields_too_large");
+}
+
+TEST(EdgeConfig, DeadlinesAndCapsAreThesePromised) {
+    const server::EdgeConfig config;
+    EXPECT_EQ(config.handshake_deadline, std::chrono::seconds(3));
+    EXPECT_EQ(config.head_deadline, std::chrono::seconds(5));
+    EXPECT_EQ(config.request_deadline, std::chrono::seconds(10));
+    EXPECT_EQ(config.max_head_bytes, 16U * 1024);
 }
 
 TEST_F(EdgeTest, AnythingButAPlainContentLengthIsRefused) {
@@ -279,6 +289,47 @@ TEST_F(EdgeTest, AnAttackDoesNotGrowTheMemory) {
         announcing->send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\nx");
     }
     EXPECT_LT(resident_kib() - before, 5L * 1024);
+}
+
+TEST(EdgeStop, WhatHasComeInPartWhenTheEdgeStopsIsRefusedAndWhatRunsIsAnswered) {
+    EdgeHouse house;
+    house.config.head_deadline = std::chrono::seconds(20);
+    house.config.request_deadline = std::chrono::seconds(20);
+    house.start();
+    const auto client = [&house] {
+        return std::make_unique<RawClient>(house.edge->port(),
+                                           ClientOptions{house.pki.ca(), house.app, 0, {}});
+    };
+    const auto running = client();
+    running->send(get("/hold"));
+    ASSERT_TRUE(house.handler.wait_for_held(1));
+    const auto head = client();
+    ASSERT_EQ(head->ask(get("/")).status, 200);
+    head->send("GET / HT");
+    const auto body = client();
+    ASSERT_EQ(body->ask(get("/")).status, 200);
+    body->send("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{");
+    const auto expecting = client();
+    EXPECT_EQ(expecting
+                  ->ask("POST /e HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                        "Content-Length: 2\r\n\r\n")
+                  .status,
+              100);
+    // They have been read in part when an answer to a later request has come on the same loop;
+    // two loops serve, so one connection for each.
+    for (int i = 0; i < 4; ++i) ASSERT_EQ(client()->ask(get("/")).status, 200);
+    std::thread stopping([&house] { house.edge->stop(std::chrono::seconds(10)); });
+    for (const auto& peer : {&head, &body, &expecting}) {
+        const WireAnswer answer = (*peer)->read();
+        EXPECT_EQ(answer.status, 503);
+        EXPECT_NE(answer.body.find("stopping"), std::string::npos);
+        EXPECT_TRUE(answer.has("Connection: close"));
+        EXPECT_TRUE((*peer)->ends());
+    }
+    EXPECT_EQ(house.handler.handled(), 7U);
+    house.handler.release();
+    EXPECT_EQ(running->read().status, 200);
+    stopping.join();
 }
 
 }  // namespace

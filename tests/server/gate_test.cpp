@@ -213,19 +213,42 @@ bool says(const Response& response, std::string_view text) {
     return std::string_view(response.body).find(text) != std::string_view::npos;
 }
 
-TEST_F(GateTest, AdmitGivesTheRoutesLimitOrTheRefusal) {
-    EXPECT_EQ(std::get<std::size_t>(gate_->admit(request(Method::POST, "/things/a"))), 100U);
-    const auto unknown = std::get<Response>(gate_->admit(request(Method::GET, "/nothing")));
+TEST_F(GateTest, AdmitTakesBodiesOfAllRoutesAlikeButOfWhoShowsNothing) {
+    const auto admit = [this](Method method, std::string_view path, bool with_certificate = true) {
+        return gate_->admit(request(method, path, with_certificate));
+    };
+    EXPECT_EQ(std::get<std::size_t>(admit(Method::POST, "/things/a")), 100U);
+    EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/watch")), 100U);
+    EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/nothing")), 100U);
+    EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/open", false)), 0U);
+    for (const char* path : {"/things/a", "/nothing", "/things/a%2Fb", "/things/.."}) {
+        const auto refused = std::get<Response>(admit(Method::POST, path, false));
+        EXPECT_EQ(refused.status, 401U) << path;
+        EXPECT_FALSE(header_of(refused, "WWW-Authenticate").empty());
+        EXPECT_FALSE(header_of(refused, "X-Request-Id").empty());
+    }
+    EXPECT_TRUE(recorded(R"("authentication":"no_credential")"));
+}
+
+TEST_F(GateTest, WhatIsNoRouteIsToldAndRecorded) {
+    const Response unknown = ask(request(Method::GET, "/nothing"));
     EXPECT_EQ(unknown.status, 404U);
     EXPECT_TRUE(says(unknown, "not_found"));
-    const auto method = std::get<Response>(gate_->admit(request(Method::GET, "/things/a")));
+    const Response method = ask(request(Method::GET, "/things/a"));
     EXPECT_EQ(method.status, 405U);
     EXPECT_EQ(header_of(method, "Allow"), "POST");
     for (const char* path : {"/things/a%2Fb", "/things/a%00", "/things/%zz", "/things/.."}) {
-        EXPECT_EQ(std::get<Response>(gate_->admit(request(Method::POST, path))).status, 400U);
+        EXPECT_EQ(ask(request(Method::POST, path)).status, 400U);
     }
-    EXPECT_TRUE(recorded("not_found"));
-    EXPECT_TRUE(recorded("method_not_allowed"));
+    Request large = request(Method::POST, "/things/a");
+    large.body = std::string(101, ' ');
+    const Response too_large = ask(std::move(large));
+    EXPECT_EQ(too_large.status, 413U);
+    EXPECT_TRUE(says(too_large, "larger than 100 bytes"));
+    EXPECT_TRUE(name_.empty());
+    for (const char* word : {"not_found", "method_not_allowed", "payload_too_large"}) {
+        EXPECT_NE(records().find(word), std::string::npos) << word;
+    }
 }
 
 TEST_F(GateTest, AnAnswerComesWithItsRecordAndItsRequestId) {

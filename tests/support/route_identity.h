@@ -6,17 +6,22 @@
 
 #include <future>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/api_token_routes.h"
+#include "server/audit_sealer.h"
+#include "server/budget.h"
+#include "server/common_routes.h"
 #include "server/gate.h"
 #include "server/jwt_verifier.h"
 #include "server/policy.h"
 #include "server/shared_secret.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/jwt_signer.h"
+#include "tests/support/software_signer.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
@@ -31,14 +36,22 @@ struct Shown {
 
 class RouteIdentityHouse {
 public:
-    // `make_rows` gets the house's API tokens, whose routes are among those to be tried; the rows
-    // ask `authorizer`, which must outlive the house.
+    // `make_rows` gets what every daemon serves beside its own API, and gives the daemon's whole
+    // table; all rows ask `authorizer`, which must outlive the house.
     RouteIdentityHouse(
-        const server::Authorizer& authorizer,
-        const std::function<std::vector<server::Route>(server::ApiTokens&)>& make_rows)
-        : authorizer_(authorizer), routes_(make_rows(tokens_)) {}
+        const server::Authorizer& authorizer, server::Action back_up,
+        const std::function<std::vector<server::Route>(std::vector<server::Route>)>& make_rows)
+        : authorizer_(authorizer),
+          routes_(make_rows(server::common_routes(
+              {server::api_token_routes(tokens_, authorizer, std::chrono::hours(24)), &sealer_,
+               &budgets_, *database_, authorizer, clock_, back_up, "test"}))) {}
 
     const std::vector<server::Route>& routes() const { return routes_.routes(); }
+    std::set<std::string_view> patterns() const {
+        std::set<std::string_view> all;
+        for (const auto& route : routes()) all.insert(route.pattern);
+        return all;
+    }
 
     // Credentials that were never good, or are no more.
     std::map<std::string, Shown> wrong() {
@@ -93,6 +106,13 @@ public:
             request.certificate = server::PeerCertificate{"CN=x", {shown.certificate}, "ab"};
         }
         auto promise = std::make_shared<std::promise<server::Response>>();
+        // As the edge does: the head first.
+        auto admitted = gate_.admit(request);
+        if (auto* refusal = std::get_if<server::Response>(&admitted)) {
+            promise->set_value(std::move(*refusal));
+            return promise->get_future();
+        }
+        EXPECT_LE(request.body.size(), std::get<std::size_t>(admitted));
         gate_.handle(std::move(request), [promise](server::Response response) {
             promise->set_value(std::move(response));
         });
@@ -179,21 +199,45 @@ private:
             "bindings":[{"caller":"root","roles":["root"]}]})",
         server::with_api_token_actions({}))};
     const server::Authorizer& authorizer_;
-    server::RouteTable routes_;
-    server::Authenticator authenticator_ = make_authenticator();
-    server::Metrics metrics_{"test"};
     server::AuditLog audit_{
         {directory_.path() / "audit", "test", "node", std::chrono::milliseconds(5000)},
         clock_,
         log_};
+    server::AuditSealer sealer_{audit_, SoftwareSigner(server::NoteAlgorithm::ed25519).share(),
+                                server::SealConfig{1'000'000,
+                                                   std::chrono::hours(1),
+                                                   {},
+                                                   std::chrono::days{0},
+                                                   std::chrono::milliseconds(2000)},
+                                clock_, log_};
+    server::Budgets budgets_{
+        server::parse_budgets(R"({"version":1,"tiers":{"t":[]},"bindings":[],"default":"t"})", {}),
+        server::BudgetParts{*database_, clock_, [](std::string_view, const auto&) {}}};
+    server::RouteTable routes_;
+    server::Authenticator authenticator_ = make_authenticator();
+    server::Metrics metrics_{"test"};
     server::Gate gate_{{2, 4096}, routes_,  authenticator_, authorizer_,
                        audit_,    metrics_, clock_,         log_};
 };
 
-// Whoever proves nothing, or something wrong, gets 401 from every route that is not open, whatever
-// else the request says, and hears nothing back of what was shown.
+// The routes that need no identity, as "GET /healthz": whoever opens another one has to say so in
+// the daemon's test.
+using OpenRoutes = std::set<std::string>;
+
+inline std::string name_of(const server::Route& route) {
+    return std::string(to_string(route.method)) + " " + std::string(route.pattern);
+}
+
+// Whoever proves nothing, or something wrong, gets 401 from every route that is not among `open`,
+// whatever else the request says, and hears nothing back of what was shown.
 inline void expect_wrong_callers_are_refused(RouteIdentityHouse& house,
-                                             const std::map<std::string, std::string>& parameters) {
+                                             const std::map<std::string, std::string>& parameters,
+                                             const OpenRoutes& open_routes) {
+    OpenRoutes opened;
+    for (const auto& route : house.routes()) {
+        if (route.access == server::Access::open) opened.insert(name_of(route));
+    }
+    EXPECT_EQ(opened, open_routes);
     for (const auto& [what, shown] : house.wrong()) {
         std::vector<std::future<server::Response>> answers;
         for (const auto& route : house.routes()) {
@@ -202,7 +246,7 @@ inline void expect_wrong_callers_are_refused(RouteIdentityHouse& house,
         for (std::size_t i = 0; i < answers.size(); ++i) {
             const auto& route = house.routes()[i];
             const auto answer = answers[i].get();
-            const bool open = route.access == server::Access::open;
+            const bool open = open_routes.contains(name_of(route));
             EXPECT_EQ(answer.status, open ? 200U : 401U) << what << " at " << route.pattern;
             if (open) continue;
             const auto is_challenge = [](const auto& header) {
@@ -225,28 +269,24 @@ inline void expect_wrong_callers_are_refused(RouteIdentityHouse& house,
     }
 }
 
-// A caller without any right gets 403 from every route that is neither open nor in
-// `for_every_caller`. `bodies` has a well-formed one for each pattern that takes one.
+// A caller without any right gets 403 from every route that is not among `open_routes`. `bodies`
+// has a well-formed one for each route that takes one.
 inline void expect_no_right_is_no_answer(RouteIdentityHouse& house,
                                          const std::map<std::string, std::string>& parameters,
                                          const std::map<std::string, std::string>& bodies,
-                                         const std::vector<std::string_view>& for_every_caller) {
+                                         const OpenRoutes& open_routes) {
     for (const auto& [how, shown] : house.without_right()) {
         std::vector<std::future<server::Response>> answers;
         for (const auto& route : house.routes()) {
-            const auto body = bodies.find(std::string(to_string(route.method)) + " " +
-                                          std::string(route.pattern));
+            const auto body = bodies.find(name_of(route));
             answers.push_back(
                 house.send(route, shown, parameters, body == bodies.end() ? "{}" : body->second));
         }
         for (std::size_t i = 0; i < answers.size(); ++i) {
             const auto& route = house.routes()[i];
             const auto answer = answers[i].get();
-            const bool everybody = route.access == server::Access::open ||
-                                   std::find(for_every_caller.begin(), for_every_caller.end(),
-                                             route.pattern) != for_every_caller.end();
-            EXPECT_EQ(answer.status, everybody ? 200U : 403U)
-                << how << ": " << to_string(route.method) << " " << route.pattern << "\n"
+            EXPECT_EQ(answer.status, open_routes.contains(name_of(route)) ? 200U : 403U)
+                << how << ": " << name_of(route) << "\n"
                 << answer.body;
         }
     }

@@ -165,7 +165,7 @@ CertificateFiles TestPki::issue(const CertificateRequest& request) {
 
 std::filesystem::path TestPki::revocation_list(std::string_view name,
                                                const std::vector<CertificateFiles>& revoked,
-                                               bool expired) {
+                                               bool expired, std::chrono::hours life) {
     const std::unique_ptr<X509_CRL, decltype(&X509_CRL_free)> list(X509_CRL_new(), &X509_CRL_free);
     const std::unique_ptr<ASN1_TIME, decltype(&ASN1_TIME_free)> time(ASN1_TIME_new(),
                                                                      &ASN1_TIME_free);
@@ -185,7 +185,7 @@ std::filesystem::path TestPki::revocation_list(std::string_view name,
         X509_REVOKED_set_revocationDate(entry, time.get());
         require_made(X509_CRL_add0_revoked(list.get(), entry) == 1, "revoked certificate");
     }
-    X509_gmtime_adj(time.get(), expired ? -day_seconds : day_seconds);
+    X509_gmtime_adj(time.get(), expired ? -day_seconds : std::chrono::seconds(life).count());
     X509_CRL_set1_nextUpdate(list.get(), time.get());
     X509_CRL_sort(list.get());
     require_made(X509_CRL_sign(list.get(), authority_->key.get(), EVP_sha256()) > 0, "signature");

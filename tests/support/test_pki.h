@@ -2,6 +2,7 @@
 // ones and every wrong kind. Nothing in here is for production.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -47,7 +48,8 @@ public:
     // its time is over when `expired`. Replaces what is there at once.
     std::filesystem::path revocation_list(std::string_view name,
                                           const std::vector<CertificateFiles>& revoked,
-                                          bool expired = false);
+                                          bool expired = false,
+                                          std::chrono::hours life = std::chrono::hours(24));
 
 private:
     struct Authority;

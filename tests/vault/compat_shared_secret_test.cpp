@@ -166,13 +166,19 @@ TEST_F(SharedSecretShape, AUserMustBeEntitledBeforeAnythingIsDecrypted) {
     EXPECT_EQ(reveal(with_user(stranger, "ann", profile)).status, 403U);
 }
 
-TEST_F(SharedSecretShape, WithoutAConfiguredSecretItSaysSo) {
+TEST_F(SharedSecretShape, WithoutAConfiguredSecretItSaysSoAndIsRecorded) {
     CompatHouse house({.secret_is_set = false});
     for (const char* route : {"store", "reveal", "reveal-download-cred", "get-platform-session"}) {
         for (const auto& shown : {CompatHouse::Shown{}, house.sync()}) {
             const auto answer =
                 house.ask("POST /api/credentials/" + std::string(route), body(profile), shown);
             expect(answer, 500, R"({"success":false,"error":"RBAC_SYNC_WEBHOOK_SECRET not set"})");
+            const std::string record = house.last_record();
+            const std::string_view action =
+                std::string_view(route) == "store" ? "store_credential" : "reveal_credential";
+            EXPECT_NE(record.find(action), std::string::npos) << route << ": " << record;
+            EXPECT_NE(record.find(R"("status":500)"), std::string::npos) << record;
+            EXPECT_NE(record.find("192.0.2.7"), std::string::npos) << record;
         }
     }
 }

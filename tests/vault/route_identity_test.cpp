@@ -3,8 +3,15 @@
 
 #include "server/audit.h"
 #include "server/metrics.h"
+#include "server/operational_routes.h"
 #include "tests/vault/world.h"
 #include "vault/api.h"
+#include "vault/paths.h"
+#include "vault/rewrap_api.h"
+#include "vault/rewrap_service.h"
+#include "vault/sql_rewrap_store.h"
+#include "vault/value_api.h"
+#include "vault/values.h"
 
 namespace tests {
 namespace {
@@ -15,20 +22,35 @@ protected:
     base::Log log_{"test", base::LogLevel::error};
     server::AuditLog audit_{{world_.directory / "audit", "vaultd", "node"}, world_.clock, log_};
     server::Metrics metrics_{"vaultd"};
+    vault::ValueService values_{world_.keys, world_.clock, {}};
+    vault::ValueApi value_api_{{values_, world_.authorizer, metrics_, {}}};
+    std::unique_ptr<server::Database> database_ = open_sqlite(world_.directory / "rewraps.db");
+    vault::SqlStore credentials_{*database_};  // makes the tables that the jobs walk
+    vault::SqlRewrapStore rewraps_{*database_};
+    vault::RewrapService rewrap_service_{rewraps_, world_.keys, world_.clock};
+    vault::RewrapApi rewrap_api_{{rewrap_service_, world_.authorizer, [] {}}};
     std::unique_ptr<vault::Api> api_;
     RouteIdentityHouse house_{
-        world_.authorizer, [this](server::ApiTokens& tokens) {
+        world_.authorizer, vault::back_up, [this](std::vector<server::Route> common) {
+            auto more = server::join(value_api_.routes(), rewrap_api_.routes());
             api_ = std::make_unique<vault::Api>(vault::ApiParts{
                 *world_.service, world_.authorizer, *world_.store, world_.keys, audit_, metrics_,
-                server::api_token_routes(tokens, world_.authorizer, std::chrono::hours(24))});
+                server::join(std::move(more), std::move(common))});
             return api_->routes();
         }};
+    const OpenRoutes open_{"GET /healthz"};
     const std::map<std::string, std::string> parameters_ = {
         {"owner", "acme"}, {"name", "instagram"}, {"id", "0123456789abcdef"}};
 };
 
+TEST_F(VaultRouteIdentity, TheRoutesTriedAreAllThatTheDaemonServes) {
+    auto paths = server::common_paths({true, true, true});
+    paths.insert(paths.end(), vault::api_paths.begin(), vault::api_paths.end());
+    EXPECT_EQ(house_.patterns(), std::set<std::string_view>(paths.begin(), paths.end()));
+}
+
 TEST_F(VaultRouteIdentity, WrongCallersAreRefusedEverywhere) {
-    expect_wrong_callers_are_refused(house_, parameters_);
+    expect_wrong_callers_are_refused(house_, parameters_, open_);
 }
 
 TEST_F(VaultRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
@@ -37,8 +59,13 @@ TEST_F(VaultRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
         {{"PUT /v1/owners/{owner}/credentials/{name}", R"({"secret":{"k":"v"}})"},
          {"POST /v1/owners/{owner}/credentials/{name}/reveal", ""},
          {"POST /v1/owners/{owner}/credentials/{name}/restore", R"({"version":1})"},
+         {"POST /v1/seal", R"({"value":"v","context":"c"})"},
+         {"POST /v1/open", R"({"value":"v","context":"c"})"},
+         {"POST /v1/budgets/lift", R"({"caller":"ci"})"},
+         {"POST /v1/backups", ""},
+         {"POST /v1/rewrap-jobs/{id}/cancel", ""},
          {"POST /v1/api-tokens", R"({"name":"ci"})"}},
-        {});
+        open_);
 }
 
 TEST_F(VaultRouteIdentity, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {

@@ -164,5 +164,66 @@ TEST_F(VaultctlTest, StatusNamesEachPart) {
     EXPECT_EQ(as(house_.operator_files, {"status", "--timeout", "1"}).exit_code, 3);
 }
 
+// The commands are kmsctl's; that they reach this daemon is what is seen here.
+class VaultctlTokens : public VaultctlTest {
+protected:
+    void SetUp() override {
+        std::string config = house_.config_text();
+        config.insert(config.find("\"policy\""),
+                      R"("identity": {"api_tokens": {"key_file": "tokens.key", "max_days": 30},
+            "routes": [{"path": "/v1/api-tokens", "methods": ["client_certificate"]}]},
+  )");
+        house_.kms().write("vaultd.json", config);
+        house_.kms().write("tokens.key", std::string(40, 'k') + "\n");
+        house_.kms().write("policy-vault.json", R"({"version":1,"roles":{
+          "issuer":[{"id":"issuer-tokens","effect":"allow",
+            "actions":["create_api_token","list_api_tokens","revoke_api_token"],
+            "resources":["api_token:*"]}],
+          "reader":[{"id":"reader-list","effect":"allow","actions":["list_credentials"],
+            "resources":["*"]}]},
+          "bindings":[{"caller":"spiffe://strongroom/operator","roles":["issuer"]},
+                      {"caller":"token:ci","roles":["reader"]}]})");
+        for (const char* file : {"vaultd.json", "tokens.key", "policy-vault.json"}) {
+            give_to_daemon_user(house_.kms() / file);
+        }
+        VaultctlTest::SetUp();
+    }
+    Outcome with_token(const std::string& token_file, const Arguments& command) {
+        DaemonOptions options;
+        options.program = built_program("vaultctl");
+        options.arguments = {"--url",         "https://127.0.0.1:" + std::to_string(house_.port()),
+                             "--ca",          house_.kms().pki().ca().string(),
+                             "--bearer-file", token_file};
+        options.arguments.insert(options.arguments.end(), command.begin(), command.end());
+        return run(options);
+    }
+};
+
+TEST_F(VaultctlTokens, ATokenIsMadeListedUsedAndRevoked) {
+    const auto& issuer = house_.operator_files;
+    const std::string place = (files_ / "ci.token").string();
+    const auto made = as(issuer, {"token", "create", "ci", "--days", "7", "--out", place});
+    ASSERT_EQ(made.exit_code, 0) << made.output;
+    EXPECT_TRUE(contains(made.output, "token:ci")) << made.output;
+    struct stat status {};
+    ASSERT_EQ(::stat(place.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0600U);
+    const std::string token = base::read_file(place, 1024);
+    EXPECT_FALSE(contains(made.output, token.substr(21, 43))) << "it is in the file only";
+    const std::string id = token.substr(4, 16);
+    const auto list = as(issuer, {"token", "list"});
+    EXPECT_TRUE(contains(list.output, id)) << list.output;
+
+    const auto used = with_token(place, {"list", "acme"});
+    EXPECT_EQ(used.exit_code, 0) << used.output;
+    EXPECT_EQ(with_token(place, {"reveal", "acme", "instagram"}).exit_code, 1);
+    const auto revoked = as(issuer, {"token", "revoke", id});
+    EXPECT_EQ(revoked.exit_code, 0) << revoked.output;
+    const auto after = with_token(place, {"list", "acme"});
+    EXPECT_EQ(after.exit_code, 1);
+    EXPECT_TRUE(contains(after.output, "the credential is not accepted")) << after.output;
+    EXPECT_EQ(app({"token", "create", "ci"}).exit_code, 1) << "who has no right to make one";
+}
+
 }  // namespace
 }  // namespace tests

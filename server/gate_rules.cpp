@@ -1,0 +1,54 @@
+#include "server/gate_rules.h"
+
+#include <algorithm>
+
+#include "base/secret_bytes.h"
+
+namespace server {
+namespace {
+
+bool is_json(std::string_view content_type) {
+    constexpr std::string_view json = "application/json";
+    const std::string_view type = content_type.substr(0, content_type.find_first_of("; \t"));
+    return std::equal(type.begin(), type.end(), json.begin(), json.end(), [](char a, char b) {
+        return (a >= 'A' && a <= 'Z' ? a - 'A' + 'a' : a) == b;
+    });
+}
+
+}  // namespace
+
+Outcome outcome_of(const base::Error& error, unsigned status) {
+    const bool denied = error.code() == base::ErrorCode::unauthenticated ||
+                        error.code() == base::ErrorCode::caller_suspended ||
+                        error.code() == base::ErrorCode::permission_denied;
+    return {denied ? "denied" : "failed", std::string(base::to_string(error.code())), status};
+}
+
+bool is_our_trouble(const base::Error& error) {
+    return error.code() == base::ErrorCode::internal ||
+           error.code() == base::ErrorCode::unavailable;
+}
+
+void check_body(const Request& request, const Route& route) {
+    if (request.body.size() > route.max_body_bytes) {
+        throw base::Error(
+            base::ErrorCode::payload_too_large,
+            route.max_body_bytes == 0
+                ? "this request takes no body"
+                : "the body is larger than " + std::to_string(route.max_body_bytes) + " bytes");
+    }
+    if (request.body.empty() || is_json(request.header("content-type"))) return;
+    throw base::Error(base::ErrorCode::unsupported_media_type,
+                      "the body must have Content-Type: application/json");
+}
+
+void drop_body(Response& response) {
+    base::wipe(response.body.data(), response.body.size());
+    response.body.clear();
+}
+
+base::Error internal_error(const std::string& detail) {
+    return {base::ErrorCode::internal, "internal error", detail};
+}
+
+}  // namespace server

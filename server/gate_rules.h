@@ -1,0 +1,28 @@
+// The small rules of the gate that need nothing of its state: what a failure is called in the
+// record, which bodies pass. Private to server/gate*.cpp.
+#pragma once
+
+#include <string>
+
+#include "base/error.h"
+#include "server/audit.h"
+#include "server/request.h"
+#include "server/route.h"
+
+namespace server {
+
+Outcome outcome_of(const base::Error& error, unsigned status);
+
+// Trouble of ours, not the caller's fault.
+bool is_our_trouble(const base::Error& error);
+
+// Throws payload_too_large where the body is over the route's limit, unsupported_media_type where
+// it does not say that it is JSON.
+void check_body(const Request& request, const Route& route);
+
+// Wipes it.
+void drop_body(Response& response);
+
+base::Error internal_error(const std::string& detail);
+
+}  // namespace server
