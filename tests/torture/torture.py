@@ -130,7 +130,7 @@ class Torture:
             stage = Stage(stack, self.programs)
             caller = stack.enter_context(stage.caller(self.options.seed))
             caller.make_data_key()
-            house.wait_until(lambda: house.both_workers(stage.daemon), "the worker that stands by has logged in, too")
+            houses.wait_until(lambda: houses.both_workers(stage.daemon), "the worker that stands by has logged in, too")
             before = {name: stage.faults.calls(name) for name in ("C_Initialize", "C_Finalize", "C_Login")}
             wordings, progress = set(), Progress("tampered", blobs)
             for number in range(blobs):
