@@ -85,7 +85,9 @@ TEST_F(AuditLogTest, SequenceAndChainGoOnAfterARestart) {
 TEST_F(AuditLogTest, RecordsOfManyThreadsKeepOneChain) {
     Answers answers;
     {
-        const auto log = open();
+        auto patient = config();
+        patient.bound = std::chrono::seconds(60);
+        const auto log = std::make_unique<server::AuditLog>(patient, clock_, log_);
         std::vector<std::thread> threads;
         for (int t = 0; t < 8; ++t) {
             threads.emplace_back([&] {
