@@ -1,7 +1,6 @@
 # Headers that most files include are parsed once for all libraries and once for all test programs
-# (whose code is position independent in another way, with googletest's definitions). It takes a fifth
-# off a clean build. A file still includes what it uses: the presets `files` and `release` are built
-# without this.
+# (whose code is position independent in another way, with googletest's definitions). A file still
+# includes what it uses: the presets `files` and `release` are built without this.
 set(headers <algorithm> <array> <atomic> <charconv> <chrono> <condition_variable> <cstdint> <cstring>
   <filesystem> <functional> <map> <memory> <mutex> <optional> <set> <span> <string> <string_view>
   <thread> <utility> <variant> <vector> <soci/soci.h>)
