@@ -122,7 +122,7 @@ ManyReveals read_reveals(const server::Request& request) {
 
 Api::Api(ApiParts parts)
     : parts_(std::move(parts)),
-      list_(parts_.service, parts_.authorizer),
+      list_(parts_.service, parts_.authorizer, parts_.log),
       history_(parts_.service, parts_.authorizer),
       destruction_(parts_.service, parts_.authorizer) {}
 

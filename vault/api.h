@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/log.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
 #include "server/metrics.h"
@@ -28,6 +29,7 @@ struct ApiParts {
     const server::Metrics& metrics;
     std::vector<server::Route> more_routes{};           // of the daemon's, as ours
     std::vector<server::ReadinessCheck> more_checks{};  // for /readyz
+    base::Log* log = nullptr;                           // of rows that can't be shown
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.

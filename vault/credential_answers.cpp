@@ -99,6 +99,8 @@ std::optional<std::uint64_t> read_version(base::JsonReader& reader, std::string_
     return static_cast<std::uint64_t>(*version);
 }
 
+void require_sound(const CredentialInfo& info) { static_cast<void>(stored_metadata(info)); }
+
 void write_expiry(JsonWriter& out, const VersionInfo& version) {
     if (version.expires_at) out.field("expires_at", base::to_rfc3339(*version.expires_at));
 }

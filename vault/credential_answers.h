@@ -40,6 +40,8 @@ base::Time read_time(const base::JsonReader& reader, std::string_view name, std:
 std::optional<std::uint64_t> read_version(base::JsonReader& reader, std::string_view name,
                                           std::int64_t min);
 
+// Throws integrity_failure when the stored metadata are no JSON object.
+void require_sound(const CredentialInfo& info);
 void write_expiry(base::JsonWriter& out, const VersionInfo& version);
 // The fields of a credential, as seen from `shown`: the current version, or the one revealed.
 // Throws integrity_failure when its stored metadata are no JSON object.

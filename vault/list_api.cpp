@@ -23,9 +23,9 @@ base::Time parse_time_parameter(std::string_view name, const std::string& text) 
 
 // A cursor of what expires is "<milliseconds since 1970>/<owner>/<name>" of the last one of the
 // page before.
-std::string to_cursor(const CredentialInfo& last) {
-    return std::to_string(base::to_milliseconds(*last.current().expires_at)) + "/" + last.id.owner +
-           "/" + last.id.name;
+std::string to_cursor(const ExpiryPlace& last) {
+    return std::to_string(base::to_milliseconds(last.expires_at)) + "/" + last.id.owner + "/" +
+           last.id.name;
 }
 
 ExpiryPlace parse_expiry_cursor(const std::string& text, const std::string& owner) {
@@ -55,21 +55,31 @@ ExpiryQuestion read_expiry_question(const PageRequest& page, const std::string& 
     return question;
 }
 
-server::Response page_answer(const CredentialPage& page, base::Time now, bool by_expiry) {
-    JsonWriter body;
-    body.begin_object().name("credentials").begin_array();
-    for (const auto& info : page.credentials) {
-        body.begin_object();
-        write_fields(body, info, info.current(), now);
-        body.end_object();
+// Metadata that can't be read make a credential unsound, too.
+void sort_out(CredentialPage& page) {
+    std::vector<CredentialInfo> sound;
+    sound.reserve(page.credentials.size());
+    for (CredentialInfo& info : page.credentials) {
+        try {
+            require_sound(info);
+            sound.push_back(std::move(info));
+        } catch (const base::Error& error) {
+            page.unsound.push_back({std::move(info.id), error.detail()});
+        }
+    }
+    page.credentials = std::move(sound);
+}
+
+void write_unsound(JsonWriter& body, const std::vector<UnsoundCredential>& unsound) {
+    if (unsound.empty()) return;
+    const base::Error error = base::decryption_failed();
+    body.name("unsound").begin_array();
+    for (const UnsoundCredential& one : unsound) {
+        body.begin_object().field("owner", one.id.owner).field("name", one.id.name);
+        body.name("error").begin_object().field("code", base::to_string(error.code()));
+        body.field("message", error.message()).end_object().end_object();
     }
     body.end_array();
-    if (page.more) {
-        const CredentialInfo& last = page.credentials.back();
-        write_cursor(body, by_expiry ? to_cursor(last) : last.id.name);
-    }
-    body.end_object();
-    return server::json_answer(std::move(body));
 }
 
 }  // namespace
@@ -98,10 +108,10 @@ server::Response ListApi::list(server::Operation& operation, const server::Reque
     const auto before = wanted.more.find(expires_before);
     if (before != wanted.more.end()) {
         const auto question = read_expiry_question(wanted, before->second, owner);
-        return page_answer(service_.expiring(grant, question), service_.now(), true);
+        return page_answer(operation, service_.expiring(grant, question), true);
     }
     if (!wanted.after.empty() && !is_safe_name(wanted.after)) refuse_cursor();
-    return page_answer(service_.list(grant, wanted.after, wanted.limit), service_.now(), false);
+    return page_answer(operation, service_.list(grant, wanted.after, wanted.limit), false);
 }
 
 server::Response ListApi::list_all(server::Operation& operation, const server::Request& request) {
@@ -110,7 +120,42 @@ server::Response ListApi::list_all(server::Operation& operation, const server::R
     const auto before = wanted.more.find(expires_before);
     if (before == wanted.more.end()) refuse_parameter(expires_before, "is missing");
     const auto question = read_expiry_question(wanted, before->second, {});
-    return page_answer(service_.expiring(grant, question), service_.now(), true);
+    return page_answer(operation, service_.expiring(grant, question), true);
+}
+
+// What can't be shown hides nothing else: it is named, recorded and logged.
+server::Response ListApi::page_answer(server::Operation& operation, CredentialPage page,
+                                      bool by_expiry) {
+    sort_out(page);
+    note_unsound(operation, page.unsound);
+    JsonWriter body;
+    body.begin_object().name("credentials").begin_array();
+    for (const auto& info : page.credentials) {
+        body.begin_object();
+        write_fields(body, info, info.current(), service_.now());
+        body.end_object();
+    }
+    body.end_array();
+    write_unsound(body, page.unsound);
+    if (page.more) write_cursor(body, by_expiry ? to_cursor(page.last) : page.last.id.name);
+    body.end_object();
+    return server::json_answer(std::move(body));
+}
+
+void ListApi::note_unsound(server::Operation& operation,
+                           const std::vector<UnsoundCredential>& unsound) {
+    if (unsound.empty()) return;
+    operation.set_fact("unsound", std::to_string(unsound.size()));
+    for (const UnsoundCredential& one : unsound) {
+        operation.add_item(
+            {one.id.owner + "/" + one.id.name, "integrity_failure", {}, {}, std::nullopt});
+    }
+    if (log_ == nullptr) return;
+    log_->error("rows of credentials can't be believed; who can write the database changed them",
+                {{"request_id", operation.request_id().to_string()},
+                 {"credentials", static_cast<std::int64_t>(unsound.size())},
+                 {"first", unsound.front().id.owner + "/" + unsound.front().id.name},
+                 {"reason", unsound.front().reason}});
 }
 
 }  // namespace vault

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/log.h"
 #include "server/authorizer.h"
 #include "server/route.h"
 #include "vault/service.h"
@@ -14,8 +15,9 @@ namespace vault {
 // of outlives it.
 class ListApi {
 public:
-    ListApi(CredentialService& service, const server::Authorizer& authorizer)
-        : service_(service), authorizer_(authorizer) {}
+    // `log` takes what is wrong with rows that can't be shown; null: nothing is logged.
+    ListApi(CredentialService& service, const server::Authorizer& authorizer, base::Log* log)
+        : service_(service), authorizer_(authorizer), log_(log) {}
     ListApi(const ListApi&) = delete;
     ListApi& operator=(const ListApi&) = delete;
 
@@ -24,9 +26,12 @@ public:
 private:
     server::Response list(server::Operation& operation, const server::Request& request);
     server::Response list_all(server::Operation& operation, const server::Request& request);
+    server::Response page_answer(server::Operation& operation, CredentialPage page, bool by_expiry);
+    void note_unsound(server::Operation& operation, const std::vector<UnsoundCredential>& unsound);
 
     CredentialService& service_;
     const server::Authorizer& authorizer_;
+    base::Log* const log_;
 };
 
 }  // namespace vault

@@ -90,15 +90,24 @@ struct VersionPage {
     bool more = false;                    // there are older ones after the last
 };
 
-struct CredentialPage {
-    std::vector<CredentialInfo> credentials;  // by name, bytewise
-    bool more = false;                        // there are further ones after the last
-};
-
-// Behind which place of a list by expiry a page begins.
+// A place in a list by expiry.
 struct ExpiryPlace {
     base::Time expires_at;
     CredentialId id;
+};
+
+// A credential whose rows contradict each other or make no sense, as only a hand in the database
+// can have them.
+struct UnsoundCredential {
+    CredentialId id;
+    std::string reason;  // for the log: what is wrong, never a secret
+};
+
+struct CredentialPage {
+    std::vector<CredentialInfo> credentials;  // in the list's order
+    std::vector<UnsoundCredential> unsound;   // those of the page that can't be shown
+    bool more = false;                        // there are further ones after the last
+    ExpiryPlace last{};  // where the page ends, sound or not; with an expiry in lists by expiry
 };
 
 // Which credentials have a current version that expires before a time, or did so: by expiry, then

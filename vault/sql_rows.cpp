@@ -3,6 +3,18 @@
 #include "base/error.h"
 
 namespace vault {
+namespace {
+
+// What the API takes and can show: years 1970 to 9999, in any zone.
+constexpr long long day = 24LL * 60 * 60 * 1000;
+constexpr long long earliest = -day;
+constexpr long long latest = 253'402'300'800'000 + day;
+
+void require_time(const CredentialId& id, long long column) {
+    if (column < earliest || column > latest) contradiction(id, "a time that is none");
+}
+
+}  // namespace
 
 void contradiction(const CredentialId& id, std::string_view what) {
     throw base::decryption_failed("the rows of " + id.owner + "/" + id.name +
@@ -13,6 +25,8 @@ VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
     const auto key_id = base::Uuid::parse(row.key_id);
     if (!key_id || row.key_version <= 0 || row.key_version > UINT32_MAX)
         contradiction(id, "master key");
+    require_time(id, row.created_at);
+    if (row.expires == soci::i_ok) require_time(id, row.expires_at);
     VersionInfo info{.version = to_number(row.version),
                      .key_id = *key_id,
                      .key_version = static_cast<std::uint32_t>(row.key_version),
@@ -23,6 +37,8 @@ VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
 }
 
 CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
+    require_time(id, row.created_at);
+    require_time(id, row.updated_at);
     return {.id = std::move(id),
             .created_at = base::from_milliseconds(row.created_at),
             .updated_at = base::from_milliseconds(row.updated_at),

@@ -38,13 +38,16 @@ struct HeadRow {
 // Throws integrity_failure: rows that only a hand in the database can have made so.
 [[noreturn]] void contradiction(const CredentialId& id, std::string_view what);
 
-// Throws integrity_failure for a master key that can't be read.
+// Throws integrity_failure for a master key or a time that can't be read.
 VersionInfo to_version(const CredentialId& id, const VersionRow& row);
-// Without its versions.
+// Without its versions. Throws integrity_failure for a time that can't be read.
 CredentialInfo to_credential(CredentialId id, CredentialRow& row);
 
 // One more than asked for when there are more.
-std::vector<CredentialId> select_expiring(soci::session& sql, const ExpiryQuestion& question);
+std::vector<ExpiryPlace> select_expiring(server::Session& sql, const ExpiryQuestion& question);
+// Those of the question's owners whose expiry is no number; up to its limit.
+std::vector<CredentialId> select_without_order(server::Session& sql,
+                                               const ExpiryQuestion& question);
 
 HeadRow select_head(soci::session& sql, const CredentialId& id);
 

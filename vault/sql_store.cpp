@@ -140,7 +140,14 @@ CREATE TABLE key_floors (
     key_id TEXT   PRIMARY KEY,
     oldest BIGINT NOT NULL
 );
-)sql"}};
+)sql"},
+    // Expiries that are no numbers, which a column of SQLite takes from a hand in the database and
+    // one of PostgreSQL does not.
+    server::Migration{6, R"sql(
+CREATE INDEX credentials_without_order ON credentials (owner, name)
+    WHERE typeof(expires_at) NOT IN ('integer', 'null');
+)sql",
+                      "COMMENT ON COLUMN credentials.expires_at IS 'milliseconds since 1970'"}};
 
 }  // namespace
 
@@ -362,23 +369,47 @@ std::optional<StoredVersion> SqlStore::find_version(const CredentialId& id,
     return found;
 }
 
+namespace {
+
+// Adds the credential that `load` gives to the page; as an unsound one if its rows are at fault.
+template <typename Load>
+void add_to(CredentialPage& page, server::Session& sql, const CredentialId& id, Load load) {
+    try {
+        page.credentials.push_back(load());
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+        sql.drop_kept();  // one of them was left amid its rows
+        page.unsound.push_back({id, error.detail()});
+    }
+}
+
+}  // namespace
+
 CredentialPage SqlStore::list(const std::string& owner, const std::string& after,
                               std::size_t limit) {
     CredentialPage page;
-    read([&](Queries& queries) {
+    database_.read([&](server::Session& sql) {
         page = {};
-        queries.owner = owner;
-        queries.name = after;
-        queries.limit = to_column(limit + 1);
         std::vector<CredentialRow> rows;
-        queries.select_page.execute();
-        while (queries.select_page.fetch()) rows.push_back(queries.credential);
+        {
+            auto& queries = sql.kept<Queries>();
+            queries.owner = owner;
+            queries.name = after;
+            queries.limit = to_column(limit + 1);
+            queries.select_page.execute();
+            while (queries.select_page.fetch()) rows.push_back(queries.credential);
+        }
         page.more = rows.size() > limit;
         if (page.more) rows.pop_back();
         for (auto& row : rows) {
-            queries.credential = row;
-            page.credentials.push_back(to_credential({owner, row.name}, row));
-            queries.load_versions(page.credentials.back());
+            page.last.id = {owner, row.name};
+            add_to(page, sql, page.last.id, [&] {
+                auto& queries = sql.kept<Queries>();
+                queries.credential = row;
+                CredentialInfo info = to_credential(page.last.id, row);
+                queries.load_versions(info);
+                return info;
+            });
         }
     });
     return page;
@@ -388,14 +419,21 @@ CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
     CredentialPage page;
     database_.read([&](server::Session& sql) {
         page = {};
-        std::vector<CredentialId> names = select_expiring(sql, question);
-        page.more = names.size() > question.limit;
-        if (page.more) names.pop_back();
-        for (const CredentialId& id : names) {
-            auto info = sql.kept<Queries>().load_info(id);
-            if (!info) contradiction(id, "a destroyed credential expires");
-            page.credentials.push_back(*std::move(info));
+        if (!question.after) {
+            for (CredentialId& id : select_without_order(sql, question))
+                page.unsound.push_back({std::move(id), "its expiry is no time"});
         }
+        std::vector<ExpiryPlace> places = select_expiring(sql, question);
+        page.more = places.size() > question.limit;
+        if (page.more) places.pop_back();
+        for (const ExpiryPlace& place : places) {
+            add_to(page, sql, place.id, [&] {
+                auto info = sql.kept<Queries>().load_info(place.id);
+                if (!info) contradiction(place.id, "a destroyed credential expires");
+                return *std::move(info);
+            });
+        }
+        if (!places.empty()) page.last = places.back();
     });
     return page;
 }

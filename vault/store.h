@@ -46,11 +46,14 @@ public:
                                                std::size_t limit) = 0;
 
     // Up to `limit` credentials of `owner` whose names come after `after`, by name. An empty
-    // `after` starts.
+    // `after` starts. Here and in expiring() a credential whose rows can't be believed hides no
+    // other: it takes its place among the unsound.
     virtual CredentialPage list(const std::string& owner, const std::string& after,
                                 std::size_t limit) = 0;
 
-    // Up to `limit` of the credentials that the question is about, in its order.
+    // Up to `limit` of the credentials that the question is about, in its order. Those whose expiry
+    // is no time at all have no place in the order: up to as many again are among the unsound of
+    // the first page.
     virtual CredentialPage expiring(const ExpiryQuestion& question) = 0;
 
     // What a destruction of a credential would destroy; empty when there is none.

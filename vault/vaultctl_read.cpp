@@ -38,16 +38,35 @@ int get(const Tool& tool, const Named& what) {
     return 0;
 }
 
-int print_list(const Tool& tool, JsonValue::Array credentials, const std::string& none) {
+// What vaultd names as unsound among the credentials of a list.
+void collect_unsound(const JsonValue& page, JsonValue::Array& unsound) {
+    const JsonValue* named = page.find("unsound");
+    if (named == nullptr || named->array() == nullptr) return;
+    for (const JsonValue& one : *named->array()) unsound.push_back(one);
+}
+
+// Fails when the vault could not show all.
+int print_list(const Tool& tool, const std::string& path,
+               const std::map<std::string, std::string>& query, const std::string& none) {
+    JsonValue::Array unsound;
+    JsonValue::Array credentials =
+        kms::fetch_pages(tool.client(), path, "credentials", query,
+                         [&](const JsonValue& page) { collect_unsound(page, unsound); });
+    const int result = unsound.empty() ? 0 : kms::exit_failed;
+    for (const JsonValue& one : unsound) {
+        explain("the rows of " + cell(one, "owner") + "/" + cell(one, "name") +
+                " in the vault's database can't be believed");
+    }
     if (tool.json) {
         base::JsonWriter out;
         out.begin_object().name("credentials").value(JsonValue(std::move(credentials)));
+        if (!unsound.empty()) out.name("unsound").value(JsonValue(std::move(unsound)));
         print(out.end_object().text());
-        return 0;
+        return result;
     }
     if (credentials.empty()) {
-        print(none);
-        return 0;
+        if (result == 0) print(none);
+        return result;
     }
     Table table({"OWNER", "NAME", "VERSION", "UPDATED", "EXPIRES", "EXPIRED", "METADATA"});
     for (const JsonValue& item : credentials) {
@@ -56,11 +75,11 @@ int print_list(const Tool& tool, JsonValue::Array credentials, const std::string
                    cell(item, "metadata")});
     }
     print(table.to_string());
-    return 0;
+    return result;
 }
 
 int list(const Tool& tool, const std::string& owner) {
-    return print_list(tool, kms::fetch_pages(tool.client(), credential_path(owner), "credentials"),
+    return print_list(tool, credential_path(owner), {},
                       "There is no credential of " + base::printable(owner) + " yet.");
 }
 
@@ -69,9 +88,7 @@ int expiring(const Tool& tool, const ExpiringOptions& options) {
     const std::string path =
         options.owner.empty() ? "/v1/credentials" : credential_path(options.owner);
     return print_list(
-        tool,
-        kms::fetch_pages(tool.client(), path, "credentials",
-                         {{"expires_before", base::to_rfc3339(before)}}),
+        tool, path, {{"expires_before", base::to_rfc3339(before)}},
         "Nothing has expired or does so within " + std::to_string(options.days) + " day(s).");
 }
 

@@ -128,7 +128,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          all_of({value_api.routes(), rewraps.api.routes(), shapes.routes(),
                  server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
                                         authorizer, clock, vault::back_up, "vaultd"})}),
-         {{"witness", [&witness] { witness.check(); }}}});
+         {{"witness", [&witness] { witness.check(); }}},
+         &log});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

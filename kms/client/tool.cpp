@@ -219,7 +219,8 @@ void require_confirmation(bool yes, std::string_view what, const std::string& ex
 }
 
 JsonValue::Array fetch_pages(Client& client, const std::string& path, std::string_view member,
-                             const std::map<std::string, std::string>& query) {
+                             const std::map<std::string, std::string>& query,
+                             const std::function<void(const JsonValue&)>& visit) {
     JsonValue::Array all;
     std::string first = path + "?limit=" + std::to_string(max_page);
     for (const auto& [name, value] : query) {
@@ -229,6 +230,7 @@ JsonValue::Array fetch_pages(Client& client, const std::string& path, std::strin
     for (;;) {
         const std::string target = first + cursor_part;
         const JsonValue page = client.call("GET", target, {});
+        if (visit) visit(page);
         base::JsonReader reader(page);
         for (const auto& item : reader.required_array(member, max_page, 0)) all.push_back(item);
         const auto cursor = reader.optional_string("next_cursor", max_cursor_bytes);

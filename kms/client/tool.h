@@ -90,9 +90,11 @@ inline constexpr unsigned public_mode = 0644;
 void require_confirmation(bool yes, std::string_view what, const std::string& expected);
 
 // All items of a list that comes in pages of {"<member>": […], "next_cursor"?}. `path` without a
-// query; `query` are further parameters of it.
-base::JsonValue::Array fetch_pages(Client& client, const std::string& path, std::string_view member,
-                                   const std::map<std::string, std::string>& query = {});
+// query; `query` are further parameters of it. `visit` is shown each page.
+base::JsonValue::Array fetch_pages(
+    Client& client, const std::string& path, std::string_view member,
+    const std::map<std::string, std::string>& query = {},
+    const std::function<void(const base::JsonValue&)>& visit = nullptr);
 
 // The command "status": is the service up and ready? 0, or exit_unavailable.
 int show_status(const Tool& tool);

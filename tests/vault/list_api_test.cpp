@@ -79,6 +79,37 @@ TEST_F(ListApiTest, AllOwnersTogetherAreForWhoMayListThemAll) {
         << "not everything there is";
 }
 
+TEST_F(ListApiTest, ARowThatCantBeBelievedIsNamedRecordedAndHidesNoOther) {
+    store("a", 10);
+    store("b", 20);
+    store("c", 30);
+    store("d", 40);
+    edit(
+        "UPDATE credentials SET expires_at = expires_at + 1 WHERE name = 'b';"
+        "UPDATE credentials SET metadata = '[]' WHERE name = 'c'");
+    for (const auto& query : {"?" + before(100), std::string()}) {
+        const auto page = send(Method::GET, all + query);
+        EXPECT_EQ(page.status, 200U) << page.body;
+        EXPECT_EQ(names(page), "ad");
+        EXPECT_NE(page.body.find(R"("unsound":[{"owner":"acme","name":"b","error":{"code":)"
+                                 R"("integrity_failure")"),
+                  std::string::npos)
+            << page.body;
+        EXPECT_EQ(page.json.find("unsound")->array()->size(), 2U);
+        EXPECT_EQ(facts_["unsound"], "2");
+        ASSERT_EQ(items_.size(), 2U);
+        EXPECT_EQ(items_.front().resource, "acme/b");
+        EXPECT_EQ(items_.front().outcome, "integrity_failure");
+    }
+    const auto first = send(Method::GET, all + "?limit=2&" + before(100));
+    EXPECT_EQ(names(first), "a");
+    const std::string cursor(*first.json.find("next_cursor")->string());
+    EXPECT_EQ(names(send(Method::GET, all + "?limit=2&" + before(100) + "&cursor=" + cursor)), "d")
+        << "a page may end with a row that can't be shown";
+    send(Method::GET, all + "?" + before(15));
+    EXPECT_EQ(facts_.count("unsound"), 0U);
+}
+
 TEST_F(ListApiTest, BadParametersAreNamed) {
     const auto hex = [](std::string_view text) { return base::to_hex(base::as_bytes(text)); };
     for (const auto& query :

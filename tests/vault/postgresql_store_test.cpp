@@ -12,6 +12,7 @@ struct PostgresqlBackend {
     std::unique_ptr<vault::Store> open() const {
         return std::make_unique<OwnPostgresql<vault::SqlStore>>(schema);
     }
+    void edit(const std::string& sql) const { schema.sql(sql); }
     PostgresqlSchema schema;
 };
 

@@ -14,8 +14,18 @@
 namespace tests {
 namespace {
 
+// A hand in the database while the vault is stopped.
+void change(const TemporaryDirectory& directory, const std::string& sql) {
+    sqlite3* database = nullptr;
+    ASSERT_EQ(sqlite3_open((directory / "vault.db").c_str(), &database), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database);
+    sqlite3_close(database);
+}
+
 struct SqliteBackend {
     TemporaryDirectory directory;
+    void edit(const std::string& sql) const { change(directory, sql); }
     std::unique_ptr<vault::Store> open() const {
         return std::make_unique<OwnSqlite<vault::SqlStore>>(directory / "vault.db");
     }
@@ -69,15 +79,6 @@ std::string all_bytes(const TemporaryDirectory& directory) {
     return bytes;
 }
 
-// A hand in the database while the vault is stopped.
-void edit(const TemporaryDirectory& directory, const std::string& sql) {
-    sqlite3* database = nullptr;
-    ASSERT_EQ(sqlite3_open((directory / "vault.db").c_str(), &database), SQLITE_OK);
-    EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-        << sqlite3_errmsg(database);
-    sqlite3_close(database);
-}
-
 std::string long_secret(char fill) { return "sealed-" + std::string(6000, fill) + "-text"; }
 
 TEST(SqlStore, AfterADestructionNoFileHoldsTheSealedText) {
@@ -119,12 +120,12 @@ TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
                 ASSERT_TRUE(store->put(new_version(instagram, number), {number - 1, number - 1}));
             }
         }
-        edit(backend.directory, sql);
+        backend.edit(sql);
         const auto store = backend.open();
         SCOPED_TRACE(sql);
         EXPECT_ERROR(integrity_failure, store->find(instagram));
         EXPECT_ERROR(integrity_failure, store->find_version(instagram, std::nullopt));
-        EXPECT_ERROR(integrity_failure, store->list("acme", "", 10));
+        EXPECT_EQ(store->list("acme", "", 10).unsound.size(), 1U);
         EXPECT_NO_THROW(store->head(instagram))
             << "the store goes on after a failed query: " << sql;
     }
@@ -139,21 +140,54 @@ TEST(SqlStore, AVersionThatWasTakenAwayShowsInTheHistory) {
                 ASSERT_TRUE(store->put(new_version(instagram, number), {number - 1, number - 1}));
             }
         }
-        edit(backend.directory, std::string("DELETE FROM versions WHERE version = ") + gone);
+        backend.edit(std::string("DELETE FROM versions WHERE version = ") + gone);
         const auto store = backend.open();
         EXPECT_ERROR(integrity_failure, store->history(instagram, 0, 10));
     }
 }
 
-TEST(SqlStore, ADestroyedCredentialThatExpiresIsAnIntegrityFailure) {
+TEST(SqlStore, ADestroyedCredentialThatExpiresIsUnsound) {
     const SqliteBackend backend;
     {
         const auto store = backend.open();
         ASSERT_TRUE(store->put(new_version(instagram, 1), {}));
         ASSERT_TRUE(destroy(*store, instagram, "somebody", at(1)));
     }
-    edit(backend.directory, "UPDATE credentials SET expires_at = 1");
-    EXPECT_ERROR(integrity_failure, backend.open()->expiring({"acme", at(1), std::nullopt, 10}));
+    backend.edit("UPDATE credentials SET expires_at = 1");
+    const auto page = backend.open()->expiring({"acme", at(1), std::nullopt, 10});
+    EXPECT_EQ(page.unsound.size(), 1U);
+    EXPECT_TRUE(page.credentials.empty());
+}
+
+// PostgreSQL's columns have types.
+TEST(SqlStore, AnExpiryThatIsNoNumberIsNamedOnceAndHoldsNoPageUp) {
+    for (const auto* value : {"'soon'", "1.5", "x'00'", "''"}) {
+        SCOPED_TRACE(value);
+        const SqliteBackend backend;
+        {
+            const auto store = backend.open();
+            for (const auto* name : {"a", "b", "c"}) {
+                auto added = new_version({"acme", name}, 1);
+                added.version.expires_at = at(1);
+                ASSERT_TRUE(store->put(added, {}));
+            }
+        }
+        backend.edit(std::string("UPDATE credentials SET expires_at = ") + value +
+                     " WHERE name = 'b'");
+        const auto store = backend.open();
+        EXPECT_TRUE(store->expiring({"globex", at(2), std::nullopt, 1}).unsound.empty());
+        for (const auto* owner : {"acme", ""}) {
+            const auto first = store->expiring({owner, at(2), std::nullopt, 1});
+            ASSERT_EQ(first.unsound.size(), 1U);
+            EXPECT_EQ(first.unsound.front().id.name, "b");
+            EXPECT_EQ(first.credentials.front().id.name, "a");
+            ASSERT_TRUE(first.more);
+            const auto second = store->expiring({owner, at(2), first.last, 1});
+            EXPECT_TRUE(second.unsound.empty());
+            EXPECT_EQ(second.credentials.front().id.name, "c");
+            EXPECT_FALSE(second.more);
+        }
+    }
 }
 
 TEST(SqlStore, ARecordOfADestructionThatCantBeReadIsAnIntegrityFailure) {
@@ -166,7 +200,7 @@ TEST(SqlStore, ARecordOfADestructionThatCantBeReadIsAnIntegrityFailure) {
             ASSERT_TRUE(store->put(new_version(instagram, 1), {}));
             ASSERT_TRUE(destroy(*store, instagram, "somebody", at(1)));
         }
-        edit(backend.directory, sql);
+        backend.edit(sql);
         EXPECT_ERROR(integrity_failure, backend.open()->destructions("acme", "", 0, 10));
     }
 }

@@ -1,7 +1,7 @@
 // What every vault::Store keeps, as one suite for all databases. A database joins by
 //     INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
-// where the backend has open(): a Store on the same data each time, one at a time; and missing(),
-// if it may not be there: why.
+// where the backend has open(): a Store on the same data each time, one at a time; edit(sql): a
+// hand in the database while no store is open; and missing(), if it may not be there: why.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -282,8 +282,7 @@ TYPED_TEST_P(StoreContract, WhatExpiresIsListedByExpiryPageByPage) {
             more = page.more;
             joined += more ? "|" : "";
             if (!more) break;
-            const auto& last = page.credentials.back();
-            question.after = {*last.current().expires_at, last.id};
+            question.after = page.last;
         }
         return joined;
     };
@@ -452,6 +451,53 @@ TYPED_TEST_P(StoreContract, ADestroyedNameBeginsAnewWithHigherNumbers) {
     EXPECT_EQ(destructions(*this->store_, instagram).size(), 2U);
 }
 
+TYPED_TEST_P(StoreContract, ARowThatCantBeBelievedHidesNoOtherFromAList) {
+    const std::string middle = std::to_string(base::to_milliseconds(at(200)));
+    for (const std::string sql :
+         {"UPDATE credentials SET expires_at = expires_at + 50 WHERE name = 'b'",
+          "UPDATE credentials SET expires_at = -9223372036854775807 WHERE name = 'b'",
+          "UPDATE versions SET expires_at = NULL WHERE expires_at = MIDDLE",
+          "UPDATE versions SET expires_at = 9223372036854775807 WHERE expires_at = MIDDLE",
+          "UPDATE versions SET key_id = 'x' WHERE expires_at = MIDDLE",
+          "UPDATE credentials SET current_version = 0 WHERE name = 'b'",
+          "UPDATE credentials SET updated_at = 9223372036854775807 WHERE name = 'b'"}) {
+        SCOPED_TRACE(sql);
+        TypeParam backend;
+        auto store = backend.open();
+        for (const auto& [name, seconds] : {std::pair("a", 100), {"b", 200}, {"c", 300}}) {
+            auto added = new_version({"acme", name}, 1);
+            added.version.expires_at = at(seconds);
+            ASSERT_TRUE(store->put(added, {}));
+        }
+        store.reset();
+        auto edited = sql;
+        if (const auto place = edited.find("MIDDLE"); place != std::string::npos)
+            edited.replace(place, 6, middle);
+        backend.edit(edited);
+        store = backend.open();
+        for (const auto* owner : {"acme", ""}) {
+            vault::ExpiryQuestion question{owner, at(1000), std::nullopt, 1};
+            std::string sound;
+            std::string unsound;
+            for (int pages = 0; pages < 5; ++pages) {
+                const auto page = store->expiring(question);
+                for (const auto& info : page.credentials) sound += info.id.name;
+                for (const auto& one : page.unsound) unsound += one.id.owner + one.id.name;
+                if (!page.more) break;
+                question.after = page.last;
+            }
+            EXPECT_EQ(sound, "ac");
+            EXPECT_EQ(unsound, "acmeb");
+        }
+        if (sql.find("current_version") != std::string::npos) continue;  // not listed by name
+        const auto named = store->list("acme", "", 2);
+        ASSERT_EQ(named.unsound.size(), 1U);
+        EXPECT_EQ(named.unsound.front().id.name, "b");
+        EXPECT_EQ(named.last.id.name, "b");
+        EXPECT_EQ(store->list("acme", "b", 2).credentials.size(), 1U);
+    }
+}
+
 TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
     const vault::CredentialId odd{"o'; DROP TABLE versions; --", "n\"%_\\"};
     const std::string sealed = std::string(90'000, 's') + "'\"\\\n ü";
@@ -466,9 +512,9 @@ REGISTER_TYPED_TEST_SUITE_P(
     APutOnAnotherHeadChangesNothing, OfManyPutsAtOnceExactlyOneWins,
     ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
     TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt, TheHistoryComesPageByPage,
-    WhatExpiresIsListedByExpiryPageByPage, DestructionTakesAllVersionsAndLeavesARecord,
-    ADestructionOfWhatChangedMeanwhileChangesNothing, AnOwnersErasureGoesOnWhereItStopped,
-    RecordsOfDestructionsComeBackAsTheyWentPageByPage, ADestroyedNameBeginsAnewWithHigherNumbers,
-    TextOfAnyKindComesBackAsItWent);
+    WhatExpiresIsListedByExpiryPageByPage, ARowThatCantBeBelievedHidesNoOtherFromAList,
+    DestructionTakesAllVersionsAndLeavesARecord, ADestructionOfWhatChangedMeanwhileChangesNothing,
+    AnOwnersErasureGoesOnWhereItStopped, RecordsOfDestructionsComeBackAsTheyWentPageByPage,
+    ADestroyedNameBeginsAnewWithHigherNumbers, TextOfAnyKindComesBackAsItWent);
 
 }  // namespace tests
