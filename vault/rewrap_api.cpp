@@ -85,6 +85,7 @@ void write_statement(JsonWriter& out, const RewrapJob& job) {
     out.name("safe_to_retire").begin_object().field("safe", job.statement->is_safe());
     out.field("key_id", job.target.key_id.to_string());
     out.field("versions_below", job.target.version).field("remaining", job.statement->remaining);
+    out.field("differing", job.statement->differing);
     out.field("counted_at", base::to_rfc3339(job.statement->counted_at)).end_object();
 }
 

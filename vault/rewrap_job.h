@@ -33,9 +33,12 @@ std::optional<RewrapState> to_rewrap_state(std::string_view word) noexcept;
 // version of it, when the job ended. None: those versions may be retired, as far as this store
 // goes.
 struct RewrapStatement {
-    std::uint64_t remaining = 0;
+    std::uint64_t remaining = 0;  // as their rows' columns say
+    // Beyond those, texts that don't name the master key that their row's columns do (or none at
+    // all), or that stand in a row which says that it was erased: which one they need nobody knows.
+    std::uint64_t differing = 0;
     base::Time counted_at;
-    bool is_safe() const { return remaining == 0; }
+    bool is_safe() const { return remaining == 0 && differing == 0; }
 };
 
 struct RewrapJob {

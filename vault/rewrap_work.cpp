@@ -170,6 +170,7 @@ void RewrapWork::conclude(const RewrapLease& lease) {
                         {"key_id", job->target.key_id.to_string()},
                         {"versions_below", std::to_string(job->target.version)},
                         {"remaining", std::to_string(job->statement->remaining)},
+                        {"differing", std::to_string(job->statement->differing)},
                         {"safe_to_retire", job->statement->is_safe() ? "yes" : "no"},
                         {"counted_at", base::to_rfc3339(job->statement->counted_at)},
                         {"done", std::to_string(job->done)},

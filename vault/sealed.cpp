@@ -261,6 +261,31 @@ SealedCredential parse_stored(std::string_view text) {
     }
 }
 
+std::optional<MasterKeyVersion> master_key_of(base::ByteView wrapped) {
+    if (wrapped.size() < wrapped_head_bytes) return std::nullopt;
+    MasterKeyVersion named{base::Uuid::from_bytes(wrapped.subspan(wrapped_key_id_at)), 0};
+    for (std::size_t i = wrapped_key_version_at; i < wrapped_head_bytes; ++i)
+        named.version = named.version << 8U | wrapped[i];
+    if (named.version == 0 || !names_master_key(wrapped, named.key_id, named.version))
+        return std::nullopt;
+    return named;
+}
+
+std::optional<MasterKeyVersion> named_master_key(std::string_view head) {
+    constexpr std::string_view before_kid = R"({"__enc":2,"kid":")";
+    constexpr std::string_view before_dek = R"(","dek":")";
+    constexpr std::size_t dek_chars = (wrapped_head_bytes + 2) / 3 * 4;  // whole groups of base64
+    if (!head.starts_with(before_kid)) return std::nullopt;
+    head.remove_prefix(before_kid.size());
+    const auto end = head.find(before_dek);
+    SealedCredential named;
+    if (end == std::string_view::npos || !parse_key_name(head.substr(0, end), named))
+        return std::nullopt;
+    const auto dek = base::parse_base64(head.substr(end + before_dek.size(), dek_chars));
+    if (!dek || !names_master_key(*dek, named.key_id, named.key_version)) return std::nullopt;
+    return MasterKeyVersion{named.key_id, named.key_version};
+}
+
 bool is_sealed(const base::JsonValue& value) { return value.find(mark) != nullptr; }
 
 }  // namespace vault

@@ -43,6 +43,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -118,6 +119,17 @@ SealedCredential parse_given(const base::JsonValue& value);
 // Reads what a store held. Whatever is wrong with it is an integrity_failure: nobody but this vault
 // writes there.
 SealedCredential parse_stored(std::string_view text);
+
+// The master key version that a wrapped data key names in its head; empty when it has none. Only
+// the key service can tell whether it is true.
+std::optional<MasterKeyVersion> master_key_of(base::ByteView wrapped);
+
+// How much of a stored text named_master_key() needs.
+inline constexpr std::size_t sealed_head_bytes = 128;
+// The master key version that a stored text names, read from its beginning as to_text() writes it
+// and no further: "kid", and the head of "dek" if it says the same. Empty when they differ, or when
+// it begins in another way.
+std::optional<MasterKeyVersion> named_master_key(std::string_view head);
 
 // True for a value that is marked as sealed, of whatever format version and however malformed the
 // rest is. Such a value is never sealed again: sealing is idempotent.

@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/error.h"
 #include "server/database.h"
+#include "vault/sealed.h"
 #include "vault/sql_rewrap_rows.h"
 #include "vault/sql_rewrap_store.h"
 
@@ -10,6 +12,10 @@ namespace vault {
 namespace {
 
 constexpr std::chrono::seconds mark_interval{10};
+
+constexpr int scan_slice_rows = 1000;
+constexpr int scan_head_bytes = static_cast<int>(sealed_head_bytes);
+constexpr std::size_t max_differences_listed = 1000;
 
 // What a settled piece changes in the database, statement by statement prepared once.
 class Settling {
@@ -85,6 +91,58 @@ void add_progress(soci::session& sql, RewrapJobRow row, const Settling& settled,
 }
 
 }  // namespace
+
+void insert_difference(soci::session& sql, const RewrapJobRow& job, const RewrapPlace& place,
+                       base::Time now) {
+    const std::string reason(base::to_string(base::ErrorCode::integrity_failure));
+    const long long version = to_value(place.version);
+    const long long at = to_value(now);
+    sql << "INSERT INTO rewrap_failures (job, credential, version, reason, failed_at) VALUES "
+           "(:job, :credential, :version, :reason, :at) ON CONFLICT (job, credential, version) DO "
+           "NOTHING",
+        soci::use(job.id), soci::use(place.credential), soci::use(version), soci::use(reason),
+        soci::use(at);
+}
+
+// Reads the beginnings of the next texts; false when there are none. A row that needs to be moved
+// by its columns is counted by them; an erased one has no text.
+bool SqlRewrapStore::scan_slice(const MasterKeyVersion& target, TextScan& scan) {
+    TextScan next;
+    bool more = false;
+    database_.read([&](soci::session& sql) {
+        next = scan;
+        more = false;
+        const TextScan from = scan;
+        std::string key;
+        std::string head;
+        long long key_version = 0;
+        long long is_erased = 0;
+        soci::statement select =
+            (sql.prepare << "SELECT credential, version, key_id, key_version, CASE WHEN erased_at "
+                            "IS NULL THEN 0 ELSE 1 END, substr(sealed, 1, :head) FROM versions "
+                            "WHERE (erased_at IS NULL OR sealed <> '') AND (credential, version) > "
+                            "(:credential, :version) ORDER BY credential, version LIMIT :rows",
+             soci::into(next.credential), soci::into(next.version), soci::into(key),
+             soci::into(key_version), soci::into(is_erased), soci::into(head),
+             soci::use(scan_head_bytes), soci::use(from.credential), soci::use(from.version),
+             soci::use(scan_slice_rows));
+        select.execute();
+        while (select.fetch()) {
+            more = true;
+            if (is_erased == 0) {
+                if (needs_rewrap(target, key, key_version)) continue;
+                const auto named = named_master_key(head);
+                if (named && named->key_id.to_string() == key && named->version == key_version)
+                    continue;
+            }
+            ++next.differing;
+            if (next.found.size() < max_differences_listed)
+                next.found.push_back({next.credential, to_count(next.version)});
+        }
+    });
+    scan = std::move(next);
+    return more;
+}
 
 std::vector<RewrapRow> SqlRewrapStore::load(const RewrapPiece& piece) {
     const std::string key = piece.from.key_id.to_string();

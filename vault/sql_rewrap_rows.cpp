@@ -59,6 +59,9 @@ CREATE TABLE rewrap_failures (
     failed_at  BIGINT NOT NULL,
     PRIMARY KEY (job, credential, version)
 );
+)sql"},
+                                  server::Migration{2, R"sql(
+ALTER TABLE rewrap_jobs ADD COLUMN differing BIGINT NOT NULL DEFAULT 0;
 )sql"}};
 
 base::Uuid to_row_id(const std::string& text) {
@@ -92,6 +95,7 @@ std::vector<RewrapJobRow> select_jobs(soci::session& sql, const std::string& res
                               &row.updated_at,
                               &row.finished_at,
                               &row.remaining,
+                              &row.differing,
                               &row.counted_at,
                               &row.mark_at,
                               &row.mark_done,
@@ -104,8 +108,8 @@ std::vector<RewrapJobRow> select_jobs(soci::session& sql, const std::string& res
     select.prepare(
         "SELECT id, state, key_id, created_by, trouble, after_key, key_version, total, done, "
         "failed, superseded, pass, after_key_version, after_credential, after_version, per_second, "
-        "not_before, created_at, updated_at, finished_at, remaining, counted_at, mark_at, "
-        "mark_done, next_mark_at, next_mark_done FROM rewrap_jobs " +
+        "not_before, created_at, updated_at, finished_at, remaining, differing, counted_at, "
+        "mark_at, mark_done, next_mark_at, next_mark_done FROM rewrap_jobs " +
         rest);
     select.define_and_bind();
     select.execute();
@@ -146,7 +150,8 @@ RewrapJob to_job(const RewrapJobRow& row) {
     if (row.finished_at > 0) job.finished_at = base::from_milliseconds(row.finished_at);
     job.trouble = row.trouble;
     if (row.counted_at > 0)
-        job.statement = {to_count(row.remaining), base::from_milliseconds(row.counted_at)};
+        job.statement = {to_count(row.remaining), to_count(row.differing),
+                         base::from_milliseconds(row.counted_at)};
     job.mark_at = base::from_milliseconds(row.mark_at);
     job.mark_done = to_count(row.mark_done);
     return job;

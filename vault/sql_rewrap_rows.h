@@ -30,7 +30,7 @@ struct RewrapJobRow {
     long long key_version = 0, total = 0, done = 0, failed = 0, superseded = 0, pass = 1;
     RewrapCursor after;
     long long per_second = 0, not_before = 0, created_at = 0, updated_at = 0, finished_at = 0;
-    long long remaining = 0, counted_at = 0;
+    long long remaining = 0, differing = 0, counted_at = 0;
     long long mark_at = 0, mark_done = 0, next_mark_at = 0, next_mark_done = 0;
 
     MasterKeyVersion target() const;
@@ -76,6 +76,9 @@ bool skip_rows(soci::session& sql, RewrapCursor& cursor, long long rows);
 long long count_behind(soci::session& sql, const RewrapCursor& cursor);
 // How many rows need another version than the target's, by the index.
 long long count_remaining(soci::session& sql, const MasterKeyVersion& target);
+// Lists a text that is not what its row's columns say among the job's failures.
+void insert_difference(soci::session& sql, const RewrapJobRow& job, const RewrapPlace& place,
+                       base::Time now);
 // Of the job's failures, those that still stand as they did.
 long long count_standing_failures(soci::session& sql, const RewrapJobRow& job);
 

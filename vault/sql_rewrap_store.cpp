@@ -1,6 +1,7 @@
 #include "vault/sql_rewrap_store.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "server/database.h"
@@ -14,6 +15,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds poll_interval{500};  // for what other workers end
 constexpr std::uint32_t most_passes = 100;
 constexpr long long count_slice = 10'000;  // index entries of one read
+constexpr int scan_slices_at_once = 20;
 
 // Where versions are counted by what was said of them once: from here on no version of a credential
 // is stored under an older one (SqlStore::put).
@@ -36,6 +38,17 @@ void move_cursor(soci::session& sql, const RewrapJobRow& job, const RewrapCursor
 // is counted in the end.
 bool is_sound(const RewrapCursor& group) {
     return base::Uuid::parse(group.key) && group.key_version > 0 && group.key_version <= UINT32_MAX;
+}
+
+void conclude(soci::session& sql, const RewrapJobRow& job, const RewrapStatement& statement) {
+    if (statement.is_safe()) raise_floor(sql, job);
+    const long long remaining = to_value(statement.remaining);
+    const long long differing = to_value(statement.differing);
+    const long long at = to_value(statement.counted_at);
+    sql << "UPDATE rewrap_jobs SET remaining = :remaining, differing = :differing, counted_at = "
+           ":at WHERE id = :id",
+        soci::use(remaining), soci::use(differing), soci::use(at), soci::use(job.id);
+    set_state(sql, job.id, RewrapState::concluding, statement.counted_at);
 }
 
 void begin_pass(soci::session& sql, const RewrapJobRow& job) {
@@ -209,12 +222,15 @@ std::optional<RewrapLease> SqlRewrapStore::claim(const RewrapJobRow& job, const 
     return lease;
 }
 
-// The job's last question: does anything still need an older version? What is stored at the same
-// time is either counted here or refused by the floor.
-std::optional<RewrapLease> SqlRewrapStore::end_pass(const RewrapJobRow& job, base::Time now) {
-    std::optional<RewrapLease> lease;
+// The job's last question: does anything still need an older version? By the columns it is asked in
+// one transaction with the statement: what is stored at the same time is either counted here or
+// refused by the floor. The texts were read before it, since they take longer: what was written
+// since, by a store or a worker, has columns that are its text's.
+SqlRewrapStore::PassEnd SqlRewrapStore::end_pass(const RewrapJobRow& job, const TextScan* texts,
+                                                 base::Time now) {
+    PassEnd end;
     database_.write_in_turn(rewrap_jobs_table, [&](soci::session& sql) {
-        lease.reset();
+        end = {};
         const auto row = select_job(sql, job.id);
         if (!row || !row->is_running() || row->pass != job.pass || row->after != job.after ||
             count_leases(sql, job.id) > 0) {
@@ -224,15 +240,34 @@ std::optional<RewrapLease> SqlRewrapStore::end_pass(const RewrapJobRow& job, bas
         const bool try_again = remaining > 0 && (row->pass < rewrap_passes ||
                                                  remaining > count_standing_failures(sql, *row));
         if (try_again && row->pass < most_passes) return begin_pass(sql, *row);
-        if (remaining == 0) raise_floor(sql, *row);
-        const long long at = to_value(now);
-        sql << "UPDATE rewrap_jobs SET remaining = :remaining, counted_at = :at WHERE id = :id",
-            soci::use(remaining), soci::use(at), soci::use(row->id);
-        set_state(sql, row->id, RewrapState::concluding, now);
-        lease = lease_of(*row, std::nullopt);
-        insert_lease(sql, *lease, now + rewrap_lease);
+        end.wants_scan = texts == nullptr;
+        if (end.wants_scan) return;
+        conclude(sql, *row, {to_count(remaining), to_count(texts->differing), now});
+        for (const RewrapPlace& place : texts->found) insert_difference(sql, *row, place, now);
+        end.lease = lease_of(*row, std::nullopt);
+        insert_lease(sql, *end.lease, now + rewrap_lease);
     });
-    return lease;
+    return end;
+}
+
+// The scan goes on where it stopped, a part with each step, so that a worker can be ended.
+RewrapTask SqlRewrapStore::end(const RewrapJobRow& job, base::Time now) {
+    const std::unique_lock lock(scan_mutex_, std::try_to_lock);
+    if (!lock) return RewrapLater{poll_interval};
+    const bool is_under_way = scan_.job == job.id && scan_.pass == job.pass;
+    if (!is_under_way) {
+        const PassEnd ended = end_pass(job, nullptr, now);
+        if (!ended.wants_scan) return RewrapLater{};
+        scan_ = TextScan{.job = job.id, .pass = job.pass};
+        scan_.credential = scan_.version = std::numeric_limits<long long>::min();
+    }
+    for (int slice = 0; slice < scan_slices_at_once && !scan_.is_done; ++slice)
+        scan_.is_done = !scan_slice(job.target(), scan_);
+    if (!scan_.is_done) return RewrapLater{};
+    const PassEnd ended = end_pass(job, &scan_, now);
+    scan_ = {};
+    if (ended.lease) return *ended.lease;
+    return RewrapLater{};
 }
 
 RewrapTask SqlRewrapStore::take(base::Time now) {
@@ -262,7 +297,7 @@ RewrapTask SqlRewrapStore::take(base::Time now) {
     }
     if (const auto piece = next_piece(job)) return lease_or_later(claim(job, *piece, now));
     if (standing->leases > 0) return RewrapLater{poll_interval};
-    return lease_or_later(end_pass(job, now));
+    return end(job, now);
 }
 
 }  // namespace vault

@@ -127,7 +127,9 @@ std::string statement_text(const JsonValue& job) {
                "themselves, and backups, are not counted.";
     }
     return "NOT safe to retire: " + cell(*found, "remaining") +
-           " stored version(s) still need a version older than " + key + ", or another key.";
+           " stored version(s) still need a version older than " + key + ", or another key; " +
+           cell(*found, "differing") +
+           " more have a text that does not name the key which their row in the database does.";
 }
 
 void show_job(const Tool& tool, const JsonValue& job) {

@@ -231,6 +231,25 @@ TEST_F(RewrapTest, ARowWhoseMasterKeyIsNoneStopsNoJobAndIsNotSafe) {
     EXPECT_EQ(done.at({"safe_to_retire", "remaining"}), "2");
 }
 
+TEST_F(RewrapTest, ARowThatOnlySaysItWasMovedKeepsTheStatementFromBeingSafe) {
+    for (const auto* name : {"a", "b"}) put(name, "{}");
+    rotate();
+    edit("UPDATE versions SET key_version = 4 WHERE credential = 1");
+    const std::string id = begin();
+    work();
+    const auto done = job(id);
+    EXPECT_EQ(done.at({"records", "done"}), "1") << done.body;
+    EXPECT_EQ(done.at({"safe_to_retire", "safe"}), "false");
+    EXPECT_EQ(done.at({"safe_to_retire", "remaining"}), "0");
+    EXPECT_EQ(done.at({"safe_to_retire", "differing"}), "1");
+    EXPECT_NE(recorded("rewrap_concluded").at(0).find(R"("differing":"1")"), std::string::npos);
+    edit("UPDATE versions SET key_version = 3 WHERE credential = 1");
+    const std::string again = begin();
+    work();
+    EXPECT_EQ(job(again).at({"safe_to_retire", "safe"}), "true") << "mended";
+    EXPECT_EQ(reveal("a"), "{}");
+}
+
 TEST_F(RewrapTest, WhatComesBackAsAnotherDataKeyReplacesNothing) {
     put("a", R"({"k":1})");
     const auto before = node_.store.find_version({"acme", "a"}, 1)->sealed;
