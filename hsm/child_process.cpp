@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX names
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -73,6 +74,16 @@ SocketPair make_socket_pair() {
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
         not_started("socketpair", errno);
     return {Descriptor(ends[0]), Descriptor(ends[1])};
+}
+
+// A parent that ended before the kernel knew of the wish sends no signal: then we are another's
+// child. Whose we were the socket pair says, which keeps the process that made it.
+bool end_with_parent(int socket) noexcept {
+    if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return false;
+    ucred maker{};
+    socklen_t size = sizeof maker;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &maker, &size) != 0) return false;
+    return maker.pid == ::getppid();
 }
 
 ChildProcess::ChildProcess(const std::filesystem::path& program, int input, int output,

@@ -34,6 +34,12 @@ struct SocketPair {
 };
 SocketPair make_socket_pair();
 
+// For a program that is run so, first of all: the kernel kills this process when the thread that
+// started it ends, also with its whole process. `socket` is one end of a pair that the process made
+// which started us. False when that process has ended already, or was another: then nothing must be
+// read from the socket.
+bool end_with_parent(int socket) noexcept;
+
 enum class ChildEnvironment { none, ours };
 
 // Not thread-safe.

@@ -1,6 +1,6 @@
 // strongroom-key-readback: proves to kmsd, from a process of its own, that a new key is really in
-// the token's files. Reads one question from standard input, writes one answer, ends. Takes no
-// arguments and reads no environment; see hsm/readback_client.h.
+// the token's files. Reads one question from standard input, writes one answer, ends; ends with who
+// started it. Takes no arguments and reads no environment; see hsm/readback_client.h.
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -13,6 +13,7 @@
 #include "base/encoding.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "hsm/child_process.h"
 #include "hsm/pkcs11_token.h"
 
 namespace {
@@ -117,6 +118,8 @@ void write_all(std::string_view text) {
 
 int main() {
     harden();
+    // Before the PIN is read: who asked may be killed, and this must not stay behind with it.
+    if (!hsm::end_with_parent(STDIN_FILENO)) std::_Exit(EXIT_FAILURE);
     int status = EXIT_SUCCESS;
     base::WipedString text;
     try {

@@ -2,7 +2,6 @@
 // with a socket as its standard input and says over it which token to open; it takes no arguments.
 // It ends with kmsd.
 #include <pthread.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -45,7 +44,7 @@ int serve() {
     bound_stacks();
     base::Log log("strongroom-token-worker", base::LogLevel::warning);
     server::harden_process(log);
-    if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return EXIT_FAILURE;
+    if (!hsm::end_with_parent(STDIN_FILENO)) return EXIT_FAILURE;
     const bool served =
         hsm::serve_worker(hsm::Descriptor(STDIN_FILENO), kms::restrict_system_calls);
     return served ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -117,6 +117,18 @@ TEST_F(Readback, TheProgramGetsNoArgumentAndNoEnvironment) {
         EXPECT_TRUE(name == "PWD" || name == "_" || name == "SHLVL" || name == "OLDPWD") << name;
 }
 
+// Its own parent may have ended before it could ask to end with it.
+TEST_F(Readback, TheProgramAnswersNobodyButItsParent) {
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_key(key, "", KeyKind::hmac_sha_256, KeyProfile::sealed);
+    const hsm::ReadbackQuestion question{
+        key, KeyKind::hmac_sha_256, {}, base::Bytes(32), token->mac(key, base::Bytes(32))};
+    EXPECT_NO_THROW(hsm::read_back(config_, token_.pin(), question));
+    use_script("#!/bin/sh\n'" STRONGROOM_READBACK "'\nexit 0\n");
+    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), question));
+}
+
 TEST_F(Readback, ASecondProcessDoesNotFindAKeyThatIsNotThere) {
     const hsm::ReadbackQuestion question{
         KeyId::random(), KeyKind::aes_256, {}, base::Bytes(17), base::Bytes(1)};

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/hsm/processes.h"
 #include "tests/hsm/raw_session.h"
 #include "tests/hsm/remote_fixture.h"
 #include "tests/support/expect_error.h"
@@ -25,27 +26,6 @@ using hsm::KeyKind;
 using hsm::KeyProfile;
 
 using Clock = std::chrono::steady_clock;
-
-// The token workers that are children of this process, the oldest first. A child that was killed
-// and not waited for yet is none.
-std::vector<pid_t> workers() {
-    std::vector<pid_t> found;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-        const std::string name = entry.path().filename();
-        if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-        std::ifstream file(entry.path() / "stat");
-        std::string stat;
-        std::getline(file, stat);
-        const auto end = stat.rfind(')');
-        if (end == std::string::npos || stat.find("(strongroom-toke") == std::string::npos)
-            continue;
-        const char state = stat[end + 2];
-        if (state == 'Z' || std::stoi(stat.substr(end + 4)) != ::getpid()) continue;
-        found.push_back(std::stoi(name));
-    }
-    std::sort(found.begin(), found.end());
-    return found;
-}
 
 template <typename Condition>
 bool comes_true(Condition condition) {
@@ -240,6 +220,26 @@ TEST_F(RemoteToken, WhoStandsByIsReplacedWhenItEnds) {
     }));
     EXPECT_EQ(workers().front(), both.front());
     token->check();
+}
+
+// It holds the PIN, and hangs in the module while it does.
+TEST_F(RemoteToken, TheReadBackProgramEndsWithTheWorkerThatStartedIt) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.token.readback_program = STRONGROOM_READBACK;
+    auto token = open();
+    const auto both = wait_for_both();
+    faults.set("C_Login hang times=1");
+    std::thread maker([&] {
+        EXPECT_ERROR(unavailable, token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    });
+    EXPECT_TRUE(comes_true([&] { return faults.hanging() == 1; }));
+    const auto readers = children_of(both.front(), "strongroom-key-");
+    EXPECT_EQ(readers.size(), 1U);
+    ::kill(both.front(), SIGKILL);
+    maker.join();
+    for (const pid_t reader : readers) EXPECT_TRUE(comes_true([&] { return !is_running(reader); }));
+    faults.clear();
 }
 
 TEST_F(RemoteToken, EachKindOfKeyIsUsedAcrossWorkers) {
