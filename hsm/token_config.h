@@ -64,6 +64,9 @@ struct WorkerConfig {
     base::LogLevel log_level = base::LogLevel::info;
     // A call that takes longer costs its worker the life; what searches or makes keys has more.
     std::chrono::milliseconds deadline{2000};
+    // How often a worker to which nobody talks is asked whether its token answers; one that does
+    // not within `deadline` is replaced.
+    std::chrono::milliseconds heartbeat{1000};
 };
 
 // The same token, opened by a worker: the module is never in this process, nor is the PIN when

@@ -28,6 +28,8 @@ constexpr milliseconds drain_time{250};
 constexpr milliseconds longest_drain{120'000};
 constexpr milliseconds goodbye_patience{1500};
 constexpr milliseconds longest_wait{60'000};
+constexpr milliseconds question_patience{1000};  // to send it; for the rest of an answer
+constexpr std::uint32_t question_number = 1;
 
 [[noreturn]] void no_worker(const char* why) {
     throw base::Error(base::ErrorCode::unavailable, "the token is not available", why);
@@ -130,6 +132,7 @@ void WorkerKeeper::give_back(KeptWorker& worker, std::unique_ptr<FrameSocket> so
 void WorkerKeeper::replace(const Shared& worker, bool is_gone) {
     {
         const std::lock_guard lock(mutex_);
+        if (worker == standby_) retire(std::exchange(standby_, nullptr), is_gone);
         if (worker != active_) return;  // another caller was quicker
         // A channel alone can be closed, by a worker that can start no thread for it.
         if (is_gone && !is_hung_up(worker->worker.control())) return;
@@ -198,6 +201,7 @@ void WorkerKeeper::watch() {
         bury(now);
         finish_opening(now);
         start_opening(now);
+        feel_pulses(now);
         wait_until(look_after(now));
     }
     opening_.reset();
@@ -232,6 +236,72 @@ void WorkerKeeper::bury(Instant now) {
         retired_.erase(rest, retired_.end());
     }
     for (const Shared& worker : dead) worker->worker.kill();
+}
+
+// Who serves and is called shows by that whether it answers. Else it would show only when a caller
+// needs it, who then waits for a deadline.
+void WorkerKeeper::feel_pulses(Instant now) {
+    std::vector<Shared> felt;
+    {
+        const std::lock_guard lock(mutex_);
+        // A PIN that was refused is not to be shown again.
+        if (is_pin_refused_) return;
+        for (const Shared& worker : {active_, standby_}) {
+            if (worker && (worker->asked || now >= worker->next_question)) felt.push_back(worker);
+        }
+    }
+    for (const Shared& worker : felt) {
+        bool is_well = false;
+        try {
+            if (!worker->asked) ask(worker, now);
+            is_well = !worker->asked || hear(worker, now);
+        } catch (const base::Error& error) {
+            log_.warning("a token worker can't be asked whether it answers",
+                         {{"pid", pid_of(*worker)}, {"why", error.what()}});
+        }
+        if (is_well) continue;
+        worker->asked.reset();
+        replace(worker, false);
+    }
+}
+
+void WorkerKeeper::ask(const Shared& worker, Instant now) {
+    worker->next_question = now + config_.heartbeat;
+    std::unique_ptr<FrameSocket> socket;
+    {
+        const std::lock_guard lock(mutex_);
+        if (worker->in_use > 0) return;
+        if (worker->idle.empty()) {
+            socket = worker->worker.make_channel();
+        } else {
+            socket = std::move(worker->idle.back());
+            worker->idle.pop_back();
+        }
+    }
+    if (!socket) return;  // it is gone: its control socket tells
+    write_request(socket->outgoing(), question_number, CheckRequest{});
+    if (socket->send(question_patience) != Transfer::done) return;
+    worker->asked = std::move(socket);
+    worker->asked_until = now + config_.deadline;
+}
+
+// False when it does not answer. Any answer will do: what is wrong with the token is wrong with it
+// in another worker, too.
+bool WorkerKeeper::hear(const Shared& worker, Instant now) {
+    pollfd answered{worker->asked->descriptor(), POLLIN, 0};
+    if (::poll(&answered, 1, 0) == 0) return now < worker->asked_until;
+    std::unique_ptr<FrameSocket> socket = std::move(worker->asked);
+    const Transfer received = socket->receive(question_patience);
+    if (received == Transfer::closed) return is_hung_up(worker->worker.control());
+    if (received != Transfer::done) return false;
+    WireReader reader(socket->incoming());
+    const AnswerHead head = read_head(reader);
+    if (head.number != question_number) return false;
+    note_head(worker->worker, head);
+    socket->forget();
+    const std::lock_guard lock(mutex_);
+    worker->idle.push_back(std::move(socket));
+    return true;
 }
 
 void WorkerKeeper::start_opening(Instant now) {
@@ -270,6 +340,7 @@ void WorkerKeeper::put_in_place(Shared opened, Instant now) {
     was_ever_open_ = true;
     const std::lock_guard lock(mutex_);
     opened->opened = now;
+    opened->next_question = now + config_.heartbeat;
     info_ = opened->worker.info();
     is_down_ = false;
     last_failure_.clear();
@@ -314,6 +385,10 @@ WorkerKeeper::Instant WorkerKeeper::look_after(Instant now) {
     for (const Shared& worker : retired_) {
         next = std::min(next, now < worker->drained ? worker->drained : now + drain_time);
     }
+    for (const Shared& worker : {active_, standby_}) {
+        if (!worker || is_pin_refused_) continue;
+        next = std::min(next, worker->asked ? worker->asked_until : worker->next_question);
+    }
     if (opening_) {
         next = std::min(next, opening_until_);
     } else if (!standby_ && !is_pin_refused_) {
@@ -323,12 +398,17 @@ WorkerKeeper::Instant WorkerKeeper::look_after(Instant now) {
 }
 
 void WorkerKeeper::wait_until(Instant next) {
-    std::array<pollfd, 4> watched{};
+    const auto asked = [](const Shared& worker) {
+        return worker && worker->asked ? worker->asked->descriptor() : -1;
+    };
+    std::array<pollfd, 6> watched{};
     watched[0] = {wake_.get(), POLLIN, 0};
     {
         const std::lock_guard lock(mutex_);
         watched[1] = {active_ ? active_->worker.control() : -1, 0, 0};
         watched[2] = {standby_ ? standby_->worker.control() : -1, 0, 0};
+        watched[4] = {asked(active_), POLLIN, 0};
+        watched[5] = {asked(standby_), POLLIN, 0};
     }
     watched[3] = {opening_ ? opening_->worker.control() : -1, POLLIN, 0};
     const auto left =

@@ -1,6 +1,7 @@
 // Keeps a token worker for kmsd: one that serves, and one that stands by, logged in. Gives channels
-// to callers, and puts the second in the place of the first when that hangs or is gone. Knows
-// nothing of what is said on a channel.
+// to callers, and puts the second in the place of the first when that hangs or is gone. Asks who
+// has nothing to do now and then whether the token answers. Knows nothing else of what is said on a
+// channel.
 #pragma once
 
 #include <condition_variable>
@@ -33,6 +34,11 @@ struct KeptWorker {
     // When it has been replaced: the moment after which quick calls are not waited for.
     std::chrono::steady_clock::time_point drained;
     std::chrono::steady_clock::time_point given_up;
+    // The watching thread's own: the channel on which it waits for an answer, until when; and when
+    // it asks next.
+    std::unique_ptr<FrameSocket> asked;
+    std::chrono::steady_clock::time_point asked_until;
+    std::chrono::steady_clock::time_point next_question;
 };
 
 // A channel for the time of one operation. Goes back for others when the last exchange on it was
@@ -94,6 +100,9 @@ private:
     WorkerOpening opening() const;
     void watch();
     Instant look_after(Instant now);
+    void feel_pulses(Instant now);
+    void ask(const Shared& worker, Instant now);
+    bool hear(const Shared& worker, Instant now);
     void bury(Instant now);
     void start_opening(Instant now);
     void finish_opening(Instant now);

@@ -133,6 +133,7 @@ TEST_F(RemoteToken, WithBothWorkersKilledItIsBackWithinTwoSeconds) {
 
 TEST_F(RemoteToken, AHungWorkerCostsOneDeadlineAndIsKilled) {
     config_.deadline = 500ms;
+    config_.heartbeat = 1h;  // the call is to find it out
     auto token = open();
     const auto both = wait_for_both();
     ::kill(both.front(), SIGSTOP);
@@ -220,6 +221,43 @@ TEST_F(RemoteToken, WhoStandsByIsReplacedWhenItEnds) {
     }));
     EXPECT_EQ(workers().front(), both.front());
     token->check();
+}
+
+TEST_F(RemoteToken, WhoStandsByAndHangsIsReplacedBeforeItIsNeeded) {
+    config_.deadline = 500ms;
+    config_.heartbeat = 20ms;
+    auto token = open();
+    const auto both = wait_for_both();
+    ::kill(both.back(), SIGSTOP);
+    const auto now = wait_for_both();
+    EXPECT_EQ(now.front(), both.front());
+    EXPECT_NE(now.back(), both.back());
+    token->check();
+}
+
+TEST_F(RemoteToken, AnIdleWorkerThatHangsIsReplacedBeforeItIsNeeded) {
+    config_.deadline = 500ms;
+    config_.heartbeat = 20ms;
+    auto token = open();
+    const auto both = wait_for_both();
+    ::kill(both.front(), SIGSTOP);
+    EXPECT_EQ(wait_for_both().front(), both.back());
+    EXPECT_NO_THROW(token->check());
+}
+
+// It is the module that hangs, in a process which is well.
+TEST_F(RemoteToken, WhoStandsByWithAHungModuleIsReplaced) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.deadline = 500ms;
+    config_.heartbeat = 20ms;
+    auto token = open();
+    const auto both = wait_for_both();
+    faults.set("C_GetSessionInfo hang times=1");  // of one of the two
+    const auto now = wait_for_both();
+    EXPECT_EQ(std::count(both.begin(), both.end(), now.front()), 1);
+    EXPECT_EQ(std::count(both.begin(), both.end(), now.back()), 0);
+    EXPECT_NO_THROW(token->check());
 }
 
 // It holds the PIN, and hangs in the module while it does.
