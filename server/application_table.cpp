@@ -244,8 +244,22 @@ std::uint64_t ApplicationTable::estimate() {
         "ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = $2 "
         "WHERE c.oid = to_regclass($1) LIMIT 1",
         {table_.c_str(), columns_.column.c_str()});
-    // What was never analysed has -1, which is no count.
-    return found->rows() == 0 ? 0 : to_count(found->text(0, 0));
+    // What was never analysed has -1, or 0 before PostgreSQL 14.
+    const std::uint64_t known = found->rows() == 0 ? 0 : to_count(found->text(0, 0));
+    return known != 0 ? known : count_few();
+}
+
+std::uint64_t ApplicationTable::count_few() {
+    const std::string limit = std::to_string(max_counted_rows);
+    std::uint64_t counted = 0;
+    connection_->in_transaction("BEGIN READ ONLY; SET LOCAL statement_timeout = '3s'", [&] {
+        const auto found = connection_->ask("SELECT count(*) FROM (SELECT FROM " + table_ +
+                                                " WHERE " + connection_->quoted(columns_.column) +
+                                                " IS NOT NULL LIMIT " + limit + ") AS few",
+                                            {});
+        counted = to_count(found->text(0, 0));
+    });
+    return counted < max_counted_rows ? counted : 0;
 }
 
 std::string ApplicationTable::select() const {

@@ -53,14 +53,17 @@ public:
     // The server and the database, for people: names no user and no password.
     std::string place() const;
 
+    static constexpr std::uint64_t max_counted_rows = 200'000;
+
     struct Counts {
         std::uint64_t rows = 0;
         std::uint64_t empty = 0;  // where the column is NULL
     };
     // Reads the whole table, for up to an hour.
     Counts count();
-    // How many rows have something in the column, as the server's statistics say; 0 when they say
-    // nothing. Takes no time, and may be far off.
+    // How many rows have something in the column, as the server's statistics say, which may be far
+    // off. Of a table that was never analysed, counted if they are fewer than max_counted_rows; 0
+    // when nobody can say. Takes a few seconds at most.
     std::uint64_t estimate();
 
     // Up to `limit` rows behind `after`, in the order of the key; all of them when it is empty from
@@ -79,6 +82,7 @@ private:
     struct Connection;
     void read_types();
     std::string select() const;
+    std::uint64_t count_few();
 
     const ApplicationColumns columns_;
     std::unique_ptr<Connection> connection_;

@@ -292,6 +292,15 @@ TEST(OutputFileTest, OneThatWasBegunGoesOnWhereItWasKnownToBe) {
     EXPECT_EQ(base::read_file(files / "not-begun", 100), "x");
 }
 
+TEST(OutputFileTest, OneThatHasSomethingBeforeTheImportPutAnythingThereIsLeftAlone) {
+    const tests::TemporaryDirectory files;
+    const auto file = files.write("out", "somebody's only copy\n");
+    EXPECT_ERROR_SAYING(invalid_argument, "move the file away", vault::OutputFile(file, 0));
+    EXPECT_EQ(base::read_file(files / "out", 100), "somebody's only copy\n");
+    vault::OutputFile(files.write("empty", ""), 0).write("x");
+    EXPECT_EQ(base::read_file(files / "empty", 100), "x");
+}
+
 // Takes everything, but dies when told to.
 class CountingTarget final : public vault::ImportTarget {
 public:
@@ -423,7 +432,8 @@ TEST_F(ImportRunTest, TooManyFailuresEndIt) {
 
 TEST(ProgressTest, ALineSaysHowFarAndHowLong) {
     using std::chrono::milliseconds;
-    EXPECT_EQ(vault::progress_line(1, 0, 5, milliseconds(10)), "");
+    EXPECT_EQ(vault::progress_line(0, 0, 0, milliseconds(10)), "0 records");
+    EXPECT_EQ(vault::progress_line(1, 0, 5, milliseconds(130'000)), "5 records in 2 min");
     EXPECT_EQ(vault::progress_line(1, 4, 5, milliseconds(10)),
               "[########........................] 25 %  5 records");
     EXPECT_EQ(vault::progress_line(1, 4, 5, milliseconds(20'000)),

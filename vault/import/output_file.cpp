@@ -37,8 +37,16 @@ OutputFile::OutputFile(const std::filesystem::path& file, std::optional<std::uin
     if (file_ < 0) refuse(file, errno_text());
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0) refuse(file, "another process writes it");
     const auto begin = static_cast<off_t>(size_);
-    if (::lseek(file_, 0, SEEK_END) < begin)
-        refuse(file, "it is shorter than the state of the import says");
+    const off_t length = ::lseek(file_, 0, SEEK_END);
+    if (length < begin) refuse(file, "it is shorter than the state of the import says");
+    // Behind a part that was put on disk for this import stands what a crash left of its next one.
+    // Without such a part nothing tells whose the file is.
+    if (begin == 0 && length > 0) {
+        refuse(file, "it has " + std::to_string(length) +
+                         " bytes, and by its state this import has put none there; move the file "
+                         "away, or remove it if you know it for a beginning that a crash left, "
+                         "and run the same command again");
+    }
     if (::ftruncate(file_, begin) != 0 || ::lseek(file_, 0, SEEK_END) != begin)
         refuse(file, errno_text());
 }

@@ -14,8 +14,9 @@ namespace vault {
 class OutputFile {
 public:
     // Without `bytes` it is made, with mode 0600, and must not be there yet. With them it is the
-    // one that an import began and is cut at that length; with 0 it may be missing. Throws
-    // invalid_argument naming the file, also when another process writes it.
+    // one that an import began and is cut at that length; with 0 it may be missing, and must be
+    // empty if it is there. Throws invalid_argument naming the file and what to do, also when
+    // another process writes it.
     OutputFile(const std::filesystem::path& file, std::optional<std::uint64_t> bytes);
     ~OutputFile();
     OutputFile(const OutputFile&) = delete;

@@ -24,13 +24,16 @@ std::string seconds_as_text(std::uint64_t seconds) {
 
 std::string progress_line(std::uint64_t done, std::uint64_t total, std::uint64_t records,
                           milliseconds since_begin) {
-    if (total == 0) return {};
+    const auto spent = static_cast<std::uint64_t>(since_begin.count());
+    if (total == 0) {
+        const std::string counted = std::to_string(records) + " records";
+        return spent < 1000 ? counted : counted + " in " + seconds_as_text(spent / 1000);
+    }
     done = std::min(done, total);
     const std::uint64_t filled = done * bar_width / total;
     std::string line = "[" + std::string(filled, '#') + std::string(bar_width - filled, '.') +
                        "] " + std::to_string(done * 100 / total) + " %  " +
                        std::to_string(records) + " records";
-    const auto spent = static_cast<std::uint64_t>(since_begin.count());
     // The first moments tell nothing.
     if (spent >= 1000 && done > 0 && done < total)
         line += "  " + seconds_as_text(spent * (total - done) / done / 1000) + " left";
@@ -50,7 +53,6 @@ void ProgressBar::show(std::uint64_t done, std::uint64_t total, std::uint64_t re
     const std::string line =
         progress_line(done - std::min(done, first_done_), total - first_done_, records,
                       std::chrono::duration_cast<milliseconds>(now - begin_));
-    if (line.empty()) return;
     is_shown_ = true;
     shown_at_ = now;
     static_cast<void>(std::fprintf(stderr, "\r%s\x1B[K", line.c_str()));

@@ -9,7 +9,7 @@
 namespace vault {
 
 // "[####....] 40 %  1203 records  3 min left" as one line without an end; `done` over `total`
-// of anything. Empty for an unknown total (0).
+// of anything. "1203 records in 3 min" while the total is unknown (0).
 std::string progress_line(std::uint64_t done, std::uint64_t total, std::uint64_t records,
                           std::chrono::milliseconds since_begin);
 

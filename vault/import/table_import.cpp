@@ -35,7 +35,7 @@ JsonValue to_record(const ApplicationRow& row, const server::ApplicationColumns&
     return JsonValue(std::move(members));
 }
 
-// For the bar only, which is not worth a stop.
+// For the bar only, which is not worth a stop; 0: it shows what was done without a total.
 std::uint64_t estimate_rows(server::ApplicationTable& table) {
     try {
         return table.estimate();
