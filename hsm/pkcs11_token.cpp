@@ -99,7 +99,12 @@ KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label,
     }
     KeyAttributes attributes = read_new_key(id);
     refuse_unless_as_ordered(id, attributes, kind, profile);
-    make_durable(id);
+    try {
+        make_durable(id);
+    } catch (const base::Error& error) {
+        // That there is no such key yet is no answer to who orders one.
+        fail(base::ErrorCode::unavailable, error.message(), error.detail());
+    }
     return attributes;
 }
 

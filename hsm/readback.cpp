@@ -99,9 +99,9 @@ base::WipedString answer(const Question& question) {
     return writer.take();
 }
 
-base::WipedString refusal(const std::string& why) {
+base::WipedString refusal(const std::string& why, base::ErrorCode code) {
     base::JsonWriter writer;
-    writer.begin_object().field("error", why).end_object();
+    writer.begin_object().field("error", why).field("code", to_string(code)).end_object();
     return writer.take();
 }
 
@@ -124,8 +124,11 @@ int main() {
     base::WipedString text;
     try {
         text = answer(parse_question(read_all()));
+    } catch (const base::Error& error) {
+        text = refusal(error.what(), error.code());
+        status = EXIT_FAILURE;
     } catch (const std::exception& error) {
-        text = refusal(error.what());
+        text = refusal(error.what(), base::ErrorCode::internal);
         status = EXIT_FAILURE;
     }
     write_all(text);

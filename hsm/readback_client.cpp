@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <string>
 
 #include "base/encoding.h"
@@ -18,8 +19,9 @@ namespace {
 
 constexpr std::size_t max_answer_bytes = 16UL * 1024;
 
-[[noreturn]] void fail(const std::string& detail) {
-    throw base::Error(base::ErrorCode::unavailable, "the new key could not be read back", detail);
+[[noreturn]] void fail(const std::string& detail,
+                       base::ErrorCode code = base::ErrorCode::unavailable) {
+    throw base::Error(code, "the new key could not be read back", detail);
 }
 
 [[noreturn]] void fail_errno(const char* what, int error) {
@@ -87,16 +89,29 @@ bool fits(base::JsonReader& reader, const ReadbackQuestion& question) {
            verify_signature(question.kind, public_key, question.input, output);
 }
 
+// What a refusal of the program proves of the key. Any other code is trouble of the program's own.
+base::ErrorCode meaning_of(std::string_view code) {
+    for (const auto proof : {base::ErrorCode::not_found, base::ErrorCode::integrity_failure})
+        if (code == base::to_string(proof)) return proof;
+    return base::ErrorCode::unavailable;
+}
+
 void judge(const base::WipedString& answer, const ReadbackQuestion& question) {
+    std::optional<std::string> refusal;
+    std::string code;
+    bool is_same = false;
     try {
         const base::JsonValue document = base::parse_json(answer);
         base::JsonReader reader(document);
-        if (const auto error = reader.optional_string("error", max_answer_bytes))
-            fail(std::string(*error));
-        if (!fits(reader, question)) fail("a second process has another key under the id");
+        refusal = reader.optional_string("error", max_answer_bytes);
+        code = reader.optional_string("code", max_answer_bytes).value_or("");
+        is_same = !refusal && fits(reader, question);
     } catch (const base::Error& error) {
-        if (error.code() == base::ErrorCode::unavailable) throw;
         fail(std::string("the read-back program's answer: ") + error.what());
+    }
+    if (refusal) fail(*refusal, meaning_of(code));
+    if (!is_same) {
+        fail("a second process has another key under the id", base::ErrorCode::integrity_failure);
     }
 }
 

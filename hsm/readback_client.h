@@ -18,8 +18,9 @@ struct ReadbackQuestion {
     base::Bytes expected;  // AES: the plaintext; HMAC: the MAC; of a pair the public key
 };
 
-// Runs config.readback_program. Throws unavailable when it can't be started, does not answer within
-// `patience` (it is killed then) or does not find the key as it should be.
+// Runs config.readback_program. Throws not_found when it opened the token and has no such key, and
+// integrity_failure when its key is another one; unavailable for all that says nothing of the key:
+// it can't be started, does not answer within `patience` (it is killed then), can't open the token.
 void read_back(const TokenConfig& config, const base::SecretBytes& pin,
                const ReadbackQuestion& question,
                std::chrono::milliseconds patience = std::chrono::seconds(10));

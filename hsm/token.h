@@ -115,7 +115,7 @@ struct TokenInfo {
 //                        A token that is lost, or refuses the login, while it is in use is
 //                        unavailable, and the log says why
 //   not_found            no key of that id in the token
-//   integrity_failure    decrypt only: any ciphertext that does not open (one wording)
+//   integrity_failure    decrypt: any ciphertext that does not open (one wording); make_durable
 //   internal             the module answered against the standard; also a key used as what it is
 //                        not, which is a mistake of ours
 class Token {
@@ -143,8 +143,10 @@ public:
 
     // Proves that the key survives this process: written to the disk and read back by a second
     // process where the token needs that (SoftHSM); nothing elsewhere. For a key whose making was
-    // cut short: may be repeated. Throws unavailable when the proof fails; not_found, where there
-    // is a proof.
+    // cut short: may be repeated. Where there is a proof, it throws not_found when there is no such
+    // key, or the second process finds none, and integrity_failure when it has another one under
+    // the id: such a key is no key. unavailable: nobody can say now, the second process did not
+    // answer for instance.
     virtual void make_durable(const KeyId& id) = 0;
 
     // Read from the token now. Empty when it has no such key; half a pair, which a crash leaves, is

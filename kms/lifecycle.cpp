@@ -140,7 +140,7 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request, cons
         if (settled == Settled::abandoned) return std::nullopt;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,
-                              "the new key did not prove itself and is not used",
+                              "the new key can't be proven durable now and is not used",
                               "key " + key.id.to_string());
         }
     }

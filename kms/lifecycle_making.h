@@ -18,7 +18,8 @@ public:
     void require_held() const { store_lock_.require_held(); }
 
     // A version whose making was cut short stands in the way of the next one. True when it is in
-    // service now, and so the rotation done. Throws unavailable when it can't be trusted.
+    // service now, and so the rotation done. One that can't be trusted is given up. Throws
+    // unavailable when nobody can say.
     bool settle_leftover(const Key& key) const;
 
 private:

@@ -16,7 +16,8 @@ bool KeyLifecycle::Making::settle_leftover(const Key& key) const {
         if (settled == Settled::finished) return true;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,
-                              "a new version of the key did not prove itself and stands in the way",
+                              "a new version of the key can't be proven durable now and stands in "
+                              "the way",
                               "key " + key.id.to_string());
         }
     }

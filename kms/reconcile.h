@@ -24,17 +24,17 @@ struct Reconciled {
     };
     std::vector<SettledVersion> settled;
     std::size_t finished = 0;           // pending versions whose key was there: enabled now
-    std::size_t abandoned = 0;          // pending versions without a key: destroyed now
+    std::size_t abandoned = 0;          // … without one that can be trusted: destroyed now
     std::vector<VersionName> unproven;  // versions in use whose key is missing or another one
     std::size_t unknown_objects = 0;    // keys in the token that no record names
     std::size_t leftover_objects = 0;  // … that belong to versions which are recorded as destroyed
 };
 
 // A pending version was never acknowledged. Its key, when the token has it with the right
-// attributes and it proves durable, is enabled, and the primary one; else it stays pending, with an
-// error in the log. An unused key is harmless, and the caller who lost the answer finds it in the
-// list. Without a key, or with one whose making was cut short within the token, the version becomes
-// `destroyed` (kms/settle.h); what the token has of it stays there and is reported.
+// attributes and it proves itself and durable, is enabled, and the primary one. An unused key is
+// harmless, and the caller who lost the answer finds it in the list. Without such a key the version
+// becomes `destroyed` (kms/settle.h); what the token has of it stays there and is reported. Only
+// one whose durability can't be asked for now stays pending, with an error in the log.
 //
 // An enabled version whose key is missing or different is logged as an error and counted: the
 // service refuses that key with unavailable and readyz says so, while the other keys stay in

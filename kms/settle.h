@@ -12,13 +12,24 @@ namespace kms {
 
 enum class Settled {
     finished,      // the token has it and it is good: enabled now, and primary
-    abandoned,     // the token has none, or what a crash left of one: destroyed now
-    left_pending,  // the token has one that can't be trusted; the log says why
+    abandoned,     // the token has none, or none that can be trusted: destroyed now
+    left_pending,  // nobody can say yet whether it survives this process; the log says why
 };
 
+// A version was never acknowledged before it is settled, so giving up a good one costs nothing but
+// its object in the token. It is given up when the token answers and the answer is that it is not
+// as ordered, does not prove itself, or is not what a second process finds: asking again would
+// bring the same answer for ever, and the version would stand in the way of the next one. The log
+// says why, and its object stays in the token as a leftover.
+//
+// Trouble that may pass says nothing of the version, and so decides nothing about it. When the
+// token or the store does not answer, it is thrown: nobody can go on without them. When only the
+// second process can't be asked, the version is left pending for the next occasion, since a start
+// that failed for that would take all other keys out of service.
+//
 // Makes and deletes nothing in the token. Everything passed by reference must outlive it. The
 // caller holds the MakingLock, as `holder`, so that nobody is in the middle of making what is
-// settled.
+// settled. Throws unavailable and failed_precondition as the token and the store do.
 class Settler {
 public:
     Settler(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
@@ -33,11 +44,13 @@ public:
     Settled settle_version(const Key& key, const KeyVersion& version, const std::string& holder);
 
 private:
-    bool is_half_made(const Key& key, const KeyVersion& version, const hsm::KeyAttributes& found);
-    bool is_as_ordered(const Key& key, const KeyVersion& version, const hsm::KeyAttributes& found);
-    bool is_durable(const Key& key, const KeyVersion& version);
-    void complain(const Key& key, const KeyVersion& version, const std::string& why);
-    std::optional<hsm::Encrypted> known_answer(const Key& key, const KeyVersion& version);
+    struct Finding {
+        Settled settled = Settled::abandoned;
+        hsm::Encrypted known_answer;  // when it can be finished
+    };
+    Finding examine(const Key& key, const KeyVersion& version);
+    Finding prove(const Key& key, const KeyVersion& version);
+    Finding give_up(const Key& key, const KeyVersion& version, const std::string& why);
 
     Store& store_;
     hsm::Token& token_;

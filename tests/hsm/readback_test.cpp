@@ -61,8 +61,8 @@ TEST_F(Readback, ASecondProcessMustSeeTheSameKeyOfThePairOrTheMacKey) {
     EXPECT_NO_THROW(hsm::read_back(config_, token_.pin(), of_mac));
     of_pair.expected.back() ^= 1U;
     of_mac.expected.back() ^= 1U;
-    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), of_pair));
-    EXPECT_ERROR(unavailable, hsm::read_back(config_, token_.pin(), of_mac));
+    EXPECT_ERROR(integrity_failure, hsm::read_back(config_, token_.pin(), of_pair));
+    EXPECT_ERROR(integrity_failure, hsm::read_back(config_, token_.pin(), of_mac));
 }
 
 TEST_F(Readback, AMissingProgramMakesTheKeyUnavailable) {
@@ -91,6 +91,33 @@ TEST_F(Readback, AnyOtherAnswerThanTheKeysOwnIsARefusal) {
         auto token = open();
         EXPECT_ERROR(unavailable, token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
     }
+}
+
+// "not there" and "another key" are said by the program that looked; everything else is trouble.
+TEST_F(Readback, OnlyWhatTheProgramSaysOfTheKeyIsAProofAgainstIt) {
+    const KeyId id = KeyId::random();
+    open()->generate_aes_key(id, "", KeyProfile::sealed);
+    const auto refuses_with = [&](const std::string& code) {
+        use_script("#!/bin/sh\n/bin/cat >/dev/null\nprintf '%s' '{\"error\":\"no\",\"code\":\"" +
+                   code + "\"}'\n");
+        return open();
+    };
+    EXPECT_ERROR(not_found, refuses_with("not_found")->make_durable(id));
+    EXPECT_ERROR(integrity_failure, refuses_with("integrity_failure")->make_durable(id));
+    for (const char* other : {"unavailable", "failed_precondition", "internal", "nonsense", ""})
+        EXPECT_ERROR(unavailable, refuses_with(other)->make_durable(id));
+    // Whoever orders a key is not told that there is none.
+    EXPECT_ERROR(
+        unavailable,
+        refuses_with("not_found")->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+}
+
+TEST_F(Readback, AProgramThatCantOpenTheTokenSaysNothingOfTheKey) {
+    const hsm::ReadbackQuestion question{
+        KeyId::random(), KeyKind::aes_256, {}, base::Bytes(17), base::Bytes(1)};
+    const std::string_view wrong = "not the PIN";
+    EXPECT_ERROR(unavailable,
+                 hsm::read_back(config_, base::SecretBytes(base::as_bytes(wrong)), question));
 }
 
 TEST_F(Readback, AProgramThatHangsIsKilledAfterItsTime) {
@@ -136,6 +163,7 @@ TEST_F(Readback, ASecondProcessDoesNotFindAKeyThatIsNotThere) {
         hsm::read_back(config_, token_.pin(), question);
         ADD_FAILURE();
     } catch (const base::Error& error) {
+        EXPECT_EQ(error.code(), base::ErrorCode::not_found);
         EXPECT_NE(error.detail().find("does not find the key"), std::string::npos) << error.what();
     }
 }

@@ -156,7 +156,7 @@ TEST_F(LifecycleTest, AfterACrashInTheMiddleThereIsExactlyOnePrimary) {
     }
 }
 
-TEST_F(LifecycleTest, AVersionThatCantBeTrustedStandsInTheWayAndTheOldOneWorksOn) {
+TEST_F(LifecycleTest, AVersionThatCantBeProvenNowStandsInTheWayAndTheOldOneWorksOn) {
     const auto rig = start();
     const auto key = rig->create_key();
     token_.dies_after_generate = true;
@@ -169,17 +169,50 @@ TEST_F(LifecycleTest, AVersionThatCantBeTrustedStandsInTheWayAndTheOldOneWorksOn
     EXPECT_EQ(rig->rotate(key->id)->primary_version, 2U);
 }
 
-TEST_F(LifecycleTest, AVersionWhoseMakingWasCutShortWithinTheTokenStandsInNobodysWay) {
-    const auto rig = start();
-    const auto key = rig->create_key();
-    token_.dies_after_generate = true;
-    EXPECT_ERROR(unavailable, rig->rotate(key->id));
-    token_.dies_after_generate = false;
-    token_.attributes(rig->store.find(key->id)->versions.at(1).token_key_id).local = false;
-    const auto rotated = rig->rotate(key->id);
-    EXPECT_EQ(rotated->primary_version, 3U);
-    EXPECT_EQ(rotated->versions.at(1).state, KeyState::destroyed);
-    EXPECT_NO_THROW(rig->create_data_keys(key->id));
+// Version 2 of a key was made, and then its maker died: what is wrong with it comes to light at the
+// next rotation.
+class SpoiltVersionTest : public LifecycleTest {
+protected:
+    SpoiltVersionTest() : rig_(start()), id_(rig_->create_key()->id) {
+        token_.dies_after_generate = true;
+        EXPECT_ERROR(unavailable, rig_->rotate(id_));
+        token_.dies_after_generate = false;
+        object_ = rig_->store.find(id_)->versions.at(1).token_key_id;
+    }
+    void expect_in_nobodys_way() {
+        const auto rotated = rig_->rotate(id_);
+        EXPECT_EQ(rotated->primary_version, 3U);
+        EXPECT_EQ(rotated->versions.at(1).state, KeyState::destroyed);
+        EXPECT_NO_THROW(rig_->create_data_keys(id_));
+        EXPECT_TRUE(token_.find_key(object_)) << "a rotation deletes nothing";
+        rig_->schedule_deletion(id_);
+        rig_->clock.advance(30 * day);
+        EXPECT_TRUE(rig_->lifecycle.destroy_if_due(id_, {}));
+        EXPECT_TRUE(token_.list_keys(nullptr).empty());
+    }
+    std::unique_ptr<LifecycleRig> rig_;
+    base::Uuid id_;
+    hsm::KeyId object_;
+};
+
+TEST_F(SpoiltVersionTest, OneWhoseMakingWasCutShortWithinTheTokenStandsInNobodysWay) {
+    token_.attributes(object_).local = false;
+    expect_in_nobodys_way();
+}
+
+TEST_F(SpoiltVersionTest, OneThatIsNotAsOrderedStandsInNobodysWay) {
+    token_.attributes(object_).extractable = true;
+    expect_in_nobodys_way();
+}
+
+TEST_F(SpoiltVersionTest, OneThatASecondProcessDoesNotFindStandsInNobodysWay) {
+    token_.not_durable = object_;
+    expect_in_nobodys_way();
+}
+
+TEST_F(SpoiltVersionTest, OneThatDoesNotOpenWhatItHasMadeStandsInNobodysWay) {
+    token_.flips_left = 1;
+    expect_in_nobodys_way();
 }
 
 TEST_F(LifecycleTest, AKeyRotatesByItselfWhenItsPeriodIsOver) {

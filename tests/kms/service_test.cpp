@@ -150,7 +150,7 @@ TEST_F(FakeServiceTest, CreationCutShortAfterTheTokenCallIsFinishedAtTheNextStar
     EXPECT_NO_THROW(rig->unwrap(fresh.keys[0].wrapped));
 }
 
-TEST_F(FakeServiceTest, AKeyThatWasNeverProvenDurableStaysPendingUntilItIs) {
+TEST_F(FakeServiceTest, AKeyWhoseDurabilityCantBeAskedForStaysPendingUntilItCan) {
     token_.fails_to_be_durable = true;
     EXPECT_ERROR(unavailable, start()->create_key("a"));
     {
@@ -167,29 +167,75 @@ TEST_F(FakeServiceTest, AKeyThatWasNeverProvenDurableStaysPendingUntilItIs) {
     EXPECT_NE(rig->catalogue.snapshot()->find_alias("a"), nullptr);
 }
 
-TEST_F(FakeServiceTest, AKeyThatIsNotAsOrderedStaysPending) {
-    token_.dies_after_generate = true;
-    EXPECT_ERROR(unavailable, start()->create_key("a"));
-    auto& attributes = token_.attributes(token_.list_keys(nullptr).at(0));
-    attributes.never_extractable = false;  // it was once extractable
-    EXPECT_EQ(start()->reconciled.finished, 0U);
-    attributes.never_extractable = true;
-    attributes.local.reset();  // a token that can't tell
-    EXPECT_EQ(start()->reconciled.finished, 1U);
-}
-
-TEST_F(FakeServiceTest, AKeyWhoseMakingWasCutShortWithinTheTokenIsGivenUpAndStaysThere) {
+TEST_F(FakeServiceTest, ATokenThatDoesNotAnswerGivesUpNoPendingKey) {
     token_.dies_after_generate = true;
     EXPECT_ERROR(unavailable, start()->create_key("a"));
     token_.dies_after_generate = false;
-    const auto half_made = token_.list_keys(nullptr).at(0);
-    token_.attributes(half_made).local = false;
-    const auto rig = start();
-    EXPECT_EQ(rig->reconciled.abandoned, 1U);
-    EXPECT_EQ(rig->reconciled.unknown_objects, 0U);
-    EXPECT_EQ(rig->reconciled.leftover_objects, 1U);
-    EXPECT_TRUE(token_.find_key(half_made));
-    EXPECT_NO_THROW(rig->create_key("a"));
+    token_.is_away = true;
+    EXPECT_ERROR(unavailable, start());
+    token_.is_away = false;
+    EXPECT_EQ(start()->reconciled.finished, 1U);
+}
+
+TEST_F(FakeServiceTest, AKeyOfATokenThatCantTellWhoMadeItIsFinished) {
+    token_.dies_after_generate = true;
+    EXPECT_ERROR(unavailable, start()->create_key("a"));
+    token_.attributes(token_.list_keys(nullptr).at(0)).local.reset();
+    EXPECT_EQ(start()->reconciled.finished, 1U);
+}
+
+// A pending key that the token has, but that can't be put in service.
+class GivenUpKeyTest : public FakeServiceTest {
+protected:
+    GivenUpKeyTest() {
+        token_.dies_after_generate = true;
+        EXPECT_ERROR(unavailable, start()->create_key("a"));
+        token_.dies_after_generate = false;
+        object_ = token_.list_keys(nullptr).at(0);
+    }
+    void expect_given_up() {
+        {
+            const auto rig = start();
+            EXPECT_EQ(rig->reconciled.finished, 0U);
+            EXPECT_EQ(rig->reconciled.abandoned, 1U);
+            ASSERT_EQ(rig->reconciled.keys.size(), 1U);
+            EXPECT_EQ(rig->reconciled.keys[0].state, KeyState::destroyed);
+            EXPECT_EQ(rig->reconciled.unknown_objects, 0U);
+            EXPECT_EQ(rig->reconciled.leftover_objects, 1U);
+            EXPECT_EQ(token_.list_keys(nullptr).size(), 1U) << "nothing is deleted";
+            token_.flips_a_bit = false;
+            EXPECT_NO_THROW(rig->create_key("a"));
+        }
+        const auto rig = start();
+        EXPECT_EQ(rig->reconciled.abandoned, 0U) << "it was settled before";
+        EXPECT_EQ(rig->reconciled.leftover_objects, 1U) << "reported at each start";
+    }
+    hsm::KeyId object_;
+};
+
+TEST_F(GivenUpKeyTest, OneThatIsNotAsOrderedIsGivenUp) {
+    token_.attributes(object_).never_extractable = false;  // it was once extractable
+    expect_given_up();
+}
+
+TEST_F(GivenUpKeyTest, OneWhoseMakingWasCutShortWithinTheTokenIsGivenUp) {
+    token_.attributes(object_).local = false;
+    expect_given_up();
+}
+
+TEST_F(GivenUpKeyTest, OneThatASecondProcessDoesNotFindIsGivenUp) {
+    token_.not_durable = object_;
+    expect_given_up();
+}
+
+TEST_F(GivenUpKeyTest, OneThatDoesNotOpenWhatItHasMadeIsGivenUp) {
+    token_.flips_a_bit = true;
+    expect_given_up();
+}
+
+TEST_F(GivenUpKeyTest, OneOfWhichTheTokenHasMoreThanOneIsGivenUp) {
+    token_.several = object_;
+    expect_given_up();
 }
 
 TEST_F(FakeServiceTest, AKeyFinishedLateGetsNoAliasThatAnotherHasTaken) {

@@ -135,7 +135,11 @@ hsm::KeyAttributes FakeToken::generate_key(const hsm::KeyId& id, std::string_vie
         throw base::Error(base::ErrorCode::invalid_argument, "such a key must be sealed");
     keys_[id] = make_entry(label, kind, profile);
     if (dies_after_generate) throw base::Error(base::ErrorCode::unavailable, "the answer is lost");
-    make_durable(id);
+    try {
+        make_durable(id);
+    } catch (const base::Error& error) {
+        throw base::Error(base::ErrorCode::unavailable, error.message());
+    }
     return keys_[id].attributes;
 }
 
@@ -148,6 +152,9 @@ void FakeToken::make_durable(const hsm::KeyId& id) {
     static_cast<void>(require(id));
     if (fails_to_be_durable) {
         throw base::Error(base::ErrorCode::unavailable, "the key was not read back");
+    }
+    if (id == not_durable) {
+        throw base::Error(base::ErrorCode::not_found, "a second process does not find the key");
     }
 }
 
@@ -162,6 +169,7 @@ base::SecretBytes FakeToken::key_bytes(const hsm::KeyId& id) const {
 
 std::optional<hsm::KeyAttributes> FakeToken::find_key(const hsm::KeyId& id) {
     require_answer();
+    if (id == several) throw base::Error(base::ErrorCode::internal, "several keys have the id");
     const auto found = keys_.find(id);
     if (found == keys_.end()) return std::nullopt;
     return found->second.attributes;

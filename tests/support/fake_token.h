@@ -49,14 +49,16 @@ public:
     // For putting an AES key back later.
     base::SecretBytes key_bytes(const hsm::KeyId& id) const;
 
-    bool is_away = false;              // every call throws unavailable
-    bool fails_to_generate = false;    // generate_key throws unavailable, having made nothing
-    bool dies_after_generate = false;  // … having made the key
-    bool fails_to_be_durable = false;  // no proof of durability succeeds
-    bool flips_a_bit = false;          // in every ciphertext, signature and MAC it returns
-    std::size_t flips_left = 0;        // … in as many ciphertexts and no more
-    std::size_t decrypt_calls = 0;     // single and batched calls alike
-    std::size_t encrypt_calls = 0;     // likewise
+    bool is_away = false;                   // every call throws unavailable
+    bool fails_to_generate = false;         // generate_key throws unavailable, having made nothing
+    bool dies_after_generate = false;       // … having made the key
+    bool fails_to_be_durable = false;       // nobody can say whether a key is durable
+    bool flips_a_bit = false;               // in every ciphertext, signature and MAC it returns
+    std::size_t flips_left = 0;             // … in as many ciphertexts and no more
+    std::optional<hsm::KeyId> not_durable;  // a second process proves that it does not find it
+    std::optional<hsm::KeyId> several;      // the token has more than one under the id
+    std::size_t decrypt_calls = 0;          // single and batched calls alike
+    std::size_t encrypt_calls = 0;          // likewise
 
 private:
     struct Entry {
