@@ -263,6 +263,7 @@ TEST_F(FollowerTest, AVersionThatReaches2To30WrapsIsRotatedByTheNodeThatSeesIt) 
     config.directory = folder_ / "audit";
     config.daemon = "kmsd";
     config.node = "second";
+    config.bound = std::chrono::minutes(1);  // a busy disk is no reason to refuse
     server::AuditLog audit(config, clock_, log_);
     const auto run_schedule = [&] {
         kms::Schedule schedule(

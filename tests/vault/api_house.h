@@ -57,7 +57,10 @@ protected:
     World world_;
     base::Log log_{"test", base::LogLevel::error};
     server::AuditLog audit_{
-        {.directory = world_.directory / "audit", .daemon = "vaultd", .node = "test"},
+        {.directory = world_.directory / "audit",
+         .daemon = "vaultd",
+         .node = "test",
+         .bound = std::chrono::minutes(1)},  // a busy disk is no reason to refuse
         world_.clock,
         log_};
     server::Metrics metrics_{"vaultd"};

@@ -194,7 +194,10 @@ private:
 
     CompatOptions options_;
     base::Log log_{"test", base::LogLevel::error};
-    server::AuditLog audit_{{world.directory / "audit", "vaultd", "node"}, world.clock, log_};
+    server::AuditLog audit_{// A busy disk is no reason to refuse.
+                            {world.directory / "audit", "vaultd", "node", std::chrono::minutes(1)},
+                            world.clock,
+                            log_};
     std::shared_ptr<UserVerifier> users_ = std::make_shared<UserVerifier>();
     std::unique_ptr<server::Budgets> budgets_;
     std::unique_ptr<server::Authorizer> authorizer_;
