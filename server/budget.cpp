@@ -13,6 +13,9 @@ using base::ErrorCode;
 
 // Other nodes' suspensions and liftings are seen after so long.
 constexpr std::chrono::seconds suspension_age{1};
+// How long one node has the recording of a suspension for itself. An audit log says much sooner
+// whether a record stands; a node that was killed in between holds the recording up for so long.
+constexpr std::chrono::seconds recording_lease{30};
 // Callers whose counters are kept in memory; beyond it idle ones are forgotten, with what they had
 // reserved.
 constexpr std::size_t max_states = 50'000;
@@ -86,62 +89,84 @@ std::shared_ptr<Budgets::CallerState> Budgets::state_of(const std::string& calle
 }
 
 void Budgets::refuse_suspended(const std::string& caller, base::Time now) {
-    std::vector<SuspendedCaller> unrecorded;
-    {
-        const std::lock_guard lock(suspended_mutex_);
-        if (!suspended_read_ || now < *suspended_read_ ||
-            now - *suspended_read_ >= suspension_age) {
-            std::map<std::string, SuspendedCaller, std::less<>> read;
-            for (auto& each : store_.suspended()) {
-                // Younger ones are just being recorded, by the node that made them.
-                if (!each.recorded && now - each.since >= suspension_age)
-                    unrecorded.push_back(each);
-                const std::string name = each.caller;
-                read.emplace(name, std::move(each));
-            }
-            suspended_ = std::move(read);
-            suspended_read_ = now;
-        }
+    for (const SuspendedCaller& each : read_suspended(now)) try_to_record(each, now);
+    const std::lock_guard lock(suspended_mutex_);
+    const auto found = suspended_.find(caller);
+    if (found == suspended_.end()) return;
+    if (!found->second.recorded) {  // the caller does not hear of it before
+        throw Error(ErrorCode::unavailable, "a suspension is not in the audit log yet");
     }
-    for (const SuspendedCaller& each : unrecorded) try_to_record(each);
-    std::optional<SuspendedCaller> own;
-    {
-        const std::lock_guard lock(suspended_mutex_);
-        const auto found = suspended_.find(caller);
-        if (found == suspended_.end()) return;
-        own = found->second;
-    }
-    if (!own->recorded) record_suspension(*own);  // before the caller hears of it
     throw Error(ErrorCode::caller_suspended,
                 "the caller is suspended for repeated overruns until an operator lifts it");
 }
 
-void Budgets::record_suspension(const SuspendedCaller& suspended) {
-    const std::lock_guard recording(recording_mutex_);
-    const auto find = [&] {
-        const auto found = suspended_.find(suspended.caller);
-        return found == suspended_.end() || found->second.recorded ? nullptr : &found->second;
-    };
-    {
-        const std::lock_guard lock(suspended_mutex_);
-        if (find() == nullptr) return;
-    }
-    parts_.record("suspend_caller", {{"caller", suspended.caller},
-                                     {"limit", suspended.limit},
-                                     {"overruns", std::to_string(suspended.overruns)}});
-    store_.mark_recorded(suspended.caller);
+std::vector<SuspendedCaller> Budgets::read_suspended(base::Time now) {
+    std::vector<SuspendedCaller> unrecorded;
     const std::lock_guard lock(suspended_mutex_);
-    if (SuspendedCaller* kept = find(); kept != nullptr) kept->recorded = true;
+    if (suspended_read_ && now >= *suspended_read_ && now - *suspended_read_ < suspension_age)
+        return unrecorded;
+    std::map<std::string, SuspendedCaller, std::less<>> read;
+    std::set<std::string> unmarked;
+    for (auto& each : store_.suspended()) {
+        const bool is_ours = unmarked_.contains(each.recorder);
+        if (is_ours) unmarked.insert(each.recorder);
+        const bool is_free = each.recorder.empty() || is_ours ||
+                             std::chrono::abs(now - each.claimed) >= recording_lease;
+        if (!each.recorded && is_free) unrecorded.push_back(each);
+        const std::string name = each.caller;
+        read.emplace(name, std::move(each));
+    }
+    suspended_ = std::move(read);
+    suspended_read_ = now;
+    unmarked_ = std::move(unmarked);
+    return unrecorded;
 }
 
-void Budgets::try_to_record(const SuspendedCaller& suspended) {
+void Budgets::record_suspension(const SuspendedCaller& suspended) {
     try {
-        record_suspension(suspended);
-    } catch (const Error& error) {
-        if (parts_.log == nullptr) return;
-        parts_.log->error("a suspension could not be recorded yet",
-                          {{"caller", suspended.caller}, {"reason", error.what()}});
+        parts_.record("suspend_caller", {{"caller", suspended.caller},
+                                         {"limit", suspended.limit},
+                                         {"overruns", std::to_string(suspended.overruns)}});
+    } catch (...) {
+        store_.give_up_recording(suspended.caller, suspended.recorder);  // any node's turn
+        throw;
     }
+    {
+        const std::lock_guard lock(suspended_mutex_);
+        unmarked_.insert(suspended.recorder);
+    }
+    mark_recorded(suspended);
+}
+
+void Budgets::mark_recorded(const SuspendedCaller& suspended) {
+    store_.mark_recorded(suspended.caller, suspended.recorder);
+    const std::lock_guard lock(suspended_mutex_);
+    unmarked_.erase(suspended.recorder);
+    const auto kept = suspended_.find(suspended.caller);
+    if (kept != suspended_.end() && kept->second.since == suspended.since)
+        kept->second.recorded = true;
+}
+
+void Budgets::try_to_record(const SuspendedCaller& as_read, base::Time now) {
+    try {
+        bool is_written = false;
+        {
+            const std::lock_guard lock(suspended_mutex_);
+            is_written = unmarked_.contains(as_read.recorder);
+        }
+        if (is_written) return mark_recorded(as_read);
+        SuspendedCaller claimed = as_read;
+        claimed.recorder = base::Uuid::random().to_string();
+        if (store_.claim_recording(as_read, claimed.recorder, now)) record_suspension(claimed);
+    } catch (const Error& error) {
+        not_recorded(as_read, error);
+    }
+}
+
+void Budgets::not_recorded(const SuspendedCaller& suspended, const Error& error) {
+    if (parts_.log == nullptr) return;
+    parts_.log->error("a suspension could not be recorded yet",
+                      {{"caller", suspended.caller}, {"reason", error.what()}});
 }
 
 void Budgets::charge(Operation& operation, Action action, const Resource& resource,
@@ -222,7 +247,10 @@ void Budgets::refuse(const Caller& who, Operation& operation, CallerState& state
             overruns = ++state.overruns;
             first = state.overruns_since;
         }
-        if (overruns >= suspension->overruns) suspend({who.id, now, limit, overruns}, state, first);
+        if (overruns >= suspension->overruns) {
+            suspend({who.id, now, limit, overruns, false, base::Uuid::random().to_string(), now},
+                    state, first);
+        }
     }
     throw Error("the caller is over its budget: " + limit,
                 base::Overrun{limit, refusal.remaining, whole_seconds(refusal.wait)});
@@ -253,7 +281,11 @@ void Budgets::suspend(const SuspendedCaller& suspended, CallerState& state,
     }
     if (outcome != Suspending::made) return;
     count("callers_suspended");
-    try_to_record(suspended);
+    try {
+        record_suspension(suspended);
+    } catch (const Error& error) {
+        not_recorded(suspended, error);
+    }
 }
 
 std::vector<SuspendedCaller> Budgets::suspended() { return store_.suspended(); }

@@ -8,8 +8,12 @@
 //
 // Rate and concurrency are counted by each node in memory, and so are the overruns that suspend a
 // caller: N nodes suspend after up to N times as many. A suspension, and its lifting, holds on
-// every node within a second; it stands in the audit log of the node that made it before the caller
-// is told of it, and where the log fails it is refused with quota_check_failed until it does.
+// every node within a second. Its one record stands in the audit log of the node that made it
+// before the caller is told of it; until then the caller is refused with quota_check_failed. Where
+// the log fails, whichever node reads of the suspension next tries its own, one at a time. A second
+// record is possible only when a node is killed, or without the store for half a minute, between
+// the record and the note in the store that it stands, or when a log that called the first one late
+// writes it after all, as withheld.
 //
 // A record budget counts different records: what the operation names (a wrapped data key, a
 // ciphertext, a sealed value), else resource and encryption context; as the first 64 bits of a
@@ -21,6 +25,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -94,9 +99,14 @@ private:
     [[noreturn]] void refuse(const Caller& who, Operation& operation, CallerState& state,
                              const Refusal& refusal, base::Time now);
     void suspend(const SuspendedCaller& suspended, CallerState& state, base::Time first_overrun);
-    // Once, and marks it so. Throws unavailable.
+    // Reads anew who is suspended, when it is time, and gives those whose record nobody is at.
+    std::vector<SuspendedCaller> read_suspended(base::Time now);
+    // One that is ours to record. Throws unavailable.
     void record_suspension(const SuspendedCaller& suspended);
-    void try_to_record(const SuspendedCaller& suspended);
+    void mark_recorded(const SuspendedCaller& suspended);
+    // Takes it from whoever did not record it; what fails is for another time.
+    void try_to_record(const SuspendedCaller& as_read, base::Time now);
+    void not_recorded(const SuspendedCaller& suspended, const base::Error& error);
     BudgetTiers tiers() const;
     void count(std::string_view metric);
     static std::uint64_t unused_of(const CallerState& state, const StoredUsage& stored,
@@ -113,7 +123,8 @@ private:
     std::mutex suspended_mutex_;
     std::optional<base::Time> suspended_read_;  // when `suspended_` was read
     std::map<std::string, SuspendedCaller, std::less<>> suspended_;
-    std::mutex recording_mutex_;  // held while one is recorded; taken before `suspended_mutex_`
+    // Recorders of ours whose record stands in the log, but not yet in the store.
+    std::set<std::string> unmarked_;
     Throttle lines_;
 };
 

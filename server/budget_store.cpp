@@ -39,6 +39,10 @@ CREATE TABLE budget_lifts (
   caller TEXT PRIMARY KEY,
   lifted BIGINT NOT NULL
 )
+)sql"},
+                                          Migration{3, R"sql(
+ALTER TABLE budget_suspensions ADD COLUMN recorder TEXT NOT NULL DEFAULT '';
+ALTER TABLE budget_suspensions ADD COLUMN claimed BIGINT NOT NULL DEFAULT 0
 )sql"}};
 
 using soci::into;
@@ -189,18 +193,46 @@ Suspending BudgetStore::suspend(const SuspendedCaller& suspended, base::Time fir
         outcome = Suspending::made;
         const long long since = base::to_milliseconds(suspended.since);
         const auto overruns = static_cast<long long>(suspended.overruns);
-        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns, recorded) "
-               "VALUES (:caller, :since, :limit, :overruns, 0)",
+        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns, recorded, "
+               "recorder, claimed) VALUES (:caller, :since, :limit, :overruns, 0, :recorder, "
+               ":claimed)",
             use(suspended.caller, "caller"), use(since, "since"), use(suspended.limit, "limit"),
-            use(overruns, "overruns");
+            use(overruns, "overruns"), use(suspended.recorder, "recorder"), use(since, "claimed");
     });
     return outcome;
 }
 
-void BudgetStore::mark_recorded(const std::string& caller) {
+bool BudgetStore::claim_recording(const SuspendedCaller& as_read, const std::string& recorder,
+                                  base::Time now) {
+    bool is_ours = false;
     database_.write([&](soci::session& sql) {
-        sql << "UPDATE budget_suspensions SET recorded = 1 WHERE caller = :caller",
-            use(caller, "caller");
+        int one = 0;
+        sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller AND recorder = :recorder "
+               "AND recorded = 0",
+            into(one), use(as_read.caller, "caller"), use(as_read.recorder, "recorder");
+        is_ours = sql.got_data();
+        if (!is_ours) return;
+        const long long claimed = base::to_milliseconds(now);
+        sql << "UPDATE budget_suspensions SET recorder = :recorder, claimed = :claimed "
+               "WHERE caller = :caller",
+            use(recorder, "recorder"), use(claimed, "claimed"), use(as_read.caller, "caller");
+    });
+    return is_ours;
+}
+
+void BudgetStore::mark_recorded(const std::string& caller, const std::string& recorder) {
+    database_.write([&](soci::session& sql) {
+        sql << "UPDATE budget_suspensions SET recorded = 1 WHERE caller = :caller AND "
+               "recorder = :recorder",
+            use(caller, "caller"), use(recorder, "recorder");
+    });
+}
+
+void BudgetStore::give_up_recording(const std::string& caller, const std::string& recorder) {
+    database_.write([&](soci::session& sql) {
+        sql << "UPDATE budget_suspensions SET recorder = '' WHERE caller = :caller AND "
+               "recorder = :recorder AND recorded = 0",
+            use(caller, "caller"), use(recorder, "recorder");
     });
 }
 
@@ -229,15 +261,18 @@ std::vector<SuspendedCaller> BudgetStore::suspended() {
         long long since = 0;
         long long overruns = 0;
         long long recorded = 0;
+        long long claimed = 0;
         soci::statement statement =
-            (sql.prepare << "SELECT caller, since, limit_id, overruns, recorded "
+            (sql.prepare << "SELECT caller, since, limit_id, overruns, recorded, recorder, claimed "
                             "FROM budget_suspensions ORDER BY caller",
-             into(one.caller), into(since), into(one.limit), into(overruns), into(recorded));
+             into(one.caller), into(since), into(one.limit), into(overruns), into(recorded),
+             into(one.recorder), into(claimed));
         statement.execute();
         while (statement.fetch()) {
             one.since = base::from_milliseconds(since);
             one.overruns = static_cast<std::uint64_t>(overruns);
             one.recorded = recorded != 0;
+            one.claimed = base::from_milliseconds(claimed);
             all.push_back(one);
         }
     });

@@ -34,6 +34,9 @@ struct SuspendedCaller {
     std::string limit;  // the one that was overrun
     std::uint64_t overruns = 0;
     bool recorded = false;  // stands in an audit log
+    // Until then: who may record it, a name for each attempt, and since when; empty: nobody yet.
+    std::string recorder;
+    base::Time claimed{};
 };
 
 enum class Suspending {
@@ -72,9 +75,16 @@ public:
     // Whether other nodes may write records, too.
     bool is_shared() const;
 
-    // For overruns of which the first was at that time.
+    // For overruns of which the first was at that time. When it is made, it is `recorder`'s to
+    // record.
     Suspending suspend(const SuspendedCaller& suspended, base::Time first_overrun);
-    void mark_recorded(const std::string& caller);
+    // Makes it another's to record, as an attempt of its own. False, changing nothing, when it is
+    // no longer as it was read: somebody was faster.
+    bool claim_recording(const SuspendedCaller& as_read, const std::string& recorder,
+                         base::Time now);
+    // By the recorder; nothing when it is not his any more.
+    void mark_recorded(const std::string& caller, const std::string& recorder);
+    void give_up_recording(const std::string& caller, const std::string& recorder);
     // False when the caller was not suspended. Overruns before `now` suspend him no more, on any
     // node.
     bool lift(const std::string& caller, base::Time now);

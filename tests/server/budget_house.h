@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -84,6 +86,8 @@ protected:
                                         throw base::Error(base::ErrorCode::unavailable,
                                                           "the audit log can't be written");
                                     }
+                                    if (while_recording_) while_recording_();
+                                    const std::lock_guard lock(events_mutex_);
                                     events_.push_back(std::string(action) + " " +
                                                       facts.at("caller") + " " + facts.at("limit"));
                                 }});
@@ -128,8 +132,10 @@ protected:
     std::unique_ptr<server::Database> sqlite_ =
         server::open_database(server::SqliteConfig{folder_ / "budget.db"}, log_);
     BreakableDatabase database_{*sqlite_};
+    std::mutex events_mutex_;
     std::vector<std::string> events_;
     bool record_fails_ = false;
+    std::function<void()> while_recording_;  // what others do meanwhile; may be empty
 };
 
 }  // namespace tests

@@ -1,6 +1,9 @@
 // Whom budgets bind, suspend and answer.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include "server/answer.h"
 #include "server/authorizer.h"
 #include "server/policy.h"
@@ -98,6 +101,8 @@ TEST_F(BudgetsTest, NobodyHearsOfASuspensionBeforeItsRecordStands) {
     const auto after_restart = budgets(tiers);
     EXPECT_ERROR(quota_check_failed, charge(*after_restart));
     record_fails_ = false;
+    EXPECT_ERROR(quota_check_failed, charge(*after_restart));  // it was tried a moment ago
+    clock_.advance(seconds(1));
     EXPECT_ERROR(caller_suspended, charge(*after_restart));
     EXPECT_ERROR(caller_suspended, charge(*after_restart));
     clock_.advance(seconds(5));
@@ -117,6 +122,122 @@ TEST_F(BudgetsTest, ASuspensionIsRecordedAsSoonAsItCanBe) {
     clock_.advance(seconds(2));
     EXPECT_FALSE(spend(*all, 1, "k", {}, "other"));
     EXPECT_EQ(events_, std::vector<std::string>{"suspend_caller app l hour"});
+}
+
+// What a caller is told who is over a quota of 1 and suspended by the first overrun.
+class RecordedOnceTest : public BudgetsTest {
+protected:
+    std::string asked(server::Budgets& node, const std::string& who = "app") {
+        auto made = operation(1, who);
+        try {
+            node.charge(made, {"read"}, record("k"), {});
+            return "ok";
+        } catch (const base::Error& error) {
+            return std::string(base::to_string(error.code()));
+        }
+    }
+    void expect_one_record() {
+        EXPECT_EQ(events_, std::vector<std::string>{"suspend_caller app l hour"});
+    }
+    const std::string tiers_ = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                          R"("suspension":{"overruns":1,"within_seconds":60},)");
+    std::unique_ptr<server::Budgets> one_ = budgets(tiers_);
+    std::unique_ptr<server::Budgets> other_ = budgets(tiers_);
+};
+
+TEST_F(RecordedOnceTest, WhoReadsOfASuspensionWhileItIsRecordedDoesNotRecordItToo) {
+    while_recording_ = [this] {
+        while_recording_ = nullptr;
+        clock_.advance(seconds(5));
+        EXPECT_EQ(asked(*other_), "quota_check_failed");
+        EXPECT_EQ(asked(*one_), "quota_check_failed");
+    };
+    EXPECT_EQ(asked(*one_), "ok");
+    EXPECT_EQ(asked(*one_), "resource_exhausted");
+    clock_.advance(seconds(1));
+    EXPECT_EQ(asked(*one_), "caller_suspended");
+    EXPECT_EQ(asked(*other_), "caller_suspended");
+    expect_one_record();
+}
+
+TEST_F(RecordedOnceTest, NodesThatFindItUnrecordedRecordItOneAtATime) {
+    record_fails_ = true;
+    EXPECT_EQ(asked(*one_), "ok");
+    EXPECT_EQ(asked(*one_), "resource_exhausted");
+    record_fails_ = false;
+    clock_.advance(seconds(1));
+    while_recording_ = [this] {
+        while_recording_ = nullptr;
+        clock_.advance(seconds(5));
+        EXPECT_EQ(asked(*one_), "quota_check_failed");
+    };
+    EXPECT_EQ(asked(*other_, "else"), "ok");
+    clock_.advance(seconds(1));
+    EXPECT_EQ(asked(*one_), "caller_suspended");
+    expect_one_record();
+}
+
+TEST_F(RecordedOnceTest, ARecordThatTheStoreWasNotToldOfIsNotMadeAgain) {
+    while_recording_ = [this] { database_.writes_fail = true; };
+    EXPECT_EQ(asked(*one_), "ok");
+    EXPECT_EQ(asked(*one_), "resource_exhausted");
+    EXPECT_EQ(asked(*one_), "quota_check_failed");
+    while_recording_ = nullptr;
+    database_.writes_fail = false;
+    clock_.advance(seconds(60));
+    EXPECT_EQ(asked(*one_), "caller_suspended");
+    expect_one_record();
+}
+
+TEST_F(RecordedOnceTest, WhatANodeThatWasKilledLeftUnrecordedAnotherRecordsLater) {
+    server::BudgetStore store(database_);
+    const auto now = clock_.now();
+    ASSERT_EQ(store.suspend({"app", now, "l hour", 1, false, "killed", now}, now),
+              server::Suspending::made);
+    EXPECT_EQ(asked(*one_), "quota_check_failed");
+    clock_.advance(seconds(29));
+    EXPECT_EQ(asked(*one_), "quota_check_failed");
+    EXPECT_TRUE(events_.empty()) << "it may be at it still";
+    clock_.advance(seconds(1));
+    EXPECT_EQ(asked(*other_), "caller_suspended");
+    expect_one_record();
+    store.mark_recorded("app", "killed");
+    EXPECT_TRUE(one_->lift("app"));
+}
+
+TEST_F(RecordedOnceTest, ThreadsOfTwoNodesThatOverrunAtOnceMakeOneSuspensionAndOneRecord) {
+    EXPECT_EQ(asked(*one_), "ok");
+    std::atomic<bool> go = false;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 8; ++i) {
+        threads.emplace_back([&, i] {
+            while (!go) std::this_thread::yield();
+            for (int k = 0; k < 5; ++k) asked(i % 2 == 0 ? *one_ : *other_);
+        });
+    }
+    go = true;
+    for (auto& each : threads) each.join();
+    clock_.advance(seconds(5));
+    EXPECT_EQ(asked(*one_), "caller_suspended");
+    EXPECT_EQ(asked(*other_), "caller_suspended");
+    expect_one_record();
+}
+
+TEST_F(RecordedOnceTest, OfTwoStoresThatClaimARecordingAtOnceOneHasIt) {
+    server::BudgetStore first(database_);
+    server::BudgetStore second(database_);
+    for (int round = 0; round < 20; ++round) {
+        const std::string who = "app" + std::to_string(round);
+        const auto now = clock_.now();
+        first.suspend({who, now, "l hour", 1, false, "", now}, now);
+        const auto as_read = first.suspended().back();
+        std::atomic<int> claimed = 0;
+        std::thread thread([&] { claimed += second.claim_recording(as_read, "second", now); });
+        claimed += first.claim_recording(as_read, "first", now);
+        thread.join();
+        EXPECT_EQ(claimed, 1);
+        first.lift(who, now);
+    }
 }
 
 TEST_F(BudgetsTest, SuspensionSurvivesARestart) {
