@@ -85,6 +85,8 @@ private:
     server::Response list_aliases(server::Operation& operation, const server::Request& request);
     server::Response create_data_keys(server::Operation& operation, const server::Request& request);
     server::Response unwrap(server::Operation& operation, const server::Request& request);
+    // One pass over the token for all of them.
+    void unwrap_together(std::span<server::JointCall> calls);
     server::Response rewrap(server::Operation& operation, const server::Request& request);
     server::Response encrypt(server::Operation& operation, const server::Request& request);
     server::Response decrypt(server::Operation& operation, const server::Request& request);

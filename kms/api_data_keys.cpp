@@ -61,41 +61,96 @@ UnwrapItem prepare(const UnwrapRequest& wanted, const CatalogueSnapshot& snapsho
     return item;
 }
 
-server::Response answer_one(KeyService& service, server::Operation& operation,
-                            const UnwrapItem& item, std::span<const OpenJob> jobs) {
-    if (item.name.version != 0) {
-        operation.set_fact("key_version", std::to_string(item.name.version));
-    }
-    if (!item.job) throw item.verdict == nullptr ? base::decryption_failed() : item.verdict->error;
-    const base::SecretBytes plaintext = service.unwrap(jobs.front());
-    base::JsonWriter answer;
-    write_plaintext(answer, plaintext, jobs.front().envelope);
-    return server::json_answer(std::move(answer));
-}
+// One call on its way to its answer. The jobs of several calls go to the service together.
+class UnwrapCall {
+public:
+    UnwrapCall(const server::Authorizer& authorizer, server::Operation& operation)
+        : operation_(operation), rights_(std::make_unique<Rights>(authorizer, operation)) {}
 
-server::Response answer_many(KeyService& service, server::Operation& operation,
-                             std::span<const UnwrapItem> items, std::span<const OpenJob> jobs) {
-    const std::vector<OpenAnswer> opened = service.unwrap_many(jobs);
-    const Error unknown = base::decryption_failed();
-    ItemRows rows;
-    base::JsonWriter answer;
-    answer.begin_object().name("results").begin_array();
-    for (const UnwrapItem& item : items) {
-        const Error* error = item.verdict == nullptr ? &unknown : &item.verdict->error;
-        if (item.job) error = std::get_if<Error>(&opened[*item.job]);
-        if (error == nullptr) {
-            write_plaintext(answer, std::get<base::SecretBytes>(opened[*item.job]),
-                            jobs[*item.job].envelope);
-        } else {
-            write_error(answer, *error);
-        }
-        rows.add(item.name, error, {},
-                 item.verdict == nullptr ? std::nullopt : std::optional(item.verdict->decision));
+    // Adds what is to be opened to `jobs`. Throws what the caller is to hear.
+    void begin(const server::Request& request, const Catalogue& catalogue,
+               std::vector<OpenJob>& jobs) {
+        server::refuse_query(request);
+        const base::JsonValue body = parse_body(request, max_batch_body_bytes);
+        const std::vector<UnwrapRequest> wanted = read(body);
+        for (const auto& one : wanted) operation_.add_record(base::as_text(one.wrapped));
+        // Who has no right to any key learns nothing from the blob, whatever it is.
+        rights_->require_any(unwrap_data_key);
+        const auto snapshot = catalogue.snapshot();
+        items_.reserve(wanted.size());
+        for (const auto& one : wanted) items_.push_back(prepare(one, *snapshot, *rights_, jobs));
     }
-    answer.end_array().end_object();
-    rows.write_to(operation);
-    return server::json_answer(std::move(answer));
-}
+
+    // Throws what the caller is to hear.
+    server::Response answer(std::span<const OpenJob> jobs, std::span<const OpenAnswer> opened) {
+        return is_list_ ? answer_many(jobs, opened) : answer_one(jobs, opened);
+    }
+
+private:
+    std::vector<UnwrapRequest> read(const base::JsonValue& body) {
+        base::JsonReader reader(body);
+        std::vector<UnwrapRequest> wanted;
+        const base::JsonValue::Array* list = reader.optional_array("items", max_batch, 1);
+        is_list_ = list != nullptr;
+        if (!is_list_) {
+            wanted.push_back(read_unwrap(reader, *rights_));
+            return wanted;
+        }
+        reader.refuse_unknown();
+        operation_.set_work(list->size());
+        wanted.reserve(list->size());
+        for (std::size_t i = 0; i < list->size(); ++i) {
+            base::JsonReader item((*list)[i], reader.item_path("items", i));
+            wanted.push_back(read_unwrap(item, *rights_));
+        }
+        return wanted;
+    }
+
+    static const Error* error_of(const UnwrapItem& item, std::span<const OpenAnswer> opened) {
+        static const Error unknown = base::decryption_failed();
+        if (item.job) return std::get_if<Error>(&opened[*item.job]);
+        return item.verdict == nullptr ? &unknown : &item.verdict->error;
+    }
+
+    server::Response answer_one(std::span<const OpenJob> jobs, std::span<const OpenAnswer> opened) {
+        const UnwrapItem& item = items_.front();
+        if (item.name.version != 0) {
+            operation_.set_fact("key_version", std::to_string(item.name.version));
+        }
+        if (const Error* error = error_of(item, opened)) throw Error(*error);
+        base::JsonWriter answer;
+        write_plaintext(answer, std::get<base::SecretBytes>(opened[*item.job]),
+                        jobs[*item.job].envelope);
+        return server::json_answer(std::move(answer));
+    }
+
+    server::Response answer_many(std::span<const OpenJob> jobs,
+                                 std::span<const OpenAnswer> opened) {
+        ItemRows rows;
+        base::JsonWriter answer;
+        answer.begin_object().name("results").begin_array();
+        for (const UnwrapItem& item : items_) {
+            const Error* error = error_of(item, opened);
+            if (error == nullptr) {
+                write_plaintext(answer, std::get<base::SecretBytes>(opened[*item.job]),
+                                jobs[*item.job].envelope);
+            } else {
+                write_error(answer, *error);
+            }
+            rows.add(
+                item.name, error, {},
+                item.verdict == nullptr ? std::nullopt : std::optional(item.verdict->decision));
+        }
+        answer.end_array().end_object();
+        rows.write_to(operation_);
+        return server::json_answer(std::move(answer));
+    }
+
+    server::Operation& operation_;
+    std::unique_ptr<Rights> rights_;  // the jobs point into it
+    bool is_list_ = false;
+    std::vector<UnwrapItem> items_;
+};
 
 }  // namespace
 
@@ -126,11 +181,19 @@ std::vector<server::Route> Api::data_key_routes() {
         {Method::POST, "/v1/keys/alias/{alias}/data-keys", create_data_key, Access::authenticated,
          max_data_body_bytes, "Make data keys, wrapped under the master key of an alias",
          create_handler},
-        {Method::POST, "/v1/data-keys/unwrap", unwrap_data_key, Access::authenticated,
-         max_batch_body_bytes, "Unwrap one data key or up to 1,000",
+        {Method::POST,
+         "/v1/data-keys/unwrap",
+         unwrap_data_key,
+         Access::authenticated,
+         max_batch_body_bytes,
+         "Unwrap one data key or up to 1,000",
          [this](server::Operation& operation, const server::Request& request) {
              return unwrap(operation, request);
-         }},
+         },
+         {},
+         server::Credential::any,
+         false,
+         [this](std::span<server::JointCall> calls) { unwrap_together(calls); }},
         {Method::POST, "/v1/data-keys/rewrap", rewrap_data_key, Access::authenticated,
          max_batch_body_bytes, "Wrap one data key or up to 1,000 anew",
          [this](server::Operation& operation, const server::Request& request) {
@@ -176,35 +239,28 @@ server::Response Api::create_data_keys(server::Operation& operation,
 }
 
 server::Response Api::unwrap(server::Operation& operation, const server::Request& request) {
-    server::refuse_query(request);
-    const base::JsonValue body = parse_body(request, max_batch_body_bytes);
-    base::JsonReader reader(body);
-    Rights rights(parts_.authorizer, operation);
-    std::vector<UnwrapRequest> wanted;
-    const base::JsonValue::Array* list = reader.optional_array("items", max_batch, 1);
-    if (list == nullptr) {
-        wanted.push_back(read_unwrap(reader, rights));
-    } else {
-        reader.refuse_unknown();
-        operation.set_work(list->size());
-        wanted.reserve(list->size());
-        for (std::size_t i = 0; i < list->size(); ++i) {
-            base::JsonReader item((*list)[i], reader.item_path("items", i));
-            wanted.push_back(read_unwrap(item, rights));
-        }
-    }
-    for (const auto& one : wanted) operation.add_record(base::as_text(one.wrapped));
-    // Who has no right to any key learns nothing from the blob, whatever it is.
-    rights.require_any(unwrap_data_key);
-
-    const auto snapshot = parts_.catalogue.snapshot();
+    UnwrapCall call(parts_.authorizer, operation);
     std::vector<OpenJob> jobs;
-    jobs.reserve(wanted.size());
-    std::vector<UnwrapItem> items;
-    items.reserve(wanted.size());
-    for (const auto& one : wanted) items.push_back(prepare(one, *snapshot, rights, jobs));
-    if (list == nullptr) return answer_one(parts_.service, operation, items.front(), jobs);
-    return answer_many(parts_.service, operation, items, jobs);
+    call.begin(request, parts_.catalogue, jobs);
+    return call.answer(jobs, parts_.service.unwrap_many(jobs));
+}
+
+void Api::unwrap_together(std::span<server::JointCall> calls) {
+    std::vector<UnwrapCall> begun;
+    begun.reserve(calls.size());
+    std::vector<OpenJob> jobs;
+    for (auto& call : calls) {
+        begun.emplace_back(parts_.authorizer, call.operation);
+        server::settle(call, [&]() -> std::optional<server::Response> {
+            begun.back().begin(call.request, parts_.catalogue, jobs);
+            return std::nullopt;
+        });
+    }
+    const auto opened = parts_.service.unwrap_many(jobs);
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+        if (calls[i].error) continue;
+        server::settle(calls[i], [&] { return std::optional(begun[i].answer(jobs, opened)); });
+    }
 }
 
 }  // namespace kms

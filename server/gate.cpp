@@ -2,10 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <condition_variable>
 #include <csignal>
-#include <deque>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -13,6 +10,7 @@
 #include "base/uuid.h"
 #include "server/answer.h"
 #include "server/audit_sealer.h"
+#include "server/gate_queue.h"
 #include "server/gate_rules.h"
 #include "server/gate_trace.h"
 #include "server/throttle.h"
@@ -44,16 +42,17 @@ struct Finished {
     const Route* route = nullptr;  // null before one is found
     Access access = Access::authenticated;
     bool audited = true;
-    std::string challenge{};  // of a 401
-    std::string allow{};      // of a 405
-    bool receipt = false;     // the caller wants to know the record's place
-    bool is_known = false;    // the caller has proven who he is
+    std::string challenge{};   // of a 401
+    std::string allow{};       // of a 405
+    bool receipt = false;      // the caller wants to know the record's place
+    bool is_known = false;     // the caller has proven who he is
+    bool is_admitted = false;  // the handler is to be called
 };
 
-// What waits for a worker.
-struct Job {
-    Request request;
-    Done done;
+// What goes to the handler. Nothing is owned.
+struct Ready {
+    Finished* finished;
+    const Request* request;
 };
 
 ErrorShape shape_of(const Route* route) {
@@ -76,7 +75,8 @@ struct Gate::State {
           clock(the_clock),
           log(the_log),
           log_head(std::move(the_log_head)),
-          origin(log_origin(audit.config().node, audit.config().daemon)) {
+          origin(log_origin(audit.config().node, audit.config().daemon)),
+          queue(config.max_queued, routes.routes()) {
         for (const Route& route : routes.routes()) {
             largest_body = std::max(largest_body, route.max_body_bytes);
             every_action.push_back(route.action);
@@ -87,15 +87,9 @@ struct Gate::State {
     }
 
     ~State() {
-        {
-            const std::scoped_lock lock(mutex);
-            draining = true;
-            stopping = true;
-        }
-        work.notify_all();
+        queue.close();
         workers.clear();  // joins
-        std::unique_lock lock(mutex);
-        idle.wait(lock, [this] { return pending == 0; });
+        queue.wait_until_left();
     }
 
     State(const State&) = delete;
@@ -103,25 +97,8 @@ struct Gate::State {
 
     // False when there is no place: the request is left as it was.
     bool enqueue(Request& request, Done& done) {
-        bool wake = false;
-        {
-            const std::scoped_lock lock(mutex);
-            if (draining || queue.size() >= config.max_queued) return false;
-            ++pending;
-            queue.push_back({std::move(request), std::move(done)});
-            wake = must_wake();
-        }
+        if (!queue.push(request, done)) return false;
         audit.expect(1);
-        if (wake) work.notify_one();
-        return true;
-    }
-
-    // Whether the caller, who holds `mutex`, has to wake a worker. One is woken at a time and wakes
-    // the next while there is more: a worker that is awake takes what is queued without a switch of
-    // threads.
-    bool must_wake() {
-        if (sleeping == 0 || waking || queue.empty()) return false;
-        waking = true;
         return true;
     }
 
@@ -131,47 +108,52 @@ struct Gate::State {
         sigset_t all;
         sigfillset(&all);
         pthread_sigmask(SIG_BLOCK, &all, nullptr);
-        std::unique_lock lock(mutex);
-        for (;;) {
-            while (!stopping && queue.empty()) {
-                ++sleeping;
-                work.wait(lock);
-                --sleeping;
-                waking = false;
+        GateQueue::Work work;
+        while (queue.next(work)) {
+            if (work.refused) {
+                for (GateJob& job : work.jobs) turn_away(job);
+            } else {
+                work_on(work.jobs);
             }
-            if (queue.empty()) return;
-            Job job = std::move(queue.front());
-            queue.pop_front();
-            const bool wake = must_wake();
-            const bool refused = stopping;
-            lock.unlock();
-            if (wake) work.notify_one();
-            work_on(job, refused);
-            lock.lock();
         }
     }
 
-    void work_on(Job& job, bool refused) {
-        bool expected = true;
-        const auto arrived = [&] {
-            if (std::exchange(expected, false)) audit.expect(-1);
-        };
+    void turn_away(GateJob& job) {
+        audit.expect(-1);
         try {
-            if (refused) {
-                arrived();
-                job.done(refusal(job.request, stopping_error()));
-                leave();
-            } else {
-                const auto finished = process(job);
-                arrived();
-                finish(finished);
-            }
+            job.done(refusal(job.request, stopping_error()));
         } catch (const std::exception& error) {
-            // Only what fails before there is an operation comes here: no randomness, no memory.
-            arrived();
-            log.error("a request could not be begun", {{"reason", error.what()}});
-            job.done(error_answer(internal_error({}), base::Uuid()));
-            leave();
+            give_up(job, error);
+        }
+        queue.leave();
+    }
+
+    // Only what fails before there is an operation comes here: no randomness, no memory.
+    void give_up(GateJob& job, const std::exception& error) {
+        log.error("a request could not be begun", {{"reason", error.what()}});
+        job.done(error_answer(internal_error({}), base::Uuid()));
+    }
+
+    // All of one route when they are several.
+    void work_on(std::vector<GateJob>& jobs) {
+        std::vector<std::shared_ptr<Finished>> begun;
+        std::vector<Ready> ready;
+        begun.reserve(jobs.size());
+        ready.reserve(jobs.size());
+        for (GateJob& job : jobs) {
+            try {
+                begun.push_back(begin_work(job));
+                if (begun.back()->is_admitted) ready.push_back({begun.back().get(), &job.request});
+            } catch (const std::exception& error) {
+                audit.expect(-1);
+                give_up(job, error);
+                queue.leave();
+            }
+        }
+        handle(ready);
+        for (const auto& finished : begun) {
+            audit.expect(-1);
+            finish(finished);
         }
     }
 
@@ -186,10 +168,11 @@ struct Gate::State {
         return operation;
     }
 
-    std::shared_ptr<Finished> process(Job& job) {
-        auto finished = std::make_shared<Finished>(
-            Finished{begin(job.request), job.request.received, job.done});
-        Operation& operation = finished->operation;
+    // Up to the handler.
+    std::shared_ptr<Finished> begin_work(GateJob& job) {
+        auto finished =
+            std::make_shared<Finished>(Finished{begin(job.request), job.request.received, {}});
+        finished->done = std::move(job.done);
         finished->receipt = job.request.header(receipt_request) == "yes";
         try {
             const Route& route = find_route(*finished, job.request);
@@ -199,16 +182,59 @@ struct Gate::State {
             check_body(job.request, route);
             // What can't be recorded must not happen: a handler's work has effects that stay.
             if (route.access == Access::authenticated) audit.check();
-            finished->response = route.handler(operation, job.request);
-            finished->outcome = {
-                finished->response.status < 400 ? "ok" : "failed", {}, finished->response.status};
-            finished->audited = route.access == Access::authenticated || route.recorded;
+            finished->is_admitted = true;
         } catch (const base::Error& error) {
             fail(*finished, judge(*finished, error));
         } catch (const std::exception& error) {
             fail(*finished, internal_error(error.what()));
         }
         return finished;
+    }
+
+    void handle(const std::vector<Ready>& ready) {
+        if (ready.size() > 1) return handle_together(ready);
+        for (const auto& [finished, request] : ready) {
+            try {
+                succeed(*finished, finished->route->handler(finished->operation, *request));
+            } catch (const base::Error& error) {
+                fail(*finished, judge(*finished, error));
+            } catch (const std::exception& error) {
+                fail(*finished, internal_error(error.what()));
+            }
+        }
+    }
+
+    void handle_together(const std::vector<Ready>& ready) {
+        std::vector<JointCall> calls;
+        calls.reserve(ready.size());
+        for (const auto& [finished, request] : ready)
+            calls.push_back({finished->operation, *request});
+        std::optional<base::Error> of_all;
+        try {
+            ready.front().finished->route->together(calls);
+        } catch (const base::Error& error) {
+            of_all = error;
+        } catch (const std::exception& error) {
+            of_all = internal_error(error.what());
+        }
+        for (std::size_t i = 0; i < ready.size(); ++i) {
+            Finished& finished = *ready[i].finished;
+            const auto& error = of_all ? of_all : calls[i].error;
+            if (error) {
+                fail(finished, judge(finished, *error));
+            } else if (calls[i].response) {
+                succeed(finished, std::move(*calls[i].response));
+            } else {
+                fail(finished, internal_error("a joint handler left a request without an answer"));
+            }
+        }
+    }
+
+    static void succeed(Finished& finished, Response response) {
+        finished.response = std::move(response);
+        finished.outcome = {
+            finished.response.status < 400 ? "ok" : "failed", {}, finished.response.status};
+        finished.audited = finished.access == Access::authenticated || finished.route->recorded;
     }
 
     // Who is nobody hears 401 from every path that is not open, and not that there is none.
@@ -348,12 +374,7 @@ struct Gate::State {
         metrics.request(finished.operation.action(), finished.response.status,
                         std::chrono::steady_clock::now() - finished.received);
         finished.done(std::move(finished.response));
-        leave();
-    }
-
-    void leave() {
-        const std::scoped_lock lock(mutex);
-        if (--pending == 0) idle.notify_all();
+        queue.leave();
     }
 
     // Operators need to see what is our trouble; what is the caller's stands in the audit log.
@@ -448,15 +469,7 @@ struct Gate::State {
     Throttle strangers{stranger_records_per_second, stranger_burst};
     Throttle stranger_lines{stranger_lines_per_second, stranger_lines_at_once};
 
-    std::mutex mutex;
-    std::condition_variable work;
-    std::condition_variable idle;
-    std::deque<Job> queue;
-    std::size_t sleeping = 0;  // workers that wait for work
-    bool waking = false;       // one of them was called and is not awake yet
-    std::size_t pending = 0;   // queued, worked on, or waiting for their record
-    bool draining = false;
-    bool stopping = false;
+    GateQueue queue;
     std::vector<std::jthread> workers;
 };
 
@@ -480,10 +493,6 @@ Response Gate::refuse(const Request& head, const base::Error& error) {
     return state_->refuse(head, error);
 }
 
-bool Gate::drain(std::chrono::milliseconds bound) {
-    std::unique_lock lock(state_->mutex);
-    state_->draining = true;
-    return state_->idle.wait_for(lock, bound, [this] { return state_->pending == 0; });
-}
+bool Gate::drain(std::chrono::milliseconds bound) { return state_->queue.drain(bound); }
 
 }  // namespace server

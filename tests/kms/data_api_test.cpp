@@ -62,6 +62,68 @@ TEST_F(DataApi, AThousandItemsAreUnwrappedInOneCallAndOneMoreIsRefusedBeforeAnyW
     EXPECT_EQ(token_.decrypt_calls, 0U);
 }
 
+TEST_F(DataApi, RequestsUnwrappedTogetherAreAnsweredAsEachAloneInOnePassOverTheToken) {
+    const std::string good = R"({"wrapped":")" + wrap(key_->id) + R"("})";
+    const std::string bound = R"({"wrapped":")" + wrap(second_->id, {{"a", "b"}}) + R"(")";
+    const std::string hidden = R"({"wrapped":")" + wrap(hidden_->id) + R"("})";
+    const std::vector<std::pair<std::string, std::string>> asked = {
+        {"app", good},
+        {"root", bound + R"(,"context":{"a":"b"}})"},
+        {"app", bound + R"(,"context":{"a":"c"}})"},
+        {"app", hidden},
+        {"nobody", good},
+        {"app", R"({"wrapped":"AAAA"})"},
+        {"app", R"({"wrapped":"!"})"},
+        {"app", R"({"wrapped":"AAAA","more":1})"},
+        {"app", "{"},
+        {"app", items_of({good, bound + R"(,"context":{"a":"b"}})", hidden, good})},
+        {"app", good},
+    };
+    std::vector<server::Response> alone;
+    std::vector<std::unique_ptr<server::Operation>> alone_operations;
+    for (const auto& [caller, body] : asked) {
+        alone.push_back(post(caller, unwrap_, body));
+        alone_operations.push_back(std::move(operation_));
+    }
+
+    std::vector<server::Request> requests(asked.size());
+    std::vector<std::unique_ptr<server::Operation>> operations;
+    std::vector<server::JointCall> calls;
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        operations.push_back(std::make_unique<server::Operation>(operation_of(asked[i].first)));
+        requests[i].method = server::Method::POST;
+        requests[i].path = unwrap_;
+        requests[i].body = asked[i].second;
+        calls.push_back({*operations[i], requests[i]});
+    }
+    token_.decrypt_calls = 0;
+    rig_.routes.match(server::Method::POST, unwrap_).route->together(calls);
+    // The second is by the proof of the key whose item did not open.
+    EXPECT_LE(token_.decrypt_calls, 2U);
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        SCOPED_TRACE(asked[i].first + ' ' + asked[i].second);
+        ASSERT_NE(calls[i].response.has_value(), calls[i].error.has_value());
+        const server::Response answer = calls[i].error
+                                            ? server::error_answer(*calls[i].error, base::Uuid())
+                                            : *calls[i].response;
+        EXPECT_EQ(answer.status, alone[i].status);
+        EXPECT_EQ(answer.body, alone[i].body);
+        EXPECT_EQ(operations[i]->facts(), alone_operations[i]->facts());
+        EXPECT_EQ(operations[i]->items().size(), alone_operations[i]->items().size());
+        EXPECT_EQ(operations[i]->decided().size(), alone_operations[i]->decided().size());
+    }
+}
+
+TEST_F(DataApi, WithoutTheTokenAllThatWereToBeUnwrappedTogetherHearOfIt) {
+    server::Request request;
+    request.body = R"({"wrapped":")" + wrap(key_->id) + R"("})";
+    auto operation = operation_of("app");
+    std::vector<server::JointCall> calls{{operation, request}};
+    token_.is_away = true;
+    EXPECT_ERROR(unavailable,
+                 rig_.routes.match(server::Method::POST, unwrap_).route->together(calls));
+}
+
 TEST_F(DataApi, TheRecordNamesItemsInRowsOfWhatTheyHaveInCommon) {
     const auto good = wrap(key_->id);
     const auto bound = wrap(key_->id, {{"a", "b"}});

@@ -80,6 +80,17 @@ protected:
                  return server::json_answer(std::move(body),
                                             ours ? 418 : server::http_status(error.code()));
              }},
+            {Method::POST,
+             "/joint",
+             read_thing,
+             Access::authenticated,
+             100,
+             "",
+             [](Operation&, const Request&) { return ok(); },
+             {},
+             server::Credential::any,
+             false,
+             [this](std::span<server::JointCall> calls) { joint(calls); }},
             row(Method::POST, "/hold", read_thing, Access::authenticated, 0,
                 [this](Operation&, const Request&) {
                     std::unique_lock lock(mutex_);
@@ -89,6 +100,24 @@ protected:
                     return ok();
                 }),
         };
+    }
+
+    // Answers each with what its body says: "fail", "strange", "none", or anything else.
+    void joint(std::span<server::JointCall> calls) {
+        groups_.push_back(calls.size());
+        for (auto& call : calls) {
+            if (call.request.body == R"("all")") {
+                throw base::Error(base::ErrorCode::unavailable, "try again", "inner detail");
+            }
+            if (call.request.body == R"("none")") continue;
+            server::settle(call, [&] {
+                if (call.request.body == R"("fail")") {
+                    throw base::Error(base::ErrorCode::already_exists, "taken");
+                }
+                if (call.request.body == R"("strange")") throw std::runtime_error("inner detail");
+                return ok();
+            });
+        }
     }
 
     static Request request(Method method, std::string_view path, bool with_certificate = true) {
@@ -177,6 +206,7 @@ protected:
     bool released_ = false;
     std::string traceparent_;
     std::string name_;
+    std::vector<std::size_t> groups_;  // sizes of those that were handled together
     server::RouteTable routes_{rows()};
     server::Authenticator authenticator_;
     server::Authorizer authorizer_{server::parse_policy(

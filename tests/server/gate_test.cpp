@@ -309,6 +309,71 @@ TEST_F(GateTest, WhatIsQueuedAtTheEndIsAnsweredNotRun) {
     ending.get();
 }
 
+// Requests that wait while the only worker is held, then released.
+class JointGateTest : public GateTest {
+protected:
+    std::vector<Response> ask_together(const std::vector<std::string>& bodies) {
+        make_gate({1, 10});
+        auto running = begin(request(Method::POST, "/hold"));
+        wait_for_held(1);
+        std::vector<std::future<Response>> begun;
+        for (const auto& body : bodies) {
+            Request wanted = request(Method::POST, "/joint", body != "stranger");
+            wanted.body = body;
+            wanted.headers["content-type"] = "application/json";
+            begun.push_back(begin(std::move(wanted)));
+        }
+        release();
+        running.get();
+        std::vector<Response> answers;
+        for (auto& each : begun) answers.push_back(each.get());
+        return answers;
+    }
+
+    std::size_t count_records(std::string_view text) const {
+        std::ifstream log(directory_.path() / "audit.jsonl");
+        const std::string all(std::istreambuf_iterator<char>(log), {});
+        std::size_t count = 0;
+        for (auto at = all.find(text); at != std::string::npos; at = all.find(text, at + 1))
+            ++count;
+        return count;
+    }
+};
+
+TEST_F(JointGateTest, RequestsHandledTogetherEachHaveTheirAnswerAndTheirRecord) {
+    const auto answers = ask_together({R"("a")", R"("fail")", R"("b")", R"("strange")"});
+    EXPECT_EQ(groups_, std::vector<std::size_t>{4});
+    EXPECT_EQ(answers[0].status, 200U);
+    EXPECT_EQ(answers[1].status, 409U);
+    EXPECT_EQ(answers[2].status, 200U);
+    EXPECT_EQ(answers[3].status, 500U);
+    EXPECT_FALSE(says(answers[3], "inner detail"));
+    for (const Response& answer : answers) {
+        EXPECT_EQ(count_records(header_of(answer, "X-Request-Id")), 1U);
+    }
+}
+
+TEST_F(JointGateTest, WhoIsRefusedBeforeIsNoPartOfTheGroup) {
+    const auto answers = ask_together({R"("a")", "stranger", R"("b")"});
+    EXPECT_EQ(groups_, std::vector<std::size_t>{2});
+    EXPECT_EQ(answers[0].status, 200U);
+    EXPECT_EQ(answers[1].status, 401U);
+    EXPECT_EQ(answers[2].status, 200U);
+}
+
+TEST_F(JointGateTest, WhatMeetsAllIsToldToAll) {
+    for (const Response& answer : ask_together({R"("a")", R"("all")"})) {
+        EXPECT_EQ(answer.status, 503U);
+        EXPECT_FALSE(says(answer, "inner detail"));
+    }
+}
+
+TEST_F(JointGateTest, WhomTheJointHandlerForgetsHearsOfOurMistake) {
+    const auto answers = ask_together({R"("none")", R"("a")"});
+    EXPECT_EQ(answers[0].status, 500U);
+    EXPECT_EQ(answers[1].status, 200U);
+}
+
 TEST_F(GateTest, TheEdgesRefusalsAreRecordedWithWhatIsKnown) {
     const Response answer = gate_->refuse(request(Method::POST, "/things/a"),
                                           {base::ErrorCode::payload_too_large, "too large"});
