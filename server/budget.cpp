@@ -1,6 +1,7 @@
 #include "server/budget.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "server/budget_charge.h"
@@ -13,6 +14,9 @@ using base::ErrorCode;
 
 // Other nodes' suspensions and liftings are seen after so long.
 constexpr std::chrono::seconds suspension_age{1};
+// Overruns are written down when they are a part of what suspends: so many writes suspend a caller,
+// however many overruns the rule asks for.
+constexpr std::uint64_t overrun_blocks = 16;
 // How long one node has the recording of a suspension for itself. An audit log says much sooner
 // whether a record stands; a node that was killed in between holds the recording up for so long.
 constexpr std::chrono::seconds recording_lease{30};
@@ -235,57 +239,65 @@ void Budgets::refuse(const Caller& who, Operation& operation, CallerState& state
                              {"limit", limit},
                              {"not_logged_before", static_cast<std::int64_t>(*left_out)}});
     }
-    if (const auto suspension = tiers().suspension()) {
-        std::uint64_t overruns = 0;
-        base::Time first{};
-        {
-            const std::lock_guard lock(state.mutex);
-            if (now < state.overruns_since || now - state.overruns_since > suspension->within) {
-                state.overruns_since = now;
-                state.overruns = 0;
-            }
-            overruns = ++state.overruns;
-            first = state.overruns_since;
-        }
-        if (overruns >= suspension->overruns) {
-            suspend({who.id, now, limit, overruns, false, base::Uuid::random().to_string(), now},
-                    state, first);
-        }
-    }
+    if (const auto rule = tiers().suspension()) count_overrun(who.id, limit, state, *rule, now);
     throw Error("the caller is over its budget: " + limit,
                 base::Overrun{limit, refusal.remaining, whole_seconds(refusal.wait)});
 }
 
-void Budgets::suspend(const SuspendedCaller& suspended, CallerState& state,
-                      base::Time first_overrun) {
-    auto outcome = Suspending::stood;
+void Budgets::count_overrun(const std::string& caller, const std::string& limit, CallerState& state,
+                            const Suspension& rule, base::Time now) {
+    const auto overruns = take_due_overruns(caller, limit, state, rule, now);
+    if (!overruns) return;
+    const std::string recorder = base::Uuid::random().to_string();
+    CountedOverruns counted;
     try {
-        outcome = store_.suspend(suspended, first_overrun);
+        counted = store_.count_overruns(*overruns, rule, recorder);
     } catch (const Error& error) {
+        const std::lock_guard lock(state.mutex);
+        state.overruns.pending += overruns->count;
+        state.overruns.first = overruns->first;
         throw Error(ErrorCode::quota_check_failed, "the caller's budget can't be checked",
                     error.what());
     }
-    if (outcome == Suspending::lifted_since) {  // by an operator, at another node perhaps
+    {
         const std::lock_guard lock(state.mutex);
-        state.overruns_since = suspended.since;
-        state.overruns = 1;
-        return;
+        state.overruns.counted =
+            counted.suspended == CountedOverruns::Suspended::no ? counted.overruns : 0;
+        state.overruns.since = counted.since;
     }
+    if (counted.suspended == CountedOverruns::Suspended::no) return;
+    const SuspendedCaller suspended{caller, now, limit, counted.overruns, false, recorder, now};
     {
         const std::lock_guard lock(suspended_mutex_);
-        if (outcome == Suspending::made) {
-            suspended_.insert_or_assign(suspended.caller, suspended);
-        } else {
+        if (counted.suspended == CountedOverruns::Suspended::before) {
             suspended_read_.reset();
+            return;
         }
+        suspended_.insert_or_assign(caller, suspended);
     }
-    if (outcome != Suspending::made) return;
     count("callers_suspended");
     try {
         record_suspension(suspended);
     } catch (const Error& error) {
         not_recorded(suspended, error);
     }
+}
+
+std::optional<NewOverruns> Budgets::take_due_overruns(const std::string& caller,
+                                                      const std::string& limit, CallerState& state,
+                                                      const Suspension& rule, base::Time now) {
+    const std::lock_guard lock(state.mutex);
+    Overruns& mine = state.overruns;
+    if (mine.pending == 0 || std::chrono::abs(now - mine.first) > rule.within) {
+        mine.pending = 0;
+        mine.first = now;
+    }
+    ++mine.pending;
+    const bool is_known = std::chrono::abs(now - mine.since) <= rule.within;
+    const std::uint64_t known = is_known ? mine.counted : 0;
+    const std::uint64_t block = std::max<std::uint64_t>(1, rule.overruns / overrun_blocks);
+    if (mine.pending < block && known + mine.pending < rule.overruns) return std::nullopt;
+    return NewOverruns{caller, limit, std::exchange(mine.pending, 0), mine.first, now};
 }
 
 std::vector<SuspendedCaller> Budgets::suspended() { return store_.suspended(); }
@@ -300,8 +312,7 @@ bool Budgets::lift(const std::string& caller) {
     const auto state = states_.find(caller);
     if (state != states_.end()) {
         const std::lock_guard state_lock(state->second->mutex);
-        state->second->overruns = 0;
-        state->second->overruns_since = {};
+        state->second->overruns = {};
     }
     return lifted;
 }

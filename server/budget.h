@@ -6,14 +6,19 @@
 // a block and never grants more, and several nodes on one database share one quota. What can't be
 // checked is refused.
 //
-// Rate and concurrency are counted by each node in memory, and so are the overruns that suspend a
-// caller: N nodes suspend after up to N times as many. A suspension, and its lifting, holds on
-// every node within a second. Its one record stands in the audit log of the node that made it
-// before the caller is told of it; until then the caller is refused with quota_check_failed. Where
-// the log fails, whichever node reads of the suspension next tries its own, one at a time. A second
-// record is possible only when a node is killed, or without the store for half a minute, between
-// the record and the note in the store that it stands, or when a log that called the first one late
-// writes it after all, as withheld.
+// Rate and concurrency are counted by each node in memory. The overruns that suspend a caller are
+// counted in the database, by all nodes together; each writes its own down in blocks of a sixteenth
+// of what suspends. So a caller who overruns costs 16 writes of each node at most until he is
+// suspended, and one who does not costs none. What nodes have not written down yet delays the
+// suspension, by less than a sixteenth for each of the others; below 32 overruns it is exact. What
+// is used up is asked for again once a second.
+//
+// A suspension, and its lifting, holds on every node within a second. Its one record stands in the
+// audit log of the node that made it before the caller is told of it; until then the caller is
+// refused with quota_check_failed. Where the log fails, whichever node reads of the suspension next
+// tries its own, one at a time. A second record is possible only when a node is killed, or without
+// the store for half a minute, between the record and the note in the store that it stands, or when
+// a log that called the first one late writes it after all, as withheld.
 //
 // A record budget counts different records: what the operation names (a wrapped data key, a
 // ciphertext, a sealed value), else resource and encryption context; as the first 64 bits of a
@@ -98,7 +103,14 @@ private:
     void refuse_suspended(const std::string& caller, base::Time now);
     [[noreturn]] void refuse(const Caller& who, Operation& operation, CallerState& state,
                              const Refusal& refusal, base::Time now);
-    void suspend(const SuspendedCaller& suspended, CallerState& state, base::Time first_overrun);
+    // One more; suspends the caller when it is one too many. Throws quota_check_failed.
+    void count_overrun(const std::string& caller, const std::string& limit, CallerState& state,
+                       const Suspension& rule, base::Time now);
+    // Counts it, and takes what is to be written down now.
+    static std::optional<NewOverruns> take_due_overruns(const std::string& caller,
+                                                        const std::string& limit,
+                                                        CallerState& state, const Suspension& rule,
+                                                        base::Time now);
     // Reads anew who is suspended, when it is time, and gives those whose record nobody is at.
     std::vector<SuspendedCaller> read_suspended(base::Time now);
     // One that is ours to record. Throws unavailable.

@@ -9,6 +9,9 @@ namespace {
 // hundred costs a sync, and what a crash loses.
 constexpr std::uint64_t blocks_of_a_quota = 100;
 constexpr std::uint64_t max_block = 10'000;
+// What was used up is asked for again after so long: other nodes give back what they did not use,
+// and a caller who goes on must not cost a write for each refusal.
+constexpr std::chrono::seconds used_up_age{1};
 
 std::uint64_t block_of(std::uint64_t limit) {
     return std::clamp<std::uint64_t>(limit / blocks_of_a_quota, 1, max_block);
@@ -82,8 +85,8 @@ void Budgets::Charge::look_at_records(const Limit& limit, const std::vector<std:
     std::vector<std::int64_t> fresh = unopened(records, names);
     if (fresh.size() > reserve.left) {
         const base::Time before = *reserve.begin;
-        fill(reserve, limit.id, fresh.size(), limit.records->limit, records.unwritten);
-        records.unwritten.clear();
+        if (fill(reserve, limit.id, fresh.size(), limit.records->limit, records.unwritten))
+            records.unwritten.clear();
         if (*reserve.begin != before) {
             records.is_loaded = false;
             load(records);
@@ -139,14 +142,18 @@ bool Budgets::Charge::roll(Reserve& reserve) const {
     }
     reserve.begin = now.begin;
     reserve.left = 0;
+    reserve.used_up.reset();
     return true;
 }
 
-void Budgets::Charge::fill(Reserve& reserve, const std::string& limit_id, std::uint64_t items,
+bool Budgets::Charge::fill(Reserve& reserve, const std::string& limit_id, std::uint64_t items,
                            std::uint64_t quota, std::span<const std::int64_t> opened) {
     if (reserve.name.limit.empty()) {
         reserve.name = name_of(limit_id, counted_items(reserve.window));
     }
+    const bool was_asked = reserve.used_up && reserve.used_up_quota == quota &&
+                           std::chrono::abs(now_ - *reserve.used_up) < used_up_age;
+    if (was_asked) return false;
     const std::uint64_t wanted = std::max(items - reserve.left, block_of(quota));
     const BudgetReservation more =
         store_.reserve(reserve.name, period(reserve.window), wanted, quota, opened);
@@ -155,6 +162,10 @@ void Budgets::Charge::fill(Reserve& reserve, const std::string& limit_id, std::u
         reserve.left = 0;
     }
     reserve.left += more.granted;
+    reserve.used_up.reset();
+    if (more.granted < wanted) reserve.used_up = now_;
+    reserve.used_up_quota = quota;
+    return true;
 }
 
 void Budgets::Charge::load(OpenedRecords& records) {

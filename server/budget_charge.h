@@ -31,6 +31,9 @@ struct Reserve {
     Window window = Window::day;
     std::optional<base::Time> begin;  // of the period it is from
     std::uint64_t left = 0;
+    // When the database last had less than was wanted, and of which quota.
+    std::optional<base::Time> used_up;
+    std::uint64_t used_up_quota = 0;
 };
 
 struct OpenedRecords {
@@ -47,11 +50,17 @@ struct LimitState {
     std::optional<OpenedRecords> records;
 };
 
+struct Overruns {
+    std::uint64_t pending = 0;  // not in the database yet
+    base::Time first{};         // of those
+    std::uint64_t counted = 0;  // by all nodes, when they were last written down
+    base::Time since{};         // of those
+};
+
 struct Budgets::CallerState {
     std::mutex mutex;  // of all that follows
     std::map<std::string, LimitState, std::less<>> limits;
-    std::uint64_t overruns = 0;
-    base::Time overruns_since{};
+    Overruns overruns;
     base::Time used_at{};
     Sha256 digest;
 
@@ -100,7 +109,9 @@ private:
                 std::chrono::milliseconds wait);
     Period period(Window window) const;
     bool roll(Reserve& reserve) const;
-    void fill(Reserve& reserve, const std::string& limit_id, std::uint64_t items,
+    // Reserves more, and writes down `opened`; false when it did neither, having been told a moment
+    // ago that there is no more.
+    bool fill(Reserve& reserve, const std::string& limit_id, std::uint64_t items,
               std::uint64_t quota, std::span<const std::int64_t> opened);
     void load(OpenedRecords& records);
     std::vector<std::int64_t> unopened(OpenedRecords& records,

@@ -43,6 +43,13 @@ CREATE TABLE budget_lifts (
                                           Migration{3, R"sql(
 ALTER TABLE budget_suspensions ADD COLUMN recorder TEXT NOT NULL DEFAULT '';
 ALTER TABLE budget_suspensions ADD COLUMN claimed BIGINT NOT NULL DEFAULT 0
+)sql"},
+                                          Migration{4, R"sql(
+CREATE TABLE budget_overruns (
+  caller TEXT PRIMARY KEY,
+  since BIGINT NOT NULL,
+  overruns BIGINT NOT NULL
+)
 )sql"}};
 
 using soci::into;
@@ -89,6 +96,62 @@ void forget_records_before(soci::session& sql, const CounterName& name, long lon
            "counted = :counted AND period < :period",
         use(name.caller, "caller"), use(name.limit, "limit"), use(name.counted, "counted"),
         use(period, "period");
+}
+
+bool is_suspended(soci::session& sql, const std::string& caller) {
+    int one = 0;
+    sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
+        use(caller, "caller");
+    return sql.got_data();
+}
+
+bool was_lifted_after(soci::session& sql, const std::string& caller, base::Time time) {
+    long long lifted = 0;
+    sql << "SELECT lifted FROM budget_lifts WHERE caller = :caller", into(lifted),
+        use(caller, "caller");
+    return sql.got_data() && lifted > base::to_milliseconds(time);
+}
+
+void forget_overruns(soci::session& sql, const std::string& caller) {
+    sql << "DELETE FROM budget_overruns WHERE caller = :caller", use(caller, "caller");
+}
+
+// The new ones, with what was written down of the same time. Nodes' clocks differ by a little, so
+// "the same time" lies on both sides.
+CountedOverruns with_earlier(soci::session& sql, const NewOverruns& more,
+                             std::chrono::seconds within) {
+    CountedOverruns counted{more.count, more.first};
+    if (was_lifted_after(sql, more.caller, more.first)) counted = {1, more.last};
+    long long since = 0;
+    long long overruns = 0;
+    sql << "SELECT since, overruns FROM budget_overruns WHERE caller = :caller", into(since),
+        into(overruns), use(more.caller, "caller");
+    if (!sql.got_data()) return counted;
+    const base::Time begun = base::from_milliseconds(since);
+    if (std::chrono::abs(more.last - begun) > within) return counted;
+    counted.overruns += static_cast<std::uint64_t>(overruns);
+    counted.since = begun;
+    return counted;
+}
+
+void write_overruns(soci::session& sql, const std::string& caller, const CountedOverruns& counted) {
+    const long long since = base::to_milliseconds(counted.since);
+    const auto overruns = static_cast<long long>(counted.overruns);
+    sql << "INSERT INTO budget_overruns (caller, since, overruns) VALUES (:caller, :since, "
+           ":overruns) ON CONFLICT (caller) DO UPDATE SET since = excluded.since, "
+           "overruns = excluded.overruns",
+        use(caller, "caller"), use(since, "since"), use(overruns, "overruns");
+}
+
+void write_suspension(soci::session& sql, const NewOverruns& more, std::uint64_t total,
+                      const std::string& recorder) {
+    const long long since = base::to_milliseconds(more.last);
+    const auto overruns = static_cast<long long>(total);
+    sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns, recorded, "
+           "recorder, claimed) VALUES (:caller, :since, :limit, :overruns, 0, :recorder, "
+           ":claimed)",
+        use(more.caller, "caller"), use(since, "since"), use(more.limit, "limit"),
+        use(overruns, "overruns"), use(recorder, "recorder"), use(since, "claimed");
 }
 
 }  // namespace
@@ -177,29 +240,22 @@ std::vector<std::int64_t> BudgetStore::known_records(const CounterName& name, ba
 
 bool BudgetStore::is_shared() const { return database_.is_shared(); }
 
-Suspending BudgetStore::suspend(const SuspendedCaller& suspended, base::Time first_overrun) {
-    Suspending outcome = Suspending::stood;
-    database_.write([&](soci::session& sql) {
-        int one = 0;
-        sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
-            use(suspended.caller, "caller");
-        outcome = Suspending::stood;
-        if (sql.got_data()) return;
-        long long lifted = 0;
-        sql << "SELECT lifted FROM budget_lifts WHERE caller = :caller", into(lifted),
-            use(suspended.caller, "caller");
-        outcome = Suspending::lifted_since;
-        if (sql.got_data() && lifted > base::to_milliseconds(first_overrun)) return;
-        outcome = Suspending::made;
-        const long long since = base::to_milliseconds(suspended.since);
-        const auto overruns = static_cast<long long>(suspended.overruns);
-        sql << "INSERT INTO budget_suspensions (caller, since, limit_id, overruns, recorded, "
-               "recorder, claimed) VALUES (:caller, :since, :limit, :overruns, 0, :recorder, "
-               ":claimed)",
-            use(suspended.caller, "caller"), use(since, "since"), use(suspended.limit, "limit"),
-            use(overruns, "overruns"), use(suspended.recorder, "recorder"), use(since, "claimed");
+CountedOverruns BudgetStore::count_overruns(const NewOverruns& overruns, const Suspension& rule,
+                                            const std::string& recorder) {
+    CountedOverruns counted;
+    database_.write_in_turn("budget_overruns", [&](soci::session& sql) {
+        counted = {0, overruns.last, CountedOverruns::Suspended::before};
+        if (is_suspended(sql, overruns.caller)) return;
+        counted = with_earlier(sql, overruns, rule.within);
+        if (counted.overruns < rule.overruns) {
+            write_overruns(sql, overruns.caller, counted);
+            return;
+        }
+        write_suspension(sql, overruns, counted.overruns, recorder);
+        forget_overruns(sql, overruns.caller);
+        counted.suspended = CountedOverruns::Suspended::now;
     });
-    return outcome;
+    return counted;
 }
 
 bool BudgetStore::claim_recording(const SuspendedCaller& as_read, const std::string& recorder,
@@ -239,10 +295,8 @@ void BudgetStore::give_up_recording(const std::string& caller, const std::string
 bool BudgetStore::lift(const std::string& caller, base::Time now) {
     bool was_suspended = false;
     database_.write([&](soci::session& sql) {
-        int one = 0;
-        sql << "SELECT 1 FROM budget_suspensions WHERE caller = :caller", into(one),
-            use(caller, "caller");
-        was_suspended = sql.got_data();
+        forget_overruns(sql, caller);
+        was_suspended = is_suspended(sql, caller);
         if (!was_suspended) return;
         sql << "DELETE FROM budget_suspensions WHERE caller = :caller", use(caller, "caller");
         const long long lifted = base::to_milliseconds(now);

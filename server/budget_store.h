@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "server/budget_period.h"
+#include "server/budget_tiers.h"
 
 namespace server {
 
@@ -39,10 +40,23 @@ struct SuspendedCaller {
     base::Time claimed{};
 };
 
-enum class Suspending {
-    made,
-    stood,         // the caller was suspended already
-    lifted_since,  // the caller is not: a suspension was lifted after his overruns began
+// What one node has counted of a caller's overruns since it last wrote any down.
+struct NewOverruns {
+    std::string caller;
+    std::string limit;  // of the last one
+    std::uint64_t count = 0;
+    base::Time first;
+    base::Time last;
+};
+
+struct CountedOverruns {
+    std::uint64_t overruns = 0;  // by all nodes; none when the caller is suspended
+    base::Time since;            // when the first of them was
+    enum class Suspended {
+        no,
+        now,     // by these overruns
+        before,  // already
+    } suspended = Suspended::no;
 };
 
 struct StoredUsage {
@@ -75,9 +89,11 @@ public:
     // Whether other nodes may write records, too.
     bool is_shared() const;
 
-    // For overruns of which the first was at that time. When it is made, it is `recorder`'s to
-    // record.
-    Suspending suspend(const SuspendedCaller& suspended, base::Time first_overrun);
+    // Adds them to those of the caller that began within `rule.within`, and suspends him in the
+    // same moment when they are `rule.overruns`; the suspension is then `recorder`'s to record. Of
+    // those that began before the caller's last suspension was lifted only the last one counts.
+    CountedOverruns count_overruns(const NewOverruns& overruns, const Suspension& rule,
+                                   const std::string& recorder);
     // Makes it another's to record, as an attempt of its own. False, changing nothing, when it is
     // no longer as it was read: somebody was faster.
     bool claim_recording(const SuspendedCaller& as_read, const std::string& recorder,
@@ -85,8 +101,7 @@ public:
     // By the recorder; nothing when it is not his any more.
     void mark_recorded(const std::string& caller, const std::string& recorder);
     void give_up_recording(const std::string& caller, const std::string& recorder);
-    // False when the caller was not suspended. Overruns before `now` suspend him no more, on any
-    // node.
+    // False when the caller was not suspended. Overruns before `now` count no more, on any node.
     bool lift(const std::string& caller, base::Time now);
     std::vector<SuspendedCaller> suspended();
     std::vector<StoredUsage> usage(const std::string& caller);

@@ -73,6 +73,32 @@ TEST_F(PostgresqlBudgets, TwoNodesNeverGrantMoreThanTheQuota) {
     EXPECT_GE(granted, 1000U - 2 * 10U);
 }
 
+TEST_F(PostgresqlBudgets, OverrunsOfTwoNodesAtOnceSuspendOnce) {
+    const auto one = schema_->open();
+    const auto other = schema_->open();
+    server::BudgetStore first(*one);
+    server::BudgetStore second(*other);
+    const server::Suspension rule{100, std::chrono::seconds(60)};
+    std::atomic<int> suspended = 0;
+    std::atomic<std::uint64_t> most = 0;
+    const auto work = [&](server::BudgetStore& store) {
+        for (int i = 0; i < 60; ++i) {
+            const auto now = clock_.now();
+            const auto counted = store.count_overruns({"app", "l", 1, now, now}, rule, "r");
+            if (counted.suspended == server::CountedOverruns::Suspended::now) {
+                ++suspended;
+                most = counted.overruns;
+            }
+        }
+    };
+    std::thread thread([&] { work(second); });
+    work(first);
+    thread.join();
+    EXPECT_EQ(suspended, 1);
+    EXPECT_EQ(most, 100U);
+    ASSERT_EQ(first.suspended().size(), 1U);
+}
+
 TEST_F(PostgresqlBudgets, NodesShareRecordsAndSuspensionsAndKeepThem) {
     auto one = std::make_unique<BudgetNode>(*schema_, clock_);
     for (int i = 0; i < 300; ++i) ASSERT_TRUE(one->spend(clock_, 1, std::to_string(i)));

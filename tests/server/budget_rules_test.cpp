@@ -52,31 +52,127 @@ TEST_F(BudgetsTest, RepeatedOverrunsSuspendUntilLifted) {
     EXPECT_TRUE(spend(*all));  // over the quota, no longer suspended
 }
 
-// Each node counts overruns by itself: what one counted before the lifting must not suspend anew.
-TEST_F(BudgetsTest, LiftingHoldsOnEveryNode) {
+TEST_F(BudgetsTest, OverrunsOfAllNodesSuspendTogether) {
     const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
-                                         R"("suspension":{"overruns":3,"within_seconds":600},)");
+                                         R"("suspension":{"overruns":4,"within_seconds":60},)");
     const auto one = budgets(tiers);
     const auto other = budgets(tiers);
     EXPECT_FALSE(spend(*one));
+    EXPECT_TRUE(spend(*one));
     EXPECT_TRUE(spend(*other));
-    EXPECT_TRUE(spend(*other));  // the next would be one too many there
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(spend(*one));
+    EXPECT_TRUE(spend(*other));
+    EXPECT_TRUE(one->suspended().empty());
+    EXPECT_TRUE(spend(*one));
+    const auto suspended = other->suspended();
+    ASSERT_EQ(suspended.size(), 1U);
+    EXPECT_EQ(suspended[0].overruns, 4U);
+    EXPECT_EQ(events_.size(), 1U);
+}
+
+TEST_F(BudgetsTest, OverrunsOfAllNodesAreForgottenTogether) {
+    const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                         R"("suspension":{"overruns":3,"within_seconds":60},)");
+    const auto one = budgets(tiers);
+    const auto other = budgets(tiers);
+    EXPECT_FALSE(spend(*one));
+    EXPECT_TRUE(spend(*one));
+    clock_.advance(seconds(40));
+    EXPECT_TRUE(spend(*other));
+    clock_.advance(seconds(40));
+    EXPECT_TRUE(spend(*other));  // the first is too long ago
+    EXPECT_TRUE(spend(*one));
+    EXPECT_TRUE(one->suspended().empty());
+    EXPECT_TRUE(spend(*one));
+    EXPECT_EQ(one->suspended().size(), 1U);
+}
+
+// The clocks of nodes differ by a little: one that is behind forgets nothing of the others'.
+TEST_F(BudgetsTest, ANodeWhoseClockIsBehindCountsOnFromWhereTheOthersAre) {
+    server::BudgetStore store(database_);
+    const server::Suspension rule{10, seconds(60)};
+    const auto now = clock_.now();
+    EXPECT_EQ(store.count_overruns({"app", "l", 4, now, now}, rule, "r").overruns, 4U);
+    const auto behind = now - seconds(2);
+    EXPECT_EQ(store.count_overruns({"app", "l", 1, behind, behind}, rule, "r").overruns, 5U);
+    const auto later = now + seconds(61);
+    EXPECT_EQ(store.count_overruns({"app", "l", 1, later, later}, rule, "r").overruns, 1U);
+}
+
+TEST_F(BudgetsTest, LiftingHoldsOnEveryNode) {
+    // Four are written down at once.
+    const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                         R"("suspension":{"overruns":64,"within_seconds":600},)");
+    const auto one = budgets(tiers);
+    const auto other = budgets(tiers);
+    EXPECT_FALSE(spend(*one));
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(spend(*other));  // counted there, not written down
+    for (int i = 0; i < 64; ++i) EXPECT_TRUE(spend(*one));
     ASSERT_EQ(one->suspended().size(), 1U);
     clock_.advance(seconds(2));
     EXPECT_TRUE(one->lift("app"));
     clock_.advance(seconds(2));
-    EXPECT_TRUE(spend(*other));
+    EXPECT_TRUE(spend(*other));  // the three before it count no more
+    for (int i = 0; i < 62; ++i) EXPECT_TRUE(spend(*one));
     EXPECT_TRUE(one->suspended().empty());
-    EXPECT_TRUE(spend(*one));
-    EXPECT_TRUE(spend(*one));
-    EXPECT_TRUE(one->suspended().empty());
-    // What comes after counts as before.
-    EXPECT_TRUE(spend(*other));
-    EXPECT_TRUE(one->suspended().empty());
-    EXPECT_TRUE(spend(*other));
-    EXPECT_EQ(one->suspended().size(), 1U);
+    EXPECT_TRUE(spend(*one));  // what comes after counts as before
+    ASSERT_EQ(one->suspended().size(), 1U);
+    EXPECT_EQ(one->suspended()[0].overruns, 64U);
     EXPECT_EQ(events_.size(), 2U);
+}
+
+TEST_F(BudgetsTest, LiftingForgetsWhatANotYetSuspendedCallerOverran) {
+    const std::string tiers = tiers_text(limit_text(R"("quota":{"hour":1})"),
+                                         R"("suspension":{"overruns":3,"within_seconds":600},)");
+    const auto all = budgets(tiers);
+    EXPECT_FALSE(spend(*all));
+    EXPECT_TRUE(spend(*all));
+    EXPECT_TRUE(spend(*all));
+    EXPECT_FALSE(all->lift("app"));
+    EXPECT_TRUE(spend(*all));
+    EXPECT_TRUE(all->suspended().empty());
+}
+
+// Also before, and afterwards: a refusal does not cost a write.
+TEST_F(BudgetsTest, AnOverrunningCallerCostsAWriteForEachBlockOfOverruns) {
+    const std::string tiers = tiers_text(limit_text(R"("rate":{"per_second":1,"burst":1})") + "," +
+                                             R"({"id":"q","actions":["*"],"quota":{"hour":1}})",
+                                         R"("suspension":{"overruns":160,"within_seconds":60},)");
+    const auto all = budgets(tiers);
+    EXPECT_FALSE(spend(*all));
+    EXPECT_TRUE(spend(*all));
+    const int before = database_.writes;
+    for (int i = 0; i < 158; ++i) EXPECT_TRUE(spend(*all));
+    EXPECT_LE(database_.writes - before, 16);
+    EXPECT_TRUE(all->suspended().empty());
+    EXPECT_TRUE(spend(*all));
+    EXPECT_EQ(all->suspended().size(), 1U);
+    const int suspended = database_.writes;
+    for (int i = 0; i < 50; ++i) {
+        auto made = operation();
+        EXPECT_ERROR(caller_suspended, all->charge(made, {"read"}, record("k"), {}));
+    }
+    EXPECT_EQ(database_.writes, suspended);
+}
+
+TEST_F(BudgetsTest, WhoStaysWithinTheBudgetCostsNoWriteForOverruns) {
+    const auto all = budgets(tiers_text(limit_text(R"("rate":{"per_second":1,"burst":100})"),
+                                        R"("suspension":{"overruns":3,"within_seconds":60},)"));
+    const int before = database_.writes;
+    for (int i = 0; i < 100; ++i) EXPECT_FALSE(spend(*all));
+    EXPECT_EQ(database_.writes, before);
+}
+
+TEST_F(BudgetsTest, AnOverrunThatCantBeCountedIsRefusedAndCountedLater) {
+    const auto all = budgets(tiers_text(limit_text(R"("rate":{"per_second":1,"burst":1})"),
+                                        R"("suspension":{"overruns":3,"within_seconds":60},)"));
+    EXPECT_FALSE(spend(*all));
+    EXPECT_TRUE(spend(*all));
+    database_.writes_fail = true;
+    auto made = operation();
+    EXPECT_ERROR(quota_check_failed, all->charge(made, {"read"}, record("k"), {}));
+    database_.writes_fail = false;
+    EXPECT_TRUE(spend(*all));
+    EXPECT_EQ(all->suspended().size(), 1U);
 }
 
 TEST_F(BudgetsTest, NobodyHearsOfASuspensionBeforeItsRecordStands) {
@@ -192,8 +288,9 @@ TEST_F(RecordedOnceTest, ARecordThatTheStoreWasNotToldOfIsNotMadeAgain) {
 TEST_F(RecordedOnceTest, WhatANodeThatWasKilledLeftUnrecordedAnotherRecordsLater) {
     server::BudgetStore store(database_);
     const auto now = clock_.now();
-    ASSERT_EQ(store.suspend({"app", now, "l hour", 1, false, "killed", now}, now),
-              server::Suspending::made);
+    ASSERT_EQ(
+        store.count_overruns({"app", "l hour", 1, now, now}, {1, seconds(60)}, "killed").suspended,
+        server::CountedOverruns::Suspended::now);
     EXPECT_EQ(asked(*one_), "quota_check_failed");
     clock_.advance(seconds(29));
     EXPECT_EQ(asked(*one_), "quota_check_failed");
@@ -229,7 +326,7 @@ TEST_F(RecordedOnceTest, OfTwoStoresThatClaimARecordingAtOnceOneHasIt) {
     for (int round = 0; round < 20; ++round) {
         const std::string who = "app" + std::to_string(round);
         const auto now = clock_.now();
-        first.suspend({who, now, "l hour", 1, false, "", now}, now);
+        first.count_overruns({who, "l hour", 1, now, now}, {1, seconds(60)}, "");
         const auto as_read = first.suspended().back();
         std::atomic<int> claimed = 0;
         std::thread thread([&] { claimed += second.claim_recording(as_read, "second", now); });

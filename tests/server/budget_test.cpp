@@ -183,6 +183,25 @@ TEST_F(BudgetsTest, QuotaCostsAWriteForABlockNotForARequest) {
     EXPECT_LE(database_.writes, 3);
 }
 
+TEST_F(BudgetsTest, WhoIsOverAQuotaCostsAWriteInASecondNotForARequest) {
+    const std::string tiers =
+        tiers_text(limit_text(R"("quota":{"day":20},"records":{"per":"day","limit":2})"));
+    const auto all = budgets(tiers);
+    for (int i = 0; i < 2; ++i) EXPECT_FALSE(spend(*all, 10, std::to_string(i)));
+    EXPECT_TRUE(spend(*all, 1, "2"));
+    const int before = database_.writes;
+    for (int i = 0; i < 50; ++i) EXPECT_TRUE(spend(*all, 1, "2"));
+    EXPECT_EQ(database_.writes, before);
+    clock_.advance(std::chrono::seconds(1));
+    EXPECT_TRUE(spend(*all, 1, "2"));
+    EXPECT_GT(database_.writes, before);
+    // What is given back elsewhere is seen then, and what an operator adds at once.
+    all->replace(server::parse_budgets(
+        tiers_text(limit_text(R"("quota":{"day":21},"records":{"per":"day","limit":3})")),
+        budget_words));
+    EXPECT_FALSE(spend(*all, 1, "2"));
+}
+
 TEST_F(BudgetsTest, ClockThatGoesBackGivesNoQuotaAnew) {
     const auto all = budgets(tiers_text(limit_text(R"("quota":{"hour":10})")));
     EXPECT_FALSE(spend(*all, 10));
