@@ -3,6 +3,7 @@
 // nobody who reads all of the process's memory with care: that one could use the token as well.
 #pragma once
 
+#include "base/error.h"
 #include "base/random.h"
 #include "base/secret_bytes.h"
 
@@ -30,5 +31,11 @@ private:
     base::SecretBytes mask_;
     base::SecretBytes masked_;
 };
+
+// Whether a token's error is that it refused the PIN: it must not be shown to it again. The code of
+// the standard that says so is in the detail, whoever translated it (pkcs11_error.h).
+inline bool says_pin_refused(const base::Error& error) {
+    return error.detail().find("CKR_PIN_") != std::string::npos;
+}
 
 }  // namespace hsm

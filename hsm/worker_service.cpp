@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "hsm/frame_socket.h"
+#include "hsm/kept_pin.h"
 #include "hsm/worker_fields.h"
 
 namespace hsm {
@@ -77,11 +78,6 @@ base::SecretBytes perform(Token& token, const RandomRequest& request) {
 Nothing perform(Token& token, const CheckRequest& /*request*/) {
     token.check();
     return {};
-}
-
-// A code of the standard that says so is in the detail, whoever translated it (pkcs11_error.h).
-bool says_pin_refused(const base::Error& error) {
-    return error.detail().find("CKR_PIN_") != std::string::npos;
 }
 
 AnswerHead head_of(std::uint32_t number, const WorkerMarks& marks) {

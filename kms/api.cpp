@@ -61,17 +61,14 @@ std::vector<server::Route> Api::routes() {
         for (const auto& row : calls) rows.push_back(without_key(row, repeatable_as_is));
     }
     for (const auto& row : parts_.more_routes) rows.push_back(without_key(row, never_kept));
-    return server::with_operational_routes(std::move(rows),
-                                           {parts_.authorizer,
-                                            parts_.metrics,
-                                            observe,
-                                            "kmsd",
-                                            "Strongroom key service",
-                                            STRONGROOM_VERSION,
-                                            {{"token", [this] { parts_.service.check_token(); }},
-                                             {"store", [this] { parts_.store.check(); }},
-                                             {"audit", [this] { parts_.audit.check(); }}},
-                                            std::string(openapi_text)});
+    std::vector<server::ReadinessCheck> checks{{"token", [this] { parts_.service.check_token(); }},
+                                               {"store", [this] { parts_.store.check(); }},
+                                               {"audit", [this] { parts_.audit.check(); }}};
+    checks.insert(checks.end(), parts_.more_checks.begin(), parts_.more_checks.end());
+    return server::with_operational_routes(
+        std::move(rows),
+        {parts_.authorizer, parts_.metrics, observe, "kmsd", "Strongroom key service",
+         STRONGROOM_VERSION, std::move(checks), std::string(openapi_text)});
 }
 
 server::Resource key_resource(const Key& key) {

@@ -18,6 +18,7 @@
 #include "server/audit.h"
 #include "server/authorizer.h"
 #include "server/metrics.h"
+#include "server/operational_routes.h"
 #include "server/route.h"
 
 namespace kms {
@@ -34,6 +35,7 @@ struct ApiParts {
     server::AuditLog& audit;
     server::Metrics& metrics;
     std::vector<server::Route> more_routes{};  // of the daemon's, in the OpenAPI document like ours
+    std::vector<server::ReadinessCheck> more_checks{};  // for /readyz
 };
 
 // A key as a request names it: what the policy is asked about, and the key if there is one.

@@ -6,6 +6,8 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/log.h"
 #include "base/secret_bytes.h"
@@ -25,20 +27,27 @@ enum class TokenProcess {
     in_process,  // in kmsd
 };
 
+// How one token is opened.
+struct TokenAccess {
+    std::string name;  // among several; else empty
+    hsm::TokenConfig token;
+    std::filesystem::path worker_program;
+    std::chrono::milliseconds deadline{};  // of one call
+    // The worker reads this file by itself; empty: what was typed is in `pin`. Without a worker the
+    // PIN is in `pin` in any case.
+    std::filesystem::path pin_file;
+    base::SecretBytes pin;
+};
+
 struct Config {
     server::EdgeConfig edge;
     std::optional<server::EdgeConfig> metrics;  // a listener of its own for them
     server::GateConfig gate;
     server::AuditConfig audit;
     server::IdentityConfig identity;
-    hsm::TokenConfig token;
     TokenProcess process = TokenProcess::worker;
-    std::filesystem::path worker_program;
-    std::chrono::milliseconds token_deadline{};  // of one call
-    // The worker reads this file by itself; empty: what was typed is in `pin`. Without a worker the
-    // PIN is in `pin` in any case.
-    std::filesystem::path pin_file;
-    base::SecretBytes pin;
+    // One, or several that hold the same keys: each of these has a name and a worker.
+    std::vector<TokenAccess> tokens;
     server::DatabaseConfig store;
     server::PolicyFiles policy;
     std::filesystem::path budgets;  // empty: nobody has a budget

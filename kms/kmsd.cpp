@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "hsm/token_config.h"
+#include "hsm/token_set.h"
 #include "kms/actions.h"
 #include "kms/api.h"
 #include "kms/audit_key.h"
@@ -95,17 +96,68 @@ private:
     std::size_t waiting_ = 0;
 };
 
-// The configuration's PIN is taken: nobody needs it any more.
-std::unique_ptr<hsm::Token> open_token(kms::Config& config, base::Log& log) {
-    const base::SecretBytes pin = std::move(config.pin);
-    if (config.process == kms::TokenProcess::in_process) {
-        hsm::TokenConfig here = config.token;
-        here.call_deadline = config.token_deadline;
-        return hsm::open_token(here, pin, log);
+// The one token, or the set of several, which it is then, too.
+struct OpenToken {
+    std::unique_ptr<hsm::Token> token;
+    hsm::TokenSet* set = nullptr;
+};
+
+std::unique_ptr<hsm::TokenSet> open_set(kms::Config& config, std::function<void()> logged_in_again,
+                                        server::Metrics& metrics, base::Log& log) {
+    std::vector<hsm::RemoteMember> members;
+    for (kms::TokenAccess& each : config.tokens) {
+        members.push_back(
+            {each.name,
+             {each.token, each.worker_program, each.pin_file, config.log_level, each.deadline},
+             std::move(each.pin)});
     }
-    return hsm::open_remote_token({config.token, config.worker_program, config.pin_file,
-                                   config.log_level, config.token_deadline},
-                                  pin, log);
+    hsm::TokenSet::Options options;
+    options.logged_in_again = std::move(logged_in_again);
+    options.changed = [&metrics](const hsm::TokenSetState& state) {
+        metrics.gauge("tokens", static_cast<double>(state.members));
+        metrics.gauge("tokens_in_use", static_cast<double>(state.well));
+        metrics.gauge("token_keys_different", static_cast<double>(state.different_keys));
+    };
+    return hsm::open_token_set(std::move(members), std::move(options), log);
+}
+
+// The configuration's PINs are taken: nobody needs them any more.
+OpenToken open_token(kms::Config& config, std::function<void()> logged_in_again,
+                     server::Metrics& metrics, base::Log& log) {
+    kms::TokenAccess& one = config.tokens.front();
+    if (!one.name.empty()) {
+        auto set = open_set(config, std::move(logged_in_again), metrics, log);
+        hsm::TokenSet* const seen = set.get();
+        return {std::move(set), seen};
+    }
+    const base::SecretBytes pin = std::move(one.pin);
+    one.token.logged_in_again = std::move(logged_in_again);
+    if (config.process == kms::TokenProcess::in_process) {
+        hsm::TokenConfig here = one.token;
+        here.call_deadline = one.deadline;
+        return {hsm::open_token(here, pin, log)};
+    }
+    return {hsm::open_remote_token(
+        {one.token, one.worker_program, one.pin_file, config.log_level, one.deadline}, pin, log)};
+}
+
+void record_logins(server::AuditLog& audit, const kms::Config& config, const OpenToken& opened) {
+    for (std::size_t i = 0; i < config.tokens.size(); ++i) {
+        const kms::TokenAccess& each = config.tokens[i];
+        if (opened.set == nullptr) {
+            audit.event("token_login", {{"token", each.token.uri}});
+        } else if (opened.set->is_open(i)) {
+            audit.event("token_login", {{"token", each.token.uri}, {"name", each.name}});
+        }
+    }
+}
+
+// kmsd is ready while one of several tokens serves; what the others lack is told.
+std::vector<server::ReadinessCheck> member_checks(hsm::TokenSet* set) {
+    std::vector<server::ReadinessCheck> checks;
+    for (std::size_t i = 0; set != nullptr && i < set->members(); ++i)
+        checks.push_back({"token." + set->name(i), [set, i] { set->check_member(i); }, false});
+    return checks;
 }
 
 // A SoftHSM that another node makes keys in has to look at its objects anew, and says no meanwhile;
@@ -142,9 +194,10 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
                                   server::load_shadow(config.policy, kms::known_actions()),
                                   {&metrics, &log, budgets.get()});
     LoginNotes login_notes(audit);
-    config.token.logged_in_again = [&login_notes] { login_notes.add(); };
-    const std::unique_ptr<hsm::Token> token = open_token(config, log);
-    audit.event("token_login", {{"token", config.token.uri}});
+    const OpenToken opened = open_token(
+        config, [&login_notes] { login_notes.add(); }, metrics, log);
+    const std::unique_ptr<hsm::Token>& token = opened.token;
+    record_logins(audit, config, opened);
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, *token, clock, log);
     login_notes.begin();
 
@@ -165,7 +218,8 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
                   metrics,
                   server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
-                                         authorizer, clock, kms::back_up, "kmsd"})});
+                                         authorizer, clock, kms::back_up, "kmsd"}),
+                  member_checks(opened.set)});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

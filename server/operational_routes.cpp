@@ -46,7 +46,7 @@ Response readiness(const OperationalParts& parts, Operation& operation) {
     bool ready = true;
     for (const auto& check : parts.checks) {
         states.push_back(state_of(check.check));
-        ready = ready && states.back() == "ok";
+        ready = ready && (states.back() == "ok" || !check.is_required);
     }
     base::JsonWriter body;
     body.begin_object().field("ready", ready).name("checks").begin_object();

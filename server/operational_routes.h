@@ -16,6 +16,7 @@ namespace server {
 struct ReadinessCheck {
     std::string name;             // a field of the answer: "store", "audit"
     std::function<void()> check;  // throws base::Error; its message is shown
+    bool is_required = true;      // false: the daemon is ready without it
 };
 
 // References must outlive the routes.

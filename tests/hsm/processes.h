@@ -1,15 +1,17 @@
-// Processes that the tests' tokens have started.
+// Processes that the tests' tokens have started, and waiting for what they do.
 #pragma once
 
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace tests {
@@ -54,5 +56,16 @@ inline std::vector<pid_t> children_of(pid_t parent, std::string_view name) {
 
 // The token workers of this process.
 inline std::vector<pid_t> workers() { return children_of(::getpid(), "strongroom-toke"); }
+
+// Whether it does within a minute.
+template <typename Condition>
+bool comes_true(Condition condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+}
 
 }  // namespace tests

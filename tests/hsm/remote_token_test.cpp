@@ -27,16 +27,6 @@ using hsm::KeyProfile;
 
 using Clock = std::chrono::steady_clock;
 
-template <typename Condition>
-bool comes_true(Condition condition) {
-    const auto end = Clock::now() + 60s;
-    while (!condition()) {
-        if (Clock::now() > end) return false;
-        std::this_thread::sleep_for(1ms);
-    }
-    return true;
-}
-
 class RemoteToken : public testing::Test {
 protected:
     RemoteToken() {

@@ -9,6 +9,7 @@
 #include "hsm/public_key.h"
 #include "tests/hsm/raw_session.h"
 #include "tests/hsm/remote_fixture.h"
+#include "tests/hsm/set_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/openssl_verify.h"
 #include "tests/support/token_fixture.h"
@@ -44,6 +45,10 @@ template <typename Fixture>
 constexpr bool is_remote = false;
 template <typename Fixture>
 constexpr bool is_remote<Remote<Fixture>> = true;
+template <typename Fixture>
+constexpr bool is_remote<Copied<Fixture>> = true;
+template <typename Fixture>
+constexpr bool is_remote<Clustered<Fixture>> = true;
 
 template <typename Fixture>
 class SigningContract : public testing::Test {
@@ -69,7 +74,8 @@ protected:
     std::unique_ptr<hsm::Token> token_ = fixture_.open(log_);
 };
 
-using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>>;
+using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>,
+                                  Copied<SoftHsmToken>, Clustered<NssToken>>;
 TYPED_TEST_SUITE(SigningContract, RealTokens);
 
 TYPED_TEST(SigningContract, TheTokenNamesTheKindsItHas) {

@@ -8,6 +8,7 @@
 #include "base/encoding.h"
 #include "tests/hsm/raw_session.h"
 #include "tests/hsm/remote_fixture.h"
+#include "tests/hsm/set_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/token_fixture.h"
 
@@ -32,7 +33,8 @@ protected:
     std::unique_ptr<hsm::Token> token_ = fixture_.open(log_);
 };
 
-using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>>;
+using RealTokens = testing::Types<SoftHsmToken, NssToken, Remote<SoftHsmToken>, Remote<NssToken>,
+                                  Copied<SoftHsmToken>, Clustered<NssToken>>;
 TYPED_TEST_SUITE(TokenContract, RealTokens);
 
 TYPED_TEST(TokenContract, WhatWasEncryptedDecrypts) {

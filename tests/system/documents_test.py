@@ -167,6 +167,31 @@ class Schemas(unittest.TestCase):
         ):
             self.check_both("kmsd", {**base, part: value}, accepted, (part, value))
 
+    def test_several_tokens_are_judged_alike(self):
+        base = self.base("kmsd")
+        one = base.pop("token")
+        first, second = {"name": "a", **one}, {"name": "b-2", **one}
+        for tokens, accepted in (
+            ([first, second], True),
+            ([first], True),
+            ([], False),
+            ([one], False),
+            ([{**first, "name": "A"}], False),
+            ([{**first, "name": ""}], False),
+            ([{**first, "process": "worker"}], False),
+            ([{**first, "surprise": 1}], False),
+            ([first, {"name": "b"}], False),
+            ([{**first, "deadline_ms": 99}], False),
+            ([{**first, "name": f"t{number}"} for number in range(9)], False),
+            ({"a": one}, False),
+        ):
+            self.check_both("kmsd", {**base, "tokens": tokens}, accepted, tokens)
+        self.check_both("kmsd", {**base, "token": one, "tokens": [first]}, False, "both")
+        self.check_both("kmsd", base, False, "neither")
+        refused, said = self.daemon_accepts("kmsd", {**base, "tokens": [first, first]})
+        self.assertFalse(refused)
+        self.assertIn('"tokens[1].name" stands twice', said)
+
     def test_what_is_said_of_values_is_judged_alike(self):
         for values, accepted in (
             ({}, True),

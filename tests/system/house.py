@@ -162,14 +162,14 @@ class Daemon:
         self.process.wait()
 
 
-def workers_of(daemon):
-    """Process ids of kmsd's token workers, the oldest first."""
+def workers_of(daemon, program="strongroom-token-worker"):
+    """Process ids of kmsd's token workers of that name, the oldest first."""
     found = []
     for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             before, _, after = stat.read_text().rpartition(")")
             state, parent = after.split()[:2]
-            if "(strongroom-toke" in before and state != "Z" and int(parent) == daemon.pid:
+            if before.endswith("(" + program[:15]) and state != "Z" and int(parent) == daemon.pid:
                 found.append(int(stat.parent.name))
     return sorted(found)
 
@@ -301,7 +301,7 @@ class House:
         give(path)
 
     def configure(self, name, changes=None, kms_port=0):
-        """Writes the daemon's configuration and policy; `changes` replaces top-level entries."""
+        """Writes the daemon's configuration and policy; `changes` replaces top-level entries, those that are None go."""
         config = {
             "listen": {"address": "127.0.0.1", "port": 0},
             "tls": {"certificate": f"../pki/{name}.crt", "key": f"../pki/{name}.key", "client_ca": "../pki/ca.crt"},
@@ -320,6 +320,7 @@ class House:
                              "certificate": "../pki/vaultd.crt", "key": "../pki/vaultd.key",
                              "master_key": "alias/credentials"}
         config.update(changes or {})
+        config = {field: value for field, value in config.items() if value is not None}
         self.write(self.folder / name / f"{name}.json", json.dumps(config))
         policy = SOURCE / "policies" / ("kms.json" if name == "kmsd" else "local-vault.json")
         self.write(self.folder / name / "policy.json", policy.read_text())

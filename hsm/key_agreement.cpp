@@ -1,0 +1,171 @@
+#include "hsm/key_agreement.h"
+
+#include <algorithm>
+#include <mutex>
+
+namespace hsm {
+namespace {
+
+constexpr std::string_view proof_text = "strongroom key proof across tokens";
+
+}  // namespace
+
+Standing KeyAgreement::standing(const KeyId& key, std::size_t member) const {
+    const std::shared_lock lock(mutex_);
+    const auto found = entries_.find(key);
+    if (found == entries_.end()) return Standing::unknown;
+    const Place& place = found->second.places[member];
+    const bool is_of_now = place.generation == members_.generation(member);
+    return is_of_now ? place.standing : Standing::unknown;
+}
+
+bool KeyAgreement::take_look(const KeyId& key, std::size_t member) {
+    const Instant now = std::chrono::steady_clock::now();
+    const std::unique_lock lock(mutex_);
+    Place& looked_at = place(key, member);
+    const bool is_of_now = looked_at.generation == members_.generation(member);
+    if (is_of_now && looked_at.standing == Standing::proven) return false;
+    if (is_of_now && now < looked_at.next_look) return false;
+    looked_at.generation = members_.generation(member);
+    if (!is_of_now) {
+        looked_at.standing = Standing::unknown;
+        looked_at.pause = {};
+    }
+    looked_at.pause =
+        std::min(std::max(looked_at.pause * 2, pauses_.first_look), pauses_.longest_look);
+    looked_at.next_look = now + looked_at.pause;
+    return true;
+}
+
+Standing KeyAgreement::prove(const KeyId& key, KeyUse use, std::size_t member, Token& token) {
+    const std::uint64_t generation = members_.generation(member);
+    try {
+        auto known = find_proof(key);
+        if (!known) known = keep_proof(key, make_proof(key, use, token));
+        return note(key, member, known ? judge(key, *known, token) : Standing::proven, generation);
+    } catch (const base::Error& error) {
+        if (error.code() == base::ErrorCode::not_found)
+            return note(key, member, Standing::absent, generation);
+        // It is of no such use, and nobody has shown yet that it is of any.
+        if (error.code() == base::ErrorCode::internal) return Standing::proven;
+        throw;
+    }
+}
+
+Standing KeyAgreement::prove_again(const KeyId& key, std::size_t member, Token& token) {
+    const std::uint64_t generation = members_.generation(member);
+    const auto known = find_proof(key);
+    if (!known) return Standing::unknown;
+    try {
+        return note(key, member, judge(key, *known, token), generation);
+    } catch (const base::Error& error) {
+        if (error.code() != base::ErrorCode::not_found) throw;
+        return note(key, member, Standing::absent, generation);
+    }
+}
+
+void KeyAgreement::note_absent(const KeyId& key, std::size_t member) {
+    note(key, member, Standing::absent, members_.generation(member));
+}
+
+void KeyAgreement::note_trouble(const KeyId& key, std::size_t member) {
+    const std::unique_lock lock(mutex_);
+    Place& troubled = place(key, member);
+    if (troubled.standing != Standing::proven) return;
+    troubled.standing = Standing::unknown;
+    troubled.next_look = std::chrono::steady_clock::now() + pauses_.first_look;
+}
+
+void KeyAgreement::forget(const KeyId& key) {
+    const std::unique_lock lock(mutex_);
+    entries_.erase(key);
+}
+
+std::size_t KeyAgreement::different_keys(std::size_t member) const {
+    const std::shared_lock lock(mutex_);
+    return static_cast<std::size_t>(
+        std::count_if(entries_.begin(), entries_.end(), [member](const auto& entry) {
+            return entry.second.places[member].standing == Standing::different;
+        }));
+}
+
+KeyAgreement::Proof KeyAgreement::make_proof(const KeyId& key, KeyUse use, Token& token) {
+    const base::ByteView text = base::as_bytes(proof_text);
+    switch (use) {
+        case KeyUse::encrypts:
+            return {use, token.encrypt(key, {}, text)};
+        case KeyUse::makes_macs:
+            return {use, {{}, token.mac(key, text)}};
+        case KeyUse::is_pair:
+            break;
+    }
+    return {use, {{}, token.public_key(key)}};
+}
+
+bool KeyAgreement::test_proof(const KeyId& key, const Proof& proof, Token& token) {
+    const base::ByteView text = base::as_bytes(proof_text);
+    const base::Bytes& expected = proof.answer.ciphertext;
+    switch (proof.use) {
+        case KeyUse::encrypts:
+            return token.decrypt(key, proof.answer.iv, {}, expected).equals(text);
+        case KeyUse::makes_macs:
+            return base::equal_constant_time(token.mac(key, text), expected);
+        case KeyUse::is_pair:
+            break;
+    }
+    return token.public_key(key) == expected;
+}
+
+// A key of another kind than the others' is another key.
+Standing KeyAgreement::judge(const KeyId& key, const Proof& proof, Token& token) const {
+    try {
+        return test_proof(key, proof, token) ? Standing::proven : Standing::different;
+    } catch (const base::Error& error) {
+        if (error.code() != base::ErrorCode::integrity_failure &&
+            error.code() != base::ErrorCode::internal)
+            throw;
+        return Standing::different;
+    }
+}
+
+std::optional<KeyAgreement::Proof> KeyAgreement::find_proof(const KeyId& key) const {
+    const std::shared_lock lock(mutex_);
+    const auto found = entries_.find(key);
+    return found == entries_.end() ? std::nullopt : found->second.proof;
+}
+
+std::optional<KeyAgreement::Proof> KeyAgreement::keep_proof(const KeyId& key, Proof made) {
+    const std::unique_lock lock(mutex_);
+    static_cast<void>(place(key, 0));
+    auto& kept = entries_[key].proof;
+    if (kept) return kept;
+    kept = std::move(made);
+    return std::nullopt;
+}
+
+Standing KeyAgreement::note(const KeyId& key, std::size_t member, Standing standing,
+                            std::uint64_t generation) {
+    const std::unique_lock lock(mutex_);
+    Place& noted = place(key, member);
+    if (standing == Standing::different && noted.standing != Standing::different) {
+        log_.error("a token of several has another key under an id: it is not used for that key",
+                   {{"token", members_.name(member)}, {"token_key_id", key.to_string()}});
+    }
+    noted.standing = standing;
+    noted.generation = generation;
+    if (standing == Standing::proven) noted.pause = {};
+    if (standing != Standing::proven && noted.pause.count() == 0) {
+        noted.pause = pauses_.first_look;
+        noted.next_look = std::chrono::steady_clock::now() + noted.pause;
+    }
+    return standing;
+}
+
+// Under the lock.
+KeyAgreement::Place& KeyAgreement::place(const KeyId& key, std::size_t member) {
+    Entry& entry = entries_[key];
+    entry.places.resize(members_.size());
+    return entry.places[member];
+}
+
+}  // namespace hsm
