@@ -201,6 +201,7 @@ server::Response Api::reveal(server::Operation& operation, const server::Request
     const Revealed revealed =
         parts_.service.reveal(grant, wanted.version, operation.traceparent(), wanted.reason);
     note_version(operation, revealed.version);
+    note_data_key(operation, revealed.key_from_cache);
     JsonWriter body;
     body.begin_object();
     write_fields(body, revealed.info, revealed.version, parts_.service.now());
@@ -228,6 +229,7 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
     const auto outcomes = parts_.service.reveal_many(jobs, operation.traceparent());
     const base::Time now = parts_.service.now();
     std::size_t next = 0;
+    std::vector<std::size_t> from_cache;
     ItemAnswers answers(operation);
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         const RevealOutcome* outcome = verdicts[i]->grant ? &outcomes.at(next++) : nullptr;
@@ -238,12 +240,14 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
             continue;
         }
         const auto& revealed = std::get<Revealed>(*outcome);
+        if (revealed.key_from_cache) from_cache.push_back(i);
         JsonWriter& out = answers.add(
             wanted[i].name + "/" + std::to_string(revealed.version.version), {}, *verdicts[i]);
         out.begin_object();
         write_fields(out, revealed.info, revealed.version, now);
         out.name("secret").raw(revealed.secret.expose_text()).end_object();
     }
+    note_data_keys(operation, from_cache);
     return answers.take();
 }
 

@@ -84,6 +84,22 @@ std::string read_destruction_key(base::JsonReader& top, const server::AuditConfi
     return key;
 }
 
+// All bounds must be said: whoever keeps keys is to know how long.
+std::optional<KeyCacheLimits> read_key_cache(base::JsonReader& top) {
+    auto reader = top.optional_object("data_key_cache");
+    if (!reader) return std::nullopt;
+    const auto bound = [&](std::string_view name, std::uint64_t most) {
+        return reader->required_integer(name, 1, static_cast<std::int64_t>(most));
+    };
+    KeyCacheLimits limits;
+    limits.max_age = std::chrono::seconds(
+        bound("max_age_seconds", static_cast<std::uint64_t>(most_key_cache.max_age.count())));
+    limits.max_entries = static_cast<std::size_t>(bound("max_entries", most_key_cache.max_entries));
+    limits.max_uses = static_cast<std::uint64_t>(bound("max_uses", most_key_cache.max_uses));
+    reader->refuse_unknown();
+    return limits;
+}
+
 Passthrough read_passthrough(base::JsonReader& values) {
     auto reader = values.optional_object("passthrough");
     if (!reader) return {};
@@ -133,6 +149,7 @@ Config read_config(const std::filesystem::path& file) {
     config.master_key = read_key_name(kms, "master_key");
     config.witness = read_witness(kms, folder, config.audit.directory);
     kms.refuse_unknown();
+    config.key_cache = read_key_cache(top);
     if (auto rewrap = top.optional_object("rewrap")) {
         config.rewrap_workers = static_cast<std::size_t>(
             rewrap->required_integer("workers", 0, std::int64_t{max_rewrap_workers}));

@@ -14,6 +14,7 @@
 #include "server/gate.h"
 #include "server/identity_config.h"
 #include "server/policy.h"
+#include "vault/caching_data_keys.h"
 #include "vault/compat/config.h"
 #include "vault/reasons.h"
 #include "vault/value_api.h"
@@ -32,9 +33,10 @@ struct Config {
     server::PolicyFiles policy;
     std::filesystem::path budgets;  // empty: nobody has a budget
     kms::ClientConfig kms;
-    std::string master_key;          // a key id or "alias/<name>"
-    WitnessConfig witness;           // of the key service's audit log
-    std::size_t rewrap_workers = 2;  // of this node, for rewrap jobs; 0: none
+    std::string master_key;                   // a key id or "alias/<name>"
+    WitnessConfig witness;                    // of the key service's audit log
+    std::optional<KeyCacheLimits> key_cache;  // of data keys, for reading; empty: there is none
+    std::size_t rewrap_workers = 2;           // of this node, for rewrap jobs; 0: none
     ValueOwners value_owners;
     Passthrough passthrough;      // of values that are not sealed
     compat::Config compat;        // older shapes that are served

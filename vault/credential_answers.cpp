@@ -132,6 +132,10 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
     return server::json_answer(std::move(body), status);
 }
 
+void note_data_key(server::Operation& operation, bool from_cache) {
+    if (from_cache) operation.set_fact("data_key", "cache");
+}
+
 void note_version(server::Operation& operation, const VersionInfo& version) {
     operation.set_fact("version", std::to_string(version.version));
     operation.set_fact("key_id", version.key_id.to_string());

@@ -51,5 +51,7 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
 
 // The facts "version", "key_id" and "key_version".
 void note_version(server::Operation& operation, const VersionInfo& version);
+// The fact "data_key", "cache", for a secret that was opened without asking the key service.
+void note_data_key(server::Operation& operation, bool from_cache);
 
 }  // namespace vault

@@ -50,12 +50,19 @@ struct Rewrapped {
 using UnwrapOutcome = std::variant<base::SecretBytes, base::Error>;
 using RewrapOutcome = std::variant<Rewrapped, base::Error>;
 
+// A data key for reading what is stored.
+struct ReadKey {
+    base::SecretBytes key;
+    bool from_cache = false;
+};
+using ReadOutcome = std::variant<ReadKey, base::Error>;
+
 // What one call on many takes at most.
 inline constexpr std::size_t max_keys_at_once = 1000;
 
-// Implementations are safe to share between threads, keep no plaintext and answer within a deadline
-// of their own. `traceparent` (W3C Trace Context) is passed on when it is not empty. Every function
-// throws
+// Implementations are safe to share between threads, keep no plaintext (but for what the functions
+// to read say) and answer within a deadline of their own. `traceparent` (W3C Trace Context) is
+// passed on when it is not empty. Every function throws
 //   unavailable         the key service can't be reached, is not ready or refuses this vault
 //   resource_exhausted  it limits this vault; later will do
 class DataKeys {
@@ -78,6 +85,15 @@ public:
     // of unwrap(). No items, no call.
     virtual std::vector<UnwrapOutcome> unwrap_many(std::span<const WrappedKey> items,
                                                    const std::string& traceparent) = 0;
+
+    // unwrap() and unwrap_many() for who reads what is stored and proves nothing by it: an
+    // implementation may answer from a cache, and says so. `reader` is the id of the caller who was
+    // allowed to: nobody is answered by what was kept for another. Here they ask the key service.
+    virtual ReadKey unwrap_to_read(const WrappedKey& item, const std::string& reader,
+                                   const std::string& traceparent);
+    virtual std::vector<ReadOutcome> unwrap_many_to_read(std::span<const WrappedKey> items,
+                                                         const std::string& reader,
+                                                         const std::string& traceparent);
 
     // The same data keys wrapped under the newest version of the vault's master key, by one call;
     // what is so already comes back unchanged. Otherwise as unwrap_many().

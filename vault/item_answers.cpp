@@ -7,6 +7,19 @@ namespace vault {
 using base::Error;
 using base::ErrorCode;
 
+std::string to_positions(const std::vector<std::size_t>& items) {
+    std::string positions;
+    for (const std::size_t item : items) {
+        if (!positions.empty()) positions += ',';
+        positions += std::to_string(item);
+    }
+    return positions;
+}
+
+void note_data_keys(server::Operation& operation, const std::vector<std::size_t>& from_cache) {
+    if (!from_cache.empty()) operation.set_fact("data_keys_from_cache", to_positions(from_cache));
+}
+
 void ItemRights::require_any(const server::Resource& named) const {
     if (authorizer_.may_ever(operation_, action_)) return;
     static_cast<void>(authorizer_.authorize(operation_, action_, named));

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -15,6 +16,11 @@
 #include "server/request.h"
 
 namespace vault {
+
+// "0,3,4": places of items in their call, from 0.
+std::string to_positions(const std::vector<std::size_t>& items);
+// The fact "data_keys_from_cache": which items were opened without asking the key service.
+void note_data_keys(server::Operation& operation, const std::vector<std::size_t>& from_cache);
 
 // What was decided about one resource: a grant or an error.
 struct ItemVerdict {

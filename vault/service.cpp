@@ -65,18 +65,15 @@ Found find_sealed(Store& store, const CredentialId& id, std::optional<std::uint6
     return {*std::move(stored), std::move(sealed)};
 }
 
-Revealed open_found(Found found, const base::SecretBytes& data_key) {
-    const CredentialId& id = found.stored.info.id;
-    auto secret = open(found.sealed, {id.owner, id.name, found.stored.version.version}, data_key);
-    return {std::move(found.stored.info), found.stored.version, std::move(secret)};
+WrappedKey wrapped_key(const Found& found) {
+    return {found.sealed.wrapped_data_key,
+            key_context(found.stored.info.id, found.stored.version.version)};
 }
 
-Revealed reveal_found(DataKeys& keys, Found found, const std::string& traceparent) {
-    const StoredVersion& stored = found.stored;
-    const auto data_key =
-        keys.unwrap(found.sealed.wrapped_data_key,
-                    key_context(stored.info.id, stored.version.version), traceparent);
-    return open_found(std::move(found), data_key);
+Revealed open_found(Found found, const ReadKey& read) {
+    const CredentialId& id = found.stored.info.id;
+    auto secret = open(found.sealed, {id.owner, id.name, found.stored.version.version}, read.key);
+    return {std::move(found.stored.info), found.stored.version, std::move(secret), read.from_cache};
 }
 
 // What is wrong with one item of a call and not with all of them.
@@ -132,8 +129,10 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Head head = store_.head(id);
         require_version(head, request.if_version);
-        const Revealed old =
-            reveal_found(keys_, find_sealed(store_, id, request.version), traceparent);
+        Found found = find_sealed(store_, id, request.version);
+        const WrappedKey wrapped = wrapped_key(found);
+        const ReadKey key{keys_.unwrap(wrapped.wrapped, wrapped.context, traceparent), false};
+        const Revealed old = open_found(std::move(found), key);
         NewVersion added{.id = id,
                          .version = {},
                          .sealed = {},
@@ -202,7 +201,9 @@ Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std
                                    const std::string& traceparent, std::string_view reason) {
     const CredentialId id = credential_of(grant, reveal_credential);
     if (lacks_reason(grant, reason)) throw reason_missing();
-    return reveal_found(keys_, find_sealed(store_, id, version), traceparent);
+    Found found = find_sealed(store_, id, version);
+    const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
+    return open_found(std::move(found), key);
 }
 
 std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const RevealJob> jobs,
@@ -217,15 +218,15 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
         }
         try {
             Found found = find_sealed(store_, id, job.version);
-            wrapped.push_back(
-                {found.sealed.wrapped_data_key, key_context(id, found.stored.version.version)});
+            wrapped.push_back(wrapped_key(found));
             rows.emplace_back(std::move(found));
         } catch (const Error& error) {
             if (!is_of_one_item(error)) throw;
             rows.emplace_back(error);
         }
     }
-    const auto unwrapped = keys_.unwrap_many(wrapped, traceparent);
+    const std::string reader = jobs.empty() ? std::string() : jobs.front().grant->caller().id;
+    const auto unwrapped = keys_.unwrap_many_to_read(wrapped, reader, traceparent);
     std::vector<RevealOutcome> outcomes;
     outcomes.reserve(rows.size());
     std::size_t next = 0;
@@ -234,14 +235,14 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
             outcomes.emplace_back(*error);
             continue;
         }
-        const UnwrapOutcome& key = unwrapped.at(next++);
+        const ReadOutcome& key = unwrapped.at(next++);
         if (const auto* error = std::get_if<Error>(&key)) {
             outcomes.emplace_back(*error);
             continue;
         }
         try {
             outcomes.emplace_back(
-                open_found(std::get<Found>(std::move(row)), std::get<base::SecretBytes>(key)));
+                open_found(std::get<Found>(std::move(row)), std::get<ReadKey>(key)));
         } catch (const Error& error) {
             if (!is_of_one_item(error)) throw;
             outcomes.emplace_back(error);

@@ -51,8 +51,9 @@ struct RestoreRequest {
 
 struct Revealed {
     CredentialInfo info;
-    VersionInfo version;       // of the secret
-    base::SecretBytes secret;  // the JSON that was stored
+    VersionInfo version;          // of the secret
+    base::SecretBytes secret;     // the JSON that was stored
+    bool key_from_cache = false;  // its data key was not unwrapped for this
 };
 
 // One of several reveals. What it refers to must outlive the call.
@@ -77,7 +78,8 @@ struct ServiceOptions {
 };
 
 // Thread-safe. `store`, `keys`, `clock` and the signer must outlive it. It keeps no secret and no
-// key between calls: each store and each reveal asks the key service. Every method may throw
+// key between calls: each store and each reveal asks `keys`, and what a reveal gets from there may
+// have been kept (DataKeys::unwrap_to_read). Every method may throw
 // unavailable (store or key service) and throws internal for a grant of another action.
 class CredentialService {
 public:

@@ -217,11 +217,14 @@ server::Response ValueApi::open(server::Operation& operation, const server::Requ
     const Jobs jobs(rights, owner, wanted);
     const auto outcomes = parts_.service.open(jobs.jobs(), operation.traceparent());
     std::vector<std::size_t> plaintext;
+    std::vector<std::size_t> from_cache;
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
         const auto* opened = std::get_if<OpenedValue>(&outcomes[i]);
         if (opened != nullptr && !opened->master_key) plaintext.push_back(i);
+        if (opened != nullptr && opened->key_from_cache) from_cache.push_back(i);
     }
     note_plaintext(operation, jobs.positions(plaintext));
+    note_data_keys(operation, jobs.positions(from_cache));
     return jobs.answer(operation, outcomes);
 }
 
@@ -229,12 +232,7 @@ server::Response ValueApi::open(server::Operation& operation, const server::Requ
 void ValueApi::note_plaintext(server::Operation& operation,
                               const std::vector<std::size_t>& items) const {
     if (items.empty()) return;
-    std::string positions;
-    for (const std::size_t item : items) {
-        if (!positions.empty()) positions += ',';
-        positions += std::to_string(item);
-    }
-    operation.set_fact("plaintext", positions);
+    operation.set_fact("plaintext", to_positions(items));
     parts_.metrics.count("plaintext_opened", static_cast<double>(items.size()));
 }
 

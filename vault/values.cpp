@@ -118,13 +118,30 @@ void rewrap_old(DataKeys& keys, std::vector<Sealing>& items, const std::string& 
 
 // Opens what `unwrapped` gave a key for; the same error for everything that does not open.
 std::variant<base::SecretBytes, Error> try_open(const SealedCredential& sealed, const ValueJob& job,
-                                                const UnwrapOutcome& unwrapped) {
-    if (const auto* error = std::get_if<Error>(&unwrapped)) return *error;
+                                                const base::SecretBytes& key) {
     try {
-        return open(sealed, binding_of(job), std::get<base::SecretBytes>(unwrapped));
+        return open(sealed, binding_of(job), key);
     } catch (const Error& error) {
         return error;
     }
+}
+
+std::variant<base::SecretBytes, Error> try_open(const SealedCredential& sealed, const ValueJob& job,
+                                                const UnwrapOutcome& unwrapped) {
+    if (const auto* error = std::get_if<Error>(&unwrapped)) return *error;
+    return try_open(sealed, job, std::get<base::SecretBytes>(unwrapped));
+}
+
+OpenOutcome finish_open(const SealedCredential& sealed, const ValueJob& job,
+                        const ReadOutcome& unwrapped,
+                        const std::optional<MasterKeyVersion>& newest) {
+    if (const auto* error = std::get_if<Error>(&unwrapped)) return *error;
+    const auto& read = std::get<ReadKey>(unwrapped);
+    auto opened = try_open(sealed, job, read.key);
+    if (const auto* error = std::get_if<Error>(&opened)) return *error;
+    const MasterKeyVersion master_key{sealed.key_id, sealed.key_version};
+    return OpenedValue{std::move(std::get<base::SecretBytes>(opened)), master_key,
+                       newest && *newest != master_key, read.from_cache};
 }
 
 // The text that goes out must open before it may replace what somebody relies on, and by the way
@@ -234,24 +251,19 @@ std::vector<OpenOutcome> ValueService::open(std::span<const ValueJob> jobs,
             sealed.emplace_back(i, std::move(*found));
         } else if (passes_plaintext()) {
             const base::WipedString text = base::to_json(*jobs[i].value);
-            outcomes[i] = OpenedValue{base::SecretBytes(base::as_bytes(text)), std::nullopt, true};
+            outcomes[i] =
+                OpenedValue{base::SecretBytes(base::as_bytes(text)), std::nullopt, true, false};
         } else {
             outcomes[i] = not_sealed();
         }
     }
-    const auto unwrapped = keys_.unwrap_many(wrapped, traceparent);
+    const std::string reader = jobs.empty() ? std::string() : jobs.front().grant->caller().id;
+    const auto unwrapped = keys_.unwrap_many_to_read(wrapped, reader, traceparent);
     std::optional<MasterKeyVersion> newest;
     if (!sealed.empty()) newest = keys_.newest(traceparent);
     for (std::size_t k = 0; k < sealed.size(); ++k) {
         const auto& [i, value] = sealed[k];
-        auto opened = try_open(value, jobs[i], unwrapped.at(k));
-        if (const auto* error = std::get_if<Error>(&opened)) {
-            outcomes[i] = *error;
-            continue;
-        }
-        const MasterKeyVersion master_key{value.key_id, value.key_version};
-        outcomes[i] = OpenedValue{std::move(std::get<base::SecretBytes>(opened)), master_key,
-                                  newest && *newest != master_key};
+        outcomes[i] = finish_open(value, jobs[i], unwrapped.at(k), newest);
     }
     return collect(std::move(outcomes));
 }

@@ -53,7 +53,8 @@ std::string_view to_string(SealedValue::State state) noexcept;
 struct OpenedValue {
     base::SecretBytes text;                      // compact JSON
     std::optional<MasterKeyVersion> master_key;  // empty: it was not sealed, and passed through
-    bool reseal = false;  // it is not sealed, or not under the newest master key version
+    bool reseal = false;          // it is not sealed, or not under the newest master key version
+    bool key_from_cache = false;  // its data key was not unwrapped for this
 };
 
 using SealOutcome = std::variant<SealedValue, base::Error>;

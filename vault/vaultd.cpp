@@ -22,6 +22,7 @@
 #include "server/route.h"
 #include "vault/actions.h"
 #include "vault/api.h"
+#include "vault/caching_data_keys.h"
 #include "vault/checkpoint_signer.h"
 #include "vault/compat/shapes.h"
 #include "vault/config.h"
@@ -105,7 +106,10 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     kms::ClientConfig watched = config.kms;
     watched.watch = &witness;
     kms::Client client(std::move(watched));
-    vault::KmsDataKeys keys(client, config.master_key);
+    vault::KmsDataKeys kms_keys(client, config.master_key);
+    std::optional<vault::CachingDataKeys> cache;
+    if (config.key_cache) cache.emplace(kms_keys, *config.key_cache);
+    vault::DataKeys& keys = cache ? static_cast<vault::DataKeys&>(*cache) : kms_keys;
 
     vault::KmsDestructionSigner signer(client, config.destruction_key);
     vault::CredentialService service(

@@ -14,9 +14,9 @@
 namespace tests {
 
 // The callers have the ids spiffe://strongroom/operator, /app, /vaultd and /stranger. By the policy
-// (written from policy_text()) the operator makes, rotates, lists and describes keys and observes;
-// app and vaultd make and unwrap data keys under alias/credentials; the stranger has no right at
-// all.
+// (written from policy_text()) the operator makes, rotates, disables, lists and describes keys and
+// observes; app and vaultd make and unwrap data keys under alias/credentials; the stranger has no
+// right at all.
 class KmsHouse {
 public:
     KmsHouse();

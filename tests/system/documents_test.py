@@ -207,6 +207,21 @@ class Schemas(unittest.TestCase):
         ):
             self.check_both("vaultd", {**self.base("vaultd"), "values": values}, accepted, values)
 
+    def test_the_cache_of_data_keys_is_judged_alike(self):
+        whole = {"max_age_seconds": 300, "max_entries": 4096, "max_uses": 1000000}
+        for cache, accepted in (
+            (whole, True),
+            ({**whole, "max_age_seconds": 301}, False),
+            ({**whole, "max_entries": 4097}, False),
+            ({**whole, "max_uses": 1000001}, False),
+            *(({**whole, name: 0}, False) for name in whole),
+            *(({other: value for other, value in whole.items() if other != name}, False) for name in whole),
+            ({**whole, "more": 1}, False),
+            ({}, False),
+            (True, False),
+        ):
+            self.check_both("vaultd", {**self.base("vaultd"), "data_key_cache": cache}, accepted, cache)
+
     @house.both_forms
     def test_a_field_of_another_type_is_refused_by_both(self):
         for name in ("kmsd", "vaultd"):

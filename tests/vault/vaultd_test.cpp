@@ -151,6 +151,31 @@ TEST_F(VaultdTest, WithoutTheKeyServiceEveryRevealIs503WithinTheDeadline) {
         << std::string_view(ready.body);
 }
 
+TEST_F(VaultdTest, WithACacheADisabledMasterKeyEndsRevealsWithinASecond) {
+    std::string config = house_.config_text();
+    config.insert(
+        config.rfind('}'),
+        R"(, "data_key_cache": {"max_age_seconds": 300, "max_entries": 10, "max_uses": 1000000})");
+    house_.kms().write("vaultd.json", config);
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    kms::Client operations(house_.to_kmsd(house_.operator_files));
+    app.call("PUT", one, R"({"secret":{"k":1}})");
+    for (int read = 0; read < 3; ++read) EXPECT_EQ(secret_of(app), R"({"k":1})");
+    EXPECT_NE(content_of_folder(house_.kms() / "audit-vault").find(R"("data_key":"cache")"),
+              std::string::npos);
+    operations.call("POST", "/v1/keys/alias/credentials/disable", "");
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    while (std::chrono::steady_clock::now() < end) app.send("POST", std::string(one) + "/reveal");
+    EXPECT_EQ(app.send("POST", std::string(one) + "/reveal").status, 503);
+    operations.call("POST", "/v1/keys/alias/credentials/enable", "");
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+    EXPECT_EQ(house_.kmsd().stop(), 0);
+    const auto later = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+    while (std::chrono::steady_clock::now() < later) app.send("POST", std::string(one) + "/reveal");
+    EXPECT_EQ(app.send("POST", std::string(one) + "/reveal").status, 503);
+}
+
 // A stop promises what runs nearly all of its 6 seconds; this one takes more than half of them.
 TEST_F(VaultdTest, WhatRunsForSecondsWhenItStopsIsAnswered) {
     std::string config = house_.config_text();

@@ -125,6 +125,7 @@ server::Response BrokerApi::token(server::Operation& operation, const server::Re
     const auto grant = authorizer_.authorize(operation, reveal_credential, resource);
     const Revealed found = service_.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, found.version);
+    note_data_key(operation, found.key_from_cache);
     BrokerRecord record = BrokerRecord::from_secret(found.secret);
     const bool was_expired = record.is_expired(service_.now());
     operation.set_fact("token_expired", was_expired ? "true" : "false");

@@ -170,6 +170,7 @@ server::Response SharedSecretApi::reveal(server::Operation& operation,
         parts_.authorizer.authorize(operation, reveal_credential, credential_resource(id));
     const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, revealed.version);
+    note_data_key(operation, revealed.key_from_cache);
     base::JsonWriter answer;
     answer.begin_object().field("success", true);
     answer.name("credentials").raw(revealed.secret.expose_text()).end_object();
@@ -187,6 +188,7 @@ server::Response SharedSecretApi::reveal_part(server::Operation& operation,
                                     {{"platform", platform}, {"part", std::string(part.word)}});
     const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, revealed.version);
+    note_data_key(operation, revealed.key_from_cache);
     const JsonValue credentials =
         base::parse_json(revealed.secret.expose_text(), {.bytes = max_secret_bytes});
     const JsonValue* entry = credentials.find(platform);

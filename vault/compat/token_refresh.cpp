@@ -108,6 +108,7 @@ BrokerRecord TokenRefresh::reveal_again(server::Operation& operation, const Refr
         parts_.service.reveal(rights.reveal, std::nullopt, operation.traceparent());
     version = revealed.version.version;
     note_version(operation, revealed.version);
+    note_data_key(operation, revealed.key_from_cache);
     return BrokerRecord::from_secret(revealed.secret);
 }
 

@@ -1,0 +1,25 @@
+#include "vault/data_keys.h"
+
+namespace vault {
+
+ReadKey DataKeys::unwrap_to_read(const WrappedKey& item, const std::string& /*reader*/,
+                                 const std::string& traceparent) {
+    return {unwrap(item.wrapped, item.context, traceparent), false};
+}
+
+std::vector<ReadOutcome> DataKeys::unwrap_many_to_read(std::span<const WrappedKey> items,
+                                                       const std::string& /*reader*/,
+                                                       const std::string& traceparent) {
+    std::vector<ReadOutcome> outcomes;
+    outcomes.reserve(items.size());
+    for (UnwrapOutcome& outcome : unwrap_many(items, traceparent)) {
+        if (auto* error = std::get_if<base::Error>(&outcome)) {
+            outcomes.emplace_back(std::move(*error));
+        } else {
+            outcomes.emplace_back(ReadKey{std::get<base::SecretBytes>(std::move(outcome)), false});
+        }
+    }
+    return outcomes;
+}
+
+}  // namespace vault
