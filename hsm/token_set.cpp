@@ -274,7 +274,7 @@ TokenSetState TokenSet::state() const {
     TokenSetState state;
     state.members = members_.size();
     for (std::size_t member = 0; member < members_.size(); ++member) {
-        state.well += members_.is_well(member) ? 1 : 0;
+        state.well += members_.is_well(member) ? 1U : 0U;
         state.different_keys += agreement_.different_keys(member);
     }
     return state;
