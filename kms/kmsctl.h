@@ -22,14 +22,11 @@ void add_data_key_commands(CLI::App& app, Tool& tool);          // data-key crea
 void add_text_commands(CLI::App& app, Tool& tool);              // encrypt, decrypt
 void add_signing_commands(CLI::App& app, Tool& tool);  // sign, verify, mac, verify-mac, public-key
 void add_inventory_command(CLI::App& app, Tool& tool, const ToolSettings& settings);
-void add_backup_commands(CLI::App& app, Tool& tool);   // backup, restore
 void add_service_commands(CLI::App& app, Tool& tool);  // status, metrics, openapi
 void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove | receipt | check |
                                                        // show | export | report | hash
 void add_budget_commands(CLI::App& app, Tool& tool);   // budget show | lift
 void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
-void add_token_commands(CLI::App& app, Tool& tool);    // token create | list | revoke
-void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash
 
 // Throws UsageError unless `key` is a UUID or alias/<name>.
 void require_key_name(const std::string& key);

@@ -12,11 +12,12 @@ MAY_INCLUDE = {
     "base": set(),
     "hsm": {"base"},
     "server": {"base"},
-    "kms": {"base", "hsm", "server", "kms/client"},
+    "kms": {"base", "hsm", "server", "kms/client", "kms/tool"},
     "kms/client": {"base"},
-    "vault": {"base", "server", "kms/client", "vault/client"},
+    "kms/tool": {"base", "server", "kms/client"},
+    "vault": {"base", "server", "kms/client", "kms/tool", "vault/client"},
     "vault/client": {"base", "kms/client"},
-    "tests": {"base", "hsm", "server", "kms", "kms/client", "vault", "vault/client"},
+    "tests": {"base", "hsm", "server", "kms", "kms/client", "kms/tool", "vault", "vault/client"},
 }
 # heavy or foreign headers -> the only files that may include them
 ONLY_IN = {

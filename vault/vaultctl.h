@@ -22,15 +22,12 @@ using kms::Tool;
 using kms::UsageError;
 
 void add_put_command(CLI::App& app, Tool& tool);
-void add_read_commands(CLI::App& app, Tool& tool);           // get, list, expiring, reveal
-void add_history_commands(CLI::App& app, Tool& tool);        // history, restore-version
-void add_destroy_commands(CLI::App& app, Tool& tool);        // delete, erase-owner, destructions
-void add_token_commands(CLI::App& app, Tool& tool);          // token create | list | revoke
-void add_shared_secret_commands(CLI::App& app, Tool& tool);  // shared-secret make | hash
-void add_backup_commands(CLI::App& app, Tool& tool);         // backup, restore
-void add_import_commands(CLI::App& app, Tool& tool);         // import file | postgres
-void add_verify_commands(CLI::App& app, Tool& tool);         // verify-migration file | postgres
-void add_rewrap_commands(CLI::App& app, Tool& tool);  // rewrap start | watch | show | list | …
+void add_read_commands(CLI::App& app, Tool& tool);     // get, list, expiring, reveal
+void add_history_commands(CLI::App& app, Tool& tool);  // history, restore-version
+void add_destroy_commands(CLI::App& app, Tool& tool);  // delete, erase-owner, destructions
+void add_import_commands(CLI::App& app, Tool& tool);   // import file | postgres
+void add_verify_commands(CLI::App& app, Tool& tool);   // verify-migration file | postgres
+void add_rewrap_commands(CLI::App& app, Tool& tool);   // rewrap start | watch | show | list | …
 void add_status_command(CLI::App& app, Tool& tool);
 
 // The path of a credential, or of an owner's credentials when `name` is empty.

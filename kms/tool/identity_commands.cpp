@@ -2,10 +2,10 @@
 #include <CLI/CLI.hpp>
 
 #include "kms/client/token_tool.h"
+#include "kms/tool/program.h"
 #include "server/shared_secret.h"
-#include "vault/vaultctl.h"
 
-namespace vault {
+namespace kms {
 namespace {
 
 constexpr std::size_t max_secret_input_bytes = 2048;
@@ -17,22 +17,22 @@ struct SecretOptions {
 
 // The hash goes to standard output: it is what the daemon's configuration needs.
 int make_secret(const SecretOptions& options) {
-    kms::require_secret_place(options.out, "shared secrets");
+    require_secret_place(options.out, "shared secrets");
     const base::SecretBytes secret = server::make_shared_secret();
-    kms::write_output(options.out, secret.expose_text(), kms::private_mode);
+    write_output(options.out, secret.expose_text(), private_mode);
     print(server::shared_secret_hash(secret.expose_text()));
     return 0;
 }
 
 int hash_secret(const SecretOptions& options) {
-    base::WipedString secret = kms::read_input(options.in, max_secret_input_bytes);
+    base::WipedString secret = read_input(options.in, max_secret_input_bytes);
     while (secret.ends_with('\n') || secret.ends_with('\r')) secret.pop_back();
     print(server::shared_secret_hash(secret));
     return 0;
 }
 
 void add_create(CLI::App& family, Tool& tool) {
-    auto options = std::make_shared<kms::NewToken>();
+    auto options = std::make_shared<NewToken>();
     CLI::App* command = family.add_subcommand(
         "create", "Make an API token for the caller token:NAME; it is shown this once");
     command->add_option("NAME", options->name, "Of a-z, 0-9, '.', '-' and '_'")->required();
@@ -47,7 +47,7 @@ void add_create(CLI::App& family, Tool& tool) {
     command->add_option("--out", options->out, "A new file for it, mode 0600; else standard output")
         ->type_name("FILE");
     command->callback([&tool, options] {
-        tool.command = [&tool, options] { return kms::create_token(tool, *options); };
+        tool.command = [&tool, options] { return create_token(tool, *options); };
     });
 }
 
@@ -59,13 +59,13 @@ void add_token_commands(CLI::App& app, Tool& tool) {
     add_create(*family, tool);
 
     CLI::App* list = family->add_subcommand("list", "All API tokens, also those that are no more");
-    list->callback([&tool] { tool.command = [&tool] { return kms::list_tokens(tool); }; });
+    list->callback([&tool] { tool.command = [&tool] { return list_tokens(tool); }; });
 
     auto id = std::make_shared<std::string>();
     CLI::App* revoke = family->add_subcommand("revoke", "End an API token, at once");
     revoke->add_option("ID", *id, "Its id, as the list shows it")->required();
     revoke->callback(
-        [&tool, id] { tool.command = [&tool, id] { return kms::revoke_token(tool, *id); }; });
+        [&tool, id] { tool.command = [&tool, id] { return revoke_token(tool, *id); }; });
 }
 
 void add_shared_secret_commands(CLI::App& app, Tool& tool) {
@@ -90,4 +90,4 @@ void add_shared_secret_commands(CLI::App& app, Tool& tool) {
         [&tool, options] { tool.command = [options] { return hash_secret(*options); }; });
 }
 
-}  // namespace vault
+}  // namespace kms

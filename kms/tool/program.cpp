@@ -1,0 +1,88 @@
+#include "kms/tool/program.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "server/hardening.h"
+#include "server/secret_source.h"
+
+namespace kms {
+namespace {
+
+void add_settings(CLI::App& app, const ToolWords& words, ToolSettings& settings, Tool& tool) {
+    auto& connection = settings.connection;
+    app.add_option("--config", connection.config, "File with the connection (JSON)")
+        ->type_name("FILE");
+    app.add_option("--url", connection.url,
+                   "Where " + std::string(words.service) + " is, e.g. " + words.example_url)
+        ->type_name("URL");
+    app.add_option("--socket", connection.socket,
+                   "Connect to this UNIX socket; --url still names the server");
+    app.add_option("--ca", connection.ca, "Who signed the server's certificate (PEM)")
+        ->type_name("FILE");
+    app.add_option("--certificate", connection.certificate, "Your certificate (PEM)")
+        ->type_name("FILE");
+    app.add_option("--key-file", connection.key_file, "Its private key (PEM, mode 0600)")
+        ->type_name("FILE");
+    app.add_option("--bearer-file", connection.bearer_file,
+                   "An API token or another bearer (mode 0600), with or without a certificate")
+        ->type_name("FILE");
+    app.add_option("--timeout", settings.timeout_seconds, "Longest wait for one answer, in seconds")
+        ->check(CLI::Range(1, 3600))
+        ->type_name("SECONDS")
+        ->capture_default_str();
+    app.add_flag("--json", tool.json, "Print JSON for scripts instead of tables");
+}
+
+// Arguments and environment are readable by others: a secret in either is refused, not used.
+void refuse_secrets(int count, char** arguments) {
+    std::vector<std::string_view> given(arguments + 1, arguments + count);
+    // With the files of a log, --key names a public key or a key's id.
+    if (!given.empty() && given.front() == "audit") std::erase(given, "--key");
+    server::refuse_secret_arguments(given);
+    server::refuse_secret_environment(own_environment(environ).data());
+}
+
+int parse_and_run(const ToolWords& words, int count, char** arguments,
+                  const AddCommands& add_commands) {
+    CLI::App app(words.description, words.name);
+    app.footer(words.footer);
+    app.require_subcommand(1);
+    app.fallthrough();  // so that --json and the like may stand behind the command, too
+    ToolSettings settings{{}, words.timeout_seconds};
+    Tool tool;
+    tool.client = connect_lazily(settings, words.name, words.service);
+    add_settings(app, words, settings, tool);
+    add_commands(app, tool, settings);
+    try {
+        app.parse(count, arguments);
+    } catch (const CLI::ParseError& error) {
+        // The library says that a command is missing, also when one was mistyped.
+        const auto unknown = app.remaining(true);
+        if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !unknown.empty()) {
+            throw UsageError("\"" + unknown.front() + "\" is not known; see " + words.name +
+                             " --help");
+        }
+        return app.exit(error) == 0 ? 0 : exit_usage;
+    }
+    return tool.command();
+}
+
+}  // namespace
+
+int run_tool_program(const ToolWords& words, int count, char** arguments,
+                     const AddCommands& add_commands) noexcept {
+    return run_tool(words.name, [&] {
+        refuse_secrets(count, arguments);
+        base::Log log(words.name, base::LogLevel::warning);
+        server::harden_process(log);  // secrets pass through here
+        return parse_and_run(words, count, arguments, add_commands);
+    });
+}
+
+}  // namespace kms
