@@ -10,6 +10,7 @@
 
 #include "hsm/token_set.h"
 #include "tests/hsm/processes.h"
+#include "tests/hsm/raw_session.h"
 #include "tests/hsm/set_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
@@ -412,6 +413,8 @@ protected:
             << "\nobjectstore.backend = file\nlog.level = ERROR\n";
         configs_[1].program = fixture_.folder() / "second-worker";
         std::filesystem::create_symlink(configs_[0].program, configs_[1].program);
+    }
+    void open() {
         std::vector<hsm::TokenMember> members;
         for (const std::size_t i : {0U, 1U}) {
             members.push_back({i == 0 ? "first" : "second", [this, i](auto logged_in_again) {
@@ -445,6 +448,7 @@ protected:
 };
 
 TEST_F(TokenSetUnderFire, ATokenThatIsLostFailsNoCallButThoseInFlightAndIsUsedAgainWhenItIsBack) {
+    open();
     constexpr int encrypting = 2;
     const auto encrypted = set_->encrypt(key_, {}, as_bytes("secret"));
     std::atomic<bool> stop{false};
@@ -488,6 +492,28 @@ TEST_F(TokenSetUnderFire, ATokenThatIsLostFailsNoCallButThoseInFlightAndIsUsedAg
     EXPECT_LE(not_made, encrypting);
     stop = true;
     for (auto& caller : callers) caller.join();
+}
+
+TEST_F(TokenSetUnderFire, ACopyWithAnotherKeyUnderTheIdIsNotUsedForItAndIsReported) {
+    // Raw calls take the folder that the environment names.
+    ::setenv("SOFTHSM2_CONF", configs_[1].token.softhsm_config.c_str(), 1);
+    {
+        const RawSession raw(fixture_);
+        raw.destroy(raw.find(key_));
+        raw.generate_key(base::as_text(key_.bytes()));
+    }
+    open();
+    const auto encrypted = set_->encrypt(key_, {}, as_bytes("secret"));
+    const std::vector<hsm::DecryptItem> items(3, {key_, encrypted.iv, {}, encrypted.ciphertext});
+    EXPECT_TRUE(comes_true([&] {
+        for (const auto& opened : set_->decrypt_many(items)) EXPECT_TRUE(opened.has_value());
+        return set_->state().different_keys == 1;
+    }));
+    for (int i = 0; i < 20; ++i)
+        EXPECT_NO_THROW(set_->decrypt(key_, encrypted.iv, {}, encrypted.ciphertext));
+    EXPECT_NO_THROW(set_->check_member(0));
+    EXPECT_ERROR_SAYING(unavailable, "others than the other tokens", set_->check_member(1));
+    EXPECT_ERROR_SAYING(failed_precondition, "another key", set_->destroy_key(key_));
 }
 
 }  // namespace

@@ -174,10 +174,10 @@ def workers_of(daemon, program="strongroom-token-worker"):
     return sorted(found)
 
 
-def both_workers(daemon):
-    """The one that serves and the one that stands by, once the log says so of both; else None."""
+def both_workers(daemon, program="strongroom-token-worker"):
+    """Of that name, the one that serves and the one that stands by, once the log says so of both; else None."""
     said = {line.get("pid") for line in daemon.lines() if str(line.get("message")).startswith("a token worker s")}
-    found = workers_of(daemon)
+    found = workers_of(daemon, program)
     return found if len(found) == 2 and set(found) <= said else None
 
 

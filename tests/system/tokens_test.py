@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """kmsd with two copies of one token, which both serve. One is taken away under load: no unwrap fails, of what makes data keys
-only calls under way do. It comes back and serves again, without a restart. /readyz names each. ROUNDS=n makes it longer."""
+only calls under way do; nor does an unwrap fail when one hangs. It comes back and serves again, without a restart. /readyz names each. ROUNDS=n makes it longer."""
 import contextlib
 import os
 import shutil
@@ -144,6 +144,24 @@ class SeveralTokens(unittest.TestCase):
                 self.assertEqual((answer.status, answer.json()["plaintext"]), (200, self.data_key["plaintext"]))
             # The other one makes the keys.
             self.assertEqual(self.operator.call("POST", "/v1/keys", {"alias": "new"}).status, 503)
+
+    def test_a_token_that_hangs_under_load_fails_no_unwrap(self):
+        self.start()
+        unwrapping, making = self.start_callers()
+        self.answers_go_on(unwrapping + making)
+        hanging = house.wait_until(lambda: house.both_workers(self.kms, "worker-of-b"), "both workers of b")
+        for worker in hanging:
+            os.kill(worker, signal.SIGSTOP)
+        house.wait_until(lambda: self.gauge("tokens_in_use") == 1, "b is known to hang")
+        self.answers_go_on(unwrapping + making)
+        # Its workers are replaced.
+        house.wait_until(lambda: self.gauge("tokens_in_use") == 2, "b is back")
+        self.answers_go_on(unwrapping + making)
+        self.assertFalse(set(hanging) & set(house.workers_of(self.kms, "worker-of-b")))
+        for caller in unwrapping:
+            self.assertEqual(caller.unavailable, 0)
+        for caller in making:
+            self.assertLessEqual(caller.unavailable, 1)
 
     def test_kmsd_starts_with_one_of_its_tokens_and_takes_the_other_when_it_is_there(self):
         (self.folder / "tokens-b").rename(self.folder / "aside")
