@@ -30,18 +30,24 @@ TokenInfo describe(const Module& module, const CK_TOKEN_INFO& token, bool is_sof
     return info;
 }
 
-// Objects that were changed while it lived were changed by us, whatever came of it.
+// Says what became of the token's objects while it lived: what was changed then was changed by us.
 class NotedObjects {
 public:
     explicit NotedObjects(SoftHsmGuard* guard) : guard_(guard) {}
     ~NotedObjects() {
-        if (guard_ != nullptr) guard_->note_objects();
+        if (guard_ != nullptr) guard_->note_changes(changes_);
     }
     NotedObjects(const NotedObjects&) = delete;
     NotedObjects& operator=(const NotedObjects&) = delete;
 
+    // So many objects were made or destroyed, for certain.
+    void done(std::uint64_t changes) { changes_ = changes; }
+    // The module may have lost sight of its token.
+    void doubt() { changes_.reset(); }
+
 private:
     SoftHsmGuard* guard_;
+    std::optional<std::uint64_t> changes_ = 0;
 };
 
 }  // namespace
@@ -94,8 +100,14 @@ KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label,
     }
     {
         // Nobody else makes or destroys any now (Token), so what changes is ours.
-        const NotedObjects noted(guard_.get());
-        make_objects(id, label, kind, profile);
+        NotedObjects noted(guard_.get());
+        try {
+            make_objects(id, label, kind, profile);
+        } catch (const Pkcs11Error& error) {
+            if (error.error_class() == ErrorClass::ambiguous) noted.doubt();
+            throw;
+        }
+        noted.done(is_pair(kind) ? 2 : 1);
     }
     KeyAttributes attributes = read_new_key(id);
     refuse_unless_as_ordered(id, attributes, kind, profile);
@@ -230,12 +242,13 @@ std::vector<KeyId> Pkcs11Token::list_keys(std::size_t* unnamed_objects) {
 void Pkcs11Token::destroy_key(const KeyId& id) {
     connection_->repeatable([&](const Operation& operation) {
         keys_.require_all_seen();
-        const NotedObjects noted(guard_.get());
         static_cast<void>(keys_.look_up(operation, id));  // refuses when there are several
         const auto objects = keys_.all_objects(operation, id);
         if (objects.empty()) no_such_key(id);
         const auto lock = keys_.objects_lock();
+        NotedObjects noted(guard_.get());
         for (const CK_OBJECT_HANDLE object : objects) operation.session().destroy_object(object);
+        noted.done(objects.size());
     });
     keys_.forget(id);
     if (holds_any(id)) {

@@ -1,12 +1,15 @@
 #include "hsm/softhsm_guard.h"
 
+#include <endian.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
@@ -39,14 +42,18 @@ std::filesystem::path find_configuration(const TokenConfig& config) {
     return "/etc/softhsm/softhsm2.conf";
 }
 
-// The file "generation" of a token's folder, eight bytes; 0 when it can't be read.
+// What is never a count.
+constexpr std::uint64_t unknown_count = std::numeric_limits<std::uint64_t>::max();
+
+// The file "generation" of a token's folder, eight bytes, the highest first; 0 when it can't be
+// read.
 std::uint64_t count_of_changes(const std::filesystem::path& folder) {
     std::uint64_t count = 0;
     const int file = ::open((folder / "generation").c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return 0;
     if (::read(file, &count, sizeof(count)) != static_cast<ssize_t>(sizeof(count))) count = 0;
     ::close(file);
-    return count;
+    return be64toh(count);
 }
 
 std::string_view trim(std::string_view text) {
@@ -185,6 +192,15 @@ std::string SoftHsmGuard::refused_pin_hint() const {
 }
 
 void SoftHsmGuard::note_objects() { noted_objects_ = count_of_changes(folder_); }
+
+void SoftHsmGuard::note_changes(std::optional<std::uint64_t> changes) {
+    if (!changes) {
+        noted_objects_ = unknown_count;
+        return;
+    }
+    const std::uint64_t count = count_of_changes(folder_);
+    if (count != 0) noted_objects_ = std::max(count, noted_objects_ + *changes);
+}
 
 bool SoftHsmGuard::were_objects_changed() const {
     return count_of_changes(folder_) != noted_objects_.load();

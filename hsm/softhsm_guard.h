@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -42,9 +43,14 @@ public:
 
     // SoftHSM counts in the token's folder how often objects were made or destroyed there. Once its
     // write to token.object was refused (above) it never looks at objects of other processes again:
-    // only a new initialisation does. note_objects() is for the moment of one, and for changes of
-    // our own; were_objects_changed() says whether others made any since. Thread-safe.
+    // only a new initialisation does, and makes none itself any more (CKR_GENERAL_ERROR).
+    // note_objects() is for the moment of one. note_changes() is for changes of our own: so many
+    // objects made or destroyed at least, each of which it counts once; empty when it may not know
+    // its token any more. A count that is behind afterwards lacks some: a process that opens the
+    // token meanwhile writes back the count that it has read, a moment after it gave its lock away.
+    // were_objects_changed() says whether the module must be expected not to know all. Thread-safe.
     void note_objects();
+    void note_changes(std::optional<std::uint64_t> changes);
     bool were_objects_changed() const;
 
     // Writes what SoftHSM left in the system's cache to the disk (syncfs). Throws unavailable.

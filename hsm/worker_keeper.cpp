@@ -93,8 +93,11 @@ void WorkerKeeper::wake() const {
 }
 
 Channel WorkerKeeper::lease(Pace pace) {
-    const Instant end = std::chrono::steady_clock::now() + config_.deadline;
+    const Instant begin = std::chrono::steady_clock::now();
+    const Instant end = begin + config_.deadline;
     std::unique_lock lock(mutex_);
+    if (pace == Pace::making)
+        opening_over_.wait_until(lock, begin + config_.deadline / 2, [&] { return !is_opening_; });
     for (;;) {
         if (active_ && active_->in_use < config_.token.max_sessions) {
             std::unique_ptr<FrameSocket> socket;
@@ -107,6 +110,7 @@ Channel WorkerKeeper::lease(Pace pace) {
             if (socket) {
                 ++active_->in_use;
                 if (pace != Pace::quick) ++active_->slow_in_use;
+                if (pace == Pace::making) ++active_->making;
                 return {*this, active_, std::move(socket), pace};
             }
             retire(std::exchange(active_, std::exchange(standby_, nullptr)), true);
@@ -124,9 +128,25 @@ void WorkerKeeper::give_back(KeptWorker& worker, std::unique_ptr<FrameSocket> so
         const std::lock_guard lock(mutex_);
         --worker.in_use;
         if (pace != Pace::quick) --worker.slow_in_use;
+        if (pace == Pace::making) --worker.making;
         if (socket) worker.idle.push_back(std::move(socket));
     }
     changed_.notify_one();
+    if (pace == Pace::making) wake();  // an opening may wait for it
+}
+
+// Under the lock.
+bool WorkerKeeper::is_making() const {
+    const auto makes = [](const Shared& worker) { return worker->making > 0; };
+    return (active_ && makes(active_)) || std::any_of(retired_.begin(), retired_.end(), makes);
+}
+
+void WorkerKeeper::end_opening() {
+    {
+        const std::lock_guard lock(mutex_);
+        is_opening_ = false;
+    }
+    opening_over_.notify_all();
 }
 
 void WorkerKeeper::replace(const Shared& worker, bool is_gone) {
@@ -309,12 +329,15 @@ void WorkerKeeper::start_opening(Instant now) {
     {
         const std::lock_guard lock(mutex_);
         if (standby_ || is_pin_refused_ || now < next_opening_) return;
+        if (active_ && !is_suspect_ && is_making()) return;  // give_back() wakes
+        is_opening_ = true;
     }
     try {
         opening_ = std::make_shared<KeptWorker>(config_.program, opening());
         opening_until_ = now + opening_patience;
     } catch (const base::Error&) {
         note_failure(std::current_exception(), now);
+        end_opening();
     }
 }
 
@@ -333,6 +356,7 @@ void WorkerKeeper::finish_opening(Instant now) {
         }
         note_failure(std::current_exception(), now);
     }
+    end_opening();
 }
 
 void WorkerKeeper::put_in_place(Shared opened, Instant now) {
@@ -391,7 +415,7 @@ WorkerKeeper::Instant WorkerKeeper::look_after(Instant now) {
     }
     if (opening_) {
         next = std::min(next, opening_until_);
-    } else if (!standby_ && !is_pin_refused_) {
+    } else if (!standby_ && !is_pin_refused_ && !(active_ && !is_suspect_ && is_making())) {
         next = std::min(next, next_opening_);
     }
     return next;

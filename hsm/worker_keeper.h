@@ -31,6 +31,7 @@ struct KeptWorker {
     std::vector<std::unique_ptr<FrameSocket>> idle;
     std::size_t in_use = 0;
     std::size_t slow_in_use = 0;  // of them, those whose calls may take long
+    std::size_t making = 0;       // of these, those that make or destroy keys
     // When it has been replaced: the moment after which quick calls are not waited for.
     std::chrono::steady_clock::time_point drained;
     std::chrono::steady_clock::time_point given_up;
@@ -72,6 +73,12 @@ private:
     std::uint32_t number_ = 0;
 };
 
+// Keys are not made or destroyed while a worker is being opened, nor a worker opened beside that: a
+// SoftHSM that opens its token writes back the count of changes that it read, and what another
+// process has counted in between is lost, upon which that one makes no more keys
+// (hsm/softhsm_guard.h). Who orders a key waits for the opening, half a deadline at most; an
+// opening waits for the key, unless no worker answers.
+//
 // Safe to share between threads.
 class WorkerKeeper {
 public:
@@ -93,6 +100,8 @@ private:
     using Instant = std::chrono::steady_clock::time_point;
     using Shared = std::shared_ptr<KeptWorker>;
 
+    bool is_making() const;
+    void end_opening();
     void give_back(KeptWorker& worker, std::unique_ptr<FrameSocket> socket, Pace pace);
     void replace(const Shared& worker, bool is_gone);
     void retire(Shared worker, bool is_gone);
@@ -118,10 +127,12 @@ private:
 
     mutable std::mutex mutex_;
     std::condition_variable changed_;
+    std::condition_variable opening_over_;
     Shared active_;
     Shared standby_;
     std::vector<Shared> retired_;
     TokenInfo info_;
+    bool is_opening_ = false;
     bool is_suspect_ = false;  // the active one hangs, and none stands by
     bool is_down_ = false;     // the last opening failed
     bool is_pin_refused_ = false;

@@ -30,8 +30,8 @@ inline constexpr std::size_t max_batch_items = 256;
 inline constexpr std::size_t max_random_bytes = 64UL * 1024;
 inline constexpr std::size_t max_error_text_bytes = 4096;
 
-// How long an answer may take: what is used all the time, what searches and proves, what makes
-// keys.
+// How long an answer may take: what is used all the time, what searches and proves, what makes or
+// destroys keys. The last is not asked for while another worker is being opened.
 enum class Pace { quick, slow, making };
 
 struct Nothing {};
@@ -75,7 +75,7 @@ struct ListKeysRequest {
 };
 struct DestroyKeyRequest {
     using Answer = Nothing;
-    static constexpr Pace pace = Pace::slow;
+    static constexpr Pace pace = Pace::making;
     static constexpr bool repeatable = false;
     KeyId key;
 };

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "tests/hsm/processes.h"
@@ -199,6 +200,75 @@ TEST_F(RemoteToken, CallsThatHangWithAnotherAreAskedAgainOfTheNextWorker) {
     for (const auto& opened : token->decrypt_many(items)) EXPECT_TRUE(opened.has_value());
     first.join();
     EXPECT_EQ(faults.struck(std::size_t{0}), 2U);
+}
+
+// A SoftHSM that opens its token may lose what another process counts there meanwhile.
+class WhileOneIsOpened : public RemoteToken {
+protected:
+    WhileOneIsOpened() {
+        const std::string folder = fixture_.folder().string();
+        make_script("#!/bin/sh\nif [ -e " + folder + "/first ]; then : > " + folder +
+                    "/opening; while [ ! -e " + folder +
+                    "/go ]; do /bin/sleep 0.01; done; fi\n: > " + folder + "/first\nexec " +
+                    STRONGROOM_TOKEN_WORKER + "\n");
+    }
+    bool is_opening() const { return std::filesystem::exists(fixture_.folder() / "opening"); }
+    void go_on() { std::ofstream(fixture_.folder() / "go") << "go"; }
+};
+
+TEST_F(WhileOneIsOpened, NoKeyIsMade) {
+    auto token = open();
+    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
+    const KeyId key = KeyId::random();
+    auto made = std::async(std::launch::async,
+                           [&] { token->generate_aes_key(key, "", KeyProfile::sealed); });
+    EXPECT_EQ(made.wait_for(500ms), std::future_status::timeout);  // longer than it takes
+    EXPECT_FALSE(token->find_key(key)) << "everything else goes on";
+    go_on();
+    EXPECT_NO_THROW(made.get());
+    EXPECT_TRUE(token->find_key(key));
+}
+
+TEST_F(WhileOneIsOpened, NoKeyIsDestroyed) {
+    auto token = open();
+    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
+    auto destroyed = std::async(
+        std::launch::async, [&] { EXPECT_ERROR(not_found, token->destroy_key(KeyId::random())); });
+    EXPECT_EQ(destroyed.wait_for(500ms), std::future_status::timeout);
+    go_on();
+    destroyed.get();
+}
+
+TEST_F(WhileOneIsOpened, AKeyWaitsForAnOpeningThatHangsNoLongerThanHalfADeadline) {
+    config_.deadline = 2s;
+    auto token = open();
+    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
+    const auto begin = Clock::now();
+    EXPECT_NO_THROW(token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
+    EXPECT_GE(Clock::now() - begin, config_.deadline / 2);
+}
+
+TEST_F(RemoteToken, NoWorkerIsOpenedWhileAKeyIsMade) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    auto token = open();
+    const auto both = wait_for_both();
+    constexpr auto making = 3000ms;
+    faults.set("C_GenerateKey delay=" + std::to_string(making.count()) + " times=1");
+    const auto begin = Clock::now();
+    auto made = std::async(std::launch::async, [&] {
+        token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed);
+    });
+    EXPECT_TRUE(comes_true([&] { return faults.struck(std::size_t{0}) == 1; }));
+    ::kill(both.back(), SIGKILL);
+    std::size_t most = 0;
+    // Ten times as long as the next one would wait, unless the machine stands still meanwhile.
+    const auto end = std::min(Clock::now() + 500ms, begin + making / 2);
+    EXPECT_TRUE(comes_true([&] { return workers() == std::vector{both.front()}; }));
+    while (Clock::now() < end) most = std::max(most, workers().size());
+    EXPECT_LE(most, 1U);
+    EXPECT_NO_THROW(made.get());
+    wait_for_both();
 }
 
 TEST_F(RemoteToken, WhoStandsByIsReplacedWhenItEnds) {

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "base/file.h"
+#include "hsm/softhsm_guard.h"
 #include "hsm/softhsm_object_file.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/token_fixture.h"
@@ -55,6 +56,71 @@ TEST_F(SoftHsmGuard, TheTokenFileIsReadOnlyAndHasACopy) {
     ASSERT_EQ(::stat(copy_.c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 0777U, 0400U);
     EXPECT_EQ(content(copy_), content(object_));
+}
+
+// What SoftHSM counts when it makes or destroys an object.
+class SoftHsmGuardChanges : public SoftHsmGuard {
+protected:
+    SoftHsmGuardChanges()
+        : guard_(
+              token_.config(), [](auto, auto) { return true; }, log_) {
+        open();  // makes the copy, and the count if there is none
+        const auto read = hsm::parse_softhsm_token_object(base::as_bytes(content(object_)));
+        guard_.before_login(read->label, read->serial);
+        write_count(5);
+        guard_.note_objects();
+    }
+    void write_count(std::uint8_t count) const {
+        std::ofstream(object_.parent_path() / "generation", std::ios::binary)
+            << std::string(7, '\0') << static_cast<char>(count);
+    }
+    hsm::SoftHsmGuard guard_;
+};
+
+TEST_F(SoftHsmGuardChanges, OursAreCountedAndThoseOfOthersAreSeen) {
+    write_count(7);
+    guard_.note_changes(2);
+    EXPECT_FALSE(guard_.were_objects_changed());
+    write_count(8);
+    EXPECT_TRUE(guard_.were_objects_changed());
+    guard_.note_objects();
+    EXPECT_FALSE(guard_.were_objects_changed());
+}
+
+TEST_F(SoftHsmGuardChanges, AChangeOfOursThatAnotherProcessLostIsSeen) {
+    write_count(6);  // the second was written back over
+    guard_.note_changes(2);
+    EXPECT_TRUE(guard_.were_objects_changed());
+    guard_.note_objects();
+    EXPECT_FALSE(guard_.were_objects_changed());
+}
+
+TEST_F(SoftHsmGuardChanges, WhenNobodyCanSayHowManyThereWereTheModuleIsDoubted) {
+    guard_.note_changes({});
+    EXPECT_TRUE(guard_.were_objects_changed());
+}
+
+TEST_F(SoftHsmGuardChanges, ATokenThatCountsNothingIsNotDoubted) {
+    std::filesystem::remove(object_.parent_path() / "generation");
+    guard_.note_objects();
+    guard_.note_changes(1);
+    EXPECT_FALSE(guard_.were_objects_changed());
+}
+
+// The count is understood as SoftHSM writes it.
+TEST_F(SoftHsmGuard, MakingAndDestroyingLeavesTheModuleUndoubted) {
+    const auto count = [&] { return content(object_.parent_path() / "generation"); };
+    auto token = open();
+    const auto last = [&] { return static_cast<std::uint8_t>(count().back()); };
+    const KeyId key = KeyId::random();
+    const KeyId pair = KeyId::random();
+    const auto before = last();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    EXPECT_EQ(last(), static_cast<std::uint8_t>(before + 1));
+    token->generate_key(pair, "", hsm::KeyKind::ecdsa_p256, KeyProfile::sealed);
+    EXPECT_EQ(last(), static_cast<std::uint8_t>(before + 3));
+    token->destroy_key(pair);
+    EXPECT_EQ(last(), static_cast<std::uint8_t>(before + 5));
 }
 
 TEST_F(SoftHsmGuard, TheCopyIsNoTokenOfItsOwn) {

@@ -347,6 +347,22 @@ TEST_F(TokenFault, AKeyIsNeverMadeTwice) {
     }
 }
 
+// A SoftHSM that lost sight of its token makes no more keys until then, and says no more than this.
+TEST_F(TokenFault, AfterAMakingThatFailedForNoKnownReasonTheModuleIsInitialisedAnew) {
+    const auto make = [&] {
+        token_->generate_aes_key(KeyId::random(), "", KeyProfile::sealed);
+        return Faults::initialize.calls.load();
+    };
+    Faults::initialize.calls = 0;
+    Faults::generate_key.strike(CKR_DEVICE_MEMORY);
+    EXPECT_ERROR(unavailable, make());
+    EXPECT_EQ(make(), 0);
+    Faults::generate_key.strike(CKR_GENERAL_ERROR);
+    EXPECT_ERROR(unavailable, make());
+    EXPECT_EQ(make(), 1);
+    EXPECT_EQ(make(), 1);
+}
+
 TEST_F(TokenFault, AKeyThatIsNotAsOrderedIsRefusedAndDestroyed) {
     const KeyId id = KeyId::random();
     Faults::attribute.strike(CKR_CANCEL, 1);
