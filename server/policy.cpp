@@ -62,6 +62,7 @@ private:
 struct RoleRules {
     std::map<std::string_view, ActionRules> by_action;  // words of the file's rules
     ActionRules any_action;                             // rules that name "*"
+    std::vector<const Rule*> denies;
 };
 
 // What a question costs does not depend on how many are bound, nor on how many rules are about
@@ -109,10 +110,23 @@ public:
     bool may_ever(const Caller& caller, Action action, base::Time now) const override {
         const Places held = roles_of(caller);
         if (!file_.exclusive.empty() && !file_.conflict(held).empty()) return false;
+        std::vector<const Rule*> denying;
+        for (const std::size_t role : held) {
+            for (const Rule* deny : roles_[role].denies) {
+                if (deny->surely_denies(caller, action, now)) denying.push_back(deny);
+            }
+        }
+        const auto is_left = [&](const ResourcePattern& allowed) {
+            return std::none_of(denying.begin(), denying.end(), [&](const Rule* deny) {
+                return std::any_of(deny->resources.begin(), deny->resources.end(),
+                                   [&](const auto& denied) { return denied.covers(allowed); });
+            });
+        };
         return std::any_of(held.begin(), held.end(), [&](std::size_t role) {
             const auto& rules = file_.roles[role].rules;
             return std::any_of(rules.begin(), rules.end(), [&](const Rule& rule) {
-                return rule.effect == Effect::allow && rule.may_apply(caller, action, now);
+                return rule.effect == Effect::allow && rule.may_apply(caller, action, now) &&
+                       std::any_of(rule.resources.begin(), rule.resources.end(), is_left);
             });
         });
     }
@@ -125,6 +139,7 @@ private:
         for (const Rule& rule : role.rules) {
             const std::size_t place = rules_.size();
             rules_.push_back(&rule);
+            if (rule.effect == Effect::deny) rules.denies.push_back(&rule);
             if (rule.any_action) {
                 rules.any_action.add(rule, place);
                 continue;

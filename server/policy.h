@@ -36,8 +36,9 @@ public:
     // Never throws for a well-formed question; the default is deny. Of the rules that apply, a deny
     // decides before an allow, and of several the one that stands first in the file.
     virtual Decision decide(const PolicyQuestion& question) const = 0;
-    // Whether any rule could allow `caller` that action on some resource at `now`: for answers that
-    // must not tell a forbidden resource from one that does not exist.
+    // Whether any rule could allow `caller` that action on some resource at `now`, and none denies
+    // it whatever the resource: for answers that must not tell a forbidden resource from one that
+    // does not exist. A deny that hangs on more than the resource's kind is not looked at.
     virtual bool may_ever(const Caller& caller, Action action, base::Time now) const = 0;
     // SHA-256 of the file's bytes, hex.
     virtual const std::string& hash() const = 0;

@@ -62,6 +62,11 @@ struct Conditions {
     std::string text;  // as in the file, compact: for people who compare policies
 
     bool empty() const { return text.empty(); }
+    // Whether anything does hang on the resource or the context.
+    bool asks_resource() const {
+        return !context.empty() || !context_required.empty() || !context_only.empty() ||
+               !owner.empty() || !tags.empty();
+    }
     // What does not hang on the resource: network, time, authentication.
     Fit of_caller(const Caller& caller, base::Time now) const;
     // `failed`, when given, becomes the name of the first that does not hold for certain.

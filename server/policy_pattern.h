@@ -68,6 +68,11 @@ public:
 
     Fit matches(const Resource& resource, const Caller& caller) const;
 
+    // Whether it is "*" or "kind:*" and so fits whatever `other` could.
+    bool covers(const ResourcePattern& other) const {
+        return kind_.empty() || (any_id_ && kind_ == other.kind_);
+    }
+
     // The parts, for an index. `any_id`: it fits every id of its kind.
     bool any_id() const { return any_id_; }
     const Glob& whole() const { return whole_; }

@@ -66,6 +66,12 @@ bool Rule::may_apply(const Caller& caller, Action action, base::Time now) const 
     return names(action) && (when.empty() || when.of_caller(caller, now) == Fit::yes);
 }
 
+bool Rule::surely_denies(const Caller& caller, Action action, base::Time now) const {
+    if (effect != Effect::deny || !names(action)) return false;
+    if (when.asks_resource() || when.of_caller(caller, now) == Fit::no) return false;
+    return unless.empty() || unless.of_caller(caller, now) != Fit::yes;
+}
+
 bool Binding::fits(const Caller& who) const {
     if (!authentication.empty() && std::find(authentication.begin(), authentication.end(),
                                              who.method) == authentication.end()) {

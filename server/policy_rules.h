@@ -41,6 +41,9 @@ struct Rule {
     bool names_owner(const PolicyQuestion& question) const;
     // Whether it could apply to some resource.
     bool may_apply(const Caller& caller, Action action, base::Time now) const;
+    // Whether a deny is certain to apply to what its resources fit, whatever its owner, tags and
+    // context.
+    bool surely_denies(const Caller& caller, Action action, base::Time now) const;
 };
 
 struct Role {

@@ -259,7 +259,15 @@ TEST_F(IdempotencyTest, AnOrderThatTookTheKeyOutOfItsCallersReachIsAnsweredAgain
     EXPECT_EQ(as_tagged("q", Method::PATCH, key, body).status, 403U);
     EXPECT_EQ(order("p", Method::PATCH, key, body, "namer").status, 403U)
         << "another caller's answer";
-    // Who may do it to nothing at all any more is told nothing.
+    // Whom a rule denies it on everything, and who may do it to nothing at all any more, is told
+    // nothing.
+    std::string locked_out(rig_policy);
+    const std::string_view last_rule = R"("resources":["key:tag/team=ads"]})";
+    locked_out.insert(locked_out.find(last_rule) + last_rule.size(),
+                      R"(,{"id":"tagged-not","effect":"deny","actions":["*"],"resources":["*"]})");
+    rig_.authorizer.replace(server::parse_policy(locked_out, kms::known_actions()));
+    EXPECT_EQ(as_tagged("d", Method::DELETE, "/v1/aliases/shop").status, 403U);
+    EXPECT_EQ(as_tagged("p", Method::PATCH, key, body).status, 403U);
     rig_.authorizer.replace(
         server::parse_policy(R"({"version":1,"roles":{},"bindings":[]})", kms::known_actions()));
     EXPECT_EQ(as_tagged("d", Method::DELETE, "/v1/aliases/shop").status, 403U);

@@ -377,14 +377,39 @@ server::Decision slow_decision(const PlainPolicy& policy, const server::PolicyQu
     return {false, "default-deny", {}};
 }
 
+// Whether the deny leaves nothing of what the other rule is about, whatever that is.
+bool denies_all_of(const PlainRule& deny, const PlainRule& other, const server::Caller& caller,
+                   base::Time now) {
+    const bool is_every =
+        deny.form == "any" || (deny.form == "id" && deny.first == "*") || deny.kind == "*";
+    if (!is_every || (deny.kind != "*" && deny.kind != other.kind)) return false;
+    PlainConditions more = deny.when;
+    more.method.clear();
+    more.first_octet = more.day = more.from = more.to = -1;
+    if (!asks_nothing(more) || by_caller(deny.when, caller, now) == no) return false;
+    return asks_nothing(deny.unless) || by_caller(deny.unless, caller, now) != yes;
+}
+
+bool is_named(const PlainRule& rule, const server::PolicyQuestion& question) {
+    return rule.action == "*" || rule.action == question.action.word;
+}
+
 bool slow_may_ever(const PlainPolicy& policy, const server::PolicyQuestion& question) {
     const auto held = held_roles(policy, question.caller);
     if (exclude_each_other(policy, held)) return false;
     for (const std::size_t role : held) {
         for (const auto& rule : policy.roles[role]) {
-            const bool named = rule.action == "*" || rule.action == question.action.word;
-            if (rule.allow && named && by_caller(rule.when, question.caller, question.now) == yes)
-                return true;
+            if (!rule.allow || !is_named(rule, question)) continue;
+            if (by_caller(rule.when, question.caller, question.now) != yes) continue;
+            bool is_left = true;
+            for (const std::size_t any_role : held) {
+                for (const auto& deny : policy.roles[any_role]) {
+                    if (!deny.allow && is_named(deny, question) &&
+                        denies_all_of(deny, rule, question.caller, question.now))
+                        is_left = false;
+                }
+            }
+            if (is_left) return true;
         }
     }
     return false;

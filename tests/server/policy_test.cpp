@@ -179,6 +179,30 @@ TEST(Policy, PlaceholderThatCantBeFilledDoesNotOpenADenyRule) {
     EXPECT_TRUE(ask(deny("credential:{caller_name}/*"), caller("spiffe://s/app"), what).allowed);
 }
 
+TEST(Policy, WhomARuleDeniesItOnEverythingMayNeverDoIt) {
+    const auto ever = [](const std::string& allowed, const std::string& denied,
+                         const std::string& more = "") {
+        const std::string deny = rule("d", "deny", denied);
+        return server::parse_policy(policy_text(rule("a", "allow", allowed) + "," +
+                                                deny.substr(0, deny.size() - 1) + more + "}"),
+                                    actions)
+            ->may_ever(caller("app"), {"unwrap_data_key"}, {});
+    };
+    EXPECT_FALSE(ever(R"("*")", R"("*")"));
+    EXPECT_FALSE(ever(R"("key:k1")", R"("*")"));
+    EXPECT_FALSE(ever(R"("key:k1","key:alias/a")", R"("key:k2","key:*")"));
+    EXPECT_TRUE(ever(R"("*")", R"("key:*")")) << "other kinds are left";
+    EXPECT_TRUE(ever(R"("key:*")", R"("key:k1")"));
+    EXPECT_TRUE(ever(R"("key:k1","credential:o/n")", R"("key:*")"));
+    // What hangs on the caller alone is known, what hangs on more is not.
+    EXPECT_FALSE(ever(R"("*")", R"("*")", R"(,"when":{"authentication":["client_certificate"]})"));
+    EXPECT_TRUE(ever(R"("*")", R"("*")", R"(,"when":{"authentication":["jwt"]})"));
+    EXPECT_TRUE(ever(R"("*")", R"("*")", R"(,"when":{"context":{"tenant":["t"]}})"));
+    EXPECT_TRUE(ever(R"("*")", R"("*")", R"(,"unless":{"context":{"tenant":["t"]}})"));
+    EXPECT_FALSE(ever(R"("*")", R"("*")", R"(,"unless":{"authentication":["jwt"]})"));
+    EXPECT_TRUE(ever(R"("*")", R"("*")", R"(,"unless":{"authentication":["client_certificate"]})"));
+}
+
 TEST(Policy, MayEverSeesAllowRulesOnly) {
     const auto policy =
         server::parse_policy(policy_text(rule("a", "allow", R"("key:k1")") + "," +
