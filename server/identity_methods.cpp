@@ -1,8 +1,6 @@
 #include "server/identity_methods.h"
 
 #include <algorithm>
-#include <condition_variable>
-#include <thread>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -10,6 +8,7 @@
 #include "server/identity_words.h"
 #include "server/introspection.h"
 #include "server/jwt_verifier.h"
+#include "server/refresher.h"
 
 namespace server {
 namespace {
@@ -106,11 +105,11 @@ struct IdentityMethods::State {
           log(the_log),
           tokens(config.api_tokens ? make_tokens(*config.api_tokens, database, clock) : nullptr),
           authenticator(build(clock)),
-          refresher([this](const std::stop_token& stop) { keep_fresh(stop); }) {}
+          refresher(looks(), refresh_look) {}
 
     // A fetch under way would hold the end of the program up.
     ~State() {
-        refresher.request_stop();
+        refresher.stop();
         for (const auto& https : fetched) https->cancel();
     }
     State(const State&) = delete;
@@ -161,26 +160,10 @@ struct IdentityMethods::State {
         return issuers;
     }
 
-    void keep_fresh(const std::stop_token& stop) {
-        std::mutex mutex;
-        std::condition_variable_any never;
-        std::unique_lock lock(mutex);
-        while (
-            !never.wait_for(lock, stop, refresh_look, [&stop] { return stop.stop_requested(); })) {
-            for (const auto& source : sources) {
-                if (stop.stop_requested()) return;
-                refresh(*source);
-            }
-        }
-    }
-
-    // Nothing may leave the refresher's thread: it would end the daemon. What fails here (no memory
-    // for the log's line) is tried again at the next look.
-    static void refresh(JwksSource& source) noexcept {
-        try {
-            source.refresh_if_due();
-        } catch (...) {  // NOLINT(bugprone-empty-catch)
-        }
+    std::vector<std::function<void()>> looks() const {
+        std::vector<std::function<void()>> all;
+        for (const auto& source : sources) all.push_back([source] { source->refresh_if_due(); });
+        return all;
     }
 
     // Everything is read before anything is put in force. What has a URL is asked by the refresher:
@@ -220,7 +203,7 @@ struct IdentityMethods::State {
     std::vector<std::shared_ptr<const HttpsClient>> fetched;
     std::shared_ptr<SharedSecrets> secrets;
     const Authenticator authenticator;
-    std::jthread refresher;
+    Refresher refresher;
 };
 
 IdentityMethods::IdentityMethods(const IdentityConfig& config, Database& database,

@@ -88,6 +88,9 @@ bool JwksSource::fetch() {
         // daemon.
         note_failure(error.what());
         return false;
+    } catch (...) {
+        note_failure("an unexpected error");
+        return false;
     }
 }
 

@@ -94,7 +94,7 @@ bool Reloader::run(const std::vector<std::size_t>& which, std::string_view cause
     for (const auto i : which) names += (names.empty() ? "" : " ") + steps_[i].name;
     try {
         audit_.event("reload", {{"cause", std::string(cause)}, {"steps", names}});
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {  // also too little memory
         log_.error("nothing was reloaded: it could not be recorded", {{"reason", error.what()}});
         return false;
     }
@@ -124,6 +124,10 @@ bool Reloader::run_step(const ReloadStep& step) {
         reason = "an unexpected error";
         log_.error("not reloaded, the old one stays in force",
                    {{"step", step.name}, {"reason", error.what()}});
+    } catch (...) {
+        reason = "an unexpected error";
+        log_.error("not reloaded, the old one stays in force",
+                   {{"step", step.name}, {"reason", reason}});
     }
     record("reload_step", {{"step", step.name}, {"outcome", "refused"}, {"reason", reason}});
     return false;
@@ -133,7 +137,7 @@ bool Reloader::run_step(const ReloadStep& step) {
 void Reloader::record(std::string_view action, const std::map<std::string, std::string>& facts) {
     try {
         audit_.event(action, facts);
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {
         log_.error("a reload's outcome could not be recorded", {{"reason", error.what()}});
     }
 }

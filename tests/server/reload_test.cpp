@@ -68,6 +68,33 @@ TEST_F(ReloadTest, AStepThatFailsIsRecordedAndKeepsNoOtherFromRunning) {
                                                    "reload_step tiers done new tiers"}));
 }
 
+// Also what no room of ours throws: the daemon goes on with what it has, and the next time counts.
+TEST_F(ReloadTest, WhateverAStepThrowsTheNextReloadWorks) {
+    const auto audit = open();
+    const auto watched = folder_.write("watched", "one");
+    int round = 0;
+    const server::ReloadStep odd{"policy", {watched}, [&]() -> std::map<std::string, std::string> {
+                                     switch (round++) {
+                                         case 0:
+                                             throw std::runtime_error("odd");
+                                         case 1:
+                                             throw std::bad_alloc();
+                                         case 2:
+                                             throw 7;
+                                         default:
+                                             return {{"state", "new"}};
+                                     }
+                                 }};
+    server::Reloader reloader({odd, step("limits")}, *audit, log_);
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(reloader.run_all("SIGHUP"));
+    EXPECT_EQ(ran_.size(), 3U) << "the step behind it ran each time";
+    folder_.write("watched", "two, longer");
+    EXPECT_TRUE(reloader.run_changed()) << "it is not still yet";
+    EXPECT_TRUE(reloader.run_changed());
+    EXPECT_EQ(round, 4);
+    EXPECT_EQ(records().back(), "reload_step policy done new");
+}
+
 TEST_F(ReloadTest, AChangedFileRunsItsStepOnceItIsStillAndNoOther) {
     const auto audit = open();
     const auto watched = folder_.write("watched", "one");
