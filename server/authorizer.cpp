@@ -99,6 +99,11 @@ void Authorizer::require_any(Operation& operation, std::span<const Action> actio
     static_cast<void>(authorize(operation, actions.front(), std::move(anything)));
 }
 
+bool Authorizer::asks_for_tags() const {
+    const Policies now = policies();
+    return now.in_force->asks_for_tags() || (now.shadow && now.shadow->asks_for_tags());
+}
+
 std::string Authorizer::policy_hash() const { return policies().in_force->hash(); }
 
 std::string Authorizer::shadow_hash() const {

@@ -75,6 +75,9 @@ public:
     // nowhere.
     bool may_ever(const Operation& operation, Action action) const;
 
+    // Policy::asks_for_tags of the policy in force, or of the shadow policy.
+    bool asks_for_tags() const;
+
     // For answers that tell something before it is known what is acted on. Throws
     // permission_denied, and notes the decision, when the caller may do none of `actions` (one or
     // more) on anything.

@@ -131,6 +131,7 @@ public:
         });
     }
 
+    bool asks_for_tags() const override { return asks_for_tags_; }
     const std::string& hash() const override { return hash_; }
 
 private:
@@ -140,6 +141,7 @@ private:
             const std::size_t place = rules_.size();
             rules_.push_back(&rule);
             if (rule.effect == Effect::deny) rules.denies.push_back(&rule);
+            asks_for_tags_ = asks_for_tags_ || rule.asks_for_tags();
             if (rule.any_action) {
                 rules.any_action.add(rule, place);
                 continue;
@@ -193,6 +195,7 @@ private:
     std::vector<const Rule*> rules_;  // all of them, in the order of the file
     std::vector<RoleRules> roles_;    // as in the file
     BindingIndex bindings_;
+    bool asks_for_tags_ = false;
 };
 
 }  // namespace

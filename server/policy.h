@@ -40,6 +40,8 @@ public:
     // it whatever the resource: for answers that must not tell a forbidden resource from one that
     // does not exist. A deny that hangs on more than the resource's kind is not looked at.
     virtual bool may_ever(const Caller& caller, Action action, base::Time now) const = 0;
+    // Whether any rule is about tags: else a resource's tags need not be looked up.
+    virtual bool asks_for_tags() const = 0;
     // SHA-256 of the file's bytes, hex.
     virtual const std::string& hash() const = 0;
 };

@@ -8,6 +8,9 @@ using base::ErrorCode;
 
 constexpr std::string_view alias_prefix = "alias/";
 constexpr std::string_view tag_prefix = "tag/";
+// Between an owner and a tag. Owners of the kind that has both have no '/', so it is nothing else.
+constexpr std::string_view tag_of_owner = "/tag/";
+constexpr std::string_view owned_and_tagged = "credential";
 constexpr std::string_view claim_prefix = "{claim:";
 
 bool is_kind(std::string_view text) {
@@ -163,20 +166,55 @@ ResourcePattern::ResourcePattern(std::string_view text) : text_(text), whole_(id
     if (text == "*") return;
     kind_ = text.substr(0, text.find(':'));
     if (id.starts_with(alias_prefix)) alias_.emplace_back(id.substr(alias_prefix.size()), true);
-    if (id.starts_with(tag_prefix)) {
-        const std::string_view tag = id.substr(tag_prefix.size());
-        const std::size_t equals = tag.find('=');
-        if (equals == std::string_view::npos || equals == 0) {
-            throw Error(ErrorCode::invalid_argument, "must name a tag as \"kind:tag/name=value\"");
-        }
-        tag_.emplace_back(tag.substr(0, equals), true);
-        tag_.emplace_back(tag.substr(equals + 1), true);
+    if (kind_ == owned_and_tagged) {
+        read_owned(id);
+        return;
     }
+    if (id.starts_with(tag_prefix))
+        read_tag(id.substr(tag_prefix.size()), "must name a tag as \"kind:tag/name=value\"");
+    read_owner(id);
+}
+
+void ResourcePattern::read_tag(std::string_view tag, const char* complaint) {
+    const std::size_t equals = tag.find('=');
+    if (equals == std::string_view::npos || equals == 0)
+        throw Error(ErrorCode::invalid_argument, complaint);
+    tag_.emplace_back(tag.substr(0, equals), true);
+    tag_.emplace_back(tag.substr(equals + 1), true);
+}
+
+void ResourcePattern::read_owner(std::string_view id) {
     const std::size_t slash = id.rfind('/');
-    if (slash != std::string_view::npos) {
-        owner_and_name_.emplace_back(id.substr(0, slash), true);
-        owner_and_name_.emplace_back(id.substr(slash + 1), true);
+    if (slash == std::string_view::npos) return;
+    owner_and_name_.emplace_back(id.substr(0, slash), true);
+    owner_and_name_.emplace_back(id.substr(slash + 1), true);
+}
+
+// "owner/name" or "owner/tag/name=value". What begins with "tag/" is of the owner "tag"; with a '='
+// in the name it would be read as a tag by people.
+void ResourcePattern::read_owned(std::string_view id) {
+    if (id.starts_with(tag_prefix) && id.find('=') != std::string_view::npos &&
+        id.find(tag_of_owner) == std::string_view::npos) {
+        throw Error(
+            ErrorCode::invalid_argument,
+            "may mean a tag or an owner named \"tag\": write \"credential:*/tag/name=value\" "
+            "for the tag, and \"credential:*/name\" with the condition \"owner\": [\"tag\"] "
+            "for the owner");
     }
+    const std::size_t middle = id.find(tag_of_owner);
+    if (middle == std::string_view::npos) return read_owner(id);
+    owner_and_name_.emplace_back(id.substr(0, middle), true);
+    read_tag(id.substr(middle + tag_of_owner.size()),
+             "must name a tag as \"credential:owner/tag/name=value\"");
+}
+
+Fit ResourcePattern::matches_tag(const Resource& resource, const Caller& caller) const {
+    Fit best = Fit::no;
+    for (const auto& [name, value] : resource.tags) {
+        best = std::max(best,
+                        std::min(tag_[0].matches(name, &caller), tag_[1].matches(value, &caller)));
+    }
+    return best;
 }
 
 Fit ResourcePattern::matches_named(const Resource& resource, const Caller& caller) const {
@@ -187,23 +225,20 @@ Fit ResourcePattern::matches_named(const Resource& resource, const Caller& calle
         }
         return best;
     }
-    if (!tag_.empty()) {
-        for (const auto& [name, value] : resource.tags) {
-            best = std::max(
-                best, std::min(tag_[0].matches(name, &caller), tag_[1].matches(value, &caller)));
-        }
-        return best;
-    }
+    if (!tag_.empty()) return matches_tag(resource, caller);
     return whole_.matches(resource.id, &caller);
 }
 
 Fit ResourcePattern::matches(const Resource& resource, const Caller& caller) const {
     if (!kind_.empty() && kind_ != resource.kind) return Fit::no;
     if (any_id_) return Fit::yes;
-    if (resource.owner.empty()) return matches_named(resource, caller);
+    if (resource.owner.empty())
+        return names_tag_of_owner() ? Fit::no : matches_named(resource, caller);
     if (owner_and_name_.empty()) return Fit::no;
     const Fit owner = owner_and_name_[0].matches(resource.owner, &caller);
     if (owner == Fit::no) return owner;
+    // Of other kinds that have owners, "tag/" is an owner as any other.
+    if (names_tag_of_owner()) return std::min(owner, matches_tag(resource, caller));
     return std::min(owner, owner_and_name_[1].matches(resource.id, &caller));
 }
 

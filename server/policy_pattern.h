@@ -60,7 +60,8 @@ private:
 Fit any_match(const std::vector<Glob>& globs, std::string_view text, const Caller* caller);
 
 // "*", "kind:id", "kind:alias/<alias>", "kind:tag/<name>=<value>" or, for what has an owner,
-// "kind:owner/id". Immutable.
+// "kind:owner/id"; for what has an owner and tags (credentials) "kind:owner/tag/<name>=<value>",
+// too, and no "kind:tag/<name>=<value>", which could mean either. Immutable.
 class ResourcePattern {
 public:
     // Throws invalid_argument saying what a pattern looks like.
@@ -83,14 +84,20 @@ public:
     const std::string& text() const { return text_; }
 
 private:
+    void read_tag(std::string_view tag, const char* complaint);
+    void read_owner(std::string_view id);
+    void read_owned(std::string_view id);
     Fit matches_named(const Resource& resource, const Caller& caller) const;
+    Fit matches_tag(const Resource& resource, const Caller& caller) const;
+    bool names_tag_of_owner() const { return owner_and_name_.size() == 1; }
 
     std::string text_;
     std::string kind_;  // empty: every resource
     Glob whole_;        // the id part as one text
     bool any_id_ = false;
     // The same text as an alias, as a tag's name and value, or cut at its last '/': an owner's
-    // pattern can't reach into the name, nor the name's into the owner.
+    // pattern can't reach into the name, nor the name's into the owner. With a tag behind the owner
+    // there is no name.
     std::vector<Glob> alias_;
     std::vector<Glob> tag_;
     std::vector<Glob> owner_and_name_;

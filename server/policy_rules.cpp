@@ -62,6 +62,12 @@ bool Rule::names_owner(const PolicyQuestion& question) const {
     });
 }
 
+bool Rule::asks_for_tags() const {
+    return !when.tags.empty() || !unless.tags.empty() ||
+           std::any_of(resources.begin(), resources.end(),
+                       [](const ResourcePattern& pattern) { return pattern.is_tag(); });
+}
+
 bool Rule::may_apply(const Caller& caller, Action action, base::Time now) const {
     return names(action) && (when.empty() || when.of_caller(caller, now) == Fit::yes);
 }

@@ -39,6 +39,8 @@ struct Rule {
     // Whether a rule that applies to the question is for this owner: the owner stands in it as it
     // is, or by way of the caller, in a resource or in "when". A wildcard is for any owner.
     bool names_owner(const PolicyQuestion& question) const;
+    // Whether it is about tags, in its resources or conditions.
+    bool asks_for_tags() const;
     // Whether it could apply to some resource.
     bool may_apply(const Caller& caller, Action action, base::Time now) const;
     // Whether a deny is certain to apply to what its resources fit, whatever its owner, tags and

@@ -45,6 +45,15 @@ StoreRequest read_store_request(const base::JsonValue& body) {
     if (const auto* metadata = reader.optional_value("metadata")) {
         wanted.metadata = compact_object(reader, "metadata", *metadata, max_metadata_bytes);
     }
+    if (reader.has("tags")) {
+        wanted.tags = reader.optional_string_map(
+            "tags", max_tags, max_tags * (max_tag_name_bytes + max_tag_value_bytes));
+        if (!are_tags(*wanted.tags)) {
+            reader.refuse("tags",
+                          "must have names of up to 64 and values of up to 128 letters, digits and "
+                          "characters of ._-:@+=,~");
+        }
+    }
     if (const auto expires_at = reader.optional_string("expires_at", 64)) {
         wanted.expires_at = read_time(reader, "expires_at", *expires_at);
     }
@@ -174,16 +183,28 @@ std::vector<server::Route> Api::routes() {
 server::Grant Api::authorize(server::Operation& operation, server::Action action,
                              const server::Request& request) const {
     CredentialId id{safe_parameter(request, "owner"), safe_parameter(request, "name")};
-    return parts_.authorizer.authorize(operation, action, credential_resource(id));
+    return parts_.authorizer.authorize(operation, action,
+                                       parts_.service.resource(parts_.authorizer, id));
 }
 
 server::Response Api::store(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, store_credential, request);
     server::refuse_query(request);
     const StoreRequest wanted = read_store_request(read_body(request, max_store_body_bytes));
+    if (wanted.tags) require_new_tags(operation, grant.resource(), *wanted.tags);
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
+}
+
+// Tags decide who may do what, so who gives other ones must be allowed with those, too: nobody
+// takes a credential to where his rights are, nor leaves it where he has none.
+void Api::require_new_tags(server::Operation& operation, server::Resource resource,
+                           const Tags& tags) const {
+    if (!parts_.authorizer.asks_for_tags() || resource.tags == tags) return;
+    resource.tags = tags;
+    static_cast<void>(
+        parts_.authorizer.authorize(operation, store_credential, std::move(resource)));
 }
 
 server::Response Api::describe(server::Operation& operation, const server::Request& request) {
@@ -221,7 +242,8 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
     std::vector<const ItemVerdict*> verdicts;
     std::vector<RevealJob> jobs;
     for (const auto& one : wanted) {
-        verdicts.push_back(&rights.to(credential_resource({owner, one.name})));
+        verdicts.push_back(
+            &rights.to(parts_.service.resource(parts_.authorizer, {owner, one.name})));
         if (verdicts.back()->grant) {
             jobs.push_back({&*verdicts.back()->grant, one.version, all.reason});
         }

@@ -53,6 +53,9 @@ private:
     server::Grant authorize(server::Operation& operation, server::Action action,
                             const server::Request& request) const;
 
+    void require_new_tags(server::Operation& operation, server::Resource resource,
+                          const Tags& tags) const;
+
     ApiParts parts_;
     ListApi list_;
     HistoryApi history_;

@@ -113,6 +113,7 @@ void write_fields(JsonWriter& out, const CredentialInfo& info, const VersionInfo
     write_expiry(out, shown);
     out.field("expired", is_expired(shown, now));
     out.name("metadata").value(stored_metadata(info));
+    if (!info.tags.empty()) out.field("tags", info.tags);
     out.name("versions").begin_array();
     for (const auto& version : info.versions) {
         out.begin_object().field("version", version.version);

@@ -66,7 +66,8 @@ std::vector<server::Route> DestructionApi::routes() {
 server::Response DestructionApi::destroy(server::Operation& operation,
                                          const server::Request& request) {
     const CredentialId id{safe_parameter(request, "owner"), safe_parameter(request, "name")};
-    const auto grant = authorizer_.authorize(operation, delete_credential, credential_resource(id));
+    const auto grant =
+        authorizer_.authorize(operation, delete_credential, service_.resource(authorizer_, id));
     server::refuse_query(request);
     const Destroyed done = service_.destroy(grant, operation.traceparent());
     note_destruction(operation, done.destruction);

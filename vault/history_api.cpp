@@ -82,7 +82,7 @@ std::vector<server::Route> HistoryApi::routes() {
 server::Response HistoryApi::history(server::Operation& operation, const server::Request& request) {
     const CredentialId id = credential_in_path(request);
     const auto grant =
-        authorizer_.authorize(operation, describe_credential, credential_resource(id));
+        authorizer_.authorize(operation, describe_credential, service_.resource(authorizer_, id));
     const PageRequest wanted = read_page(request);
     const VersionPage page =
         service_.history(grant, parse_version_cursor(wanted.after), wanted.limit);
@@ -99,8 +99,8 @@ server::Response HistoryApi::history(server::Operation& operation, const server:
 }
 
 server::Response HistoryApi::restore(server::Operation& operation, const server::Request& request) {
-    const auto grant = authorizer_.authorize(operation, restore_credential,
-                                             credential_resource(credential_in_path(request)));
+    const auto grant = authorizer_.authorize(
+        operation, restore_credential, service_.resource(authorizer_, credential_in_path(request)));
     server::refuse_query(request);
     const RestoreRequest wanted = read_restore_request(read_body(request, max_restore_body_bytes));
     operation.set_fact("restored_from", std::to_string(wanted.version));

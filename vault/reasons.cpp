@@ -64,6 +64,13 @@ bool ReasonRules::ask(const server::Caller& caller, const server::Resource& reso
     });
 }
 
+bool ReasonRules::ask_for_tags() const {
+    return std::any_of(rules_.begin(), rules_.end(), [](const ReasonRule& rule) {
+        return std::any_of(rule.resources.begin(), rule.resources.end(),
+                           [](const auto& pattern) { return pattern.is_tag(); });
+    });
+}
+
 ReasonRules read_reason_rules(base::JsonReader& reader, std::string_view name) {
     std::vector<ReasonRule> rules;
     const auto* items = reader.optional_array(name, max_reason_rules);

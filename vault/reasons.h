@@ -35,6 +35,9 @@ public:
     // value) asks for one.
     bool ask(const server::Caller& caller, const server::Resource& resource) const;
 
+    // Whether any rule is about tags: else a resource's tags need not be looked up.
+    bool ask_for_tags() const;
+
 private:
     std::vector<ReasonRule> rules_;
 };

@@ -17,6 +17,13 @@ bool is_expired(const VersionInfo& version, base::Time now) {
     return version.expires_at && *version.expires_at <= now;
 }
 
+bool are_tags(const Tags& tags) noexcept {
+    return tags.size() <= max_tags && std::all_of(tags.begin(), tags.end(), [](const auto& tag) {
+               return is_safe_name(tag.first) && tag.first.size() <= max_tag_name_bytes &&
+                      is_safe_name(tag.second) && tag.second.size() <= max_tag_value_bytes;
+           });
+}
+
 bool is_safe_name(std::string_view text) noexcept {
     return !text.empty() && text.size() <= max_name_bytes &&
            std::all_of(text.begin(), text.end(), is_safe) &&

@@ -4,6 +4,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,15 @@ inline constexpr std::size_t max_secret_bytes = 64UL * 1024;   // as compact JSO
 inline constexpr std::size_t max_metadata_bytes = 8UL * 1024;  // as compact JSON
 inline constexpr std::size_t max_versions_shown = 20;          // in one CredentialInfo
 inline constexpr std::uint64_t max_version = 1ULL << 53U;      // exact in any JSON reader
+
+inline constexpr std::size_t max_tags = 16;
+inline constexpr std::size_t max_tag_name_bytes = 64;
+inline constexpr std::size_t max_tag_value_bytes = 128;
+
+// What policies select credentials by, beside owner and name. Never secret.
+using Tags = std::map<std::string, std::string>;
+// At most max_tags, whose names and values are safe names of at most those lengths.
+bool are_tags(const Tags& tags) noexcept;
 
 // Owner and name together name a credential. See is_safe_name().
 struct CredentialId {
@@ -51,6 +61,7 @@ struct CredentialInfo {
     base::Time updated_at;
     std::string metadata;  // a compact JSON object, for everybody who may describe; never secret
     std::vector<VersionInfo> versions;  // newest first, at most max_versions_shown; never empty
+    Tags tags{};
 
     const VersionInfo& current() const { return versions.front(); }
 };
@@ -61,6 +72,7 @@ struct NewVersion {
     std::string sealed;                            // vault/sealed.h
     std::optional<std::string> metadata;           // empty: stays as it is
     std::optional<std::uint64_t> restored_from{};  // the version it was made from
+    std::optional<Tags> tags{};                    // empty: they stay as they are
 };
 
 // Where the numbering of a credential stands.

@@ -101,6 +101,14 @@ CredentialService::CredentialService(Store& store, DataKeys& keys, const base::C
                                      ServiceOptions options)
     : store_(store), keys_(keys), clock_(clock), options_(std::move(options)) {}
 
+server::Resource CredentialService::resource(const server::Authorizer& authorizer,
+                                             const CredentialId& id) {
+    server::Resource resource = credential_resource(id);
+    if (authorizer.asks_for_tags() || options_.reasons.ask_for_tags())
+        resource.tags = store_.tags(id);
+    return resource;
+}
+
 bool CredentialService::lacks_reason(const server::Grant& grant, std::string_view reason) const {
     return reason.empty() && options_.reasons.ask(grant.caller(), grant.resource());
 }
@@ -112,7 +120,11 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Head head = store_.head(id);
         require_version(head, request.if_version);
-        NewVersion added{.id = id, .version = {}, .sealed = {}, .metadata = request.metadata};
+        NewVersion added{.id = id,
+                         .version = {},
+                         .sealed = {},
+                         .metadata = request.metadata,
+                         .tags = request.tags};
         added.version.version = head.last + 1;
         added.version.expires_at = request.expires_at;
         added.version.created_at = clock_.now();

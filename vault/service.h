@@ -22,7 +22,7 @@
 
 namespace vault {
 
-// The resource of one credential, for the Authorizer.
+// The resource of one credential but for its tags: see CredentialService::resource.
 server::Resource credential_resource(const CredentialId& id);
 // Of all credentials of an owner: listing.
 server::Resource credentials_resource(const std::string& owner);
@@ -33,6 +33,7 @@ struct StoreRequest {
     base::SecretBytes secret;  // compact JSON, at most max_secret_bytes
     std::optional<std::string>
         metadata;  // compact JSON object, at most max_metadata_bytes; empty: stays as it is
+    std::optional<Tags> tags{};  // are_tags(); empty: they stay as they are
     std::optional<base::Time> expires_at;
     std::optional<std::uint64_t>
         if_version;  // store only if this is the current version; 0: only if there is none
@@ -139,6 +140,11 @@ public:
     // The records of the owner's destructions: see Store::destructions.
     DestructionPage destructions(const server::Grant& grant, const std::string& name,
                                  std::uint64_t after, std::size_t limit);
+
+    // The resource of one credential, for the Authorizer: with the credential's tags, which are
+    // looked up only where something decides by tags. Throws integrity_failure when they can't be
+    // read.
+    server::Resource resource(const server::Authorizer& authorizer, const CredentialId& id);
 
     base::Time now() const { return clock_.now(); }
 

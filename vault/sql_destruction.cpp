@@ -91,8 +91,8 @@ void erase(soci::session& sql, const Destruction& wanted, const DoomedCredential
     sql << "UPDATE versions SET sealed = '', erased_at = :now "
            "WHERE credential = :credential AND erased_at IS NULL",
         soci::use(at), soci::use(row.id);
-    sql << "UPDATE credentials SET current_version = 0, metadata = '{}', expires_at = NULL, "
-           "updated_at = :now WHERE id = :id",
+    sql << "UPDATE credentials SET current_version = 0, metadata = '{}', tags = '{}', "
+           "expires_at = NULL, updated_at = :now WHERE id = :id",
         soci::use(at), soci::use(row.id);
     sql << "INSERT INTO destructions (owner, name, versions, destroyed_by, destroyed_at, record) "
            "VALUES (:owner, :name, :versions, :by, :at, :record)",

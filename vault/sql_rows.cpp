@@ -1,6 +1,7 @@
 #include "vault/sql_rows.h"
 
 #include "base/error.h"
+#include "base/json.h"
 
 namespace vault {
 namespace {
@@ -39,11 +40,37 @@ VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
 CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
     require_time(id, row.created_at);
     require_time(id, row.updated_at);
+    Tags tags = text_to_tags(id, row.tags);
     return {.id = std::move(id),
             .created_at = base::from_milliseconds(row.created_at),
             .updated_at = base::from_milliseconds(row.updated_at),
             .metadata = std::move(row.metadata),
-            .versions = {}};
+            .versions = {},
+            .tags = std::move(tags)};
+}
+
+std::string tags_to_text(const Tags& tags) {
+    base::JsonWriter out;
+    out.begin_object();
+    for (const auto& [name, value] : tags) out.field(name, value);
+    return std::string(out.end_object().text());
+}
+
+Tags text_to_tags(const CredentialId& id, std::string_view text) {
+    constexpr std::size_t most =
+        max_tags * (max_tag_name_bytes + max_tag_value_bytes + sizeof R"("":"",)") + sizeof "{}";
+    if (text == "{}") return {};
+    try {
+        const base::JsonValue value = base::parse_json(text, {.bytes = most, .depth = 1});
+        base::JsonReader reader(value);
+        Tags tags;
+        for (const auto& [name, one] : reader.members())
+            tags[std::string(name)] = reader.required_string(name, max_tag_value_bytes);
+        if (are_tags(tags)) return tags;
+    } catch (const base::Error&) {
+        // What was written by us can be read.
+    }
+    contradiction(id, "tags");
 }
 
 HeadRow select_head(soci::session& sql, const CredentialId& id) {

@@ -20,7 +20,7 @@ struct CredentialRow {
     long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
     long long expires_at = 0;  // of the current version
     soci::indicator expires = soci::i_null;
-    std::string name, metadata;
+    std::string name, metadata, tags;
 };
 
 struct VersionRow {
@@ -40,6 +40,10 @@ struct HeadRow {
 
 // Throws integrity_failure for a master key or a time that can't be read.
 VersionInfo to_version(const CredentialId& id, const VersionRow& row);
+std::string tags_to_text(const Tags& tags);
+// Throws integrity_failure for what is none of ours.
+Tags text_to_tags(const CredentialId& id, std::string_view text);
+
 // Without its versions. Throws integrity_failure for a time that can't be read.
 CredentialInfo to_credential(CredentialId id, CredentialRow& row);
 

@@ -147,7 +147,9 @@ CREATE TABLE key_floors (
 CREATE INDEX credentials_without_order ON credentials (owner, name)
     WHERE typeof(expires_at) NOT IN ('integer', 'null');
 )sql",
-                      "COMMENT ON COLUMN credentials.expires_at IS 'milliseconds since 1970'"}};
+                      "COMMENT ON COLUMN credentials.expires_at IS 'milliseconds since 1970'"},
+    // What policies select by: a JSON object of texts.
+    server::Migration{7, "ALTER TABLE credentials ADD COLUMN tags TEXT NOT NULL DEFAULT '{}'"}};
 
 }  // namespace
 
@@ -158,12 +160,12 @@ struct SqlStore::Queries {
         : select_credential(
               (sql.prepare
                    << "SELECT id, current_version, last_version, metadata, created_at, updated_at, "
-                      "expires_at FROM credentials WHERE owner = :owner AND name = :name",
+                      "expires_at, tags FROM credentials WHERE owner = :owner AND name = :name",
                soci::into(credential.id), soci::into(credential.current),
                soci::into(credential.last), soci::into(credential.metadata),
                soci::into(credential.created_at), soci::into(credential.updated_at),
-               soci::into(credential.expires_at, credential.expires), soci::use(owner),
-               soci::use(name))),
+               soci::into(credential.expires_at, credential.expires), soci::into(credential.tags),
+               soci::use(owner), soci::use(name))),
           select_versions(
               (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at "
                               "FROM versions WHERE credential = :credential AND erased_at IS NULL "
@@ -180,7 +182,7 @@ struct SqlStore::Queries {
                soci::into(version.created_at), soci::into(version.sealed), soci::use(credential_id),
                soci::use(wanted))),
           select_page((sql.prepare << "SELECT id, current_version, last_version, metadata, "
-                                      "created_at, updated_at, expires_at, name "
+                                      "created_at, updated_at, expires_at, name, tags "
                                       "FROM credentials WHERE owner = :owner AND name > :name AND "
                                       "current_version > 0 "
                                       "ORDER BY name LIMIT :limit",
@@ -188,8 +190,8 @@ struct SqlStore::Queries {
                        soci::into(credential.last), soci::into(credential.metadata),
                        soci::into(credential.created_at), soci::into(credential.updated_at),
                        soci::into(credential.expires_at, credential.expires),
-                       soci::into(credential.name), soci::use(owner), soci::use(name),
-                       soci::use(limit))) {}
+                       soci::into(credential.name), soci::into(credential.tags), soci::use(owner),
+                       soci::use(name), soci::use(limit))) {}
 
     // Fills `credential`; false when there is no row.
     bool load_credential(const CredentialId& id) {
@@ -286,14 +288,16 @@ long long write_credential(soci::session& sql, const NewVersion& added, const He
     const long long version = to_column(added.version.version);
     const long long now = to_column(added.version.created_at);
     const std::string metadata = added.metadata.value_or("{}");
+    const std::string tags = tags_to_text(added.tags.value_or(Tags{}));
     TimeColumn expiry(added.version.expires_at);
     if (old.head.last == 0) {
         sql << "INSERT INTO credentials (owner, name, current_version, last_version, metadata, "
-               "created_at, updated_at, expires_at) "
-               "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2, :expiry)",
+               "created_at, updated_at, expires_at, tags) "
+               "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2, :expiry, "
+               ":tags)",
             soci::use(added.id.owner), soci::use(added.id.name), soci::use(version),
             soci::use(version), soci::use(metadata), soci::use(now), soci::use(now),
-            soci::use(expiry.value, expiry.indicator);
+            soci::use(expiry.value, expiry.indicator), soci::use(tags);
         return select_head(sql, added.id).id;
     }
     sql << "UPDATE credentials SET current_version = :version, last_version = :version2, "
@@ -307,6 +311,10 @@ long long write_credential(soci::session& sql, const NewVersion& added, const He
     }
     if (added.metadata || old.head.current == 0) {
         sql << "UPDATE credentials SET metadata = :metadata WHERE id = :id", soci::use(metadata),
+            soci::use(old.id);
+    }
+    if (added.tags || old.head.current == 0) {
+        sql << "UPDATE credentials SET tags = :tags WHERE id = :id", soci::use(tags),
             soci::use(old.id);
     }
     return old.id;
@@ -344,6 +352,16 @@ std::optional<CredentialInfo> SqlStore::put(const NewVersion& added, const Head&
         info = sql.kept<Queries>().load_info(added.id);
     });
     return info;
+}
+
+Tags SqlStore::tags(const CredentialId& id) {
+    std::string text;
+    database_.read([&](server::Session& sql) {
+        text = "{}";
+        sql << "SELECT tags FROM credentials WHERE owner = :owner AND name = :name",
+            soci::into(text), soci::use(id.owner), soci::use(id.name);
+    });
+    return text_to_tags(id, text);
 }
 
 std::optional<CredentialInfo> SqlStore::find(const CredentialId& id) {

@@ -19,6 +19,7 @@ public:
 
     Head head(const CredentialId& id) override;
     std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) override;
+    Tags tags(const CredentialId& id) override;
     std::optional<CredentialInfo> find(const CredentialId& id) override;
     std::optional<StoredVersion> find_version(const CredentialId& id,
                                               std::optional<std::uint64_t> version) override;

@@ -25,10 +25,15 @@ public:
     // Adds a version and makes it the current one, if the head is still `expected`
     // (compare-and-set), and returns the credential as it then is; empty, changing nothing, when it
     // is not. `added.version.version` must be expected.last + 1 (internal). A credential that did
-    // not exist, or was destroyed, begins with `added.metadata` or an empty object. Empty, too,
+    // not exist, or was destroyed, begins with `added.metadata` or an empty object, and with
+    // `added.tags` or none. Empty, too,
     // when a rewrap job declared the master key version of `added` to be needed no more: the caller
     // takes a new data key.
     virtual std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) = 0;
+
+    // The credential's tags; none when it is not there. For the question of who may do what with
+    // it, so of one select. Throws integrity_failure when they can't be read.
+    virtual Tags tags(const CredentialId& id) = 0;
 
     // Empty when there is no such credential, or it was destroyed. Throws integrity_failure when
     // the rows contradict each other, which only a hand in the database can cause.

@@ -20,7 +20,8 @@ struct PutOptions {
     std::string owner, name;
     std::string secret_file = standard_stream;
     std::string metadata_file;
-    std::vector<std::string> metadata;
+    std::vector<std::string> metadata, tags;
+    bool without_tags = false;
     std::string expires_at;
     std::optional<std::uint64_t> if_version;
 };
@@ -51,6 +52,8 @@ base::WipedString put_body(const PutOptions& options) {
     }
     if (!options.metadata.empty())
         body.field("metadata", kms::parse_pairs(options.metadata, "--meta"));
+    if (!options.tags.empty() || options.without_tags)
+        body.field("tags", kms::parse_pairs(options.tags, "--tag"));
     if (!options.expires_at.empty()) body.field("expires_at", options.expires_at);
     if (options.if_version) body.field("if_version", *options.if_version);
     const auto secret = read_secret_text(options.secret_file);
@@ -84,6 +87,11 @@ void add_put_command(CLI::App& app, Tool& tool) {
         ->take_all()
         ->allow_extra_args(false)
         ->excludes(file);
+    auto* tags = command->add_option("--tag", options->tags,
+                                     "All tags it shall have; may be given more than once");
+    tags->type_name("NAME=VALUE")->take_all()->allow_extra_args(false);
+    command->add_flag("--without-tags", options->without_tags, "It shall have no tags")
+        ->excludes(tags);
     command->add_option("--expires-at", options->expires_at, "e.g. 2030-01-31T12:00:00Z")
         ->type_name("TIME");
     command
@@ -91,7 +99,7 @@ void add_put_command(CLI::App& app, Tool& tool) {
                      "Only if this is the current version; 0: only if there is none")
         ->type_name("N");
     command->footer(
-        "Without metadata, what is there stays. Example:\n"
+        "Without metadata or tags, what is there stays. Example:\n"
         "  vaultctl put acme instagram --secret-file token.json --meta account=17841");
     command->callback(
         [&tool, options] { tool.command = [&tool, options] { return put(tool, *options); }; });

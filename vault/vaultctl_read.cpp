@@ -166,7 +166,7 @@ void show_credential(const Tool& tool, const JsonValue& credential) {
     if (tool.json) return print(base::to_json(credential));
     Table table;
     for (const char* name : {"owner", "name", "version", "created_at", "updated_at", "expires_at",
-                             "expired", "metadata", "key_id", "key_version"}) {
+                             "expired", "metadata", "tags", "key_id", "key_version"}) {
         table.add({name, cell(credential, name)});
     }
     std::string out = table.to_string();

@@ -110,7 +110,7 @@ TEST(PolicyConditions, ResourcesAreNamedByTag) {
     EXPECT_TRUE(by_resource(asked, "key:tag/t*=pay*"));
     EXPECT_FALSE(by_resource(asked, "key:tag/team=prod"));
     EXPECT_FALSE(by_resource(asked, "key:tag/team=payments2"));
-    EXPECT_FALSE(by_resource(asked, "credential:tag/team=payments"));
+    EXPECT_FALSE(by_resource(asked, "credential:*/tag/team=payments"));
     // An id that looks like a tag is none, nor is an owner.
     asked.resource.tags.clear();
     asked.resource.id = "tag/team=payments";
@@ -118,6 +118,57 @@ TEST(PolicyConditions, ResourcesAreNamedByTag) {
     Asked owned;
     owned.resource.owner = "somebody";
     EXPECT_FALSE(by_resource(owned, "key:tag/team=payments"));
+}
+
+TEST(PolicyConditions, CredentialsAreNamedByOwnerAndTag) {
+    Asked asked;
+    asked.resource.kind = "credential";
+    asked.resource.owner = "acme";
+    for (const auto* pattern : {"credential:acme/tag/team=payments", "credential:*/tag/team=*",
+                                "credential:a*/tag/*=prod"}) {
+        EXPECT_TRUE(by_resource(asked, pattern)) << pattern;
+    }
+    for (const auto* pattern :
+         {"credential:globex/tag/team=payments", "credential:acme/tag/team=search",
+          "credential:acme/tag/payments=team", "key:acme/tag/team=payments"}) {
+        EXPECT_FALSE(by_resource(asked, pattern)) << pattern;
+    }
+    asked.resource.tags.clear();
+    asked.resource.id = "team=payments";
+    EXPECT_FALSE(by_resource(asked, "credential:acme/tag/team=payments")) << "a name is no tag";
+    asked.resource.owner.clear();
+    asked.resource.tags = {{"team", "payments"}};
+    EXPECT_FALSE(by_resource(asked, "credential:*/tag/team=payments")) << "all owners together";
+}
+
+TEST(PolicyConditions, AnOwnerNamedTagIsAnOwnerAndWhatCouldMeanEitherIsRefused) {
+    Asked asked;
+    asked.resource.kind = "credential";
+    asked.resource.owner = "tag";
+    asked.resource.id = "team";
+    EXPECT_TRUE(by_resource(asked, "credential:tag/team"));
+    EXPECT_TRUE(by_resource(asked, "credential:tag/*"));
+    EXPECT_TRUE(by_resource(asked, "credential:tag/tag/team=payments"));
+    asked.resource.owner = "acme";
+    EXPECT_FALSE(by_resource(asked, "credential:tag/*"));
+    for (const auto* pattern : {"credential:tag/team=payments", "credential:tag/*=*"}) {
+        EXPECT_ERROR_SAYING(invalid_argument, "credential:*/tag/name=value",
+                            by_resource(asked, pattern));
+    }
+    EXPECT_ERROR_SAYING(invalid_argument, "must name a tag",
+                        by_resource(asked, "credential:acme/tag/team"));
+}
+
+TEST(PolicyConditions, APolicySaysWhetherItAsksForTags) {
+    const auto asks = [](const std::string& rule) {
+        return server::parse_policy(with_rules(rule), condition_actions)->asks_for_tags();
+    };
+    EXPECT_FALSE(asks(allow_all));
+    EXPECT_FALSE(asks(conditional(R"({"owner":["a"]})", "allow", "when", R"("credential:tag/a")")));
+    EXPECT_TRUE(asks(conditional(R"({"tags":{"a":["b"]}})")));
+    EXPECT_TRUE(asks(conditional(R"({"tags":{"a":["b"]}})", "deny", "unless")));
+    EXPECT_TRUE(
+        asks(conditional(R"({"owner":["a"]})", "deny", "when", R"("credential:*/tag/a=b")")));
 }
 
 TEST(PolicyConditions, NetworksAreIPv4AndIPv6) {

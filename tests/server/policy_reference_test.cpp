@@ -186,6 +186,8 @@ std::string resource_text(const PlainRule& rule) {
     if (rule.kind == "*") return "*";
     if (rule.form == "any") return rule.kind + ":*";
     if (rule.form == "alias") return rule.kind + ":alias/" + rule.first;
+    if (rule.form == "tag" && rule.kind == "credential")
+        return rule.kind + ":" + rule.second + "/tag/team=" + rule.first;
     if (rule.form == "tag") return rule.kind + ":tag/team=" + rule.first;
     if (rule.form == "owner") return rule.kind + ":" + rule.first + "/" + rule.second;
     return rule.kind + ":" + rule.first;
@@ -270,6 +272,11 @@ Tri about(const PlainRule& rule, const server::Resource& resource, const server:
     if (rule.kind == "*") return yes;
     if (rule.kind != resource.kind) return no;
     if (rule.form == "any" || (rule.form == "id" && rule.first == "*")) return yes;
+    if (rule.form == "tag" && rule.kind == "credential")
+        return resource.owner.empty()
+                   ? no
+                   : std::min(slow_fit(rule.second, resource.owner, caller),
+                              entry_fits(resource.tags, "team", rule.first, caller));
     if (!resource.owner.empty()) {
         if (rule.form == "owner")
             return std::min(slow_fit(rule.first, resource.owner, caller),

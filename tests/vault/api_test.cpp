@@ -67,6 +67,64 @@ TEST_F(VaultApiTest, TheSecretComesBackAsItWasSpelled) {
         << reveal().body;
 }
 
+constexpr std::string_view policy_by_tags = R"({
+    "version": 1,
+    "roles": {
+        "acme": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}],
+        "reader": [{"id": "payments", "effect": "allow", "actions": ["*"],
+                    "resources": ["credential:*/tag/team=payments"]},
+                   {"id": "not-prod", "effect": "deny", "actions": ["store_credential"],
+                    "resources": ["credential:*/tag/env=prod"]}]
+    },
+    "bindings": [{"caller": "spiffe://strongroom/acme", "roles": ["acme"]},
+                 {"caller": "spiffe://strongroom/reader", "roles": ["reader"]}]
+})";
+
+TEST_F(VaultApiTest, RightsMayBeByTag) {
+    world_.authorizer.replace(server::parse_policy(policy_by_tags, vault::known_actions()));
+    EXPECT_EQ(put(R"({"secret":{"k":1},"tags":{"team":"payments"}})").at({"tags"}),
+              R"({"team":"payments"})");
+    send(server::Method::PUT, all + "/other", R"({"secret":{"k":2},"tags":{"team":"search"}})");
+    send(server::Method::PUT, all + "/untagged", R"({"secret":{"k":3}})");
+    EXPECT_EQ(reveal({}, "reader").status, 200U);
+    for (const auto* name : {"/other", "/untagged", "/none", "/team=payments"}) {
+        EXPECT_EQ(send(server::Method::POST, all + name + "/reveal", {}, "reader").status, 403U)
+            << name;
+    }
+    const auto many = send(server::Method::POST, "/v1/owners/acme/reveal",
+                           R"({"items":[{"name":"other"},{"name":"instagram"}]})", "reader");
+    EXPECT_NE(many.body.find("permission_denied"), std::string::npos) << many.body;
+    EXPECT_NE(many.body.find(R"("secret":{"k":1})"), std::string::npos) << many.body;
+    for (const auto& [method, path] : std::vector<std::pair<server::Method, std::string>>{
+             {server::Method::GET, ""}, {server::Method::GET, "/versions"}}) {
+        EXPECT_EQ(send(method, one + path, {}, "reader").status, 200U) << path;
+        EXPECT_EQ(send(method, all + "/other" + path, {}, "reader").status, 403U) << path;
+    }
+    EXPECT_EQ(send(server::Method::DELETE, all + "/other", {}, "reader").status, 403U);
+    EXPECT_EQ(
+        send(server::Method::POST, all + "/other/restore", R"({"version":1})", "reader").status,
+        403U);
+    EXPECT_EQ(send(server::Method::DELETE, one, {}, "reader").status, 200U);
+    EXPECT_EQ(reveal({}, "reader").status, 403U) << "a destroyed one has no tags";
+}
+
+TEST_F(VaultApiTest, WhoGivesOtherTagsMustBeAllowedWithThoseToo) {
+    world_.authorizer.replace(server::parse_policy(policy_by_tags, vault::known_actions()));
+    put(R"({"secret":{"k":1},"tags":{"team":"payments"}})");
+    const auto stored = [&](const std::string& tags) {
+        return put(R"({"secret":{"k":2},"tags":)" + tags + "}", "reader").status;
+    };
+    EXPECT_EQ(stored(R"({"team":"search"})"), 403U);
+    EXPECT_EQ(stored("{}"), 403U);
+    EXPECT_EQ(stored(R"({"team":"payments","env":"prod"})"), 403U);
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":1})") << "nothing was stored";
+    EXPECT_EQ(stored(R"({"team":"payments","env":"test"})"), 200U);
+    EXPECT_EQ(put(R"({"secret":{"k":3}})", "reader").status, 200U) << "they stay";
+    EXPECT_EQ(reveal().at({"tags"}), R"({"env":"test","team":"payments"})");
+    edit("UPDATE credentials SET tags = 'x'");
+    EXPECT_EQ(reveal({}, "reader").status, 422U) << "nobody knows whose right it is";
+}
+
 TEST_F(VaultApiTest, EveryBadFieldIsNamed) {
     const std::string deep = R"({"secret":)" + std::string(20, '[') + std::string(20, ']') + "}";
     const std::string wide = std::string(vault::max_secret_bytes, 'x');
@@ -87,6 +145,10 @@ TEST_F(VaultApiTest, EveryBadFieldIsNamed) {
              {R"({"secret":{},"metadata":null})", "\"metadata\" must be an object"},
              {R"({"secret":{},"metadata":{"k":")" + long_metadata + "\"}}",
               "\"metadata\" must have at most 8192 bytes"},
+             {R"({"secret":{},"tags":["a"]})", "\"tags"},
+             {R"({"secret":{},"tags":{"a":1}})", "\"tags"},
+             {R"({"secret":{},"tags":{"a/b":"c"}})", "\"tags\" must have names"},
+             {R"({"secret":{},"tags":{"a":""}})", "\"tags\" must have names"},
              {R"({"secret":{},"expires_at":1})", "\"expires_at\""},
              {R"({"secret":{},"expires_at":"tomorrow"})", "\"expires_at\" must be a time"},
              {R"({"secret":{},"expires_at":"2030-02-30T00:00:00Z"})",

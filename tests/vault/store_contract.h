@@ -144,6 +144,35 @@ TYPED_TEST_P(StoreContract, MetadataStaysUntilItIsReplaced) {
     EXPECT_EQ(this->add(instagram, "x", "{}").metadata, "{}");
 }
 
+TYPED_TEST_P(StoreContract, TagsStayUntilTheyAreReplacedAndGoWithTheCredential) {
+    const auto put = [&](std::optional<vault::Tags> tags) {
+        const auto head = this->store_->head(instagram);
+        auto added = new_version(instagram, head.last + 1);
+        added.tags = std::move(tags);
+        return this->store_->put(added, head)->tags;
+    };
+    const vault::Tags payments{{"env", "prod"}, {"team", "payments"}};
+    EXPECT_EQ(this->store_->tags(instagram), vault::Tags{});
+    EXPECT_EQ(put(std::nullopt), vault::Tags{});
+    EXPECT_EQ(put(payments), payments);
+    EXPECT_EQ(put(std::nullopt), payments);
+    this->reopen();
+    EXPECT_EQ(this->store_->tags(instagram), payments);
+    EXPECT_EQ(this->store_->find(instagram)->tags, payments);
+    EXPECT_EQ(this->store_->list("acme", "", 9).credentials.front().tags, payments);
+    EXPECT_EQ(this->store_->tags({"globex", "instagram"}), vault::Tags{});
+    EXPECT_EQ(put(vault::Tags{}), vault::Tags{});
+    put(payments);
+    destroy(*this->store_, instagram, "somebody", at(9));
+    EXPECT_EQ(this->store_->tags(instagram), vault::Tags{});
+    EXPECT_EQ(put(std::nullopt), vault::Tags{});
+    this->store_.reset();
+    this->backend_.edit("UPDATE credentials SET tags = '[]'");
+    this->store_ = this->backend_.open();
+    EXPECT_ERROR(integrity_failure, this->store_->tags(instagram));
+    EXPECT_ERROR(integrity_failure, this->store_->find(instagram));
+}
+
 TYPED_TEST_P(StoreContract, APutOnAnotherHeadChangesNothing) {
     this->add(instagram, "one");
     this->add(instagram, "two");
@@ -509,12 +538,13 @@ TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
 REGISTER_TYPED_TEST_SUITE_P(
     StoreContract, AnUnknownCredentialIsNotThere, WhatWasStoredIsThereAlsoAfterReopening,
     EveryVersionCanBeReadAndTheNewestIsCurrent, MetadataStaysUntilItIsReplaced,
-    APutOnAnotherHeadChangesNothing, OfManyPutsAtOnceExactlyOneWins,
-    ListsOneOwnersCredentialsByNamePageByPage, ShowsTheNewestVersionsOnly,
-    TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt, TheHistoryComesPageByPage,
-    WhatExpiresIsListedByExpiryPageByPage, ARowThatCantBeBelievedHidesNoOtherFromAList,
-    DestructionTakesAllVersionsAndLeavesARecord, ADestructionOfWhatChangedMeanwhileChangesNothing,
-    AnOwnersErasureGoesOnWhereItStopped, RecordsOfDestructionsComeBackAsTheyWentPageByPage,
-    ADestroyedNameBeginsAnewWithHigherNumbers, TextOfAnyKindComesBackAsItWent);
+    TagsStayUntilTheyAreReplacedAndGoWithTheCredential, APutOnAnotherHeadChangesNothing,
+    OfManyPutsAtOnceExactlyOneWins, ListsOneOwnersCredentialsByNamePageByPage,
+    ShowsTheNewestVersionsOnly, TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt,
+    TheHistoryComesPageByPage, WhatExpiresIsListedByExpiryPageByPage,
+    ARowThatCantBeBelievedHidesNoOtherFromAList, DestructionTakesAllVersionsAndLeavesARecord,
+    ADestructionOfWhatChangedMeanwhileChangesNothing, AnOwnersErasureGoesOnWhereItStopped,
+    RecordsOfDestructionsComeBackAsTheyWentPageByPage, ADestroyedNameBeginsAnewWithHigherNumbers,
+    TextOfAnyKindComesBackAsItWent);
 
 }  // namespace tests

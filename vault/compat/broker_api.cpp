@@ -106,22 +106,23 @@ server::Response BrokerApi::store(server::Operation& operation, const server::Re
     }
     wanted.metadata = record.metadata();
     wanted.expires_at = record.expires_at();
-    const auto grant = authorizer_.authorize(
-        operation, store_credential, credential_resource({config_.owner, record.client_id()}));
+    const auto grant =
+        authorizer_.authorize(operation, store_credential,
+                              service_.resource(authorizer_, {config_.owner, record.client_id()}));
     const StoreResult stored = service_.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
     return metadata_answer(stored.info, true, stored.created ? 201 : 200);
 }
 
 server::Response BrokerApi::describe(server::Operation& operation, const server::Request& request) {
-    const auto grant = authorizer_.authorize(operation, describe_credential,
-                                             credential_resource(wanted_client(request)));
+    const auto grant = authorizer_.authorize(
+        operation, describe_credential, service_.resource(authorizer_, wanted_client(request)));
     return metadata_answer(service_.describe(grant), false, 200);
 }
 
 // What was fetched, and whether it had expired, stands in the record of each fetch.
 server::Response BrokerApi::token(server::Operation& operation, const server::Request& request) {
-    const auto resource = credential_resource(wanted_client(request));
+    const auto resource = service_.resource(authorizer_, wanted_client(request));
     const auto grant = authorizer_.authorize(operation, reveal_credential, resource);
     const Revealed found = service_.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, found.version);

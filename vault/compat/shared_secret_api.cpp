@@ -152,8 +152,8 @@ server::Response SharedSecretApi::store(server::Operation& operation,
     const CredentialId id{read_profile(body), config_.name};
     StoreRequest wanted;
     wanted.secret = read_credentials(body);
-    const auto grant =
-        parts_.authorizer.authorize(operation, store_credential, credential_resource(id));
+    const auto grant = parts_.authorizer.authorize(operation, store_credential,
+                                                   parts_.service.resource(parts_.authorizer, id));
     const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
     base::JsonWriter answer;
@@ -166,8 +166,8 @@ server::Response SharedSecretApi::reveal(server::Operation& operation,
                                          const server::Request& request) {
     const JsonValue body = read_fields(request, max_selector_body_bytes);
     const CredentialId id{read_profile(body), config_.name};
-    const auto grant =
-        parts_.authorizer.authorize(operation, reveal_credential, credential_resource(id));
+    const auto grant = parts_.authorizer.authorize(operation, reveal_credential,
+                                                   parts_.service.resource(parts_.authorizer, id));
     const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, revealed.version);
     note_data_key(operation, revealed.key_from_cache);
@@ -183,9 +183,9 @@ server::Response SharedSecretApi::reveal_part(server::Operation& operation,
     const JsonValue body = read_fields(request, max_selector_body_bytes);
     const CredentialId id{read_profile(body), config_.name};
     const std::string platform = read_platform(body);
-    const auto grant =
-        parts_.authorizer.authorize(operation, reveal_credential, credential_resource(id),
-                                    {{"platform", platform}, {"part", std::string(part.word)}});
+    const auto grant = parts_.authorizer.authorize(
+        operation, reveal_credential, parts_.service.resource(parts_.authorizer, id),
+        {{"platform", platform}, {"part", std::string(part.word)}});
     const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
     note_version(operation, revealed.version);
     note_data_key(operation, revealed.key_from_cache);
