@@ -218,6 +218,29 @@ Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std
     return open_found(std::move(found), key);
 }
 
+StoredVersion CredentialService::sealed(const server::Grant& grant) {
+    auto stored = store_.find_version(credential_of(grant, store_credential), std::nullopt);
+    if (!stored) throw no_such_credential();
+    return *std::move(stored);
+}
+
+// Another master key version than the row's is none of its faults: a rewrap job changes rows only.
+Revealed CredentialService::reveal_kept(const server::Grant& grant, std::string_view text,
+                                        std::uint64_t version, const std::string& traceparent,
+                                        std::string_view reason) {
+    const CredentialId id = credential_of(grant, reveal_credential);
+    if (lacks_reason(grant, reason)) throw reason_missing();
+    auto stored = store_.find_version(id, std::nullopt);
+    if (!stored) throw no_such_credential();
+    if (stored->version.version != version) {
+        throw Error(ErrorCode::unavailable,
+                    "what is kept elsewhere is not the current version: store it again");
+    }
+    Found found{*std::move(stored), parse_stored(text)};
+    const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
+    return open_found(std::move(found), key);
+}
+
 std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const RevealJob> jobs,
                                                           const std::string& traceparent) {
     std::vector<std::variant<Found, Error>> rows;

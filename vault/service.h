@@ -122,6 +122,16 @@ public:
     Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                     const std::string& traceparent, std::string_view reason = {});
 
+    // The current version as it is stored, by the grant of store_credential: for who keeps it
+    // elsewhere, too. Throws not_found; integrity_failure when the rows contradict each other.
+    StoredVersion sealed(const server::Grant& grant);
+
+    // reveal() of the current version, out of a sealed text that was kept elsewhere as that
+    // version. Throws unavailable when the current version is another one; otherwise what reveal()
+    // throws.
+    Revealed reveal_kept(const server::Grant& grant, std::string_view text, std::uint64_t version,
+                         const std::string& traceparent, std::string_view reason = {});
+
     // Each with an outcome of its own, in order, by one call to the key service: its errors are
     // those of reveal(). Without the key service or the store there is none at all (unavailable).
     std::vector<RevealOutcome> reveal_many(std::span<const RevealJob> jobs,

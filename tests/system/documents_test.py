@@ -4,6 +4,7 @@ the daemons accept and refuse, and the requests of README.md run as they stand t
 import copy
 import functools
 import json
+import os
 import re
 import subprocess
 import unittest
@@ -206,6 +207,26 @@ class Schemas(unittest.TestCase):
             ({"passthrough": True}, False),
         ):
             self.check_both("vaultd", {**self.base("vaultd"), "values": values}, accepted, values)
+
+    def test_the_write_through_is_judged_alike(self):
+        self.house.write(self.house.folder / "vaultd" / "directus.token", "a-static-token\n")
+        os.chmod(self.house.folder / "vaultd" / "directus.token", 0o600)
+        least = {"url": "https://127.0.0.1:8055", "collection": "c", "token": {"file": "directus.token"}}
+        for directus, accepted in (
+            (least, True),
+            ({**least, "deadline_ms": 50, "max_concurrent": 1, "read_back": True}, True),
+            ({**least, "url": "http://127.0.0.1"}, False),
+            ({**least, "collection": "a/b"}, False),
+            ({**least, "collection": "c" * 65}, False),
+            ({**least, "token": {"prompt": True}}, False),
+            ({**least, "token": "directus.token"}, False),
+            ({**least, "deadline_ms": 49}, False),
+            ({**least, "max_concurrent": 0}, False),
+            ({**least, "read_back": 1}, False),
+            *(({other: value for other, value in least.items() if other != name}, False) for name in least),
+            ({**least, "more": 1}, False),
+        ):
+            self.check_both("vaultd", {**self.base("vaultd"), "compat": {"shared_secret": {"directus": directus}}}, accepted, directus)
 
     def test_the_cache_of_data_keys_is_judged_alike(self):
         whole = {"max_age_seconds": 300, "max_entries": 4096, "max_uses": 1000000}

@@ -33,6 +33,7 @@ TEST(CompatConfig, EveryFieldIsRead) {
     EXPECT_EQ(config.shared_secret->name, "n");
     EXPECT_EQ(config.shared_secret->download_field, "d");
     EXPECT_EQ(config.shared_secret->session_field, "s");
+    EXPECT_FALSE(config.shared_secret->directus);
     EXPECT_EQ(config.broker->owner, "o");
     EXPECT_EQ(config.broker->default_client, "c");
     const auto& refresh = config.broker->refresh;
@@ -43,6 +44,32 @@ TEST(CompatConfig, EveryFieldIsRead) {
     EXPECT_EQ(refresh.deadline, std::chrono::milliseconds(700));
     EXPECT_EQ(refresh.max_concurrent, 3U);
     EXPECT_EQ(refresh.pause, std::chrono::seconds(9));
+}
+
+TEST(CompatConfig, ADirectusIsReadWhole) {
+    const auto directus = *read(R"({"shared_secret": {"directus": {
+        "url": "https://d", "ca": "ca.pem", "collection": "c_1", "token": {"file": "t"},
+        "deadline_ms": 700, "max_concurrent": 3, "read_back": true}}})")
+                               .shared_secret->directus;
+    EXPECT_EQ(directus.https.url, "https://d");
+    EXPECT_EQ(directus.https.ca, "/etc/strongroom/ca.pem");
+    EXPECT_EQ(directus.https.deadline, std::chrono::milliseconds(700));
+    EXPECT_EQ(directus.collection, "c_1");
+    EXPECT_EQ(directus.token.file, "/etc/strongroom/t");
+    EXPECT_EQ(directus.max_concurrent, 3U);
+    EXPECT_TRUE(directus.reads_back);
+    for (const auto* text :
+         {R"({})", R"({"url":"http://d","collection":"c","token":{"file":"t"}})",
+          R"({"url":"https://d?x=1","collection":"c","token":{"file":"t"}})",
+          R"({"url":"https://d","collection":"a/b","token":{"file":"t"}})",
+          R"({"url":"https://d","collection":"c"})",
+          R"({"url":"https://d","collection":"c","token":{"prompt":true}})",
+          R"({"url":"https://d","collection":"c","token":{"file":"t"},"deadline_ms":1})",
+          R"({"url":"https://d","collection":"c","token":{"file":"t"},"more":1})"}) {
+        SCOPED_TRACE(text);
+        EXPECT_ERROR(invalid_argument,
+                     read(R"({"shared_secret":{"directus":)" + std::string(text) + "}}"));
+    }
 }
 
 TEST(CompatConfig, AnythingElseIsRefused) {

@@ -23,13 +23,41 @@ std::string read_name(JsonReader& reader, std::string_view field, const std::str
     return name;
 }
 
-SharedSecretConfig read_shared_secret(JsonReader reader) {
+DirectusConfig read_directus(JsonReader reader, const std::filesystem::path& folder) {
+    DirectusConfig config;
+    config.https.url = reader.required_string("url", max_endpoint_bytes);
+    if (reader.has("ca")) config.https.ca = server::required_path(reader, "ca", folder);
+    // A sealed value as a text within JSON, and what else stands around it.
+    config.https.max_bytes = 256UL * 1024;
+    try {
+        const server::HttpsClient checked({config.https.url, {}});
+    } catch (const base::Error& error) {
+        reader.refuse("url", error.message());
+    }
+    config.collection = reader.required_string("collection", max_field_bytes);
+    if (!is_safe_name(config.collection))
+        reader.refuse("collection", "must be of letters, digits and characters of ._-:@+=,~");
+    config.token = server::read_secret_source(reader, "token", folder);
+    if (config.token.file.empty()) reader.refuse("token", "must be in a file");
+    config.https.deadline = std::chrono::milliseconds(
+        reader.optional_integer("deadline_ms", 50, 30'000).value_or(config.https.deadline.count()));
+    config.max_concurrent =
+        static_cast<std::size_t>(reader.optional_integer("max_concurrent", 1, 1024)
+                                     .value_or(static_cast<std::int64_t>(config.max_concurrent)));
+    config.reads_back = reader.optional_boolean("read_back").value_or(false);
+    reader.refuse_unknown();
+    return config;
+}
+
+SharedSecretConfig read_shared_secret(JsonReader reader, const std::filesystem::path& folder) {
     SharedSecretConfig config;
     config.name = read_name(reader, "name", config.name);
     config.download_field =
         reader.optional_string("download_field", max_field_bytes).value_or(config.download_field);
     config.session_field =
         reader.optional_string("session_field", max_field_bytes).value_or(config.session_field);
+    if (auto directus = reader.optional_object("directus"))
+        config.directus = read_directus(std::move(*directus), folder);
     reader.refuse_unknown();
     return config;
 }
@@ -92,7 +120,7 @@ Config read_config(JsonReader& top, const std::filesystem::path& folder) {
     auto reader = top.optional_object("compat");
     if (!reader) return config;
     if (auto shape = reader->optional_object("shared_secret")) {
-        config.shared_secret = read_shared_secret(std::move(*shape));
+        config.shared_secret = read_shared_secret(std::move(*shape), folder);
     }
     if (auto shape = reader->optional_object("broker")) {
         config.broker = read_broker(std::move(*shape), folder);
@@ -102,6 +130,8 @@ Config read_config(JsonReader& top, const std::filesystem::path& folder) {
 }
 
 void check_files(const Config& config) {
+    if (config.shared_secret && config.shared_secret->directus)
+        const DirectusItems checked(*config.shared_secret->directus);
     if (!config.broker) return;
     for (const TokenEndpointConfig& each : config.broker->refresh.endpoints) {
         const server::HttpsClient checked(each.https);

@@ -24,6 +24,9 @@ using base::JsonValue;
 constexpr std::size_t max_credentials_body_bytes = 128UL * 1024;
 constexpr std::size_t max_selector_body_bytes = 4096;
 constexpr std::size_t max_platform_bytes = 64;
+constexpr int max_write_rounds = 5;
+constexpr std::string_view not_written_through =
+    "the credentials are in the vault and not in Directus: store them again";
 
 Error bad_request(std::string message) { return {ErrorCode::invalid_argument, std::move(message)}; }
 
@@ -96,7 +99,9 @@ server::Response not_configured(server::Operation& /*operation*/,
 }  // namespace
 
 SharedSecretApi::SharedSecretApi(SharedSecretConfig config, const SharedSecretParts& parts)
-    : config_(std::move(config)), parts_(parts) {}
+    : config_(std::move(config)), parts_(parts) {
+    if (config_.directus) items_.emplace(*config_.directus);
+}
 
 std::vector<server::Route> SharedSecretApi::routes() {
     using server::Access;
@@ -156,10 +161,43 @@ server::Response SharedSecretApi::store(server::Operation& operation,
                                                    parts_.service.resource(parts_.authorizer, id));
     const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
+    if (items_) write_through(operation, grant);
     base::JsonWriter answer;
     answer.begin_object().field("success", true).field("creatorProfileId", id.owner);
     answer.field("id", row_id(id).to_string()).end_object();
     return server::json_answer(std::move(answer));
+}
+
+// The vault's own copy comes first, so that nothing is ever only elsewhere. When the other one
+// fails the caller hears so and the record says it; a store that is repeated mends it. Of several
+// stores at once the last to arrive there looks again, so that the newest is what stays.
+void SharedSecretApi::write_through(server::Operation& operation,
+                                    const server::Grant& grant) const {
+    operation.set_fact("write_through", "failed");
+    try {
+        std::uint64_t written = 0;
+        for (int round = 0; round < max_write_rounds; ++round) {
+            const StoredVersion now = parts_.service.sealed(grant);
+            if (now.version.version == written) {
+                operation.set_fact("write_through", "written");
+                return;
+            }
+            items_->write(now.info.id.owner, now.sealed, now.version.version, now.info.updated_at);
+            written = now.version.version;
+        }
+    } catch (const Error& error) {
+        throw Error(ErrorCode::unavailable, std::string(not_written_through), error.what());
+    }
+    throw Error(ErrorCode::unavailable, std::string(not_written_through),
+                "others store these credentials at once");
+}
+
+Revealed SharedSecretApi::read(server::Operation& operation, const server::Grant& grant) const {
+    if (!items_ || !items_->reads_back())
+        return parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+    operation.set_fact("read_from", "directus");
+    const DirectusItem item = items_->read(grant.resource().owner);
+    return parts_.service.reveal_kept(grant, item.sealed, item.version, operation.traceparent());
 }
 
 server::Response SharedSecretApi::reveal(server::Operation& operation,
@@ -168,7 +206,7 @@ server::Response SharedSecretApi::reveal(server::Operation& operation,
     const CredentialId id{read_profile(body), config_.name};
     const auto grant = parts_.authorizer.authorize(operation, reveal_credential,
                                                    parts_.service.resource(parts_.authorizer, id));
-    const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+    const Revealed revealed = read(operation, grant);
     note_version(operation, revealed.version);
     note_data_key(operation, revealed.key_from_cache);
     base::JsonWriter answer;
@@ -186,7 +224,7 @@ server::Response SharedSecretApi::reveal_part(server::Operation& operation,
     const auto grant = parts_.authorizer.authorize(
         operation, reveal_credential, parts_.service.resource(parts_.authorizer, id),
         {{"platform", platform}, {"part", std::string(part.word)}});
-    const Revealed revealed = parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+    const Revealed revealed = read(operation, grant);
     note_version(operation, revealed.version);
     note_data_key(operation, revealed.key_from_cache);
     const JsonValue credentials =

@@ -3,12 +3,14 @@
 // answers only; what is done is vault/service. See README.md.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "server/authorizer.h"
 #include "server/route.h"
+#include "vault/compat/directus_items.h"
 #include "vault/service.h"
 
 namespace vault::compat {
@@ -20,6 +22,7 @@ struct SharedSecretConfig {
         "platforms";  // a profile's credential is credential:<creatorProfileId>/<name>
     std::string download_field = "download";  // of one platform's entry
     std::string session_field = "session";
+    std::optional<DirectusConfig> directus{};  // where stores are written through to
 };
 
 // References must outlive the API.
@@ -34,6 +37,7 @@ struct SharedSecretParts {
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
 class SharedSecretApi {
 public:
+    // Throws as DirectusItems.
     SharedSecretApi(SharedSecretConfig config, const SharedSecretParts& parts);
     SharedSecretApi(const SharedSecretApi&) = delete;
     SharedSecretApi& operator=(const SharedSecretApi&) = delete;
@@ -53,8 +57,12 @@ private:
     server::Response reveal_part(server::Operation& operation, const server::Request& request,
                                  const Part& part);
 
+    void write_through(server::Operation& operation, const server::Grant& grant) const;
+    Revealed read(server::Operation& operation, const server::Grant& grant) const;
+
     SharedSecretConfig config_;
     SharedSecretParts parts_;
+    std::optional<DirectusItems> items_;  // empty: stores stay in the vault
 };
 
 }  // namespace vault::compat

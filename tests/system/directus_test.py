@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Stores that are written through to a real Directus, and read back from it. Opt-in, since Directus is several hundred
+megabytes: STRONGROOM_DIRECTUS names a folder in which `npm install directus` was run. Without it the test says so."""
+import contextlib
+import hashlib
+import http.client
+import json
+import os
+import pathlib
+import secrets
+import socket
+import ssl
+import subprocess
+import threading
+import unittest
+
+import house
+
+FOLDER = os.environ.get("STRONGROOM_DIRECTUS", "")
+PROGRAM = pathlib.Path(FOLDER) / "node_modules" / ".bin" / "directus"
+PATIENCE_SECONDS = 180  # Directus makes its tables when it is bootstrapped
+PROFILE, OTHER = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11", "1c6b5f1d-6a1f-4b68-8a1c-4e4d2a1a7e22"
+SECRET = {"instagram": {"download": {"password": "a-password-marker"}}}
+ROLE = [{"id": "sync", "effect": "allow", "actions": ["store_credential", "reveal_credential"], "resources": ["credential:*/platforms"]}]
+
+
+def pump(source, sink):
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for one in (source, sink):
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+class TlsFront:
+    """TLS before a server that has none, as a proxy before Directus does it."""
+
+    def __init__(self, pki, port):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pki / "kmsd.crt", pki / "kmsd.key")
+        self.context, self.port = context, port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"https://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with contextlib.suppress(OSError), self.context.wrap_socket(client, server_side=True) as secure, \
+                socket.create_connection(("127.0.0.1", self.port)) as behind:
+            back = threading.Thread(target=pump, args=(behind, secure), daemon=True)
+            back.start()
+            pump(secure, behind)
+            back.join()
+
+    def stop(self):
+        self.listener.close()
+
+
+class Directus:
+    def __init__(self, folder):
+        self.port = self.free_port()
+        self.admin = secrets.token_urlsafe(24)
+        self.environment = {**os.environ, "KEY": secrets.token_hex(8), "SECRET": secrets.token_hex(16), "DB_CLIENT": "sqlite3",
+                            "DB_FILENAME": str(folder / "directus.db"), "ADMIN_EMAIL": "admin@example.com",
+                            "ADMIN_PASSWORD": secrets.token_urlsafe(12), "ADMIN_TOKEN": self.admin, "HOST": "127.0.0.1",
+                            "PORT": str(self.port), "TELEMETRY": "false", "STORAGE_LOCAL_ROOT": str(folder / "uploads"),
+                            "EXTENSIONS_PATH": str(folder / "extensions")}
+        subprocess.run([PROGRAM, "bootstrap"], env=self.environment, cwd=FOLDER, check=True, timeout=PATIENCE_SECONDS,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([PROGRAM, "start"], env=self.environment, cwd=FOLDER, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+        house.wait_until(self.is_up, "Directus answers", PATIENCE_SECONDS)
+
+    @staticmethod
+    def free_port():
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return probe.getsockname()[1]
+
+    def is_up(self):
+        with contextlib.suppress(OSError):
+            return self.call("GET", "/server/ping", parse=False)[0] == 200
+        return False
+
+    def call(self, method, path, body=None, token=None, parse=True):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {token or self.admin}", "Content-Type": "application/json"}
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        return answer.status, json.loads(text) if parse and text else None
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@unittest.skipUnless(FOLDER and PROGRAM.exists(), "STRONGROOM_DIRECTUS names no folder with a Directus from npm")
+class RealDirectus(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with contextlib.ExitStack() as stack:
+            cls.house = stack.enter_context(house.House())
+            cls.directus = Directus(cls.house.folder)
+            stack.callback(cls.directus.stop)
+            cls.front = TlsFront(cls.house.pki, cls.directus.port)
+            stack.callback(cls.front.stop)
+            cls.make_collection()
+            cls.kms = cls.house.start("kmsd")
+            with contextlib.closing(cls.house.client(cls.kms, "operator")) as operator:
+                assert operator.call("POST", "/v1/keys", {"alias": "credentials"}).status == 201
+            cls.secret = secrets.token_urlsafe(32)
+            cls.configure()
+            cls.vault = cls.house.start("vaultd")
+            cls.stack = stack.pop_all()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.stack.close()
+
+    @classmethod
+    def make_collection(cls):
+        fields = [{"field": "id", "type": "uuid", "schema": {"is_primary_key": True, "is_nullable": False}},
+                  {"field": "encrypted_credentials", "type": "text"},
+                  {"field": "credentials_version", "type": "integer"},
+                  {"field": "credentials_updated_at", "type": "timestamp"}]
+        status, said = cls.directus.call("POST", "/collections", {"collection": "creator_profiles", "schema": {}, "fields": fields})
+        assert status == 200, said
+        status, said = cls.directus.call("POST", "/items/creator_profiles", {"id": PROFILE})
+        assert status == 200, said
+
+    @classmethod
+    def configure(cls):
+        folder = cls.house.folder / "vaultd"
+        cls.house.write(folder / "sync.hash", "sha256:" + hashlib.sha256(cls.secret.encode()).hexdigest())
+        cls.house.write(folder / "directus.token", cls.directus.admin + "\n")
+        os.chmod(folder / "directus.token", 0o600)
+        cls.house.configure("vaultd", {
+            "identity": {"shared_secrets": {"header": "X-RBAC-SYNC-SECRET",
+                                            "callers": [{"name": "sync", "hash_files": ["sync.hash"]}]}},
+            "compat": {"shared_secret": {"directus": {
+                "url": cls.front.url, "ca": "../pki/ca.crt", "collection": "creator_profiles",
+                "token": {"file": "directus.token"}, "deadline_ms": 10000, "read_back": True}}}}, cls.kms.port)
+        cls.house.write(folder / "policy.json", json.dumps({
+            "version": 1, "roles": {"sync": ROLE}, "bindings": [{"caller": "secret:sync", "roles": ["sync"]}]}))
+
+    def ask(self, route, body):
+        context = ssl.create_default_context(cafile=self.house.pki / "ca.crt")
+        connection = http.client.HTTPSConnection("127.0.0.1", self.vault.port, timeout=30, context=context)
+        with contextlib.closing(connection):
+            connection.request("POST", f"/api/credentials/{route}", json.dumps(body),
+                               {"X-RBAC-SYNC-SECRET": self.secret, "Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+
+    def item(self):
+        return self.directus.call("GET", f"/items/creator_profiles/{PROFILE}")[1]["data"]
+
+    def test_a_store_stands_in_the_collection_sealed_and_is_read_back_from_there(self):
+        for version in (1, 2):
+            secret = {**SECRET, "n": version}
+            status, said = self.ask("store", {"creatorProfileId": PROFILE, "credentials": secret})
+            self.assertEqual((status, said["success"]), (200, True), said)
+            item = self.item()
+            self.assertEqual(item["credentials_version"], version)
+            self.assertTrue(item["credentials_updated_at"])
+            self.assertEqual(json.loads(item["encrypted_credentials"])["__enc"], 2)
+            self.assertNotIn("a-password-marker", item["encrypted_credentials"])
+            self.assertEqual(self.ask("reveal", {"creatorProfileId": PROFILE}), (200, {"success": True, "credentials": secret}))
+        sealed = json.loads(item["encrypted_credentials"])
+        sealed["ct"] = "AAAA" + sealed["ct"][4:]
+        self.directus.call("PATCH", f"/items/creator_profiles/{PROFILE}", {"encrypted_credentials": json.dumps(sealed)})
+        self.assertEqual(self.ask("reveal", {"creatorProfileId": PROFILE})[0], 422)
+
+    def test_a_profile_that_directus_does_not_have_is_refused(self):
+        status, said = self.ask("store", {"creatorProfileId": OTHER, "credentials": SECRET})
+        self.assertEqual((status, said["success"]), (503, False), said)
+
+
+if __name__ == "__main__":
+    house.main()

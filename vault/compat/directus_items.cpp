@@ -1,0 +1,124 @@
+#include "vault/compat/directus_items.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "vault/record.h"
+#include "vault/sealed.h"
+
+namespace vault::compat {
+namespace {
+
+using base::Error;
+using base::ErrorCode;
+
+constexpr std::string_view sealed_field = "encrypted_credentials";
+constexpr std::string_view version_field = "credentials_version";
+constexpr std::string_view time_field = "credentials_updated_at";
+constexpr std::string_view json_type = "application/json";
+
+bool is_visible(char c) { return c > ' ' && c < '\x7F'; }
+
+base::SecretBytes read_authorization(const server::SecretSource& source) {
+    const base::SecretBytes token = base::read_secret_file(source.file);
+    const std::string_view text = token.expose_text();
+    if (!std::all_of(text.begin(), text.end(), is_visible)) {
+        throw Error(ErrorCode::invalid_argument,
+                    source.file.string() + " must hold a token of visible ASCII");
+    }
+    base::WipedString header = "Bearer ";
+    header += text;
+    return base::SecretBytes(base::as_bytes(header));
+}
+
+// Collections and profiles are safe names and UUIDs: nothing in them has to be escaped.
+std::string path_of(const DirectusConfig& config, const std::string& profile) {
+    return "/items/" + config.collection + "/" + profile;
+}
+
+Error unusable(const std::string& detail) {
+    return {ErrorCode::unavailable, "the profile's item can't be reached", detail};
+}
+
+// A field of JSON or of text, as the collection has it.
+std::string sealed_text(const base::JsonValue& value) {
+    if (value.string() != nullptr) return std::string(*value.string());
+    return std::string(base::to_json(value));
+}
+
+DirectusItem to_item(std::string_view body) {
+    const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
+    const base::JsonValue* data = answer.find("data");
+    const base::JsonValue* sealed = data == nullptr ? nullptr : data->find(sealed_field);
+    const base::JsonValue* version = data == nullptr ? nullptr : data->find(version_field);
+    if (sealed == nullptr || sealed->is_null())
+        throw Error(ErrorCode::not_found, "there is no such credential");
+    const auto number = version == nullptr ? std::nullopt : version->integer();
+    if (!number || *number < 1) throw base::decryption_failed("the item has no version");
+    return {sealed_text(*sealed), static_cast<std::uint64_t>(*number)};
+}
+
+// A place among those that may ask at once.
+class Place {
+public:
+    Place(std::atomic<std::size_t>& count, std::size_t most) : count_(count) {
+        if (count_++ < most) return;
+        --count_;
+        throw unusable("too many exchanges with Directus at once");
+    }
+    ~Place() { --count_; }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+
+private:
+    std::atomic<std::size_t>& count_;
+};
+
+}  // namespace
+
+DirectusItems::DirectusItems(DirectusConfig config)
+    : config_(std::move(config)),
+      https_(config_.https),
+      authorization_(read_authorization(config_.token)) {}
+
+server::HttpsAnswer DirectusItems::exchange(server::Method method, const std::string& more,
+                                            std::string_view body) const {
+    const Place place(under_way_, config_.max_concurrent);
+    server::HttpsRequest wanted{.method = method,
+                                .more = more,
+                                .authorization = authorization_.expose_text(),
+                                .content_type = {},
+                                .body = body};
+    if (!body.empty()) wanted.content_type = json_type;
+    return https_.send(wanted);
+}
+
+void DirectusItems::write(const std::string& profile, const std::string& sealed,
+                          std::uint64_t version, base::Time updated_at) const {
+    base::JsonWriter body;
+    body.begin_object().field(sealed_field, sealed).field(version_field, version);
+    body.field(time_field, base::to_rfc3339(updated_at)).end_object();
+    const auto answer = exchange(server::Method::PATCH, path_of(config_, profile), body.text());
+    // 204: the token's user may write and not read.
+    if (answer.status != 200 && answer.status != 204)
+        throw unusable(https_.url() + ": status " + std::to_string(answer.status) + " to a write");
+}
+
+DirectusItem DirectusItems::read(const std::string& profile) const {
+    const std::string more = path_of(config_, profile) + "?fields=" + std::string(sealed_field) +
+                             "," + std::string(version_field);
+    const auto answer = exchange(server::Method::GET, more, {});
+    if (answer.status == 404) throw Error(ErrorCode::not_found, "there is no such credential");
+    if (answer.status != 200)
+        throw unusable(https_.url() + ": status " + std::to_string(answer.status) + " to a read");
+    try {
+        return to_item(answer.body);
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::invalid_argument) throw;
+        throw unusable(https_.url() + ": its answer is no item");
+    }
+}
+
+}  // namespace vault::compat
