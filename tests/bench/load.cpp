@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <queue>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -83,9 +84,10 @@ public:
     int socket() const { return socket_; }
     bool open() const { return ssl_ != nullptr; }
 
-    void ask(const RequestSource& source) {
+    // The answer's time counts from `due`.
+    void ask(const RequestSource& source, Clock::time_point due) {
         const std::string_view request = source(number_);
-        sent_ = Clock::now();
+        sent_ = due;
         std::size_t count = 0;
         // Most requests are far smaller than a socket's buffer, which is empty here; for the others
         // we wait.
@@ -148,12 +150,15 @@ private:
 
 class Worker {
 public:
+    // `beat`: from one request of a connection to its next; 0: as it is answered.
     Worker(const RequestSource& source, int expected_status, Clock::time_point from,
-           Clock::time_point until, std::vector<std::unique_ptr<Client>> clients)
+           Clock::time_point until, Clock::duration beat,
+           std::vector<std::unique_ptr<Client>> clients)
         : source_(source),
           expected_(expected_status),
           from_(from),
           until_(until),
+          beat_(beat),
           clients_(std::move(clients)),
           epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
         for (std::size_t i = 0; i < clients_.size(); ++i) {
@@ -169,19 +174,40 @@ public:
     Worker& operator=(const Worker&) = delete;
 
     void run() {
-        for (auto& client : clients_) client->ask(source_);
+        const auto begin = Clock::now();
+        for (std::size_t i = 0; i < clients_.size(); ++i) {
+            const auto first = begin + beat_ * i / clients_.size();
+            if (beat_ == Clock::duration::zero()) {
+                clients_[i]->ask(source_, first);
+            } else {
+                waiting_.push({first, i});
+            }
+        }
         std::array<epoll_event, 64> events{};
         while (Clock::now() < until_) {
-            const int count = ::epoll_wait(epoll_, events.data(), events.size(), 50);
-            for (int i = 0; i < count; ++i) {
-                serve(*clients_[events[static_cast<std::size_t>(i)].data.u64]);
-            }
+            const timespec most = ask_who_is_due();
+            const int count = ::epoll_pwait2(epoll_, events.data(), events.size(), &most, nullptr);
+            for (int i = 0; i < count; ++i) serve(events[static_cast<std::size_t>(i)].data.u64);
         }
     }
     Tally take() { return std::move(tally_); }
 
 private:
-    void serve(Client& client) {
+    // Until when there is nothing to ask.
+    timespec ask_who_is_due() {
+        constexpr long longest = 50'000'000;
+        while (!waiting_.empty()) {
+            const auto [due, number] = waiting_.top();
+            const auto left = due - Clock::now();
+            if (left > Clock::duration::zero()) return {0, std::min<long>(left.count(), longest)};
+            waiting_.pop();
+            clients_[number]->ask(source_, due);
+        }
+        return {0, longest};
+    }
+
+    void serve(std::size_t number) {
+        Client& client = *clients_[number];
         if (!client.open()) return;
         const int status = client.read();
         if (status == 0) return;
@@ -196,16 +222,24 @@ private:
                 std::chrono::duration_cast<std::chrono::microseconds>(now - client.sent());
             tally_.microseconds.push_back(static_cast<std::uint32_t>(took.count()));
         }
-        if (client.open()) client.ask(source_);
+        if (!client.open()) return;
+        if (beat_ == Clock::duration::zero()) {
+            client.ask(source_, Clock::now());
+        } else {
+            waiting_.push({client.sent() + beat_, number});
+        }
     }
 
     const RequestSource& source_;
     int expected_;
     Clock::time_point from_;
     Clock::time_point until_;
+    Clock::duration beat_;
     std::vector<std::unique_ptr<Client>> clients_;
     int epoll_;
     Tally tally_;
+    using Due = std::pair<Clock::time_point, std::size_t>;  // when, and which client
+    std::priority_queue<Due, std::vector<Due>, std::greater<>> waiting_;
 };
 
 LoadResult result_of(Tally all, std::chrono::milliseconds duration) {
@@ -240,9 +274,14 @@ LoadResult run_load(const LoadConfig& config, const RequestSource& source, int e
     const auto from = Clock::now() + config.warm_up;
     const auto until = from + config.duration;
     std::vector<std::unique_ptr<Worker>> workers;
+    const auto beat =
+        config.rate <= 0
+            ? Clock::duration::zero()
+            : std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(
+                  static_cast<double>(config.connections) / config.rate));
     for (auto& share : shares) {
         workers.push_back(
-            std::make_unique<Worker>(source, expected_status, from, until, std::move(share)));
+            std::make_unique<Worker>(source, expected_status, from, until, beat, std::move(share)));
     }
     std::vector<std::jthread> running;
     for (auto& worker : workers) running.emplace_back([&worker] { worker->run(); });
@@ -271,7 +310,7 @@ IdleConnections::IdleConnections(const LoadConfig& config, std::string_view requ
     for (std::size_t i = 0; i < config.connections; ++i) {
         Client& client =
             *all_->clients.emplace_back(std::make_unique<Client>(config, all_->context.get(), i));
-        client.ask(source);
+        client.ask(source, Clock::now());
         pollfd ready{client.socket(), POLLIN, 0};
         int status = 0;
         while (client.open() && (status = client.read()) == 0) ::poll(&ready, 1, 1000);

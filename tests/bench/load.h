@@ -1,5 +1,6 @@
 // Load for benches: a fixed number of keep-alive TLS connections that ask as fast as they are
-// answered, from this process, at little cost (one thread, poll, no parsing beyond what must be).
+// answered, or at a rate, from this process, at little cost (one thread, poll, no parsing beyond
+// what must be).
 #pragma once
 
 #include <chrono>
@@ -23,6 +24,10 @@ struct LoadConfig {
     std::size_t threads = 1;                   // connections are shared out among them
     std::chrono::milliseconds warm_up{300};    // not counted
     std::chrono::milliseconds duration{3000};  // counted
+    // Requests per second of all connections together, each on its own beat; a request that can't
+    // be sent on time because the one before it is not answered is counted from when it was due. 0:
+    // as fast as they are answered.
+    double rate = 0;
 };
 
 struct LoadResult {

@@ -2,7 +2,8 @@
 // connections and prints the rate.
 // Usage: bench_load_client PORT PKI CALLER CONNECTIONS SECONDS PATH [METHOD [BEARER_FILE]] <BODY,
 // POST unless METHOD is given, where PKI is a folder of deploy/local-authority, CALLER a name in
-// it, the file's line is sent as a bearer, and the body comes on standard input. Prints: answers
+// it, the file's line is sent as a bearer, and the body comes on standard input. CONNECTIONS@RATE
+// sends so many requests a second in place of as many as are answered. Prints: answers
 // per second, median and 99th percentile in microseconds, errors.
 #include <exception>
 #include <fstream>
@@ -21,7 +22,11 @@ tests::LoadConfig read_arguments(char** argv) {
     config.ca = pki / "ca.crt";
     config.certificate = pki / (caller + ".crt");
     config.key = pki / (caller + ".key");
-    config.connections = std::stoul(argv[4]);
+    const std::string load = argv[4];
+    config.connections = std::stoul(load);
+    if (const auto at = load.find('@'); at != std::string::npos) {
+        config.rate = std::stod(load.substr(at + 1));
+    }
     config.duration = std::chrono::seconds(std::stol(argv[5]));
     return config;
 }
