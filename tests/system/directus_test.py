@@ -131,7 +131,8 @@ class RealDirectus(unittest.TestCase):
                   {"field": "encrypted_credentials", "type": "text"},
                   {"field": "credentials_version", "type": "integer"},
                   {"field": "credentials_updated_at", "type": "timestamp"}]
-        status, said = cls.directus.call("POST", "/collections", {"collection": "creator_profiles", "schema": {}, "fields": fields})
+        status, said = cls.directus.call("POST", "/collections", {"collection": "creator_profiles", "schema": {}, "meta": {},
+                                                                  "fields": [{**field, "meta": {}} for field in fields]})
         assert status == 200, said
         status, said = cls.directus.call("POST", "/items/creator_profiles", {"id": PROFILE})
         assert status == 200, said

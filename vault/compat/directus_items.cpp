@@ -60,6 +60,17 @@ DirectusItem to_item(std::string_view body) {
     return {sealed_text(*sealed), static_cast<std::uint64_t>(*number)};
 }
 
+bool tells_version(std::string_view body, std::uint64_t version) {
+    try {
+        const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
+        const base::JsonValue* data = answer.find("data");
+        const base::JsonValue* told = data == nullptr ? nullptr : data->find(version_field);
+        return told != nullptr && told->integer() == static_cast<std::int64_t>(version);
+    } catch (const Error&) {
+        return false;
+    }
+}
+
 // A place among those that may ask at once.
 class Place {
 public:
@@ -100,10 +111,13 @@ void DirectusItems::write(const std::string& profile, const std::string& sealed,
     base::JsonWriter body;
     body.begin_object().field(sealed_field, sealed).field(version_field, version);
     body.field(time_field, base::to_rfc3339(updated_at)).end_object();
-    const auto answer = exchange(server::Method::PATCH, path_of(config_, profile), body.text());
-    // 204: the token's user may write and not read.
-    if (answer.status != 200 && answer.status != 204)
-        throw unusable(https_.url() + ": status " + std::to_string(answer.status) + " to a write");
+    const auto answer =
+        exchange(server::Method::PATCH,
+                 path_of(config_, profile) + "?fields=" + std::string(version_field), body.text());
+    // 204 would be the answer to a write of an item that is not there.
+    if (answer.status != 200 || !tells_version(answer.body, version))
+        throw unusable(https_.url() + ": status " + std::to_string(answer.status) +
+                       " to a write, and not what was written");
 }
 
 DirectusItem DirectusItems::read(const std::string& profile) const {

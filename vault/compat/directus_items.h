@@ -38,8 +38,8 @@ public:
     bool reads_back() const { return config_.reads_back; }
 
     // PATCH /items/<collection>/<profile>. Throws unavailable when it is not known to be there:
-    // refused, too slow, no whole answer, too many at once. No message or detail holds anything
-    // that was sent or received.
+    // refused, no such item, too slow, no answer that tells it back, too many at once. No message
+    // or detail holds anything that was sent or received.
     void write(const std::string& profile, const std::string& sealed, std::uint64_t version,
                base::Time updated_at) const;
 
