@@ -104,7 +104,8 @@ KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label,
         try {
             make_objects(id, label, kind, profile);
         } catch (const Pkcs11Error& error) {
-            if (error.error_class() == ErrorClass::ambiguous) noted.doubt();
+            // What SoftHSM says when it finds its own token unwritable; a full disk is another.
+            if (error.rv() == CKR_GENERAL_ERROR) noted.doubt();
             throw;
         }
         noted.done(is_pair(kind) ? 2 : 1);
