@@ -13,6 +13,9 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
+// A token that hangs takes longer to say so.
+constexpr std::chrono::milliseconds quick_failure{100};
+
 // One thing to unwrap, as the request has it.
 struct UnwrapRequest {
     base::Bytes wrapped;
@@ -40,12 +43,12 @@ void write_plaintext(base::JsonWriter& out, const base::SecretBytes& plaintext,
 struct UnwrapItem {
     Named name;
     const Verdict* verdict = nullptr;
-    std::optional<std::size_t> job;
+    std::optional<std::size_t> job;  // of its call's
 };
 
-// Takes what is well-formed and allowed as a job.
+// Takes what is well-formed and allowed as a job of the call whose first is at `first`.
 UnwrapItem prepare(const UnwrapRequest& wanted, const CatalogueSnapshot& snapshot, Rights& rights,
-                   std::vector<OpenJob>& jobs) {
+                   std::size_t first, std::vector<OpenJob>& jobs) {
     UnwrapItem item;
     auto envelope = parse_envelope(EnvelopeKind::data_key, wanted.wrapped);
     if (!envelope) return item;
@@ -54,7 +57,7 @@ UnwrapItem prepare(const UnwrapRequest& wanted, const CatalogueSnapshot& snapsho
     if (key == nullptr) return item;
     item.verdict = &rights.to_open(unwrap_data_key, key, *wanted.context);
     if (!item.verdict->grant) return item;
-    item.job = jobs.size();
+    item.job = jobs.size() - first;
     jobs.push_back({&*item.verdict->grant,
                     item.verdict->compromised ? &*item.verdict->compromised : nullptr,
                     wanted.context, std::move(*envelope)});
@@ -67,7 +70,7 @@ public:
     UnwrapCall(const server::Authorizer& authorizer, server::Operation& operation)
         : operation_(operation), rights_(std::make_unique<Rights>(authorizer, operation)) {}
 
-    // Adds what is to be opened to `jobs`. Throws what the caller is to hear.
+    // Adds what is to be opened to `jobs`. Throws what the caller is to hear, having added nothing.
     void begin(const server::Request& request, const Catalogue& catalogue,
                std::vector<OpenJob>& jobs) {
         server::refuse_query(request);
@@ -78,10 +81,24 @@ public:
         rights_->require_any(unwrap_data_key);
         const auto snapshot = catalogue.snapshot();
         items_.reserve(wanted.size());
-        for (const auto& one : wanted) items_.push_back(prepare(one, *snapshot, *rights_, jobs));
+        first_ = jobs.size();
+        try {
+            for (const auto& one : wanted)
+                items_.push_back(prepare(one, *snapshot, *rights_, first_, jobs));
+        } catch (...) {
+            jobs.erase(jobs.begin() + static_cast<std::ptrdiff_t>(first_), jobs.end());
+            throw;
+        }
+        count_ = jobs.size() - first_;
     }
 
-    // Throws what the caller is to hear.
+    // Of what there is of all calls, this one's.
+    template <typename Each>
+    std::span<const Each> own(const std::vector<Each>& all) const {
+        return std::span(all).subspan(first_, count_);
+    }
+
+    // With this call's jobs and answers. Throws what the caller is to hear.
     server::Response answer(std::span<const OpenJob> jobs, std::span<const OpenAnswer> opened) {
         return is_list_ ? answer_many(jobs, opened) : answer_one(jobs, opened);
     }
@@ -149,6 +166,8 @@ private:
     server::Operation& operation_;
     std::unique_ptr<Rights> rights_;  // the jobs point into it
     bool is_list_ = false;
+    std::size_t first_ = 0;  // of its jobs among those of all calls
+    std::size_t count_ = 0;
     std::vector<UnwrapItem> items_;
 };
 
@@ -256,10 +275,21 @@ void Api::unwrap_together(std::span<server::JointCall> calls) {
             return std::nullopt;
         });
     }
-    const auto opened = parts_.service.unwrap_many(jobs);
+    std::optional<std::vector<OpenAnswer>> opened;
+    const auto start = std::chrono::steady_clock::now();
+    try {
+        opened = parts_.service.unwrap_many(jobs);
+    } catch (const Error&) {
+        // It may be one call's key. Each is asked by itself then, unless the token hangs.
+        if (std::chrono::steady_clock::now() - start > quick_failure) throw;
+    }
     for (std::size_t i = 0; i < calls.size(); ++i) {
         if (calls[i].error) continue;
-        server::settle(calls[i], [&] { return std::optional(begun[i].answer(jobs, opened)); });
+        server::settle(calls[i], [&] {
+            const auto own = begun[i].own(jobs);
+            if (opened) return std::optional(begun[i].answer(own, begun[i].own(*opened)));
+            return std::optional(begun[i].answer(own, parts_.service.unwrap_many(own)));
+        });
     }
 }
 

@@ -36,6 +36,7 @@ public:
     std::vector<OpenAnswer> open(std::span<const OpenItem> items);
 
 private:
+    base::Error explain(const Key& key, const KeyVersion& version);
     base::Error explain_failure(const Key& key, const KeyVersion& version);
 
     hsm::Token& token_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <optional>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -28,6 +30,9 @@ constexpr double stranger_burst = 200;
 // Lines of the log that they can cause, by requests that fail of our trouble.
 constexpr double stranger_lines_per_second = 1;
 constexpr double stranger_lines_at_once = 20;
+
+// What takes longer to begin than this asks somebody over the network.
+constexpr std::chrono::milliseconds slow_beginning = GateQueue::usual_patience;
 
 constexpr Action unknown_action{"unknown"};
 constexpr std::string_view receipt_request = "strongroom-receipt";
@@ -113,7 +118,7 @@ struct Gate::State {
             if (work.refused) {
                 for (GateJob& job : work.jobs) turn_away(job);
             } else {
-                work_on(work.jobs);
+                work_on(work);
             }
         }
     }
@@ -135,23 +140,31 @@ struct Gate::State {
     }
 
     // All of one route when they are several.
-    void work_on(std::vector<GateJob>& jobs) {
-        std::vector<std::shared_ptr<Finished>> begun;
-        std::vector<Ready> ready;
-        begun.reserve(jobs.size());
-        ready.reserve(jobs.size());
-        for (GateJob& job : jobs) {
+    void work_on(GateQueue::Work& work) {
+        std::array<std::shared_ptr<Finished>, GateQueue::most_together> begun;
+        std::array<Ready, GateQueue::most_together> ready{};
+        std::size_t admitted = 0;
+        auto last = std::chrono::steady_clock::now();
+        for (std::size_t i = 0; i < work.jobs.size(); ++i) {
+            GateJob& job = work.jobs[i];
             try {
-                begun.push_back(begin_work(job));
-                if (begun.back()->is_admitted) ready.push_back({begun.back().get(), &job.request});
+                begun[i] = begin_work(job);
+                if (begun[i]->is_admitted) ready[admitted++] = {begun[i].get(), &job.request};
             } catch (const std::exception& error) {
                 audit.expect(-1);
                 give_up(job, error);
                 queue.leave();
             }
+            // Who identifies one caller asked another service: that is no matter of the others.
+            const auto now = std::chrono::steady_clock::now();
+            if (now - last > slow_beginning) queue.hand_back(work, i + 1);
+            last = now;
         }
-        handle(ready);
+        handle({ready.data(), admitted});
+        work.is_telling = admitted > 0;
         for (const auto& finished : begun) {
+            if (finished == nullptr) continue;
+            work.is_telling = work.is_telling && finished->outcome.word == "ok";
             audit.expect(-1);
             finish(finished);
         }
@@ -172,7 +185,6 @@ struct Gate::State {
     std::shared_ptr<Finished> begin_work(GateJob& job) {
         auto finished =
             std::make_shared<Finished>(Finished{begin(job.request), job.request.received, {}});
-        finished->done = std::move(job.done);
         finished->receipt = job.request.header(receipt_request) == "yes";
         try {
             const Route& route = find_route(*finished, job.request);
@@ -188,29 +200,41 @@ struct Gate::State {
         } catch (const std::exception& error) {
             fail(*finished, internal_error(error.what()));
         }
+        finished->done = std::move(job.done);
         return finished;
     }
 
-    void handle(const std::vector<Ready>& ready) {
+    // fail() for those who can't bear an exception: what is left then is an answer without a word.
+    void conclude(Finished& finished, const base::Error& error) noexcept {
+        try {
+            fail(finished, judge(finished, error));
+        } catch (const std::exception&) {  // no memory
+            finished.response = Response();
+            finished.response.status = http_status(base::ErrorCode::internal);
+            finished.outcome = {"failed", {}, finished.response.status};
+        }
+    }
+
+    void handle(std::span<const Ready> ready) noexcept {
         if (ready.size() > 1) return handle_together(ready);
         for (const auto& [finished, request] : ready) {
             try {
                 succeed(*finished, finished->route->handler(finished->operation, *request));
             } catch (const base::Error& error) {
-                fail(*finished, judge(*finished, error));
+                conclude(*finished, error);
             } catch (const std::exception& error) {
-                fail(*finished, internal_error(error.what()));
+                conclude(*finished, internal_error(error.what()));
             }
         }
     }
 
-    void handle_together(const std::vector<Ready>& ready) {
+    void handle_together(std::span<const Ready> ready) noexcept {
         std::vector<JointCall> calls;
-        calls.reserve(ready.size());
-        for (const auto& [finished, request] : ready)
-            calls.push_back({finished->operation, *request});
         std::optional<base::Error> of_all;
         try {
+            calls.reserve(ready.size());
+            for (const auto& [finished, request] : ready)
+                calls.push_back({finished->operation, *request});
             ready.front().finished->route->together(calls);
         } catch (const base::Error& error) {
             of_all = error;
@@ -219,13 +243,16 @@ struct Gate::State {
         }
         for (std::size_t i = 0; i < ready.size(); ++i) {
             Finished& finished = *ready[i].finished;
-            const auto& error = of_all ? of_all : calls[i].error;
-            if (error) {
-                fail(finished, judge(finished, *error));
+            // What was found of one of them stands, whatever met the others.
+            if (i < calls.size() && calls[i].error) {
+                conclude(finished, *calls[i].error);
+            } else if (of_all) {
+                conclude(finished, *of_all);
             } else if (calls[i].response) {
                 succeed(finished, std::move(*calls[i].response));
             } else {
-                fail(finished, internal_error("a joint handler left a request without an answer"));
+                conclude(finished,
+                         internal_error("a joint handler left a request without an answer"));
             }
         }
     }

@@ -91,12 +91,36 @@ bool GateQueue::next(Work& work) {
 }
 
 void GateQueue::give_back(Work& work, std::size_t items) {
+    const bool is_telling = std::exchange(work.is_telling, false);
     if (work.lane == no_lane) return;
-    Lane& lane = lanes_[std::exchange(work.lane, no_lane)];
-    note_time(lane, std::chrono::steady_clock::now() - work.begun, items);
-    // A later one may have taken the place of a group that took too long.
+    if (is_telling)
+        note_time(lanes_[work.lane], std::chrono::steady_clock::now() - work.begun, items);
+    end_group(work);
+    work.lane = no_lane;
+}
+
+// A later one may have taken the place of a group that took too long.
+void GateQueue::end_group(Work& work) {
+    Lane& lane = lanes_[work.lane];
     if (std::exchange(work.is_group, false) && lane.group_begun == work.begun)
         lane.has_group = false;
+}
+
+void GateQueue::hand_back(Work& work, std::size_t first) {
+    if (first >= work.jobs.size()) return;
+    bool wake = false;
+    {
+        const std::scoped_lock lock(mutex_);
+        end_group(work);
+        Lane& lane = lanes_[work.lane];
+        queued_ += work.jobs.size() - first;
+        while (work.jobs.size() > first) {
+            lane.waiting.push_front(std::move(work.jobs.back()));
+            work.jobs.pop_back();
+        }
+        wake = must_wake(std::chrono::steady_clock::now());
+    }
+    if (wake) work_.notify_one();
 }
 
 void GateQueue::note_time(Lane& lane, std::chrono::nanoseconds time, std::size_t items) {

@@ -56,6 +56,9 @@ public:
     struct Work {
         std::vector<GateJob> jobs;
         bool refused = false;  // the queue is closed: they are to be told so
+        // Set by who worked on it: all of it was done, so that its time says how long an item
+        // takes. A refusal takes none at all.
+        bool is_telling = false;
 
     private:
         friend class GateQueue;
@@ -65,6 +68,10 @@ public:
     };
     // Gives back the last work of this worker, and waits for the next. False: closed and empty.
     bool next(Work& work);
+
+    // Puts the jobs of `work` from `first` on back at the head, for other workers: those before
+    // them take long.
+    void hand_back(Work& work, std::size_t first);
 
     // One pushed request is answered.
     void leave();
@@ -97,6 +104,7 @@ private:
     bool has_work(SteadyTime now) const;
     bool must_wake(SteadyTime now);
     void give_back(Work& work, std::size_t items);
+    void end_group(Work& work);
     void take(Work& work);
     void take_from(Lane& lane, Work& work);
     void note_time(Lane& lane, std::chrono::nanoseconds time, std::size_t items);

@@ -48,6 +48,7 @@ protected:
     // The paths of the next work, as that worker.
     std::vector<std::string> take(GateQueue::Work& worker) {
         EXPECT_TRUE(queue_.next(worker));
+        worker.is_telling = true;
         std::vector<std::string> paths;
         for (const auto& job : worker.jobs) paths.emplace_back(job.request.path);
         return paths;
@@ -154,6 +155,30 @@ TEST_F(GateQueueTest, ItemsThatBecameQuickAreTakenTogetherAgain) {
     }
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(push(joint_path));
     EXPECT_EQ(take_count(worker), 3U);
+}
+
+TEST_F(GateQueueTest, WorksThatWereNotDoneSayNothingOfHowLongAnItemTakes) {
+    GateQueue::Work worker;
+    be_slow(worker);
+    for (int i = 0; i < 130; ++i) {
+        ASSERT_TRUE(push(joint_path));
+        ASSERT_EQ(take_count(worker), 1U);
+        worker.is_telling = false;
+    }
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(push(joint_path));
+    EXPECT_EQ(take_count(worker), 1U);
+}
+
+TEST_F(GateQueueTest, WhatAWorkerHandsBackIsTheNextOfOthers) {
+    GateQueue::Work first;
+    for (std::size_t i = 0; i < 4; ++i) ASSERT_TRUE(push(joint_path, i));
+    ASSERT_EQ(take_count(first), 4U);
+    ASSERT_TRUE(push(joint_path, 4));
+    queue_.hand_back(first, 1);
+    EXPECT_EQ(first.jobs.size(), 1U);
+    GateQueue::Work second;
+    ASSERT_EQ(take_count(second), 4U);
+    for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(second.jobs[i].request.body.size(), i + 1);
 }
 
 TEST_F(GateQueueTest, ItTakesSoManyAndNoMore) {

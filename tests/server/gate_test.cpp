@@ -368,6 +368,12 @@ TEST_F(JointGateTest, WhatMeetsAllIsToldToAll) {
     }
 }
 
+TEST_F(JointGateTest, WhatWasFoundOfOneStandsWhateverMeetsTheOthers) {
+    const auto answers = ask_together({R"("fail")", R"("all")"});
+    EXPECT_EQ(answers[0].status, 409U);
+    EXPECT_EQ(answers[1].status, 503U);
+}
+
 TEST_F(JointGateTest, WhomTheJointHandlerForgetsHearsOfOurMistake) {
     const auto answers = ask_together({R"("none")", R"("a")"});
     EXPECT_EQ(answers[0].status, 500U);

@@ -235,6 +235,9 @@ std::vector<std::optional<base::SecretBytes>> FakeToken::decrypt_many(
     const std::size_t calls = decrypt_calls + 1;
     std::vector<std::optional<base::SecretBytes>> results;
     for (const auto& item : items) {
+        if (item.key == spoilt) {
+            throw base::Error(base::ErrorCode::unavailable, "the token has another key");
+        }
         try {
             results.emplace_back(decrypt(item.key, item.iv, item.aad, item.ciphertext));
         } catch (const base::Error&) {

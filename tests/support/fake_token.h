@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "hsm/token.h"
 
@@ -57,6 +58,7 @@ public:
     std::size_t flips_left = 0;             // … in as many ciphertexts and no more
     std::optional<hsm::KeyId> not_durable;  // a second process proves that it does not find it
     std::optional<hsm::KeyId> several;      // the token has more than one under the id
+    std::optional<hsm::KeyId> spoilt;       // decrypt_many with it throws unavailable
     std::size_t decrypt_calls = 0;          // single and batched calls alike
     std::size_t encrypt_calls = 0;          // likewise
 
