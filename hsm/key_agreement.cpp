@@ -47,7 +47,7 @@ Standing KeyAgreement::prove(const KeyId& key, KeyUse use, std::size_t member, T
         if (error.code() == base::ErrorCode::not_found)
             return note(key, member, Standing::absent, generation);
         // It is of no such use, and nobody has shown yet that it is of any.
-        if (error.code() == base::ErrorCode::internal) return Standing::proven;
+        if (error.code() == base::ErrorCode::internal) return Standing::unknown;
         throw;
     }
 }

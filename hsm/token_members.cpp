@@ -111,15 +111,14 @@ void TokenMembers::post(std::function<void()> job) {
 void TokenMembers::watch() {
     std::unique_lock lock(mutex_);
     while (!is_stopping_) {
-        const std::vector<std::function<void()>> jobs = std::exchange(jobs_, {});
-        lock.unlock();
-        for (const auto& job : jobs) {
-            try {
-                job();
-            } catch (const base::Error& error) {
-                log_.debug("a look at a token of several failed", {{"why", error.what()}});
-            }
+        // One at a time: each may wait for a deadline.
+        std::function<void()> job;
+        if (!jobs_.empty()) {
+            job = std::move(jobs_.front());
+            jobs_.pop_front();
         }
+        lock.unlock();
+        if (job) run(job);
         for (std::size_t member = 0; member < size(); ++member)
             look_after(member, std::chrono::steady_clock::now());
         lock.lock();
@@ -131,6 +130,14 @@ void TokenMembers::watch() {
     }
 }
 
+void TokenMembers::run(const std::function<void()>& job) const {
+    try {
+        job();
+    } catch (const std::exception& error) {
+        log_.debug("a look at a token of several failed", {{"why", error.what()}});
+    }
+}
+
 // Opens it, or asks whether it is back.
 void TokenMembers::look_after(std::size_t member, Instant now) {
     Member& looked_at = members_[member];
@@ -139,14 +146,14 @@ void TokenMembers::look_after(std::size_t member, Instant now) {
     {
         const std::lock_guard lock(mutex_);
         if (is_stopping_ || looked_at.is_pin_refused || now < looked_at.next_try) return;
-        if (token != nullptr) looked_at.next_try = now + pauses_.probe;
+        looked_at.next_try = now + (token != nullptr ? pauses_.probe : pauses_.opening);
     }
     try {
         if (token == nullptr) return open(member, false);
         const std::uint64_t before = troubles(member);
         token->check();
         note_answer(member, before);
-    } catch (const base::Error&) {  // another time
+    } catch (const std::exception&) {  // another time
     }
 }
 

@@ -74,7 +74,8 @@ public:
     void note_answer(std::size_t member, std::uint64_t troubles);
     void note_trouble(std::size_t member, const base::Error& error);
 
-    // Runs it soon on the thread that watches the members; what it throws is dropped.
+    // Runs it soon on the thread that watches the members, which looks after them between two jobs;
+    // what it throws is dropped, and so is what has not begun when this ends.
     void post(std::function<void()> job);
 
 private:
@@ -95,6 +96,7 @@ private:
 
     void open(std::size_t member, bool is_first);
     void watch();
+    void run(const std::function<void()>& job) const;
     void look_after(std::size_t member, Instant now);
     Instant next_look(Instant now) const;
 
@@ -106,7 +108,7 @@ private:
     mutable std::mutex mutex_;
     std::condition_variable wakened_;
     bool is_stopping_ = false;
-    std::vector<std::function<void()>> jobs_;
+    std::deque<std::function<void()>> jobs_;
     std::thread watcher_;
 };
 

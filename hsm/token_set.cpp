@@ -18,6 +18,13 @@ bool is_unavailable(const base::Error& error) {
     return error.code() == base::ErrorCode::unavailable;
 }
 
+// The member can't do it now, which says nothing of what others can. Beside an outage that is what
+// only an operator ends (a self-test that failed, an expired PIN): no use of a key is refused as
+// failed_precondition for the key or the request.
+bool is_members_own(const base::Error& error) {
+    return is_unavailable(error) || error.code() == base::ErrorCode::failed_precondition;
+}
+
 [[noreturn]] void no_such_key(const KeyId& key) {
     throw base::Error(base::ErrorCode::not_found, "no such key in any of the tokens",
                       "CKA_ID " + key.to_string());
@@ -43,9 +50,19 @@ auto TokenSet::ask(std::size_t member, Work&& work) {
     } catch (const base::Error& error) {
         if (is_unavailable(error)) {
             members_.note_trouble(member, error);
-        } else {
+        } else if (!is_members_own(error)) {
             members_.note_answer(member, troubles);
         }
+        throw;
+    }
+}
+
+template <typename Work>
+auto TokenSet::ask_to_use(std::size_t member, Work&& work) {
+    try {
+        return ask(member, work);
+    } catch (const base::Error& error) {
+        if (!is_unavailable(error) && is_members_own(error)) members_.note_trouble(member, error);
         throw;
     }
 }
@@ -81,7 +98,7 @@ std::vector<std::size_t> TokenSet::candidates(const KeyId& key, KeyUse use, cons
     std::vector<std::size_t> order;
     std::vector<std::size_t> away;
     std::vector<std::size_t> looked_at_lately;
-    for (const std::size_t member : in_turn({0, search.left_out})) {
+    for (const std::size_t member : in_turn({0, search.left_out, {}})) {
         const Standing standing = agreement_.standing(key, member);
         if (standing == Standing::proven) continue;
         if (!members_.is_well(member)) {
@@ -106,28 +123,32 @@ std::vector<std::size_t> TokenSet::candidates(const KeyId& key, KeyUse use, cons
 
 void TokenSet::look_later(const KeyId& key, KeyUse use, std::size_t member) {
     members_.post([this, key, use, member] {
-        const Standing standing =
-            ask(member, [&](Token& token) { return agreement_.prove(key, use, member, token); });
+        // Many may have been posted before it went away, each of which would wait for a deadline.
+        if (!members_.is_well(member)) return;
+        const Standing standing = ask_to_use(
+            member, [&](Token& token) { return agreement_.prove(key, use, member, token); });
         if (standing == Standing::different) tell();
     });
 }
 
 std::optional<std::size_t> TokenSet::find_member(const KeyId& key, KeyUse use, Search& search) {
-    std::optional<base::Error> trouble;
+    std::optional<std::size_t> unfit;
     for (const std::size_t member : candidates(key, use, search)) {
         if (agreement_.standing(key, member) == Standing::proven) return member;
         try {
-            const Standing standing = ask(
+            const Standing standing = ask_to_use(
                 member, [&](Token& token) { return agreement_.prove(key, use, member, token); });
             if (standing == Standing::proven) return member;
             if (standing == Standing::different) tell();
+            if (standing == Standing::unknown && !unfit) unfit = member;
         } catch (const base::Error& error) {
-            if (!is_unavailable(error)) throw;
+            if (!is_members_own(error)) throw;
             search.left_out.set(member);
-            trouble.emplace(error);
+            search.trouble.emplace(error);
         }
     }
-    if (trouble) throw base::Error(*trouble);
+    // Who was left out may have it, also when that was for another key.
+    if (search.trouble) throw base::Error(*search.trouble);
     // Who can't be asked may have it.
     for (std::size_t member = 0; member < members_.size(); ++member) {
         if (search.left_out[member]) continue;
@@ -138,7 +159,7 @@ std::optional<std::size_t> TokenSet::find_member(const KeyId& key, KeyUse use, S
                               name(member) + ", CKA_ID " + key.to_string());
         }
     }
-    return std::nullopt;
+    return unfit;
 }
 
 template <typename Work>
@@ -150,20 +171,20 @@ auto TokenSet::use(const KeyId& key, KeyUse use, bool is_repeatable, Work&& work
         try {
             member = find_member(key, use, search);
         } catch (const base::Error& error) {
-            if (failure && is_unavailable(error)) throw base::Error(*failure);
+            if (failure && is_members_own(error)) throw base::Error(*failure);
             throw;
         }
         if (!member && failure) throw base::Error(*failure);
         if (!member) no_such_key(key);
         try {
-            return ask(*member, work);
+            return ask_to_use(*member, work);
         } catch (const base::Error& error) {
             search.left_out.set(*member);
             if (error.code() == base::ErrorCode::not_found) {
                 agreement_.note_absent(key, *member);
                 continue;
             }
-            if (!is_unavailable(error)) throw;
+            if (!is_members_own(error)) throw;
             agreement_.note_trouble(key, *member);
             if (!is_repeatable || failure) throw;
             failure.emplace(error);
@@ -175,9 +196,9 @@ template <typename Work>
 auto TokenSet::use_any(const std::vector<std::size_t>& order, Work&& work) {
     for (std::size_t i = 0;; ++i) {
         try {
-            return ask(order.at(i), work);
+            return ask_to_use(order.at(i), work);
         } catch (const base::Error& error) {
-            if (!is_unavailable(error) || i + 1 == order.size()) throw;
+            if (!is_members_own(error) || i + 1 == order.size()) throw;
         }
     }
 }
@@ -193,7 +214,7 @@ std::vector<std::size_t> TokenSet::without_key(std::size_t member, std::span<con
         const KeyId& key = items[i].key;
         const auto [known, is_new] = is_without.try_emplace(key, false);
         if (is_new) {
-            const Standing standing = ask(
+            const Standing standing = ask_to_use(
                 member, [&](Token& token) { return agreement_.prove_again(key, member, token); });
             known->second = standing == Standing::absent || standing == Standing::different;
         }
@@ -215,7 +236,7 @@ TokenSet::Shares TokenSet::share_out(std::span<const Item> items,
             try {
                 found->second = find_member(items[place].key, KeyUse::encrypts, search);
             } catch (const base::Error& error) {
-                if (failure && is_unavailable(error)) throw base::Error(*failure);
+                if (failure && is_members_own(error)) throw base::Error(*failure);
                 throw;
             }
             if (!found->second && failure) throw base::Error(*failure);
@@ -241,13 +262,13 @@ std::vector<std::optional<Answer>> TokenSet::use_many(std::span<const Item> item
             std::vector<Item> share;
             for (const std::size_t place : places) share.push_back(items[place]);
             try {
-                auto made = ask(member, [&](Token& token) { return work(token, share); });
+                auto made = ask_to_use(member, [&](Token& token) { return work(token, share); });
                 for (const std::size_t i : without_key<Item>(member, share, made))
                     waiting.push_back(places[i]);
                 for (std::size_t i = 0; i < made.size(); ++i)
                     answers[places[i]] = std::move(made[i]);
             } catch (const base::Error& error) {
-                if (!is_unavailable(error)) throw;
+                if (!is_members_own(error)) throw;
                 for (const Item& item : share) agreement_.note_trouble(item.key, member);
                 if (!is_repeatable || failure) throw;
                 search.left_out.set(member);

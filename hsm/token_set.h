@@ -28,8 +28,8 @@ struct TokenSetState {
 // error and never used for it. When nobody has the key, or who might have it does not answer, that
 // is not_found, or unavailable.
 //
-// What may be repeated is repeated once, with another member, when the first is unavailable.
-// Encryptions are counted by the caller, and are not.
+// What may be repeated is repeated once, with another member, when the first is unavailable or
+// refuses service (failed_precondition). Encryptions are counted by the caller, and are not.
 //
 // Keys are made in the first member of the list, and in no other: they can't leave it. The others
 // get them from an operator, who copies the token, or from their cluster. A key is destroyed in all
@@ -85,20 +85,27 @@ private:
     struct Search {
         std::size_t turn = 0;  // where it begins among members that are equally good
         Members left_out{};    // they failed it
+        // Why the last of them did that could not be asked for a key.
+        std::optional<base::Error> trouble{};
     };
 
-    Search begin_search() { return {turn_++, {}}; }
+    Search begin_search() { return {turn_++, {}, {}}; }
     std::vector<std::size_t> in_turn(const Search& search) const;
     std::vector<std::size_t> well_first() const;
     // The members to ask for a key, the best first; what is due to be looked at is on its way.
     std::vector<std::size_t> candidates(const KeyId& key, KeyUse use, const Search& search);
     void look_later(const KeyId& key, KeyUse use, std::size_t member);
-    // Who is used for the key; empty when no member has it. Throws unavailable when nobody can say.
+    // Who is used for the key; empty when no member has it. Throws what the member throws that
+    // can't be asked and may have it. When none proves itself and one's key fits to no such use,
+    // that one: its operation says what is wrong.
     std::optional<std::size_t> find_member(const KeyId& key, KeyUse use, Search& search);
 
     // Throws what the token throws, and notes it.
     template <typename Work>
     auto ask(std::size_t member, Work&& work);
+    // The same; that the member refuses service is noted like an outage.
+    template <typename Work>
+    auto ask_to_use(std::size_t member, Work&& work);
     template <typename Work>
     auto use(const KeyId& key, KeyUse use, bool is_repeatable, Work&& work);
     // Asks one after the other until one has answered.

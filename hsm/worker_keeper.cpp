@@ -95,10 +95,16 @@ void WorkerKeeper::wake() const {
 Channel WorkerKeeper::lease(Pace pace) {
     const Instant begin = std::chrono::steady_clock::now();
     const Instant end = begin + config_.deadline;
+    const Instant end_of_patience = begin + config_.deadline / 2;  // for an opening
     std::unique_lock lock(mutex_);
-    if (pace == Pace::making)
-        opening_over_.wait_until(lock, begin + config_.deadline / 2, [&] { return !is_opening_; });
     for (;;) {
+        // Looked at before each attempt: one may begin while this waits for a channel.
+        if (pace == Pace::making && is_opening_ &&
+            std::chrono::steady_clock::now() < end_of_patience) {
+            changed_.notify_one();  // what woke this may be for another
+            opening_over_.wait_until(lock, end_of_patience);
+            continue;
+        }
         if (active_ && active_->in_use < config_.token.max_sessions) {
             std::unique_ptr<FrameSocket> socket;
             if (active_->idle.empty()) {
@@ -264,10 +270,11 @@ void WorkerKeeper::feel_pulses(Instant now) {
     std::vector<Shared> felt;
     {
         const std::lock_guard lock(mutex_);
-        // A PIN that was refused is not to be shown again.
-        if (is_pin_refused_) return;
         for (const Shared& worker : {active_, standby_}) {
-            if (worker && (worker->asked || now >= worker->next_question)) felt.push_back(worker);
+            if (!worker) continue;
+            // A PIN that was refused is not to be shown again; who was asked before is heard.
+            const bool is_to_ask = !is_pin_refused_ && now >= worker->next_question;
+            if (worker->asked || is_to_ask) felt.push_back(worker);
         }
     }
     for (const Shared& worker : felt) {
@@ -410,8 +417,12 @@ WorkerKeeper::Instant WorkerKeeper::look_after(Instant now) {
         next = std::min(next, now < worker->drained ? worker->drained : now + drain_time);
     }
     for (const Shared& worker : {active_, standby_}) {
-        if (!worker || is_pin_refused_) continue;
-        next = std::min(next, worker->asked ? worker->asked_until : worker->next_question);
+        if (!worker) continue;
+        if (worker->asked) {
+            next = std::min(next, worker->asked_until);
+        } else if (!is_pin_refused_) {
+            next = std::min(next, worker->next_question);
+        }
     }
     if (opening_) {
         next = std::min(next, opening_until_);

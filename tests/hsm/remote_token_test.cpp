@@ -8,12 +8,10 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
-#include <future>
 #include <thread>
 
-#include "tests/hsm/processes.h"
 #include "tests/hsm/raw_session.h"
-#include "tests/hsm/remote_fixture.h"
+#include "tests/hsm/workers_fixture.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/faulty_pkcs11/fault_control.h"
 
@@ -28,35 +26,7 @@ using hsm::KeyProfile;
 
 using Clock = std::chrono::steady_clock;
 
-class RemoteToken : public testing::Test {
-protected:
-    RemoteToken() {
-        config_.token.logged_in_again = [this] { ++logins_; };
-    }
-    std::unique_ptr<hsm::Token> open() { return hsm::open_remote_token(config_, {}, log_); }
-    void write_pin(std::string_view pin) {
-        std::ofstream(config_.pin_file, std::ios::trunc) << pin;
-    }
-    // Once one that logged in since the last wait stands by.
-    std::vector<pid_t> wait_for_both() {
-        std::vector<pid_t> both;
-        EXPECT_TRUE(comes_true([&] { return logins_ > seen_logins_; }));
-        seen_logins_ = logins_;
-        EXPECT_TRUE(comes_true([&] { return (both = workers()).size() == 2; }));
-        return both;
-    }
-    void make_script(const std::string& content) {
-        config_.program = fixture_.folder() / "program";
-        std::ofstream(config_.program) << content;
-        std::filesystem::permissions(config_.program, std::filesystem::perms::owner_all);
-    }
-
-    base::Log log_{"hsm_tests", base::LogLevel::error};
-    Remote<SoftHsmToken> fixture_;
-    hsm::WorkerConfig config_ = fixture_.worker_config();
-    std::atomic<int> logins_{0};
-    int seen_logins_ = 0;
-};
+class RemoteToken : public WorkersOfAToken {};
 
 TEST_F(RemoteToken, AKilledWorkerCostsNoRepeatableCallAndGivesNoWrongAnswer) {
     auto token = open();
@@ -200,75 +170,6 @@ TEST_F(RemoteToken, CallsThatHangWithAnotherAreAskedAgainOfTheNextWorker) {
     for (const auto& opened : token->decrypt_many(items)) EXPECT_TRUE(opened.has_value());
     first.join();
     EXPECT_EQ(faults.struck(std::size_t{0}), 2U);
-}
-
-// A SoftHSM that opens its token may lose what another process counts there meanwhile.
-class WhileOneIsOpened : public RemoteToken {
-protected:
-    WhileOneIsOpened() {
-        const std::string folder = fixture_.folder().string();
-        make_script("#!/bin/sh\nif [ -e " + folder + "/first ]; then : > " + folder +
-                    "/opening; while [ ! -e " + folder +
-                    "/go ]; do /bin/sleep 0.01; done; fi\n: > " + folder + "/first\nexec " +
-                    STRONGROOM_TOKEN_WORKER + "\n");
-    }
-    bool is_opening() const { return std::filesystem::exists(fixture_.folder() / "opening"); }
-    void go_on() { std::ofstream(fixture_.folder() / "go") << "go"; }
-};
-
-TEST_F(WhileOneIsOpened, NoKeyIsMade) {
-    auto token = open();
-    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
-    const KeyId key = KeyId::random();
-    auto made = std::async(std::launch::async,
-                           [&] { token->generate_aes_key(key, "", KeyProfile::sealed); });
-    EXPECT_EQ(made.wait_for(500ms), std::future_status::timeout);  // longer than it takes
-    EXPECT_FALSE(token->find_key(key)) << "everything else goes on";
-    go_on();
-    EXPECT_NO_THROW(made.get());
-    EXPECT_TRUE(token->find_key(key));
-}
-
-TEST_F(WhileOneIsOpened, NoKeyIsDestroyed) {
-    auto token = open();
-    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
-    auto destroyed = std::async(
-        std::launch::async, [&] { EXPECT_ERROR(not_found, token->destroy_key(KeyId::random())); });
-    EXPECT_EQ(destroyed.wait_for(500ms), std::future_status::timeout);
-    go_on();
-    destroyed.get();
-}
-
-TEST_F(WhileOneIsOpened, AKeyWaitsForAnOpeningThatHangsNoLongerThanHalfADeadline) {
-    config_.deadline = 2s;
-    auto token = open();
-    ASSERT_TRUE(comes_true([&] { return is_opening(); }));
-    const auto begin = Clock::now();
-    EXPECT_NO_THROW(token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed));
-    EXPECT_GE(Clock::now() - begin, config_.deadline / 2);
-}
-
-TEST_F(RemoteToken, NoWorkerIsOpenedWhileAKeyIsMade) {
-    const FaultControl faults(fixture_.folder(), softhsm_library);
-    config_.token.module = faults.library();
-    auto token = open();
-    const auto both = wait_for_both();
-    constexpr auto making = 3000ms;
-    faults.set("C_GenerateKey delay=" + std::to_string(making.count()) + " times=1");
-    const auto begin = Clock::now();
-    auto made = std::async(std::launch::async, [&] {
-        token->generate_aes_key(KeyId::random(), "", KeyProfile::sealed);
-    });
-    EXPECT_TRUE(comes_true([&] { return faults.struck(std::size_t{0}) == 1; }));
-    ::kill(both.back(), SIGKILL);
-    std::size_t most = 0;
-    // Ten times as long as the next one would wait, unless the machine stands still meanwhile.
-    const auto end = std::min(Clock::now() + 500ms, begin + making / 2);
-    EXPECT_TRUE(comes_true([&] { return workers() == std::vector{both.front()}; }));
-    while (Clock::now() < end) most = std::max(most, workers().size());
-    EXPECT_LE(most, 1U);
-    EXPECT_NO_THROW(made.get());
-    wait_for_both();
 }
 
 TEST_F(RemoteToken, WhoStandsByIsReplacedWhenItEnds) {

@@ -87,6 +87,8 @@ hsm::KeyAttributes attributes_of(std::string_view label, hsm::KeyKind kind,
 
 void FakeToken::require_answer() const {
     if (is_away) throw base::Error(base::ErrorCode::unavailable, "the token does not answer");
+    if (refuses_service)
+        throw base::Error(base::ErrorCode::failed_precondition, "the token needs an operator");
 }
 
 const FakeToken::Entry& FakeToken::require(const hsm::KeyId& id) const {

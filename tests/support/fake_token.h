@@ -51,6 +51,7 @@ public:
     base::SecretBytes key_bytes(const hsm::KeyId& id) const;
 
     bool is_away = false;                   // every call throws unavailable
+    bool refuses_service = false;           // … failed_precondition
     bool fails_to_generate = false;         // generate_key throws unavailable, having made nothing
     bool dies_after_generate = false;       // … having made the key
     bool fails_to_be_durable = false;       // nobody can say whether a key is durable
