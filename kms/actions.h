@@ -22,6 +22,8 @@ inline constexpr server::Action schedule_key_deletion{"schedule_key_deletion"};
 inline constexpr server::Action cancel_key_deletion{"cancel_key_deletion"};
 inline constexpr server::Action mark_key_compromised{"mark_key_compromised"};
 inline constexpr server::Action change_alias{"change_alias"};
+// Beside create_key and change_key: policies go by tags as they go by names.
+inline constexpr server::Action tag_key{"tag_key"};
 inline constexpr server::Action create_data_key{"create_data_key"};
 inline constexpr server::Action unwrap_data_key{"unwrap_data_key"};
 inline constexpr server::Action rewrap_data_key{"rewrap_data_key"};
@@ -52,6 +54,7 @@ inline std::vector<std::string_view> known_actions() {
                                            cancel_key_deletion.word,
                                            mark_key_compromised.word,
                                            change_alias.word,
+                                           tag_key.word,
                                            create_data_key.word,
                                            unwrap_data_key.word,
                                            rewrap_data_key.word,

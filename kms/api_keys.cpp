@@ -93,6 +93,14 @@ server::Response Api::create(server::Operation& operation, const server::Request
         named.aliases = {wanted.alias};
         static_cast<void>(parts_.authorizer.authorize(operation, change_alias, std::move(named)));
     }
+    if (!wanted.tags.empty()) {
+        // Nor tags, which policies go by as well.
+        server::Resource tagged;
+        tagged.kind = key_kind;
+        if (!wanted.alias.empty()) tagged.aliases = {wanted.alias};
+        tagged.tags = wanted.tags;
+        static_cast<void>(parts_.authorizer.authorize(operation, tag_key, std::move(tagged)));
+    }
     const auto make = [&](const std::string& request_id) {
         const KeyDescription made =
             parts_.lifecycle.create(grant, wanted, {request_id, intent_of(operation)});

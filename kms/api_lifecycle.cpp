@@ -116,13 +116,23 @@ server::Response Api::order_once(server::Operation& operation, const server::Req
     return parts_.idempotency.once(operation, request, work, again, key_id.to_string());
 }
 
+// With other tags two more questions: about the key as it is, and as it would be. Who may change a
+// key may not therefore bring it to where his rights are, nor out of what a rule says of its tags.
 server::Response Api::change(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
     const base::JsonValue body = parse_body(request, max_key_body_bytes);
     const KeyChange wanted = read_change(body);
     const AllowedKey key = authorize_key(operation, request, change_key);
+    std::optional<server::Grant> tagging;
+    if (wanted.tags && *wanted.tags != key.grant.resource().tags) {
+        tagging = parts_.authorizer.authorize(operation, tag_key, key.grant.resource());
+        server::Resource retagged = key.grant.resource();
+        retagged.tags = *wanted.tags;
+        static_cast<void>(parts_.authorizer.authorize(operation, tag_key, std::move(retagged)));
+    }
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
-        return parts_.lifecycle.change(key.grant, key.id, wanted, order);
+        return parts_.lifecycle.change(key.grant, tagging ? &*tagging : nullptr, key.id, wanted,
+                                       order);
     });
 }
 

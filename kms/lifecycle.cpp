@@ -262,16 +262,24 @@ bool KeyLifecycle::rotate_if_due(const base::Uuid& key_id, const RecordIntent& r
     return true;
 }
 
-KeyPointer KeyLifecycle::change(const server::Grant& grant, const base::Uuid& key_id,
-                                const KeyChange& wanted, const OrderContext& order) {
+KeyPointer KeyLifecycle::change(const server::Grant& grant, const server::Grant* tagging,
+                                const base::Uuid& key_id, const KeyChange& wanted,
+                                const OrderContext& order) {
     require_grant(grant, change_key, key_id.to_string());
+    if (tagging != nullptr) require_grant(*tagging, tag_key, key_id.to_string());
     const auto apply = [&](Key& key) {
         if (key.revision != wanted.if_revision) {
             base::refuse("the key has revision " + std::to_string(key.revision) +
                          ", not the one that the change is for: read it again");
         }
         if (wanted.description) key.description = *wanted.description;
-        if (wanted.tags) key.tags = *wanted.tags;
+        if (wanted.tags && *wanted.tags != key.tags) {
+            // Another node may have given it other tags than those that the policy was asked about.
+            if (tagging == nullptr || tagging->resource().tags != key.tags) {
+                base::refuse("the key has other tags than those that were authorised: try again");
+            }
+            key.tags = *wanted.tags;
+        }
         if (wanted.rotation_period_days &&
             *wanted.rotation_period_days != key.rotation_period_days) {
             require_period(*wanted.rotation_period_days);

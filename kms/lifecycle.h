@@ -117,9 +117,11 @@ public:
     KeyPointer mark_compromised(const server::Grant& grant, const base::Uuid& key_id,
                                 const OrderContext& order = {});
 
-    // Grant: change_key. Throws failed_precondition when the revision is another, invalid_argument
-    // for what the kind of key can't have.
-    KeyPointer change(const server::Grant& grant, const base::Uuid& key_id, const KeyChange& wanted,
+    // Grants: change_key and, for other tags than the key has, tag_key on the key with those that
+    // it has (null: no other tags). Throws failed_precondition when the revision is another or the
+    // key's tags are not those of the grant, invalid_argument for what the kind of key can't have.
+    KeyPointer change(const server::Grant& grant, const server::Grant* tagging,
+                      const base::Uuid& key_id, const KeyChange& wanted,
                       const OrderContext& order = {});
 
     // The alias is the key's from now on. Grants: change_alias on the key, and on the key that has

@@ -27,7 +27,7 @@ namespace tests {
 // reader: unwraps under alias/second only, may describe nothing. signer: signs, makes MACs and
 // verifies under alias/signing. root: everything. unprivileged: everything but compromised keys.
 // namer: the aliases dev-*. nearly: everything with all keys but alias/hidden, but describes none.
-// tagged: changes and names keys with the tag team=ads.
+// tagged: changes and names keys with the tag team=ads, and gives keys any tags.
 // Others: nothing.
 inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
   "app":[{"id":"app-data-keys","effect":"allow","actions":["create_data_key","unwrap_data_key","rewrap_data_key","encrypt","decrypt"],
@@ -53,7 +53,8 @@ inline constexpr std::string_view rig_policy = R"({"version":1,"roles":{
                      "change_alias"],"resources":["*"]},
           {"id":"nearly-not","effect":"deny","actions":["*"],"resources":["key:alias/hidden"]}],
   "tagged":[{"id":"tagged-ads","effect":"allow","actions":["change_key","change_alias"],
-          "resources":["key:tag/team=ads"]}],
+          "resources":["key:tag/team=ads"]},
+          {"id":"tagged-any","effect":"allow","actions":["tag_key"],"resources":["*"]}],
   "root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
  "bindings":[{"caller":"app","roles":["app"]},{"caller":"operator","roles":["operator"]},
   {"caller":"reader","roles":["reader"]},{"caller":"watcher","roles":["watcher"]},

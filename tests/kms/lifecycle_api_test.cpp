@@ -131,6 +131,40 @@ TEST_F(LifecycleApiTest, APatchChangesWhatItNamesAndNullTakesAway) {
     EXPECT_EQ(call(Method::PATCH, key, R"({"if_revision":2,"description":"late"})").status, 409U);
 }
 
+constexpr std::string_view policy_of_taggers = R"({"version":1,"roles":{
+  "maker":[{"id":"maker","effect":"allow","actions":["create_key","change_key"],"resources":["*"]}],
+  "tagger":[{"id":"tagger","effect":"allow","actions":["tag_key"],
+             "resources":["key:tag/team=ads","key:tag/team=web"]}],
+  "root":[{"id":"root","effect":"allow","actions":["*"],"resources":["*"]}]},
+ "bindings":[{"caller":"maker","roles":["maker"]},{"caller":"tagger","roles":["maker","tagger"]},
+  {"caller":"root","roles":["root"]}]})";
+
+TEST_F(LifecycleApiTest, GivingAKeyTagsIsARightOfItsOwnForTheOldTagsAndTheNew) {
+    rig_.authorizer.replace(server::parse_policy(policy_of_taggers, kms::known_actions()));
+    const auto made = [&](const std::string& caller, const std::string& body) {
+        return call(Method::POST, "/v1/keys", body, caller).status;
+    };
+    EXPECT_EQ(made("maker", R"({"tags":{"team":"ads"}})"), 403U);
+    EXPECT_EQ(made("maker", R"({"tags":{}})"), 201U);
+    EXPECT_EQ(made("tagger", R"({"tags":{"team":"prod"}})"), 403U);
+    EXPECT_EQ(made("tagger", R"({"tags":{"team":"ads"}})"), 201U);
+    const auto changed = [&](const std::string& caller, const std::string& key, int revision,
+                             const std::string& tags) {
+        return call(Method::PATCH, key,
+                    R"({"if_revision":)" + std::to_string(revision) + R"(,"tags":)" + tags + "}",
+                    caller)
+            .status;
+    };
+    const std::string ads = "/v1/keys/" + make(R"({"tags":{"team":"ads"}})");
+    const std::string prod = "/v1/keys/" + make(R"({"tags":{"team":"prod"}})");
+    EXPECT_EQ(changed("maker", ads, 1, R"({"team":"web"})"), 403U);
+    EXPECT_EQ(changed("maker", ads, 1, "{}"), 403U);
+    EXPECT_EQ(changed("maker", ads, 1, R"({"team":"ads"})"), 200U) << "they stay";
+    EXPECT_EQ(changed("tagger", ads, 2, R"({"team":"prod"})"), 403U) << "not allowed with the new";
+    EXPECT_EQ(changed("tagger", prod, 1, R"({"team":"ads"})"), 403U) << "nor with the old";
+    EXPECT_EQ(changed("tagger", ads, 2, R"({"team":"web"})"), 200U);
+}
+
 TEST_F(LifecycleApiTest, ADestroyedKeyIsDescribedWithItsTombstone) {
     const auto id = make(R"({"alias":"a"})");
     EXPECT_EQ(call(Method::POST, "/v1/keys/alias/a/schedule-deletion", R"({"days":7})").status,

@@ -50,7 +50,9 @@ public:
         return lifecycle.mark_compromised(grant_for(kms::mark_key_compromised, id), id);
     }
     kms::KeyPointer change(const base::Uuid& id, const kms::KeyChange& wanted) {
-        return lifecycle.change(grant_for(kms::change_key, id), id, wanted);
+        const auto tagging = grant_for(kms::tag_key, id);
+        return lifecycle.change(grant_for(kms::change_key, id), wanted.tags ? &tagging : nullptr,
+                                id, wanted);
     }
     kms::KeyPointer set_alias(const std::string& alias, const base::Uuid& to,
                               const base::Uuid& from = {}) {

@@ -84,7 +84,7 @@ std::string KmsHouse::policy_text() {
     ],
     "operator": [
       {"id": "operator-keys", "effect": "allow",
-       "actions": ["create_key", "rotate_key", "enable_key", "disable_key", "change_alias", "list_keys", "describe_key", "observe"], "resources": ["*"]}
+       "actions": ["create_key", "rotate_key", "enable_key", "disable_key", "change_alias", "tag_key", "list_keys", "describe_key", "observe"], "resources": ["*"]}
     ]
   },
   "bindings": [
