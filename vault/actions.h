@@ -13,6 +13,8 @@
 namespace vault {
 
 inline constexpr server::Action store_credential{"store_credential"};
+// Beside store_credential, for other tags than the credential has: policies go by tags.
+inline constexpr server::Action tag_credential{"tag_credential"};
 inline constexpr server::Action describe_credential{"describe_credential"};
 inline constexpr server::Action list_credentials{"list_credentials"};
 inline constexpr server::Action reveal_credential{"reveal_credential"};
@@ -32,13 +34,26 @@ inline constexpr server::Action back_up{"back_up"};
 
 // Every word that a policy for vaultd may use.
 inline std::vector<std::string_view> known_actions() {
-    return server::with_api_token_actions(
-        {store_credential.word, describe_credential.word, list_credentials.word,
-         reveal_credential.word, restore_credential.word, refresh_credential.word,
-         delete_credential.word, erase_owner.word, list_destructions.word, seal_value.word,
-         open_value.word, start_rewrap_job.word, describe_rewrap_job.word, cancel_rewrap_job.word,
-         server::witness_audit.word, server::describe_budget.word, server::lift_suspension.word,
-         observe.word, back_up.word});
+    return server::with_api_token_actions({store_credential.word,
+                                           tag_credential.word,
+                                           describe_credential.word,
+                                           list_credentials.word,
+                                           reveal_credential.word,
+                                           restore_credential.word,
+                                           refresh_credential.word,
+                                           delete_credential.word,
+                                           erase_owner.word,
+                                           list_destructions.word,
+                                           seal_value.word,
+                                           open_value.word,
+                                           start_rewrap_job.word,
+                                           describe_rewrap_job.word,
+                                           cancel_rewrap_job.word,
+                                           server::witness_audit.word,
+                                           server::describe_budget.word,
+                                           server::lift_suspension.word,
+                                           observe.word,
+                                           back_up.word});
 }
 
 // The kinds of resource that vaultd asks about.

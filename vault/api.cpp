@@ -197,12 +197,21 @@ server::Response Api::store(server::Operation& operation, const server::Request&
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
 }
 
-// Tags decide who may do what, so who gives other ones must be allowed with those, too: nobody
-// takes a credential to where his rights are, nor leaves it where he has none.
+// Tags decide who may do what with all versions, the old secrets too, so to give other ones is a
+// right of its own, with the old tags and with the new: who may only store takes no credential to
+// where his rights are, nor out of what a rule says of its tags. Whether or not the policy of today
+// asks for tags: tomorrow's may.
 void Api::require_new_tags(server::Operation& operation, server::Resource resource,
                            const Tags& tags) const {
-    if (!parts_.authorizer.asks_for_tags() || resource.tags == tags) return;
+    const auto old = parts_.service.tags({resource.owner, resource.id});
+    if (old.value_or(Tags{}) == tags) return;
+    if (old) {
+        resource.tags = *old;
+        static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
+    }
     resource.tags = tags;
+    static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
+    if (!parts_.authorizer.asks_for_tags()) return;
     static_cast<void>(
         parts_.authorizer.authorize(operation, store_credential, std::move(resource)));
 }

@@ -109,6 +109,12 @@ server::Resource CredentialService::resource(const server::Authorizer& authorize
     return resource;
 }
 
+std::optional<Tags> CredentialService::tags(const CredentialId& id) {
+    auto info = store_.find(id);
+    if (!info) return std::nullopt;
+    return std::move(info->tags);
+}
+
 bool CredentialService::lacks_reason(const server::Grant& grant, std::string_view reason) const {
     return reason.empty() && options_.reasons.ask(grant.caller(), grant.resource());
 }

@@ -156,6 +156,10 @@ public:
     // read.
     server::Resource resource(const server::Authorizer& authorizer, const CredentialId& id);
 
+    // The tags of a credential, for the question of who may give it others; empty when it is not
+    // there. Throws what Store::find throws.
+    std::optional<Tags> tags(const CredentialId& id);
+
     base::Time now() const { return clock_.now(); }
 
 private:

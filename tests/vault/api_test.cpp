@@ -125,6 +125,53 @@ TEST_F(VaultApiTest, WhoGivesOtherTagsMustBeAllowedWithThoseToo) {
     EXPECT_EQ(reveal({}, "reader").status, 422U) << "nobody knows whose right it is";
 }
 
+constexpr std::string_view policy_of_taggers = R"({
+    "version": 1,
+    "roles": {
+        "storer": [{"id": "stores", "effect": "allow", "actions": ["store_credential"], "resources": ["credential:acme/*"]},
+                   {"id": "reveals-mine", "effect": "allow", "actions": ["reveal_credential"],
+                    "resources": ["credential:acme/tag/team=mine"]}],
+        "tagger": [{"id": "tags-mine", "effect": "allow", "actions": ["tag_credential"],
+                    "resources": ["credential:acme/tag/team=mine", "credential:acme/tag/team=ours"]}],
+        "acme": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}]
+    },
+    "bindings": [{"caller": "spiffe://strongroom/acme", "roles": ["acme"]},
+                 {"caller": "spiffe://strongroom/storer", "roles": ["storer"]},
+                 {"caller": "spiffe://strongroom/tagger", "roles": ["storer", "tagger"]}]
+})";
+
+TEST_F(VaultApiTest, GivingOtherTagsIsARightOfItsOwnForTheOldTagsAndTheNew) {
+    world_.authorizer.replace(server::parse_policy(policy_of_taggers, vault::known_actions()));
+    put(R"({"secret":{"k":1},"tags":{"team":"theirs"}})");
+    const auto stored = [&](const std::string& caller, const std::string& team,
+                            const std::string& name = "/instagram") {
+        return send(server::Method::PUT, all + name,
+                    R"({"secret":{"k":2},"tags":{"team":")" + team + "\"}}", caller)
+            .status;
+    };
+    EXPECT_EQ(stored("storer", "mine"), 403U);
+    EXPECT_EQ(stored("tagger", "mine"), 403U) << "not with the old ones";
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{}})", "storer").status, 403U);
+    EXPECT_EQ(reveal(R"({"version":1})", "storer").status, 403U);
+    EXPECT_EQ(stored("storer", "theirs"), 200U) << "they stay";
+    EXPECT_EQ(stored("storer", "mine", "/new"), 403U);
+    EXPECT_EQ(stored("tagger", "theirs", "/new"), 403U);
+    EXPECT_EQ(stored("tagger", "mine", "/new"), 201U);
+    EXPECT_EQ(stored("tagger", "theirs", "/new"), 403U) << "not with the new ones";
+    EXPECT_EQ(stored("tagger", "ours", "/new"), 200U);
+}
+
+TEST_F(VaultApiTest, TagsAreARightOfTheirOwnEvenWhereNoRuleAsksForThem) {
+    std::string untagged =
+        R"({"version": 1, "roles": {"storer": [{"id": "stores", "effect": "allow",
+        "actions": ["store_credential"], "resources": ["credential:acme/*"]}]},
+        "bindings": [{"caller": "spiffe://strongroom/storer", "roles": ["storer"]}]})";
+    put(R"({"secret":{"k":1},"tags":{"team":"theirs"}})");
+    world_.authorizer.replace(server::parse_policy(untagged, vault::known_actions()));
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"mine"}})", "storer").status, 403U);
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"theirs"}})", "storer").status, 200U);
+}
+
 TEST_F(VaultApiTest, EveryBadFieldIsNamed) {
     const std::string deep = R"({"secret":)" + std::string(20, '[') + std::string(20, ']') + "}";
     const std::string wide = std::string(vault::max_secret_bytes, 'x');
