@@ -190,8 +190,10 @@ server::Grant Api::authorize(server::Operation& operation, server::Action action
 server::Response Api::store(server::Operation& operation, const server::Request& request) {
     const auto grant = authorize(operation, store_credential, request);
     server::refuse_query(request);
-    const StoreRequest wanted = read_store_request(read_body(request, max_store_body_bytes));
-    if (wanted.tags) require_new_tags(operation, grant.resource(), *wanted.tags);
+    StoreRequest wanted = read_store_request(read_body(request, max_store_body_bytes));
+    if (wanted.tags) {
+        wanted.replaced_tags = require_new_tags(operation, grant.resource(), *wanted.tags);
+    }
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
@@ -201,19 +203,21 @@ server::Response Api::store(server::Operation& operation, const server::Request&
 // right of its own, with the old tags and with the new: who may only store takes no credential to
 // where his rights are, nor out of what a rule says of its tags. Whether or not the policy of today
 // asks for tags: tomorrow's may.
-void Api::require_new_tags(server::Operation& operation, server::Resource resource,
+Tags Api::require_new_tags(server::Operation& operation, server::Resource resource,
                            const Tags& tags) const {
     const auto old = parts_.service.tags({resource.owner, resource.id});
-    if (old.value_or(Tags{}) == tags) return;
+    if (old.value_or(Tags{}) == tags) return tags;
     if (old) {
         resource.tags = *old;
         static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
     }
     resource.tags = tags;
     static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
-    if (!parts_.authorizer.asks_for_tags()) return;
-    static_cast<void>(
-        parts_.authorizer.authorize(operation, store_credential, std::move(resource)));
+    if (parts_.authorizer.asks_for_tags()) {
+        static_cast<void>(
+            parts_.authorizer.authorize(operation, store_credential, std::move(resource)));
+    }
+    return old.value_or(Tags{});
 }
 
 server::Response Api::describe(server::Operation& operation, const server::Request& request) {

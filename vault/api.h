@@ -53,7 +53,9 @@ private:
     server::Grant authorize(server::Operation& operation, server::Action action,
                             const server::Request& request) const;
 
-    void require_new_tags(server::Operation& operation, server::Resource resource,
+    // The tags that the credential has now, none if it is not there, when the caller may give it
+    // `tags` instead. Throws permission_denied.
+    Tags require_new_tags(server::Operation& operation, server::Resource resource,
                           const Tags& tags) const;
 
     ApiParts parts_;

@@ -16,6 +16,9 @@
 // checkpoint has several lines, and none of them begins with '{'. Its signature is made before the
 // erasure is committed: a text without its row was never true.
 //
+// It speaks of the vault's own database, and not of copies elsewhere, each with its wrapped data
+// key: backups, exports, or a Directus that stores are written through to.
+//
 // Text and values only: no store, no HTTP.
 #pragma once
 

@@ -35,6 +35,10 @@ Error too_many_at_once() {
     return {ErrorCode::unavailable, "too many calls store this credential at once"};
 }
 
+Error tags_changed() {
+    return {ErrorCode::unavailable, "the credential was given other tags meanwhile: try again"};
+}
+
 KeyContext key_context(const CredentialId& id, std::uint64_t version) {
     return vault::key_context(SealBinding{id.owner, id.name, version});
 }
@@ -115,6 +119,21 @@ std::optional<Tags> CredentialService::tags(const CredentialId& id) {
     return std::move(info->tags);
 }
 
+bool CredentialService::decides_by_tags() const {
+    return options_.reasons.ask_for_tags() ||
+           (options_.authorizer != nullptr && options_.authorizer->asks_for_tags());
+}
+
+// Tags are looked up before the question, so that another call may have changed them before the
+// work.
+bool CredentialService::has_other_tags(const server::Grant& grant, const Tags& tags) const {
+    return grant.resource().tags != tags && decides_by_tags();
+}
+
+void CredentialService::require_same_tags(const server::Grant& grant, const Tags& tags) const {
+    if (has_other_tags(grant, tags)) throw tags_changed();
+}
+
 bool CredentialService::lacks_reason(const server::Grant& grant, std::string_view reason) const {
     return reason.empty() && options_.reasons.ask(grant.caller(), grant.resource());
 }
@@ -126,6 +145,13 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Head head = store_.head(id);
         require_version(head, request.if_version);
+        // They are those of this head, or put() does nothing. What a provider gave is stored
+        // whatever the tags: nobody gets it a second time.
+        if (!refreshes && (decides_by_tags() || request.replaced_tags)) {
+            const Tags there = store_.tags(id);
+            require_same_tags(grant, there);
+            if (request.replaced_tags && *request.replaced_tags != there) throw tags_changed();
+        }
         NewVersion added{.id = id,
                          .version = {},
                          .sealed = {},
@@ -148,6 +174,7 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
         const Head head = store_.head(id);
         require_version(head, request.if_version);
         Found found = find_sealed(store_, id, request.version);
+        require_same_tags(grant, found.stored.info.tags);
         const WrappedKey wrapped = wrapped_key(found);
         const ReadKey key{keys_.unwrap(wrapped.wrapped, wrapped.context, traceparent), false};
         const Revealed old = open_found(std::move(found), key);
@@ -192,6 +219,7 @@ void CredentialService::seal_into(NewVersion& added, const base::SecretBytes& se
 CredentialInfo CredentialService::describe(const server::Grant& grant) {
     auto info = store_.find(credential_of(grant, describe_credential));
     if (!info) throw no_such_credential();
+    require_same_tags(grant, info->tags);
     return *std::move(info);
 }
 
@@ -220,6 +248,7 @@ Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std
     const CredentialId id = credential_of(grant, reveal_credential);
     if (lacks_reason(grant, reason)) throw reason_missing();
     Found found = find_sealed(store_, id, version);
+    require_same_tags(grant, found.stored.info.tags);
     const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
     return open_found(std::move(found), key);
 }
@@ -238,6 +267,7 @@ Revealed CredentialService::reveal_kept(const server::Grant& grant, std::string_
     if (lacks_reason(grant, reason)) throw reason_missing();
     auto stored = store_.find_version(id, std::nullopt);
     if (!stored) throw no_such_credential();
+    require_same_tags(grant, stored->info.tags);
     if (stored->version.version != version) {
         throw Error(ErrorCode::unavailable,
                     "what is kept elsewhere is not the current version: store it again");
@@ -259,6 +289,10 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
         }
         try {
             Found found = find_sealed(store_, id, job.version);
+            if (has_other_tags(*job.grant, found.stored.info.tags)) {
+                rows.emplace_back(tags_changed());
+                continue;
+            }
             wrapped.push_back(wrapped_key(found));
             rows.emplace_back(std::move(found));
         } catch (const Error& error) {

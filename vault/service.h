@@ -34,6 +34,9 @@ struct StoreRequest {
     std::optional<std::string>
         metadata;  // compact JSON object, at most max_metadata_bytes; empty: stays as it is
     std::optional<Tags> tags{};  // are_tags(); empty: they stay as they are
+    // The tags that the policy allowed to be replaced: if the credential has others by now, nothing
+    // is stored. Empty: not compared.
+    std::optional<Tags> replaced_tags{};
     std::optional<base::Time> expires_at;
     std::optional<std::uint64_t>
         if_version;  // store only if this is the current version; 0: only if there is none
@@ -76,12 +79,16 @@ struct Destroyed {
 struct ServiceOptions {
     ReasonRules reasons{};                // who must say why he reveals
     DestructionSigner* signer = nullptr;  // null: destructions are recorded without a signature
+    // Who is asked for the grants: tells whether they go by tags. Null: they do not.
+    const server::Authorizer* authorizer = nullptr;
 };
 
-// Thread-safe. `store`, `keys`, `clock` and the signer must outlive it. It keeps no secret and no
-// key between calls: each store and each reveal asks `keys`, and what a reveal gets from there may
-// have been kept (DataKeys::unwrap_to_read). Every method may throw
-// unavailable (store or key service) and throws internal for a grant of another action.
+// Thread-safe. `store`, `keys`, `clock` and what the options point to must outlive it. It keeps no
+// secret and no key between calls: each store and each reveal asks `keys`, and what a reveal gets
+// from there may have been kept (DataKeys::unwrap_to_read). Every method may throw unavailable
+// (store or key service) and throws internal for a grant of another action. Where something decides
+// by tags, describe, reveal, store and restore throw unavailable if the credential has other tags
+// by now than the grant's resource: the question must be asked again.
 class CredentialService {
 public:
     CredentialService(Store& store, DataKeys& keys, const base::Clock& clock,
@@ -168,6 +175,10 @@ private:
                    const std::string& traceparent);
 
     DestructionRecord sign(const Destruction& destruction, const std::string& traceparent);
+    bool decides_by_tags() const;
+    // Whether the credential, with `tags`, is not any more as the grant was given for.
+    bool has_other_tags(const server::Grant& grant, const Tags& tags) const;
+    void require_same_tags(const server::Grant& grant, const Tags& tags) const;
     bool lacks_reason(const server::Grant& grant, std::string_view reason) const;
 
     Store& store_;

@@ -114,7 +114,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::KmsDestructionSigner signer(client, config.destruction_key);
     vault::CredentialService service(
         store, keys, clock,
-        {std::move(config.reasons), config.destruction_key.empty() ? nullptr : &signer});
+        {std::move(config.reasons), config.destruction_key.empty() ? nullptr : &signer,
+         &authorizer});
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     vault::ValueService values(keys, clock, config.passthrough);
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});

@@ -81,6 +81,57 @@ protected:
     const CredentialId facebook_{"acme", "facebook"};
 };
 
+// As the API authorises, with another call's other tags between the question and the work.
+TEST_F(CredentialServiceTest, WhatWasAllowedForOtherTagsThanTheCredentialHasIsNotDone) {
+    world_.authorizer.replace(server::parse_policy(R"({"version": 1,
+        "roles": {"mine": [{"id": "mine", "effect": "allow", "actions": ["*"],
+                            "resources": ["credential:acme/tag/team=mine"]}],
+                  "all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}]},
+        "bindings": [{"caller": "spiffe://strongroom/mine", "roles": ["mine"]},
+                     {"caller": "spiffe://strongroom/acme", "roles": ["all"]}]})",
+                                                   vault::known_actions()));
+    auto& service = *world_.service;
+    auto others = world_.operation("acme");
+    const auto store = [&](server::Operation& operation, vault::StoreRequest request) {
+        request.secret = base::SecretBytes(base::as_bytes("{}"));
+        return service.store(
+            world_.authorizer.authorize(operation, vault::store_credential,
+                                        service.resource(world_.authorizer, instagram_)),
+            request, "");
+    };
+    const auto tagged = [](const std::string& team) {
+        vault::StoreRequest request;
+        request.tags = vault::Tags{{"team", team}};
+        return request;
+    };
+    store(others, tagged("mine"));
+    auto operation = world_.operation("mine");
+    const auto allowed = [&](server::Action action) {
+        return world_.authorizer.authorize(operation, action,
+                                           service.resource(world_.authorizer, instagram_));
+    };
+    const auto to_reveal = allowed(vault::reveal_credential);
+    const auto to_describe = allowed(vault::describe_credential);
+    const auto to_store = allowed(vault::store_credential);
+    const auto to_restore = allowed(vault::restore_credential);
+    EXPECT_EQ(service.reveal(to_reveal, std::nullopt, "").secret.expose_text(), "{}");
+    store(others, tagged("theirs"));
+    EXPECT_ERROR(unavailable, service.reveal(to_reveal, 1, ""));
+    EXPECT_ERROR(unavailable, service.describe(to_describe));
+    vault::StoreRequest request;
+    request.secret = base::SecretBytes(base::as_bytes("{}"));
+    EXPECT_ERROR(unavailable, service.store(to_store, request, ""));
+    vault::RestoreRequest again;
+    again.version = 1;
+    EXPECT_ERROR(unavailable, service.restore(to_restore, again, ""));
+    const std::vector<vault::RevealJob> jobs{{&to_reveal, 1}};
+    const auto outcomes = service.reveal_many(jobs, "");
+    EXPECT_EQ(std::get<base::Error>(outcomes.front()).code(), base::ErrorCode::unavailable);
+    auto late = tagged("mine");
+    late.replaced_tags = vault::Tags{{"team", "mine"}};
+    EXPECT_ERROR(unavailable, store(others, std::move(late)));
+}
+
 TEST_F(CredentialServiceTest, TheFakeKeyServiceKeepsTheContract) {
     expect_data_keys_contract(world_.keys);
     expect_data_keys_contract_of_batches(world_.keys);

@@ -71,7 +71,7 @@ public:
         store.reset();
         store = std::make_unique<OwnSqlite<vault::SqlStore>>(database_file());
         service = std::make_unique<vault::CredentialService>(
-            *store, keys, clock, vault::ServiceOptions{reasons, signer});
+            *store, keys, clock, vault::ServiceOptions{reasons, signer, &authorizer});
     }
 
     World() { start(); }
