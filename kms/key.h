@@ -36,7 +36,7 @@ inline constexpr std::uint64_t max_wraps_per_version = (1ULL << 32U) - kept_back
 // A version that has made as many gets a successor by itself, long before it may make no more.
 inline constexpr std::uint64_t wraps_before_rotation = 1ULL << 30U;
 
-inline constexpr int max_rotation_period_days = 3650;
+inline constexpr int max_rotation_period_days = 3653;  // ten years, three of them leap years
 
 // What an encryption context must look like under a key (kms/context_rule.h checks it). The default
 // is that of a key without a rule: it lets every context pass.

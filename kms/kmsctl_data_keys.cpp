@@ -1,5 +1,6 @@
-// data-key create, unwrap, rewrap. Files hold base64, one data key a line: what is wrapped may be
-// seen by anybody, a plaintext goes to a file of mode 0600 or into a pipe, never to a terminal.
+// data-key create, unwrap, rewrap. Files hold base64, one data key a line, and behind it, where the
+// keys have several, the context as a JSON object: what is wrapped may be seen by anybody, a
+// plaintext goes to a file of mode 0600 or into a pipe, never to a terminal.
 #include <CLI/CLI.hpp>
 #include <optional>
 
@@ -10,7 +11,8 @@
 namespace kms {
 namespace {
 
-constexpr std::size_t max_input_bytes = 1024UL * 1024;  // a thousand wrapped data keys
+constexpr std::size_t max_input_bytes = 2048UL * 1024;  // as much as the service takes at a time
+constexpr std::size_t max_line_context_bytes = 64UL * 1024;
 
 struct DataKeyCreateOptions {
     std::string key;
@@ -90,21 +92,43 @@ int create_data_keys(const Tool& tool, const DataKeyCreateOptions& options) {
     return 0;
 }
 
-// Every line of the file: base64 of a wrapped data key.
-std::vector<base::Bytes> read_wrapped(const std::string& path) {
+// `text` is a JSON object of texts; `place` names it in what is thrown.
+EncryptionContext parse_line_context(std::string_view text, const std::string& place) {
+    constexpr std::size_t most = 10'000;  // more than the service takes
+    try {
+        const base::JsonValue object = base::parse_json(text, {max_line_context_bytes, 2});
+        EncryptionContext context;
+        const auto* members = object.object();
+        if (members == nullptr || members->size() > most)
+            throw UsageError(place + ": the context is no JSON object");
+        for (const auto& [name, value] : *members) {
+            if (value.string() == nullptr)
+                throw UsageError(place + ": the context holds texts only");
+            context.emplace(std::string(name), std::string(*value.string()));
+        }
+        return context;
+    } catch (const base::Error& error) {
+        throw UsageError(place + ": the context: " + error.message());
+    }
+}
+
+// Every line of the file: base64 of a wrapped data key, and its context unless that is `usual`.
+std::vector<UnwrapItem> read_wrapped(const std::string& path, const EncryptionContext& usual) {
     const auto text = read_input(path, max_input_bytes);
-    std::vector<base::Bytes> keys;
+    std::vector<UnwrapItem> keys;
     for (std::string_view rest = text; !rest.empty();) {
         const auto end = std::min(rest.find('\n'), rest.size());
         std::string_view line = rest.substr(0, end);
         rest.remove_prefix(std::min(end + 1, rest.size()));
         if (line.ends_with('\r')) line.remove_suffix(1);
-        auto wrapped = base::parse_base64(line);
-        if (!wrapped || wrapped->empty()) {
-            throw UsageError(path + ", line " + std::to_string(keys.size() + 1) +
-                             ": is not the base64 of a wrapped data key");
-        }
-        keys.push_back(std::move(*wrapped));
+        const std::string place = path + ", line " + std::to_string(keys.size() + 1);
+        const auto blank = std::min(line.find(' '), line.size());
+        auto wrapped = base::parse_base64(line.substr(0, blank));
+        if (!wrapped || wrapped->empty())
+            throw UsageError(place + ": is not the base64 of a wrapped data key");
+        keys.push_back(
+            {std::move(*wrapped),
+             blank == line.size() ? usual : parse_line_context(line.substr(blank + 1), place)});
     }
     if (keys.empty()) throw UsageError(path + " holds no wrapped data key");
     return keys;
@@ -124,8 +148,7 @@ void require_all(const std::vector<Result>& results, const std::string& path) {
 int unwrap_data_keys(const Tool& tool, const UnwrapOptions& options) {
     require_secret_place(options.plaintext_out, "plaintext data keys");
     const auto context = parse_pairs(options.context, "--context");
-    std::vector<UnwrapItem> items;
-    for (auto& wrapped : read_wrapped(options.in)) items.push_back({std::move(wrapped), context});
+    const auto items = read_wrapped(options.in, context);
     const auto results = tool.client().unwrap_many(items);
     require_all(results, options.in);
     base::WipedString plaintexts;
@@ -161,8 +184,10 @@ int rewrap_data_keys(const Tool& tool, const RewrapOptions& options) {
     if (options.without_context || !options.to_context.empty())
         to_context = parse_pairs(options.to_context, "--to-context");
     std::vector<RewrapItem> items;
-    for (auto& wrapped : read_wrapped(options.in))
-        items.push_back({std::move(wrapped), context, options.to_key, to_context});
+    for (auto& item : read_wrapped(options.in, context)) {
+        items.push_back(
+            {std::move(item.wrapped), std::move(item.context), options.to_key, to_context});
+    }
     const auto results = tool.client().rewrap_many(items);
     require_all(results, options.in);
     if (tool.json) {
@@ -234,7 +259,9 @@ void add_unwrap(CLI::App& family, Tool& tool) {
     unwrap->footer(
         "Example:\n"
         "  kmsctl data-key unwrap --context owner=acme --in acme.wrapped --plaintext-out "
-        "acme.plain");
+        "acme.plain\n"
+        "A line may have a context of its own behind the data key: BASE64 "
+        "{\"owner\":\"acme\"}");
     unwrap->callback([&tool, options] {
         tool.command = [&tool, options] { return unwrap_data_keys(tool, *options); };
     });
@@ -262,7 +289,9 @@ void add_rewrap(CLI::App& family, Tool& tool) {
     rewrap->add_flag("--without-context", options->without_context, "Bind them to no context");
     rewrap->footer(
         "The plaintext data keys never leave the service. Example:\n"
-        "  kmsctl data-key rewrap --context owner=acme --in acme.wrapped --out acme.rewrapped");
+        "  kmsctl data-key rewrap --context owner=acme --in acme.wrapped --out acme.rewrapped\n"
+        "A line may have a context of its own behind the data key: BASE64 "
+        "{\"owner\":\"acme\"}");
     rewrap->callback([&tool, options] {
         tool.command = [&tool, options] { return rewrap_data_keys(tool, *options); };
     });

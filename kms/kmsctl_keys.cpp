@@ -201,8 +201,8 @@ void add_key_create(CLI::App& family, Tool& tool) {
         ->type_name("PROFILE");
     create
         ->add_option("--rotation-days", options->rotation_days,
-                     "A new version by itself every so many days, 1 to 3650; aes_256 only")
-        ->check(CLI::Range(1, 3650))
+                     "A new version by itself every so many days, 1 to 3653; aes_256 only")
+        ->check(CLI::Range(1, 3653))
         ->type_name("N");
     create
         ->add_option("--context-rule", options->rule_file,
@@ -227,7 +227,7 @@ void add_key_change(CLI::App& family, Tool& tool) {
         ->type_name("TEXT");
     add_tags(*change, options->tags, "All tags it shall have; may be given more than once");
     change->add_flag("--without-tags", options->without_tags, "It shall have no tags");
-    change->add_option("--rotation-days", options->rotation_days, "1 to 3650, or none")
+    change->add_option("--rotation-days", options->rotation_days, "1 to 3653, or none")
         ->type_name("N");
     change->add_option("--context-rule", options->rule_file, "A JSON file, or none")
         ->type_name("FILE");

@@ -103,6 +103,34 @@ TEST_F(KmsctlCommands, MacsAreMadeAndVerifiedInBase64Too) {
               1);
 }
 
+TEST_F(KmsctlCommands, DataKeysOfSeveralContextsAreOpenedAndRewrappedInOneCall) {
+    make_key("a", "aes_256");
+    std::string lines;
+    for (const std::string owner : {"1", "2", "3"}) {
+        must({"data-key", "create", "alias/a", "--context", "o=" + owner, "--out",
+              file("w" + owner), "--plaintext-out", file("p" + owner)});
+        std::string line(base::read_file(file("w" + owner), 1000));
+        line.pop_back();
+        lines += line + (owner == "3" ? "\n" : R"( {"o":")" + owner + "\"}\n");
+    }
+    const auto all = files_.write("all", lines).string();
+    const auto plain = [&](const std::string& name) { return base::read_file(file(name), 1000); };
+    must({"data-key", "unwrap", "--context", "o=3", "--in", all, "--plaintext-out", file("p")});
+    EXPECT_EQ(plain("p"), plain("p1") + plain("p2") + plain("p3"));
+    must({"data-key", "rewrap", "--context", "o=3", "--in", all, "--out", file("n"), "--to-context",
+          "o=4"});
+    must({"data-key", "unwrap", "--context", "o=4", "--in", file("n"), "--plaintext-out",
+          file("q")});
+    EXPECT_EQ(plain("q"), plain("p"));
+    for (const std::string bad : {"[1]", R"({"o":1})", "{"}) {
+        const auto spoilt = files_.write("bad", "QUFB " + bad + "\n").string();
+        const auto refused =
+            ctl({"data-key", "unwrap", "--in", spoilt, "--plaintext-out", file("r")});
+        EXPECT_EQ(refused.exit_code, 2) << bad;
+        EXPECT_TRUE(contains(refused.output, "line 1")) << refused.output;
+    }
+}
+
 TEST_F(KmsctlCommands, TextsAndDataKeysGoRound) {
     make_key("a", "aes_256");
     make_key("b", "aes_256");
