@@ -86,7 +86,7 @@ TEST_F(LifecycleApiTest, EveryWrongFieldOfAnOrderIsNamed) {
     for (const auto& [body, naming] : std::vector<std::pair<std::string, std::string>>{
              {R"({"kind":"des"})", "kind"},
              {R"({"rotation_period_days":0})", "rotation_period_days"},
-             {R"({"rotation_period_days":3651})", "rotation_period_days"},
+             {R"({"rotation_period_days":3654})", "rotation_period_days"},
              {R"({"context_rule":{"required":["a","a"]}})", "context_rule.required"},
              {R"({"context_rule":{"max_bytes":8193}})", "context_rule.max_bytes"},
              {R"({"context_rule":{"more":1}})", "context_rule.more"},
