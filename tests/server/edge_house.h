@@ -15,21 +15,9 @@
 #include "base/log.h"
 #include "server/edge.h"
 #include "server/metrics.h"
+#include "tests/support/sanitized.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
-
-// clang names its sanitizers by features, gcc by macros.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool keeps_freed_memory = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-inline constexpr bool keeps_freed_memory = true;
-#else
-inline constexpr bool keeps_freed_memory = false;
-#endif
-#else
-inline constexpr bool keeps_freed_memory = false;
-#endif
 
 namespace tests {
 
