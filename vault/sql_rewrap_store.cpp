@@ -258,7 +258,9 @@ RewrapTask SqlRewrapStore::end(const RewrapJobRow& job, base::Time now) {
     if (!is_under_way) {
         const PassEnd ended = end_pass(job, nullptr, now);
         if (!ended.wants_scan) return RewrapLater{};
-        scan_ = TextScan{.job = job.id, .pass = job.pass};
+        scan_ = TextScan();
+        scan_.job = job.id;
+        scan_.pass = job.pass;
         scan_.credential = scan_.version = std::numeric_limits<long long>::min();
     }
     for (int slice = 0; slice < scan_slices_at_once && !scan_.is_done; ++slice)
