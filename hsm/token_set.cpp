@@ -468,10 +468,10 @@ void TokenSet::random(std::span<std::uint8_t> out) {
     use_any(order, [&](Token& token) { return token.random(out), true; });
 }
 
-std::unique_ptr<TokenSet> open_token_set(std::vector<RemoteMember> members,
+std::unique_ptr<TokenSet> open_token_set(const std::vector<RemoteMember>& members,
                                          TokenSet::Options options, base::Log& log) {
     std::vector<TokenMember> opened_later;
-    for (RemoteMember& member : members) {
+    for (const RemoteMember& member : members) {
         const auto pin = std::make_shared<const KeptPin>(member.pin);
         opened_later.push_back(
             {member.name, [worker = member.worker, pin, &log](std::function<void()> again) {

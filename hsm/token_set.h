@@ -139,7 +139,7 @@ struct RemoteMember {
     base::SecretBytes pin;  // when worker.pin_file is empty
 };
 // Throws as TokenSet's constructor.
-std::unique_ptr<TokenSet> open_token_set(std::vector<RemoteMember> members,
+std::unique_ptr<TokenSet> open_token_set(const std::vector<RemoteMember>& members,
                                          TokenSet::Options options, base::Log& log);
 
 }  // namespace hsm

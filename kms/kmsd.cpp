@@ -118,7 +118,7 @@ std::unique_ptr<hsm::TokenSet> open_set(kms::Config& config, std::function<void(
         metrics.gauge("tokens_in_use", static_cast<double>(state.well));
         metrics.gauge("token_keys_different", static_cast<double>(state.different_keys));
     };
-    return hsm::open_token_set(std::move(members), std::move(options), log);
+    return hsm::open_token_set(members, std::move(options), log);
 }
 
 // The configuration's PINs are taken: nobody needs them any more.

@@ -12,7 +12,7 @@ inline std::unique_ptr<hsm::Token> open_both(const std::vector<hsm::WorkerConfig
     std::vector<hsm::RemoteMember> members;
     members.push_back({"first", configs[0], {}});
     members.push_back({"second", configs[1], {}});
-    return hsm::open_token_set(std::move(members), {}, log);
+    return hsm::open_token_set(members, {}, log);
 }
 
 // A second token made from the first by copying its folder, before it had any key: what is made
