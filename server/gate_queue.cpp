@@ -84,7 +84,7 @@ bool GateQueue::next(Work& work) {
         if (queued_ == 0) return false;
         take(work);
         work.refused = closed_;
-        wake = must_wake(work.begun);
+        wake = must_wake(work.begun_);
     }
     if (wake) work_.notify_one();
     return true;
@@ -92,17 +92,17 @@ bool GateQueue::next(Work& work) {
 
 void GateQueue::give_back(Work& work, std::size_t items) {
     const bool is_telling = std::exchange(work.is_telling, false);
-    if (work.lane == no_lane) return;
+    if (work.lane_ == no_lane) return;
     if (is_telling)
-        note_time(lanes_[work.lane], std::chrono::steady_clock::now() - work.begun, items);
+        note_time(lanes_[work.lane_], std::chrono::steady_clock::now() - work.begun_, items);
     end_group(work);
-    work.lane = no_lane;
+    work.lane_ = no_lane;
 }
 
 // A later one may have taken the place of a group that took too long.
 void GateQueue::end_group(Work& work) {
-    Lane& lane = lanes_[work.lane];
-    if (std::exchange(work.is_group, false) && lane.group_begun == work.begun)
+    Lane& lane = lanes_[work.lane_];
+    if (std::exchange(work.is_group_, false) && lane.group_begun == work.begun_)
         lane.has_group = false;
 }
 
@@ -112,7 +112,7 @@ void GateQueue::hand_back(Work& work, std::size_t first) {
     {
         const std::scoped_lock lock(mutex_);
         end_group(work);
-        Lane& lane = lanes_[work.lane];
+        Lane& lane = lanes_[work.lane_];
         queued_ += work.jobs.size() - first;
         while (work.jobs.size() > first) {
             lane.waiting.push_front(std::move(work.jobs.back()));
@@ -133,12 +133,12 @@ void GateQueue::note_time(Lane& lane, std::chrono::nanoseconds time, std::size_t
 
 // The first that came.
 void GateQueue::take(Work& work) {
-    work.begun = std::chrono::steady_clock::now();
+    work.begun_ = std::chrono::steady_clock::now();
     Lane* first = nullptr;
     for (Lane& lane : lanes_) {
         const bool is_earlier = first == nullptr || lane.waiting.front().request.received <
                                                         first->waiting.front().request.received;
-        if ((closed_ ? !lane.waiting.empty() : is_ready(lane, work.begun)) && is_earlier)
+        if ((closed_ ? !lane.waiting.empty() : is_ready(lane, work.begun_)) && is_earlier)
             first = &lane;
     }
     if (first != nullptr && (queue_.empty() || first->waiting.front().request.received <
@@ -157,11 +157,11 @@ void GateQueue::take_from(Lane& lane, Work& work) {
         lane.waiting.pop_front();
     }
     queued_ -= count;
-    work.lane = static_cast<std::size_t>(&lane - lanes_.data());
+    work.lane_ = static_cast<std::size_t>(&lane - lanes_.data());
     if (!lane.is_quick) return;
-    work.is_group = true;
+    work.is_group_ = true;
     lane.has_group = true;
-    lane.group_begun = work.begun;
+    lane.group_begun = work.begun_;
     ++groups_;
     if (watcher_sleeps_) watched_.notify_one();
 }

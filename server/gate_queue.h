@@ -62,9 +62,9 @@ public:
 
     private:
         friend class GateQueue;
-        std::size_t lane = no_lane;
-        bool is_group = false;
-        SteadyTime begun;
+        std::size_t lane_ = no_lane;
+        bool is_group_ = false;
+        SteadyTime begun_;
     };
     // Gives back the last work of this worker, and waits for the next. False: closed and empty.
     bool next(Work& work);
