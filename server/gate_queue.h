@@ -52,7 +52,7 @@ public:
     // then both are left as they were.
     bool push(Request& request, std::function<void(Response)>& done);
 
-    // What a worker works on: one job or several, all of one joint route when `lane` is set.
+    // What a worker works on: one job or several, all of one joint route when `lane_` is set.
     struct Work {
         std::vector<GateJob> jobs;
         bool refused = false;  // the queue is closed: they are to be told so

@@ -10,16 +10,16 @@ using server::Method;
 
 class ListApiTest : public VaultApiHouse {
 protected:
-    void store(const std::string& name, std::int64_t seconds) {
-        const auto expiry = base::to_rfc3339(world_.clock.now() + std::chrono::seconds(seconds));
+    void store(const std::string& name, std::int64_t after) {
+        const auto expiry = base::to_rfc3339(world_.clock.now() + std::chrono::seconds(after));
         EXPECT_EQ(
             send(Method::PUT, all + "/" + name, R"({"secret":{},"expires_at":")" + expiry + "\"}")
                 .status,
             201U);
     }
-    std::string before(std::int64_t seconds) {
+    std::string before(std::int64_t after) {
         return "expires_before=" +
-               base::to_rfc3339(world_.clock.now() + std::chrono::seconds(seconds));
+               base::to_rfc3339(world_.clock.now() + std::chrono::seconds(after));
     }
     static std::string names(const Answer& page) {
         std::string joined;
