@@ -102,6 +102,7 @@ struct LogWitness::State {
     }
 
     void load();
+    void refuse_conflict() const;
     std::uint64_t before_call();
     void after_answer(std::uint64_t before, std::string_view head);
     void run();
@@ -186,17 +187,23 @@ void LogWitness::State::load() {
     metrics.gauge("audit_witness_conflict", conflict ? 1 : 0);
 }
 
+// With `mutex` held.
+void LogWitness::State::refuse_conflict() const {
+    if (!conflict || !config.refuse) return;
+    throw Error(ErrorCode::unavailable, "the key service's audit log contradicts itself",
+                conflict->reason);
+}
+
 std::uint64_t LogWitness::State::before_call() {
     const std::lock_guard lock(mutex);
-    if (conflict && config.refuse) {
-        throw Error(ErrorCode::unavailable, "the key service's audit log contradicts itself",
-                    conflict->reason);
-    }
+    refuse_conflict();
     return epoch;
 }
 
 void LogWitness::State::after_answer(std::uint64_t before, std::string_view head) {
     const std::lock_guard lock(mutex);
+    // Found while this call was under way: its answer is of the same log.
+    refuse_conflict();
     if (conflict || head == last_head) return;
     const auto now = parse_head(head);
     if (!now) {
@@ -218,9 +225,7 @@ void LogWitness::State::after_answer(std::uint64_t before, std::string_view head
             Conflict{std::string(other_root ? two_logs : shorter), now->origin,
                      server::checkpoint_text(known.checkpoint), server::checkpoint_text(*now)};
         wake.notify_one();
-        if (!config.refuse) return;
-        throw Error(ErrorCode::unavailable, "the key service's audit log contradicts itself",
-                    conflict->reason);
+        return refuse_conflict();
     }
     last_head = head;
     seen[now->origin] = {*now, ++epoch};
