@@ -72,6 +72,14 @@ TEST_F(WitnessTest, AnswerThatIsShorterThanWhatWasKnownBeforeTheCallIsRefused) {
     EXPECT_ERROR(unavailable, witness->before_call());
 }
 
+TEST_F(WitnessTest, AnswerThatWasUnderWayWhenAConflictWasFoundIsRefused) {
+    const auto witness = open();
+    exchange(*witness, head(9));
+    const std::uint64_t slow = witness->before_call();
+    EXPECT_ERROR(unavailable, exchange(*witness, head(8)));
+    EXPECT_ERROR(unavailable, witness->after_answer(slow, head(9)));
+}
+
 TEST_F(WitnessTest, AnswerToACallThatBeganBeforeMayKnowLess) {
     const auto witness = open();
     const std::uint64_t slow = witness->before_call();
