@@ -131,9 +131,8 @@ TEST_F(ImpatientGateQueueTest, ASleepingWorkerIsWokenForWhatWaitsBehindAGroupTha
     GateQueue::Work other;
     auto taken = std::async(std::launch::async, [&] { return take_count(other); });
     ASSERT_TRUE(push(joint_path));
-    ASSERT_TRUE(push(joint_path));
     ASSERT_EQ(taken.wait_for(10s), std::future_status::ready);
-    EXPECT_EQ(taken.get(), 2U);
+    EXPECT_EQ(taken.get(), 1U);
 }
 
 TEST_F(GateQueueTest, WhereItemsTakeLongWorkersTakeThemSideBySide) {
