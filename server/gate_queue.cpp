@@ -136,9 +136,9 @@ void GateQueue::take(Work& work) {
     work.begun_ = std::chrono::steady_clock::now();
     Lane* first = nullptr;
     for (Lane& lane : lanes_) {
-        const bool is_earlier = first == nullptr || lane.waiting.front().request.received <
-                                                        first->waiting.front().request.received;
-        if ((closed_ ? !lane.waiting.empty() : is_ready(lane, work.begun_)) && is_earlier)
+        if (lane.waiting.empty() || (!closed_ && !is_ready(lane, work.begun_))) continue;
+        if (first == nullptr ||
+            lane.waiting.front().request.received < first->waiting.front().request.received)
             first = &lane;
     }
     if (first != nullptr && (queue_.empty() || first->waiting.front().request.received <

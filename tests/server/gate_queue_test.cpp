@@ -66,7 +66,7 @@ protected:
     }
 
     std::vector<server::Route> routes_{route(joint_path, true), route(other_path, false),
-                                       route("/with/{name}", true)};
+                                       route("/with/{name}", true), route("/joint/2", true)};
     GateQueue queue_;
     std::size_t pushed_ = 0;
 };
@@ -94,6 +94,16 @@ TEST_F(GateQueueTest, OtherRoutesAreGivenOutOneByOneInTheirOrder) {
     EXPECT_EQ(take(worker), std::vector<std::string>{"/other"});
     EXPECT_EQ(take(worker), (std::vector<std::string>{"/joint", "/joint"}));
     EXPECT_EQ(take(worker), std::vector<std::string>{"/other"});
+}
+
+TEST_F(GateQueueTest, EachJointRouteHasGroupsOfItsOwn) {
+    GateQueue::Work first;
+    ASSERT_TRUE(push("/joint/2"));
+    ASSERT_TRUE(push(joint_path));
+    ASSERT_TRUE(push("/joint/2"));
+    EXPECT_EQ(take(first), (std::vector<std::string>{"/joint/2", "/joint/2"}));
+    GateQueue::Work second;
+    EXPECT_EQ(take(second), std::vector<std::string>{"/joint"});
 }
 
 TEST_F(GateQueueTest, APathWithParametersAnotherMethodAndALargeBodyAreNoMatterOfGroups) {
