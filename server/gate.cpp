@@ -12,6 +12,7 @@
 #include "base/uuid.h"
 #include "server/answer.h"
 #include "server/audit_sealer.h"
+#include "server/gate_finished.h"
 #include "server/gate_queue.h"
 #include "server/gate_rules.h"
 #include "server/gate_trace.h"
@@ -36,33 +37,6 @@ constexpr std::chrono::milliseconds slow_beginning = GateQueue::usual_patience;
 
 constexpr Action unknown_action{"unknown"};
 constexpr std::string_view receipt_request = "strongroom-receipt";
-
-// A request that was worked on, waiting for its audit record and then sent.
-struct Finished {
-    Operation operation;
-    std::chrono::steady_clock::time_point received;
-    Done done;
-    Response response{};
-    Outcome outcome{};
-    const Route* route = nullptr;  // null before one is found
-    Access access = Access::authenticated;
-    bool audited = true;
-    std::string challenge{};   // of a 401
-    std::string allow{};       // of a 405
-    bool receipt = false;      // the caller wants to know the record's place
-    bool is_known = false;     // the caller has proven who he is
-    bool is_admitted = false;  // the handler is to be called
-};
-
-// What goes to the handler. Nothing is owned.
-struct Ready {
-    Finished* finished;
-    const Request* request;
-};
-
-ErrorShape shape_of(const Route* route) {
-    return route == nullptr ? ErrorShape() : route->error_shape;
-}
 
 }  // namespace
 
@@ -255,13 +229,6 @@ struct Gate::State {
                          internal_error("a joint handler left a request without an answer"));
             }
         }
-    }
-
-    static void succeed(Finished& finished, Response response) {
-        finished.response = std::move(response);
-        finished.outcome = {
-            finished.response.status < 400 ? "ok" : "failed", {}, finished.response.status};
-        finished.audited = finished.access == Access::authenticated || finished.route->recorded;
     }
 
     // Who is nobody hears 401 from every path that is not open, and not that there is none.
