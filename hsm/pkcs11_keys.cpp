@@ -160,7 +160,13 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
     }
     auto entry = cached(id);
     const bool is_new = !entry;
-    if (is_new) entry = introduce(operation, id, *objects);
+    if (is_new) {
+        entry = introduce(operation, id, *objects);
+        // Only now: the known answer must not be another key's.
+        require_id(operation.session(), objects->key, id);
+        if (objects->public_half != CK_INVALID_HANDLE)
+            require_id(operation.session(), objects->public_half, id);
+    }
     // A pair that is seen for the first time proves that its halves belong together.
     if ((!is_new || is_pair(entry->known.kind)) && !holds(operation, objects->key, *entry)) {
         if (is_new) refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
@@ -190,6 +196,11 @@ bool KeyHandles::answers(const Operation& operation, const KeyId& id,
     // Destroyed by another thread meanwhile: the next look will say so.
     if (!entry) throw to_error(CKR_KEY_HANDLE_INVALID, "a known answer");
     return holds(operation, handle, *entry);
+}
+
+void KeyHandles::require_still(const Operation& operation, const KeyId& id,
+                               CK_OBJECT_HANDLE handle) const {
+    require_id(operation.session(), handle, id);
 }
 
 void KeyHandles::forget(const KeyId& id) {

@@ -81,6 +81,10 @@ public:
     // True when the key behind `handle`, which find() gave, still answers as it did: the way to
     // tell a bad ciphertext from a broken token. Throws Pkcs11Error for trouble that has a name.
     bool answers(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
+    // That `handle`, which find() gave and which has just encrypted or made a MAC, still is of that
+    // id: what was made is known to be the key's own then, since whoever opens it may do so with
+    // the same handle and see nothing. Throws as find() does for a key that isn't the one it was.
+    void require_still(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
     void forget(const KeyId& id);
 
     // Held around create, find and destroy where the module needs it.

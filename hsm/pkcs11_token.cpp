@@ -1,5 +1,8 @@
 #include "hsm/pkcs11_token.h"
 
+#include <chrono>
+#include <thread>
+
 #include "hsm/pkcs11_kinds.h"
 #include "hsm/pkcs11_self_test.h"
 
@@ -9,6 +12,8 @@ namespace {
 constexpr std::size_t max_label_bytes = 64;
 constexpr std::size_t max_listed_objects = 100'000;
 constexpr std::size_t readback_challenge_bytes = 32;
+constexpr int most_looks = 4;
+constexpr std::chrono::milliseconds pause_between_looks{20};
 
 [[noreturn]] void fail(base::ErrorCode code, const std::string& message,
                        const std::string& detail = {}) {
@@ -62,7 +67,7 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
       guard_(std::move(guard)),
       keys_(ivs_, traits_.is_softhsm, [this] { return guard_ && guard_->were_objects_changed(); }) {
     TokenUri uri(config.uri);
-    const FoundToken found = find_token(*module_, uri, guard_ ? guard_->hint() : std::string());
+    const FoundToken found = find_at_start(uri);
     info_ = describe(*module_, found.info, traits_.is_softhsm);
     const auto note_objects = [this] {
         if (guard_) guard_->note_objects();
@@ -81,6 +86,21 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
     }
     if (guard_) guard_->after_login();
     if (purpose == Purpose::serve) self_test(*module_, found.slot, *connection_);
+}
+
+FoundToken Pkcs11Token::find_at_start(const TokenUri& uri) {
+    for (int looks = 1;; ++looks) {
+        try {
+            return find_token(*module_, uri, guard_ ? guard_->hint() : std::string());
+        } catch (const base::Error&) {
+            // Nobody else's handles may be lost by it: a token beside this one shares the module.
+            if (!traits_.is_softhsm || looks == most_looks || module_.use_count() > 1) throw;
+        }
+        // A process that logs in as root writes token.object in place: whoever initialises the
+        // module at that moment sees no token.
+        std::this_thread::sleep_for(pause_between_looks);
+        module_->reinitialise();
+    }
 }
 
 KeyAttributes Pkcs11Token::generate_key(const KeyId& id, std::string_view label, KeyKind kind,
@@ -282,6 +302,7 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
         encrypted.iv = ivs_.draw(operation.session());
         encrypted.ciphertext =
             operation.session().encrypt(key.handle, encrypted.iv, aad, plaintext);
+        keys_.require_still(operation, id, key.handle);
         return encrypted;
     });
 }
@@ -301,8 +322,10 @@ std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
                 made.emplace_back(std::nullopt);
                 continue;
             }
-            made.push_back(Encrypted{
-                iv, operation.session().encrypt(key->handle, iv, item.aad, item.plaintext)});
+            Encrypted encrypted{
+                iv, operation.session().encrypt(key->handle, iv, item.aad, item.plaintext)};
+            keys_.require_still(operation, item.key, key->handle);
+            made.push_back(std::move(encrypted));
         }
     });
     return made;

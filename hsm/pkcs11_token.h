@@ -44,6 +44,7 @@ public:
     void check() override { connection_->check(); }
 
 private:
+    FoundToken find_at_start(const TokenUri& uri);
     void make_objects(const KeyId& id, std::string_view label, KeyKind kind, KeyProfile profile);
     KeyAttributes read_new_key(const KeyId& id);
     void refuse_unless_as_ordered(const KeyId& id, const KeyAttributes& attributes, KeyKind kind,

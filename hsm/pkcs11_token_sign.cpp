@@ -56,7 +56,9 @@ bool Pkcs11Token::verify(const KeyId& id, KeyKind kind, base::ByteView message,
 base::Bytes Pkcs11Token::mac(const KeyId& id, base::ByteView message) {
     return connection_->repeatable([&](const Operation& operation) {
         const KnownKey key = require_key(operation, id, KeyKind::hmac_sha_256);
-        return hsm::sign(operation.session(), key.handle, key.kind, message);
+        base::Bytes mac = hsm::sign(operation.session(), key.handle, key.kind, message);
+        keys_.require_still(operation, id, key.handle);
+        return mac;
     });
 }
 

@@ -245,6 +245,43 @@ TEST_F(Recovery, HandlesPermutedWhileInUseAreNoticedWithTheNextDecryptionAndSign
     EXPECT_EQ(in_time([&] { return use_all(); }), "");
 }
 
+// As beside a process that just then writes token.object in place.
+TEST_F(Recovery, ATokenThatIsNotSeenForAMomentAtTheStartIsLookedForAgain) {
+    token_.reset();
+    faults_.set("C_GetTokenInfo nth=1 code=CKR_TOKEN_NOT_PRESENT");
+    reopen();
+    EXPECT_EQ(use_all(), "");
+}
+
+// Whoever opens it again in the same process does so with the same wrong handle, and sees nothing.
+TEST_F(Recovery, WhatIsMadeAmongPermutedHandlesIsTheKeysOwn) {
+    config_.recovery = {milliseconds(0), milliseconds(0)};
+    const hsm::KeyId other_mac_key = hsm::KeyId::random();
+    token_->generate_key(other_mac_key, "", hsm::KeyKind::hmac_sha_256, hsm::KeyProfile::sealed);
+    for (const bool is_first_use : {false, true}) {
+        reopen();
+        if (!is_first_use) {
+            open();
+            EXPECT_EQ(token_->mac(mac_key_, as_bytes("message")), answer_);
+        }
+        faults_.set("C_EncryptInit nth=1 do=permute_handles");
+        const auto one = token_->encrypt(key_, {}, as_bytes("one"));
+        faults_.set("C_EncryptInit nth=1 do=permute_handles");
+        const std::vector<hsm::EncryptItem> items(3, {key_, {}, as_bytes("many")});
+        const auto many = token_->encrypt_many(items);
+        faults_.set("C_SignInit nth=1 do=permute_handles");
+        EXPECT_EQ(token_->mac(mac_key_, as_bytes("message")), answer_);
+        faults_.clear();
+        reopen();
+        EXPECT_TRUE(token_->decrypt(key_, one.iv, {}, one.ciphertext).equals(as_bytes("one")));
+        for (const auto& each : many) {
+            ASSERT_TRUE(each.has_value());
+            EXPECT_TRUE(
+                token_->decrypt(key_, each->iv, {}, each->ciphertext).equals(as_bytes("many")));
+        }
+    }
+}
+
 // TAMPERED=1000000 is the long form.
 TEST_F(Recovery, AFloodOfTamperedCiphertextsNeitherReconnectsNorLogsIn) {
     ASSERT_EQ(use_all(), "");

@@ -50,18 +50,21 @@ class Caller:
         self.house, self.daemon, self.books = house, daemon, books
         self.random = random.Random(seed)
         self.tolerated = ()
+        self.last_refusal = None  # in words
         self.client = house.client(daemon, "operator")
 
     def call(self, method, path, body=None):
         """The answer, or None when it was refused for the moment or the connection broke."""
         try:
             answer = self.client.call(method, path, body)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
+            self.last_refusal = repr(error)
             if self.daemon.process.poll() is not None:
                 self.books.break_promise("kmsd ended")
             return None
         if answer.status in REFUSED or answer.status in self.tolerated:
             self.books.note("refused")
+            self.last_refusal = f"{answer.status} {answer.body[:400]!r}"
             return None
         if answer.status not in (200, 201):
             self.books.break_promise(f"{method} {path} gives {answer.status} {answer.body[:120]!r}")
@@ -153,10 +156,11 @@ def check_books(house, daemon, books, sample=None, source=random):
         for key in keys:
             answer = caller.call("POST", f"/v1/keys/{key}/data-keys", {})
             if answer is None:
-                books.break_promise(f"key {key} was acknowledged and can't be used")
+                books.break_promise(f"key {key} was acknowledged and can't be used: {caller.last_refusal}")
         for pair in wrapped:
             if not caller.unwrap(pair):
-                books.break_promise(f"{pair[0][:24]}... was acknowledged and is refused when all is well")
+                books.break_promise(f"{pair[0][:24]}... was acknowledged and is refused when all is well: "
+                                    f"{caller.last_refusal}")
 
 
 def tampered(wrapped, number):
