@@ -215,7 +215,8 @@ private:
         if (status != expected_) {
             ++tally_.errors;
             if (tally_.first_error.empty()) {
-                tally_.first_error = status < 0 ? "connection broke" : client.refusal();
+                tally_.first_error = status < 0 ? "connection broke"
+                                                : std::to_string(status) + ' ' + client.refusal();
             }
         } else if (now >= from_ && now < until_) {
             const auto took =
