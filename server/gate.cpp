@@ -163,6 +163,7 @@ struct Gate::State {
         try {
             const Route& route = find_route(*finished, job.request);
             if (route.access != Access::open) {
+                check_wait(job.queued, config.longest_wait);
                 identify(*finished, job.request, route.pattern, route.credential);
             }
             check_body(job.request, route);

@@ -36,7 +36,9 @@ public:
 
 struct GateConfig {
     std::size_t workers = 16;       // threads for handlers, which may block on the token or a peer
-    std::size_t max_queued = 1024;  // waiting requests; beyond it resource 503 at once
+    std::size_t max_queued = 1024;  // waiting requests; beyond it 503 at once
+    // What waited longer hears 503 and is not done: who asked has given up.
+    std::chrono::milliseconds longest_wait{10'000};
 };
 
 // What the audit log's latest checkpoint says, in one line: see AuditSealer::head().

@@ -44,8 +44,9 @@ bool GateQueue::push(Request& request, std::function<void(Response)>& done) {
         ++pending_;
         ++queued_;
         auto& queue = lane == no_lane ? queue_ : lanes_[lane].waiting;
-        queue.push_back({std::move(request), std::move(done)});
-        wake = must_wake(lanes_.empty() ? SteadyTime() : std::chrono::steady_clock::now());
+        const SteadyTime now = std::chrono::steady_clock::now();
+        queue.push_back({std::move(request), std::move(done), now});
+        wake = must_wake(now);
     }
     if (wake) work_.notify_one();
     return true;

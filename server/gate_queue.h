@@ -24,6 +24,7 @@ namespace server {
 struct GateJob {
     Request request;
     std::function<void(Response)> done;
+    std::chrono::steady_clock::time_point queued{};
 };
 
 // Thread-safe.

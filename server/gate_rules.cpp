@@ -42,6 +42,11 @@ void check_body(const Request& request, const Route& route) {
                       "the body must have Content-Type: application/json");
 }
 
+void check_wait(std::chrono::steady_clock::time_point queued, std::chrono::milliseconds longest) {
+    if (std::chrono::steady_clock::now() - queued <= longest) return;
+    throw base::Error(base::ErrorCode::unavailable, "too many requests at once: try again later");
+}
+
 void drop_body(Response& response) {
     base::wipe(response.body.data(), response.body.size());
     response.body.clear();

@@ -2,6 +2,7 @@
 // record, which bodies pass. Private to server/gate*.cpp.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 #include "base/error.h"
@@ -19,6 +20,9 @@ bool is_our_trouble(const base::Error& error);
 // Throws payload_too_large where the body is over the route's limit, unsupported_media_type where
 // it does not say that it is JSON.
 void check_body(const Request& request, const Route& route);
+
+// Throws unavailable where a request has waited longer than `longest` for a worker.
+void check_wait(std::chrono::steady_clock::time_point queued, std::chrono::milliseconds longest);
 
 // Wipes it.
 void drop_body(Response& response);

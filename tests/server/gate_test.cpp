@@ -288,6 +288,17 @@ TEST_F(GateTest, BeyondTheQueueRequestsAreRefusedAtOnce) {
     EXPECT_EQ(queued.get().status, 200U);
 }
 
+TEST_F(GateTest, WhatWaitedTooLongIsRefusedAndNotDone) {
+    EXPECT_EQ(server::GateConfig().longest_wait, std::chrono::seconds(10));
+    make_gate({1, 10, std::chrono::milliseconds(0)});
+    const Response refused = ask(request(Method::POST, "/things/late"));
+    EXPECT_EQ(refused.status, 503U);
+    EXPECT_TRUE(says(refused, "try again later"));
+    EXPECT_EQ(name_, "") << "the handler was called";
+    EXPECT_TRUE(recorded(R"("unavailable")"));
+    EXPECT_EQ(ask(request(Method::GET, "/open")).status, 200U);
+}
+
 TEST_F(GateTest, DrainWaitsForWhatRunsAndRefusesNewWork) {
     auto running = begin(request(Method::POST, "/hold"));
     wait_for_held(1);
