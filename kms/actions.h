@@ -2,12 +2,13 @@
 #pragma once
 
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "server/api_token_routes.h"
 #include "server/audit.h"
 #include "server/budget_words.h"
 #include "server/operation.h"
+#include "server/policy_words.h"
 
 namespace kms {
 
@@ -41,39 +42,28 @@ inline constexpr server::Action back_up{"back_up"};
 // What the schedule does by itself: in audit records only, nobody can be given it.
 inline constexpr server::Action destroy_key{"destroy_key"};
 
-// Every word that a policy for kmsd may use.
-inline std::vector<std::string_view> known_actions() {
-    return server::with_api_token_actions({create_key.word,
-                                           list_keys.word,
-                                           describe_key.word,
-                                           change_key.word,
-                                           rotate_key.word,
-                                           enable_key.word,
-                                           disable_key.word,
-                                           schedule_key_deletion.word,
-                                           cancel_key_deletion.word,
-                                           mark_key_compromised.word,
-                                           change_alias.word,
-                                           tag_key.word,
-                                           create_data_key.word,
-                                           unwrap_data_key.word,
-                                           rewrap_data_key.word,
-                                           encrypt_action.word,
-                                           decrypt_action.word,
-                                           sign_action.word,
-                                           verify_action.word,
-                                           get_public_key.word,
-                                           mac_action.word,
-                                           verify_mac_action.word,
-                                           use_compromised_key.word,
-                                           server::witness_audit.word,
-                                           server::describe_budget.word,
-                                           server::lift_suspension.word,
-                                           observe.word,
-                                           back_up.word});
-}
-
 // The kind of resource that master keys are.
 inline constexpr std::string_view key_kind = "key";
+
+// Every word that a policy for kmsd may use.
+inline server::PolicyWords known_actions() {
+    server::PolicyWords words;
+    words.add(key_kind, {create_key.word,          list_keys.word,
+                         describe_key.word,        change_key.word,
+                         rotate_key.word,          enable_key.word,
+                         disable_key.word,         schedule_key_deletion.word,
+                         cancel_key_deletion.word, mark_key_compromised.word,
+                         change_alias.word,        tag_key.word,
+                         create_data_key.word,     unwrap_data_key.word,
+                         rewrap_data_key.word,     encrypt_action.word,
+                         decrypt_action.word,      sign_action.word,
+                         verify_action.word,       get_public_key.word,
+                         mac_action.word,          verify_mac_action.word,
+                         use_compromised_key.word});
+    words.add(server::audit_kind, {server::witness_audit.word});
+    words.add(server::budget_kind, {server::describe_budget.word, server::lift_suspension.word});
+    words.add(server::service_kind, {observe.word, back_up.word});
+    return server::with_api_token_actions(std::move(words));
+}
 
 }  // namespace kms

@@ -32,9 +32,9 @@ public:
     // did may have taken its key out of the caller's reach, and it shows only what he was shown,
     // never key material, for idempotency_memory at most. Who may do the action on nothing at all
     // is to be refused first (Authorizer::may_ever), and so is whom the policy denies it on
-    // everything. A deny on certain keys is not asked for: what the order did may be what makes it
-    // apply, an alias or a tag.
-    // Throws invalid_argument as once(), and the refusal.
+    // everything that it is done on. A deny on certain keys is not asked for: what the order did
+    // may be what makes it apply, an alias or a tag. Throws invalid_argument as once(), and the
+    // refusal.
     std::optional<server::Response> replay(server::Operation& operation,
                                            const server::Request& request);
 

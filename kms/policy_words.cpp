@@ -7,29 +7,21 @@ namespace kms {
 
 // The vault's are written down once more, since nothing here may include the vault; a test
 // compares.
-std::vector<std::string_view> policy_words(std::string_view daemon) {
+server::PolicyWords policy_words(std::string_view daemon) {
     if (daemon == "kmsd") return known_actions();
-    if (daemon != "vaultd") return {};
-    return server::with_api_token_actions({"store_credential",
-                                           "tag_credential",
-                                           "describe_credential",
-                                           "list_credentials",
-                                           "reveal_credential",
-                                           "restore_credential",
-                                           "refresh_credential",
-                                           "delete_credential",
-                                           "erase_owner",
-                                           "list_destructions",
-                                           "seal",
-                                           "open",
-                                           "start_rewrap_job",
-                                           "describe_rewrap_job",
-                                           "cancel_rewrap_job",
-                                           "witness_audit",
-                                           "describe_budget",
-                                           "lift_suspension",
-                                           "observe",
-                                           "back_up"});
+    server::PolicyWords words;
+    if (daemon != "vaultd") return words;
+    words.add("credential",
+              {"store_credential", "tag_credential", "describe_credential", "list_credentials",
+               "reveal_credential", "restore_credential", "refresh_credential", "delete_credential",
+               "erase_owner", "list_destructions"});
+    words.add_owned_and_tagged("credential");
+    words.add("value", {"seal", "open"});
+    words.add("rewrap_job", {"start_rewrap_job", "describe_rewrap_job", "cancel_rewrap_job"});
+    words.add("audit", {"witness_audit"});
+    words.add("budget", {"describe_budget", "lift_suspension"});
+    words.add("service", {"observe", "back_up"});
+    return server::with_api_token_actions(std::move(words));
 }
 
 }  // namespace kms

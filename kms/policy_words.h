@@ -2,11 +2,12 @@
 #pragma once
 
 #include <string_view>
-#include <vector>
+
+#include "server/policy_words.h"
 
 namespace kms {
 
-// Empty for an unknown daemon.
-std::vector<std::string_view> policy_words(std::string_view daemon);
+// None for an unknown daemon.
+server::PolicyWords policy_words(std::string_view daemon);
 
 }  // namespace kms

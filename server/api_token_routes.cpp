@@ -24,7 +24,7 @@ constexpr unsigned created = 201;
 
 Resource token_resource(std::string name) {
     Resource resource;
-    resource.kind = "api_token";
+    resource.kind = api_token_kind;
     resource.id = std::move(name);
     return resource;
 }
@@ -179,7 +179,7 @@ private:
         for (const auto& [claim, values] : claims) {
             for (const std::string& value : values) {
                 Resource resource;
-                resource.kind = "claim";
+                resource.kind = claim_kind;
                 resource.id = claim;
                 resource.id += '=';
                 resource.id += value;
@@ -197,11 +197,10 @@ private:
 
 }  // namespace
 
-std::vector<std::string_view> with_api_token_actions(std::vector<std::string_view> actions) {
-    for (const Action action : {create_api_token, list_api_tokens, revoke_api_token, grant_claim}) {
-        actions.push_back(action.word);
-    }
-    return actions;
+PolicyWords with_api_token_actions(PolicyWords words) {
+    words.add(api_token_kind, {create_api_token.word, list_api_tokens.word, revoke_api_token.word});
+    words.add(claim_kind, {grant_claim.word});
+    return words;
 }
 
 std::vector<Route> api_token_routes(ApiTokens& tokens, const Authorizer& authorizer,

@@ -12,6 +12,7 @@
 
 #include "server/api_tokens.h"
 #include "server/authorizer.h"
+#include "server/policy_words.h"
 #include "server/route.h"
 
 namespace server {
@@ -22,8 +23,12 @@ inline constexpr Action revoke_api_token{"revoke_api_token"};
 // Beside create_api_token: giving a token a claim.
 inline constexpr Action grant_claim{"grant_claim"};
 
-// The words above, for the words that a daemon's policy may use.
-std::vector<std::string_view> with_api_token_actions(std::vector<std::string_view> actions);
+// What these actions are done on.
+inline constexpr std::string_view api_token_kind = "api_token";
+inline constexpr std::string_view claim_kind = "claim";
+
+// `words` and those above, for what a daemon's policy may use.
+PolicyWords with_api_token_actions(PolicyWords words);
 
 // POST   /v1/api-tokens        {"name", "claims"?: {name: [value]}, "expires_in_seconds"?}
 //                              201 with "token", which is shown here only; absent: the longest time

@@ -21,6 +21,8 @@ class AuditContext;  // server/audit_context.h
 // To see checkpoints and proofs of a log, and receipts of one's own operations; the same word in
 // each daemon, asked on audit:<daemon>.
 inline constexpr Action witness_audit{"witness_audit"};
+// What it is done on: a daemon's log.
+inline constexpr std::string_view audit_kind = "audit";
 
 // How the log is sealed: see server/audit_sealer.h.
 struct SealConfig {
@@ -33,7 +35,8 @@ struct SealConfig {
     // So long may records stand without a checkpoint; then nothing is served until there is one. 0:
     // a signer that is away stops nothing.
     std::chrono::milliseconds refuse_after{0};
-    std::string signing_key{};  // of kmsd, for a daemon without a token: a key id or "alias/<name>"
+    std::string
+        signing_key{};  // which one, in the words of who signs for the daemon; empty: its own
 };
 
 struct AuditConfig {

@@ -94,7 +94,7 @@ Response receipt_answer(const AuditSealer& sealer, const Operation& operation,
 std::vector<Route> audit_routes(const AuditSealer& sealer, const Authorizer& authorizer,
                                 std::string daemon) {
     Resource resource;
-    resource.kind = "audit";
+    resource.kind = audit_kind;
     resource.id = std::move(daemon);
     const auto allow = [&authorizer, resource](Operation& operation) {
         static_cast<void>(authorizer.authorize(operation, witness_audit, resource));

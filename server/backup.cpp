@@ -20,7 +20,7 @@ std::vector<Route> backup_routes(Database& database, const Authorizer& authorize
                                  const base::Clock& clock, Action back_up,
                                  const std::string& daemon) {
     Resource resource;
-    resource.kind = "service";
+    resource.kind = service_kind;
     resource.id = daemon;
     const auto handle = [&database, &authorizer, &clock, back_up, resource, daemon](
                             Operation& operation, const Request& request) {

@@ -357,11 +357,10 @@ std::vector<QuotaUsage> Budgets::usage(const std::string& caller) {
     return all;
 }
 
-std::unique_ptr<Budgets> open_budgets(const std::filesystem::path& file,
-                                      const std::vector<std::string_view>& known_actions,
+std::unique_ptr<Budgets> open_budgets(const std::filesystem::path& file, const PolicyWords& words,
                                       BudgetParts parts) {
     if (file.empty()) return nullptr;
-    return std::make_unique<Budgets>(load_budgets(file, known_actions), std::move(parts));
+    return std::make_unique<Budgets>(load_budgets(file, words), std::move(parts));
 }
 
 void Budgets::check() { static_cast<void>(store_.suspended()); }

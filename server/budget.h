@@ -142,8 +142,7 @@ private:
 
 // Null when there is no file: then nobody has a budget. Throws as load_budgets and as
 // Database::migrate.
-std::unique_ptr<Budgets> open_budgets(const std::filesystem::path& file,
-                                      const std::vector<std::string_view>& known_actions,
+std::unique_ptr<Budgets> open_budgets(const std::filesystem::path& file, const PolicyWords& words,
                                       BudgetParts parts);
 
 }  // namespace server

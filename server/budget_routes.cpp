@@ -14,7 +14,7 @@ constexpr std::size_t max_budget_caller_bytes = 2048;
 
 Resource budget_of(std::string caller) {
     Resource resource;
-    resource.kind = "budget";
+    resource.kind = budget_kind;
     resource.id = std::move(caller);
     return resource;
 }

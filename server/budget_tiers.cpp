@@ -50,8 +50,7 @@ std::uint64_t read_count(JsonReader& reader, std::string_view name, std::int64_t
 
 class BudgetParser {
 public:
-    explicit BudgetParser(const std::vector<std::string_view>& known_actions)
-        : known_actions_(known_actions) {}
+    explicit BudgetParser(const PolicyWords& words) : words_(words) {}
 
     std::shared_ptr<BudgetTiers::File> parse(const base::JsonValue& document) {
         JsonReader top(document);
@@ -102,8 +101,7 @@ private:
         if (limit.actions.empty()) reader.refuse("actions", "must name at least one action");
         for (const auto& word : limit.actions) {
             limit.any_action = limit.any_action || word == "*";
-            if (word != "*" && std::find(known_actions_.begin(), known_actions_.end(), word) ==
-                                   known_actions_.end()) {
+            if (word != "*" && !words_.knows(word)) {
                 reader.refuse("actions", "holds an unknown action \"" + word + "\"");
             }
         }
@@ -169,7 +167,7 @@ private:
         }
     }
 
-    const std::vector<std::string_view>& known_actions_;
+    const PolicyWords& words_;
     std::shared_ptr<BudgetTiers::File> file_ = std::make_shared<BudgetTiers::File>();
 };
 
@@ -196,21 +194,19 @@ const std::optional<Suspension>& BudgetTiers::suspension() const { return file_-
 
 const std::string& BudgetTiers::hash() const { return file_->hash; }
 
-BudgetTiers parse_budgets(std::string_view text,
-                          const std::vector<std::string_view>& known_actions) {
+BudgetTiers parse_budgets(std::string_view text, const PolicyWords& words) {
     base::JsonLimits limits;
     limits.bytes = max_budget_bytes;
     limits.comments = true;
-    auto file = BudgetParser(known_actions).parse(base::parse_json(text, limits));
+    auto file = BudgetParser(words).parse(base::parse_json(text, limits));
     file->hash = Sha256().hex(text);
     return BudgetTiers(std::move(file));
 }
 
-BudgetTiers load_budgets(const std::filesystem::path& file,
-                         const std::vector<std::string_view>& known_actions) {
+BudgetTiers load_budgets(const std::filesystem::path& file, const PolicyWords& words) {
     const std::string text = base::read_trusted_file(file, max_budget_bytes);
     try {
-        return parse_budgets(text, known_actions);
+        return parse_budgets(text, words);
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::invalid_argument) throw;
         throw base::Error(base::ErrorCode::invalid_argument,

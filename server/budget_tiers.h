@@ -14,6 +14,7 @@
 #include "server/budget_bucket.h"
 #include "server/budget_period.h"
 #include "server/operation.h"
+#include "server/policy_words.h"
 
 namespace server {
 
@@ -64,11 +65,9 @@ private:
     std::shared_ptr<const File> file_;
 };
 
-// Whole or not at all. `known_actions` as for policies. Throws invalid_argument naming the field
+// Whole or not at all. Actions are those of `words`. Throws invalid_argument naming the field
 // (and the file).
-BudgetTiers parse_budgets(std::string_view text,
-                          const std::vector<std::string_view>& known_actions);
-BudgetTiers load_budgets(const std::filesystem::path& file,
-                         const std::vector<std::string_view>& known_actions);
+BudgetTiers parse_budgets(std::string_view text, const PolicyWords& words);
+BudgetTiers load_budgets(const std::filesystem::path& file, const PolicyWords& words);
 
 }  // namespace server

@@ -165,21 +165,10 @@ constexpr std::uint64_t mebibyte = 1024UL * 1024;
 constexpr std::int64_t default_segment_mebibytes = 256;
 constexpr std::int64_t default_segment_days = 7;
 
-// Who has no token needs somebody to sign.
-std::string read_signing_key(JsonReader& checkpoints) {
-    constexpr std::string_view alias_prefix = "alias/";
-    const auto text = checkpoints.required_string("signing_key", 128);
-    const bool alias = text.starts_with(alias_prefix) && text.size() > alias_prefix.size();
-    if (!alias && !base::Uuid::parse(text)) {
-        checkpoints.refuse("signing_key", "must be a key id or \"alias/<name>\"");
-    }
-    return std::string(text);
-}
-
 SealConfig read_seal_config(JsonReader& checkpoints, const std::filesystem::path& folder,
-                            bool has_token) {
+                            const SigningKeyReader& read_signing_key) {
     SealConfig config;
-    if (!has_token) config.signing_key = read_signing_key(checkpoints);
+    if (read_signing_key) config.signing_key = read_signing_key(checkpoints);
     if (const auto seconds = checkpoints.optional_integer("refuse_after_seconds", 1, 604'800)) {
         config.refuse_after = std::chrono::seconds(*seconds);
     }
@@ -247,7 +236,7 @@ std::shared_ptr<const AuditContext> read_context_rules(JsonReader& context,
 }
 
 AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& folder,
-                              std::string daemon) {
+                              std::string daemon, const SigningKeyReader& read_signing_key) {
     JsonReader audit = top.required_object("audit");
     AuditConfig config;
     config.directory = required_path(audit, "directory", folder);
@@ -267,7 +256,7 @@ AuditConfig read_audit_config(JsonReader& top, const std::filesystem::path& fold
         config.context = read_context_rules(*context, folder);
     }
     if (auto checkpoints = audit.optional_object("checkpoints")) {
-        config.seal = read_seal_config(*checkpoints, folder, config.daemon == "kmsd");
+        config.seal = read_seal_config(*checkpoints, folder, read_signing_key);
     }
     audit.refuse_unknown();
     return config;

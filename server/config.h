@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -30,9 +31,11 @@ std::optional<EdgeConfig> read_metrics_config(base::JsonReader& top,
                                               const std::filesystem::path& folder);
 // "audit" {"directory", "node", "segments" {"mebibytes", "days"}, "checkpoints" {"records",
 // "seconds", "copy_directory", "keep_days"}}; all but the directory may be absent. Without
-// "checkpoints" the log is not sealed; it is for kmsd only.
+// "checkpoints" the log is not sealed. A daemon whose log is signed by somebody else reads which
+// key that is to be from a field of "checkpoints"; for the others such a field is an unknown one.
+using SigningKeyReader = std::function<std::string(base::JsonReader& checkpoints)>;
 AuditConfig read_audit_config(base::JsonReader& top, const std::filesystem::path& folder,
-                              std::string daemon);
+                              std::string daemon, const SigningKeyReader& read_signing_key = {});
 // "workers" {"count", "max_queued"}, which may be absent.
 GateConfig read_gate_config(base::JsonReader& top);
 // "policy" {"file", "shadow"}; the shadow policy may be absent.

@@ -26,11 +26,14 @@ struct Action {
     auto operator<=>(const Action&) const = default;
 };
 
-// What is acted on. `kind` is "key", "credential", "audit"…; attributes are for policy conditions.
+// The kind of resource that a daemon itself is: to be observed, to be backed up.
+inline constexpr std::string_view service_kind = "service";
+
+// What is acted on; attributes are for policy conditions.
 struct Resource {
-    std::string kind;
+    std::string kind;   // a daemon's word, e.g. "key"
     std::string id;     // "*" where the action is on all of the kind (create, list)
-    std::string owner;  // of a credential; empty where there is none
+    std::string owner;  // empty where there is none
     std::vector<std::string> aliases;
     std::map<std::string, std::string> tags;
     bool owner_from_caller = false;  // no request can name another owner than the caller's

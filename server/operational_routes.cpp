@@ -29,7 +29,7 @@ Response text_answer(std::string_view text, std::string content_type) {
 
 void authorize_observe(const OperationalParts& parts, Operation& operation) {
     Resource resource;
-    resource.kind = "service";
+    resource.kind = service_kind;
     resource.id = parts.daemon;
     static_cast<void>(parts.authorizer.authorize(operation, parts.observe, std::move(resource)));
 }

@@ -69,8 +69,8 @@ struct RoleRules {
 // other things.
 class IndexedPolicy final : public Policy {
 public:
-    IndexedPolicy(PolicyFile file, std::string hash)
-        : file_(std::move(file)), hash_(std::move(hash)) {
+    IndexedPolicy(PolicyFile file, std::string hash, const PolicyWords& words)
+        : file_(std::move(file)), hash_(std::move(hash)), words_(words) {
         for (const Role& role : file_.roles) add_role(role);
         for (std::size_t i = 0; i < file_.bindings.size(); ++i) {
             bindings_.add(file_.bindings[i], i);
@@ -116,10 +116,17 @@ public:
                 if (deny->surely_denies(caller, action, now)) denying.push_back(deny);
             }
         }
-        const auto is_left = [&](const ResourcePattern& allowed) {
-            return std::none_of(denying.begin(), denying.end(), [&](const Rule* deny) {
+        const auto is_denied = [&](std::string_view kind) {
+            return std::any_of(denying.begin(), denying.end(), [&](const Rule* deny) {
                 return std::any_of(deny->resources.begin(), deny->resources.end(),
-                                   [&](const auto& denied) { return denied.covers(allowed); });
+                                   [&](const auto& denied) { return denied.covers(kind); });
+            });
+        };
+        const PolicyWords::Kinds& kinds = words_.kinds_of(action.word);
+        const auto is_left = [&](const ResourcePattern& allowed) {
+            if (kinds.empty()) return !is_denied(allowed.kind());
+            return std::any_of(kinds.begin(), kinds.end(), [&](std::string_view kind) {
+                return allowed.is_about(kind) && !is_denied(kind);
             });
         };
         return std::any_of(held.begin(), held.end(), [&](std::size_t role) {
@@ -192,6 +199,7 @@ private:
 
     PolicyFile file_;
     std::string hash_;
+    PolicyWords words_;
     std::vector<const Rule*> rules_;  // all of them, in the order of the file
     std::vector<RoleRules> roles_;    // as in the file
     BindingIndex bindings_;
@@ -200,17 +208,16 @@ private:
 
 }  // namespace
 
-std::shared_ptr<const Policy> parse_policy(std::string_view text,
-                                           const std::vector<std::string_view>& known_actions) {
-    return std::make_shared<IndexedPolicy>(parse_policy_file(text, known_actions),
-                                           Sha256().hex(text));
+std::shared_ptr<const Policy> parse_policy(std::string_view text, const PolicyWords& words) {
+    return std::make_shared<IndexedPolicy>(parse_policy_file(text, words), Sha256().hex(text),
+                                           words);
 }
 
 std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
-                                          const std::vector<std::string_view>& known_actions) {
+                                          const PolicyWords& words) {
     const std::string text = base::read_trusted_file(file, max_policy_bytes);
     try {
-        return parse_policy(text, known_actions);
+        return parse_policy(text, words);
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::invalid_argument) throw;
         throw base::Error(base::ErrorCode::invalid_argument,
@@ -218,9 +225,8 @@ std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
     }
 }
 
-std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files,
-                                          const std::vector<std::string_view>& known_actions) {
-    return files.shadow.empty() ? nullptr : load_policy(files.shadow, known_actions);
+std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files, const PolicyWords& words) {
+    return files.shadow.empty() ? nullptr : load_policy(files.shadow, words);
 }
 
 }  // namespace server

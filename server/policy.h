@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "server/operation.h"
+#include "server/policy_words.h"
 
 namespace server {
 
@@ -36,9 +37,10 @@ public:
     // Never throws for a well-formed question; the default is deny. Of the rules that apply, a deny
     // decides before an allow, and of several the one that stands first in the file.
     virtual Decision decide(const PolicyQuestion& question) const = 0;
-    // Whether any rule could allow `caller` that action on some resource at `now`, and none denies
-    // it whatever the resource: for answers that must not tell a forbidden resource from one that
-    // does not exist. A deny that hangs on more than the resource's kind is not looked at.
+    // Whether any rule could allow `caller` that action on some resource at `now`, of the kinds
+    // that the action is done on, and none denies it on everything of that kind: for answers that
+    // must not tell a forbidden resource from one that does not exist. A deny that hangs on more
+    // than the resource's kind is not looked at.
     virtual bool may_ever(const Caller& caller, Action action, base::Time now) const = 0;
     // Whether any rule is about tags: else a resource's tags need not be looked up.
     virtual bool asks_for_tags() const = 0;
@@ -52,15 +54,13 @@ struct PolicyFiles {
     std::filesystem::path shadow;  // asked beside the one in force, without effect; empty: none
 };
 
-// Reads a policy whole or not at all. `known_actions` are the words that rules may use: an unknown
-// one is an error, as is every unknown field. Throws invalid_argument naming file and field.
+// Reads a policy whole or not at all. Of `words` are what rules may name: an unknown
+// action is an error, as is every unknown field. Throws invalid_argument naming file and field.
 std::shared_ptr<const Policy> load_policy(const std::filesystem::path& file,
-                                          const std::vector<std::string_view>& known_actions);
-std::shared_ptr<const Policy> parse_policy(std::string_view text,
-                                           const std::vector<std::string_view>& known_actions);
+                                          const PolicyWords& words);
+std::shared_ptr<const Policy> parse_policy(std::string_view text, const PolicyWords& words);
 
 // The shadow policy of `files`; null when there is none. Throws as load_policy.
-std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files,
-                                          const std::vector<std::string_view>& known_actions);
+std::shared_ptr<const Policy> load_shadow(const PolicyFiles& files, const PolicyWords& words);
 
 }  // namespace server

@@ -83,7 +83,7 @@ CaseResult run_case(JsonReader item, const Policy& policy) {
 }  // namespace
 
 std::vector<CaseResult> run_policy_cases(const std::filesystem::path& cases,
-                                         const ActionWords& words) {
+                                         const WordsOf& words_of) {
     base::JsonLimits limits;
     limits.bytes = max_case_bytes;
     limits.comments = true;
@@ -94,12 +94,12 @@ std::vector<CaseResult> run_policy_cases(const std::filesystem::path& cases,
         JsonReader suite(member.value, std::string(member.name));
         const std::string file = text_field(suite, "policy");
         const std::string daemon = text_field(suite, "daemon");
-        const auto known_actions = words(daemon);
-        if (known_actions.empty()) suite.refuse("daemon", "must be \"kmsd\" or \"vaultd\"");
+        const PolicyWords words = words_of(daemon);
+        if (words.empty()) suite.refuse("daemon", "names no daemon with policies");
         std::shared_ptr<const Policy> policy;
         try {
-            policy = parse_policy(base::read_file(cases.parent_path() / file, max_policy_bytes),
-                                  known_actions);
+            policy =
+                parse_policy(base::read_file(cases.parent_path() / file, max_policy_bytes), words);
         } catch (const base::Error& error) {
             throw base::Error(error.code(), file + ": " + error.message());
         }

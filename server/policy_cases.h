@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/policy_words.h"
+
 namespace server {
 
 struct CaseResult {
@@ -20,12 +22,12 @@ struct CaseResult {
     bool passed() const { return expected == decided; }
 };
 
-// The words that policies of a daemon ("kmsd", "vaultd") may use; empty for an unknown one.
-using ActionWords = std::function<std::vector<std::string_view>(std::string_view daemon)>;
+// The words that policies of a daemon may use, by its name; none for an unknown one.
+using WordsOf = std::function<PolicyWords(std::string_view daemon)>;
 
 // Every case of the file. A suite's policy is taken from the cases' folder. Throws invalid_argument
 // naming the field of the cases, or the policy and what is wrong with it.
 std::vector<CaseResult> run_policy_cases(const std::filesystem::path& cases,
-                                         const ActionWords& words);
+                                         const WordsOf& words_of);
 
 }  // namespace server

@@ -41,10 +41,12 @@ std::string condition_of(const Rule& rule) {
     return text;
 }
 
-void add_rule(Permissions& permissions, const Rule& rule,
-              const std::vector<std::string_view>& known_actions) {
+void add_rule(Permissions& permissions, const Rule& rule, const PolicyWords& words) {
     std::vector<std::string> actions = rule.actions;
-    if (rule.any_action) actions.assign(known_actions.begin(), known_actions.end());
+    if (rule.any_action) {
+        actions.clear();
+        for (const auto& known : words.actions()) actions.emplace_back(known.first);
+    }
     for (const std::string& action : actions) {
         for (const ResourcePattern& resource : rule.resources) {
             permissions.emplace(to_string(rule.effect), action, resource.text(),
@@ -53,18 +55,17 @@ void add_rule(Permissions& permissions, const Rule& rule,
     }
 }
 
-Permitted permitted(std::string_view text, const std::vector<std::string_view>& known_actions,
-                    const char* which) {
+Permitted permitted(std::string_view text, const PolicyWords& words, const char* which) {
     Permitted all;
     PolicyFile file;
     try {
-        file = parse_policy_file(text, known_actions);
+        file = parse_policy_file(text, words);
     } catch (const base::Error& error) {
         throw base::Error(error.code(), std::string(which) + ": " + error.message());
     }
     for (const Role& role : file.roles) {
         Permissions& permissions = all.roles[role.name];
-        for (const Rule& rule : role.rules) add_rule(permissions, rule, known_actions);
+        for (const Rule& rule : role.rules) add_rule(permissions, rule, words);
     }
     for (const Binding& binding : file.bindings) {
         auto& roles = all.bindings[binding.describe()];
@@ -110,10 +111,9 @@ typename Map::mapped_type value_of(const Map& map, const std::string& name) {
 }  // namespace
 
 std::vector<PermissionChange> diff_policies(std::string_view before_text,
-                                            std::string_view after_text,
-                                            const std::vector<std::string_view>& known_actions) {
-    const Permitted before = permitted(before_text, known_actions, "the first policy");
-    const Permitted after = permitted(after_text, known_actions, "the second policy");
+                                            std::string_view after_text, const PolicyWords& words) {
+    const Permitted before = permitted(before_text, words, "the first policy");
+    const Permitted after = permitted(after_text, words, "the second policy");
     std::vector<PermissionChange> changes;
     for (const std::string& role : names_of(before.roles, after.roles)) {
         add_changes(changes, "role " + role, value_of(before.roles, role),

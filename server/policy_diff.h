@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/policy_words.h"
+
 namespace server {
 
 struct PermissionChange {
@@ -23,6 +25,6 @@ struct PermissionChange {
 // Roles first, then those bindings whose roles are others. Throws invalid_argument as parse_policy,
 // saying which of the two it is.
 std::vector<PermissionChange> diff_policies(std::string_view before, std::string_view after,
-                                            const std::vector<std::string_view>& known_actions);
+                                            const PolicyWords& words);
 
 }  // namespace server

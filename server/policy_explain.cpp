@@ -31,12 +31,11 @@ std::vector<HeldRole> held_roles(const PolicyFile& file, const Caller& caller) {
 
 }  // namespace
 
-Explanation explain_policy(std::string_view text,
-                           const std::vector<std::string_view>& known_actions,
+Explanation explain_policy(std::string_view text, const PolicyWords& words,
                            const PolicyQuestion& question) {
-    const PolicyFile file = parse_policy_file(text, known_actions);
+    const PolicyFile file = parse_policy_file(text, words);
     Explanation explanation;
-    explanation.decision = parse_policy(text, known_actions)->decide(question);
+    explanation.decision = parse_policy(text, words)->decide(question);
     explanation.held = held_roles(file, question.caller);
     for (const Role& role : file.roles) {
         const bool is_held =
@@ -63,11 +62,10 @@ Explanation explain_policy(std::string_view text,
     return explanation;
 }
 
-PolicySummary summarize_policy(std::string_view text,
-                               const std::vector<std::string_view>& known_actions) {
+PolicySummary summarize_policy(std::string_view text, const PolicyWords& words) {
     PolicySummary summary;
-    summary.hash = parse_policy(text, known_actions)->hash();
-    const PolicyFile file = parse_policy_file(text, known_actions);
+    summary.hash = parse_policy(text, words)->hash();
+    const PolicyFile file = parse_policy_file(text, words);
     std::set<std::size_t> bound;
     for (const Binding& binding : file.bindings) {
         bound.insert(binding.roles.begin(), binding.roles.end());

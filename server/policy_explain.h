@@ -41,8 +41,7 @@ struct Explanation {
 };
 
 // Throws invalid_argument as parse_policy.
-Explanation explain_policy(std::string_view text,
-                           const std::vector<std::string_view>& known_actions,
+Explanation explain_policy(std::string_view text, const PolicyWords& words,
                            const PolicyQuestion& question);
 
 // What a policy holds, and what its author should look at.
@@ -53,7 +52,6 @@ struct PolicySummary {
     std::size_t bindings = 0;
     std::vector<std::string> unbound;  // roles that nobody has
 };
-PolicySummary summarize_policy(std::string_view text,
-                               const std::vector<std::string_view>& known_actions);
+PolicySummary summarize_policy(std::string_view text, const PolicyWords& words);
 
 }  // namespace server

@@ -134,8 +134,7 @@ TimeWindow read_window(JsonReader reader) {
 
 class Parser {
 public:
-    explicit Parser(const std::vector<std::string_view>& known_actions)
-        : known_actions_(known_actions) {}
+    explicit Parser(const PolicyWords& words) : words_(words) {}
 
     PolicyFile parse(const JsonValue& document) {
         JsonReader top(document);
@@ -180,8 +179,9 @@ private:
         rule.effect = effect == "allow" ? Effect::allow : Effect::deny;
         read_actions(reader, rule);
         for (const auto& text : strings(reader, "resources")) {
-            rule.resources.push_back(
-                complaining(reader, "resources", text, [&text] { return ResourcePattern(text); }));
+            rule.resources.push_back(complaining(reader, "resources", text, [this, &text] {
+                return ResourcePattern(text, words_);
+            }));
         }
         rule.when = read_conditions(reader, "when");
         rule.unless = read_conditions(reader, "unless");
@@ -193,8 +193,7 @@ private:
         for (auto& word : strings(reader, "actions")) {
             if (word == "*") {
                 rule.any_action = true;
-            } else if (std::find(known_actions_.begin(), known_actions_.end(), word) ==
-                       known_actions_.end()) {
+            } else if (!words_.knows(word)) {
                 reader.refuse("actions", "holds an unknown action \"" + word + "\"");
             }
             rule.actions.push_back(std::move(word));
@@ -277,7 +276,7 @@ private:
         }
     }
 
-    const std::vector<std::string_view>& known_actions_;
+    const PolicyWords& words_;
     PolicyFile file_;
     std::map<std::string, std::size_t, std::less<>> role_places_;
     std::set<std::string, std::less<>> rule_ids_;
@@ -297,12 +296,11 @@ void read_bound(JsonReader& reader, Binding& binding) {
     binding.authentication = methods(reader);
 }
 
-PolicyFile parse_policy_file(std::string_view text,
-                             const std::vector<std::string_view>& known_actions) {
+PolicyFile parse_policy_file(std::string_view text, const PolicyWords& words) {
     base::JsonLimits limits;
     limits.bytes = max_policy_bytes;
     limits.comments = true;
-    return Parser(known_actions).parse(base::parse_json(text, limits));
+    return Parser(words).parse(base::parse_json(text, limits));
 }
 
 }  // namespace server

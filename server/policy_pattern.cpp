@@ -10,7 +10,6 @@ constexpr std::string_view alias_prefix = "alias/";
 constexpr std::string_view tag_prefix = "tag/";
 // Between an owner and a tag. Owners of the kind that has both have no '/', so it is nothing else.
 constexpr std::string_view tag_of_owner = "/tag/";
-constexpr std::string_view owned_and_tagged = "credential";
 constexpr std::string_view claim_prefix = "{claim:";
 
 bool is_kind(std::string_view text) {
@@ -160,13 +159,14 @@ Fit any_match(const std::vector<Glob>& globs, std::string_view text, const Calle
     return best;
 }
 
-ResourcePattern::ResourcePattern(std::string_view text) : text_(text), whole_(id_part(text), true) {
+ResourcePattern::ResourcePattern(std::string_view text, const PolicyWords& words)
+    : text_(text), whole_(id_part(text), true) {
     const std::string_view id = id_part(text);
     any_id_ = id == "*";
     if (text == "*") return;
     kind_ = text.substr(0, text.find(':'));
     if (id.starts_with(alias_prefix)) alias_.emplace_back(id.substr(alias_prefix.size()), true);
-    if (kind_ == owned_and_tagged) {
+    if (words.is_owned_and_tagged(kind_)) {
         read_owned(id);
         return;
     }
@@ -175,7 +175,7 @@ ResourcePattern::ResourcePattern(std::string_view text) : text_(text), whole_(id
     read_owner(id);
 }
 
-void ResourcePattern::read_tag(std::string_view tag, const char* complaint) {
+void ResourcePattern::read_tag(std::string_view tag, const std::string& complaint) {
     const std::size_t equals = tag.find('=');
     if (equals == std::string_view::npos || equals == 0)
         throw Error(ErrorCode::invalid_argument, complaint);
@@ -195,17 +195,16 @@ void ResourcePattern::read_owner(std::string_view id) {
 void ResourcePattern::read_owned(std::string_view id) {
     if (id.starts_with(tag_prefix) && id.find('=') != std::string_view::npos &&
         id.find(tag_of_owner) == std::string_view::npos) {
-        throw Error(
-            ErrorCode::invalid_argument,
-            "may mean a tag or an owner named \"tag\": write \"credential:*/tag/name=value\" "
-            "for the tag, and \"credential:*/name\" with the condition \"owner\": [\"tag\"] "
-            "for the owner");
+        throw Error(ErrorCode::invalid_argument,
+                    "may mean a tag or an owner named \"tag\": write \"" + kind_ +
+                        ":*/tag/name=value\" for the tag, and \"" + kind_ +
+                        ":*/name\" with the condition \"owner\": [\"tag\"] for the owner");
     }
     const std::size_t middle = id.find(tag_of_owner);
     if (middle == std::string_view::npos) return read_owner(id);
     owner_and_name_.emplace_back(id.substr(0, middle), true);
     read_tag(id.substr(middle + tag_of_owner.size()),
-             "must name a tag as \"credential:owner/tag/name=value\"");
+             "must name a tag as \"" + kind_ + ":owner/tag/name=value\"");
 }
 
 Fit ResourcePattern::matches_tag(const Resource& resource, const Caller& caller) const {

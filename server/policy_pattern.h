@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/operation.h"
+#include "server/policy_words.h"
 
 namespace server {
 
@@ -60,19 +61,21 @@ private:
 Fit any_match(const std::vector<Glob>& globs, std::string_view text, const Caller* caller);
 
 // "*", "kind:id", "kind:alias/<alias>", "kind:tag/<name>=<value>" or, for what has an owner,
-// "kind:owner/id"; for what has an owner and tags (credentials) "kind:owner/tag/<name>=<value>",
-// too, and no "kind:tag/<name>=<value>", which could mean either. Immutable.
+// "kind:owner/id"; for what has an owner and tags (PolicyWords::is_owned_and_tagged)
+// "kind:owner/tag/<name>=<value>", too, and no "kind:tag/<name>=<value>", which could mean either.
+// Immutable.
 class ResourcePattern {
 public:
     // Throws invalid_argument saying what a pattern looks like.
-    explicit ResourcePattern(std::string_view text);
+    ResourcePattern(std::string_view text, const PolicyWords& words);
 
     Fit matches(const Resource& resource, const Caller& caller) const;
 
-    // Whether it is "*" or "kind:*" and so fits whatever `other` could.
-    bool covers(const ResourcePattern& other) const {
-        return kind_.empty() || (any_id_ && kind_ == other.kind_);
-    }
+    // The kind of resource that it is about; empty: every kind.
+    const std::string& kind() const { return kind_; }
+    bool is_about(std::string_view kind) const { return kind_.empty() || kind_ == kind; }
+    // Whether it is "*" or "kind:*" and so fits whatever is of that kind; empty: of every kind.
+    bool covers(std::string_view kind) const { return any_id_ && is_about(kind); }
 
     // The parts, for an index. `any_id`: it fits every id of its kind.
     bool any_id() const { return any_id_; }
@@ -84,7 +87,7 @@ public:
     const std::string& text() const { return text_; }
 
 private:
-    void read_tag(std::string_view tag, const char* complaint);
+    void read_tag(std::string_view tag, const std::string& complaint);
     void read_owner(std::string_view id);
     void read_owned(std::string_view id);
     Fit matches_named(const Resource& resource, const Caller& caller) const;

@@ -80,7 +80,6 @@ struct PolicyFile {
 void read_bound(base::JsonReader& reader, Binding& binding);
 
 // Throws invalid_argument naming the field. See policies/README.md for the format.
-PolicyFile parse_policy_file(std::string_view text,
-                             const std::vector<std::string_view>& known_actions);
+PolicyFile parse_policy_file(std::string_view text, const PolicyWords& words);
 
 }  // namespace server

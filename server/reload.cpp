@@ -33,15 +33,12 @@ std::vector<std::string> stamps_of(const ReloadStep& step) {
 
 }  // namespace
 
-ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
-                       std::vector<std::string_view> known_actions) {
-    return {"policy",
-            {},
-            [&authorizer, files = std::move(files), known_actions = std::move(known_actions)] {
+ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files, PolicyWords words) {
+    return {"policy", {}, [&authorizer, files = std::move(files), words = std::move(words)] {
                 std::map<std::string, std::string> facts{
                     {"policy_hash_before", authorizer.policy_hash()}};
-                auto policy = load_policy(files.file, known_actions);
-                auto shadow = load_shadow(files, known_actions);
+                auto policy = load_policy(files.file, words);
+                auto shadow = load_shadow(files, words);
                 authorizer.replace(std::move(policy), std::move(shadow));
                 facts["policy_hash"] = authorizer.policy_hash();
                 const std::string shadow_hash = authorizer.shadow_hash();
@@ -50,17 +47,15 @@ ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
             }};
 }
 
-ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file,
-                        std::vector<std::string_view> known_actions) {
-    return {
-        "budgets", {}, [budgets, file = std::move(file), known_actions = std::move(known_actions)] {
-            std::map<std::string, std::string> facts;
-            if (budgets == nullptr) return facts;
-            facts["budgets_hash_before"] = budgets->hash();
-            budgets->replace(load_budgets(file, known_actions));
-            facts["budgets_hash"] = budgets->hash();
-            return facts;
-        }};
+ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file, PolicyWords words) {
+    return {"budgets", {}, [budgets, file = std::move(file), words = std::move(words)] {
+                std::map<std::string, std::string> facts;
+                if (budgets == nullptr) return facts;
+                facts["budgets_hash_before"] = budgets->hash();
+                budgets->replace(load_budgets(file, words));
+                facts["budgets_hash"] = budgets->hash();
+                return facts;
+            }};
 }
 
 Reloader::Reloader(std::vector<ReloadStep> steps, AuditLog& audit, base::Log& log)

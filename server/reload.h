@@ -29,13 +29,11 @@ struct ReloadStep {
 
 // The step "policy", which puts the policy of `files` in force and its shadow policy beside it; its
 // record says the old hash and the new. `authorizer` must outlive the step.
-ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files,
-                       std::vector<std::string_view> known_actions);
+ReloadStep policy_step(Authorizer& authorizer, PolicyFiles files, PolicyWords words);
 
 // The step "budgets", which puts the tiers of `file` in force; its record says the old hash and the
 // new. `budgets` must outlive the step; where there are none the step does nothing.
-ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file,
-                        std::vector<std::string_view> known_actions);
+ReloadStep budgets_step(Budgets* budgets, std::filesystem::path file, PolicyWords words);
 
 // Runs the steps and records them: an event "reload" with the cause before the first, and a
 // "reload_step" for each with its outcome, "done" or "refused" and why. While the first can't be

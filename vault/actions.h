@@ -3,7 +3,7 @@
 #pragma once
 
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "server/api_token_routes.h"
 #include "server/audit.h"
@@ -32,34 +32,27 @@ inline constexpr server::Action cancel_rewrap_job{"cancel_rewrap_job"};
 inline constexpr server::Action observe{"observe"};
 inline constexpr server::Action back_up{"back_up"};
 
-// Every word that a policy for vaultd may use.
-inline std::vector<std::string_view> known_actions() {
-    return server::with_api_token_actions({store_credential.word,
-                                           tag_credential.word,
-                                           describe_credential.word,
-                                           list_credentials.word,
-                                           reveal_credential.word,
-                                           restore_credential.word,
-                                           refresh_credential.word,
-                                           delete_credential.word,
-                                           erase_owner.word,
-                                           list_destructions.word,
-                                           seal_value.word,
-                                           open_value.word,
-                                           start_rewrap_job.word,
-                                           describe_rewrap_job.word,
-                                           cancel_rewrap_job.word,
-                                           server::witness_audit.word,
-                                           server::describe_budget.word,
-                                           server::lift_suspension.word,
-                                           observe.word,
-                                           back_up.word});
-}
-
-// The kinds of resource that vaultd asks about.
+// The kinds of resource that vaultd asks about, beside the gate's own.
 inline constexpr std::string_view credential_kind = "credential";
 inline constexpr std::string_view value_kind = "value";  // of an application's own rows
 inline constexpr std::string_view rewrap_job_kind = "rewrap_job";
-inline constexpr std::string_view service_kind = "service";
+
+// Every word that a policy for vaultd may use.
+inline server::PolicyWords known_actions() {
+    server::PolicyWords words;
+    words.add(credential_kind,
+              {store_credential.word, tag_credential.word, describe_credential.word,
+               list_credentials.word, reveal_credential.word, restore_credential.word,
+               refresh_credential.word, delete_credential.word, erase_owner.word,
+               list_destructions.word});
+    words.add_owned_and_tagged(credential_kind);
+    words.add(value_kind, {seal_value.word, open_value.word});
+    words.add(rewrap_job_kind,
+              {start_rewrap_job.word, describe_rewrap_job.word, cancel_rewrap_job.word});
+    words.add(server::audit_kind, {server::witness_audit.word});
+    words.add(server::budget_kind, {server::describe_budget.word, server::lift_suspension.word});
+    words.add(server::service_kind, {observe.word, back_up.word});
+    return server::with_api_token_actions(std::move(words));
+}
 
 }  // namespace vault

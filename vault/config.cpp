@@ -137,7 +137,9 @@ Config read_config(const std::filesystem::path& file) {
     config.metrics = server::read_metrics_config(top, folder);
     config.gate = server::read_gate_config(top);
     config.identity = server::read_identity_config(top, folder);
-    config.audit = server::read_audit_config(top, folder, "vaultd");
+    config.audit = server::read_audit_config(
+        top, folder, "vaultd",
+        [](base::JsonReader& checkpoints) { return read_key_name(checkpoints, "signing_key"); });
     config.policy = server::read_policy_files(top, folder);
     config.budgets = server::read_budgets_path(top, folder);
     config.log_level = server::read_log_level(top);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "vault/actions.h"
 
 namespace vault {
 namespace {
@@ -29,13 +30,14 @@ bool begins_with_hidden(std::string_view text) {
 }
 
 std::vector<server::ResourcePattern> read_patterns(base::JsonReader& reader) {
+    const server::PolicyWords words = known_actions();
     std::vector<server::ResourcePattern> patterns;
     const auto texts =
         reader.optional_string_array("resources", max_reason_patterns, max_pattern_bytes);
     if (texts.empty()) reader.refuse("resources", "must name at least one");
     for (const std::string& text : texts) {
         try {
-            patterns.emplace_back(text);
+            patterns.emplace_back(text, words);
         } catch (const base::Error& error) {
             reader.refuse("resources", error.message());
         }

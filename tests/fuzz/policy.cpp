@@ -29,8 +29,9 @@ void ask(const server::Policy& policy) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const std::vector<std::string_view> actions = {"unwrap_data_key", "list_keys", "observe"};
+    server::PolicyWords words({"unwrap_data_key"});
+    words.add("key", {"list_keys"}).add("service", {"observe"}).add_owned_and_tagged("credential");
     fuzz::allow(base::ErrorCode::invalid_argument,
-                [&] { ask(*server::parse_policy(fuzz::text_of(data, size), actions)); });
+                [&] { ask(*server::parse_policy(fuzz::text_of(data, size), words)); });
     return 0;
 }

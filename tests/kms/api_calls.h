@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "server/answer.h"
 #include "tests/kms/key_service_rig.h"
+#include "tests/support/declared_kinds.h"
 
 namespace tests {
 
@@ -22,13 +23,16 @@ inline server::Response send(
     request.query = query;
     request.body = body;
     request.headers = headers;
+    server::Response answer;
     try {
         const auto match = rig.routes.match(method, path);
         request.path_parameters = match.parameters;
-        return match.route->handler(operation, request);
+        answer = match.route->handler(operation, request);
     } catch (const base::Error& error) {
-        return server::error_answer(error, base::Uuid());
+        answer = server::error_answer(error, base::Uuid());
     }
+    expect_declared_kinds(operation, kms::known_actions());
+    return answer;
 }
 
 inline server::Response send_as(KeyServiceRig& rig, const std::string& caller,

@@ -274,6 +274,18 @@ TEST_F(IdempotencyTest, AnOrderThatTookTheKeyOutOfItsCallersReachIsAnsweredAgain
     EXPECT_EQ(as_tagged("p", Method::PATCH, key, body).status, 403U);
 }
 
+TEST_F(IdempotencyTest, WhomARuleDeniesItOnAllKeysGetsNoOldAnswerThoughAnotherAllowsItOnAnything) {
+    const std::string key = "/v1/keys/" + text_in(json_of(post("c", "/v1/keys", "{}")), "id");
+    const auto rotated = post("r", key + "/rotate", {}, "nearly");
+    ASSERT_EQ(rotated.status, 200U) << rotated.body;
+    EXPECT_EQ(post("r", key + "/rotate", {}, "nearly").body, rotated.body);
+    std::string denied(rig_policy);
+    const std::string_view hidden = R"("resources":["key:alias/hidden"])";
+    denied.replace(denied.find(hidden), hidden.size(), R"("resources":["key:*"])");
+    rig_.authorizer.replace(server::parse_policy(denied, kms::known_actions()));
+    EXPECT_EQ(post("r", key + "/rotate", {}, "nearly").status, 403U);
+}
+
 TEST_F(IdempotencyTest, TheDaemonsOwnCallsTakeNoKeyAndNeverIgnoreOne) {
     int called = 0;
     const auto row = [&](Method method, std::string_view pattern) {

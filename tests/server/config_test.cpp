@@ -152,22 +152,23 @@ TEST(Config, ADaemonMayListenInSeveralPlacesAndKnowRevocationLists) {
     EXPECT_FALSE(server::read_metrics_config(none.top, "/x"));
 }
 
-TEST(Config, AuditOfADaemonWithoutATokenNamesASigningKey) {
-    const auto read = [](const std::string& checkpoints, const char* daemon) {
+TEST(Config, ADaemonWhoseLogAnotherSignsReadsWhichKeyItselfAndForOthersItIsNoField) {
+    const auto read = [](const std::string& checkpoints,
+                         const server::SigningKeyReader& read_signing_key) {
         Config config(R"({"audit":{"directory":"d","checkpoints":)" + checkpoints + "}}");
-        return server::read_audit_config(config.top, "/x", daemon);
+        return server::read_audit_config(config.top, "/x", "d", read_signing_key);
+    };
+    const auto reader = [](base::JsonReader& checkpoints) {
+        return std::string(checkpoints.required_string("signing_key", 16));
     };
     const auto audit =
-        read(R"({"signing_key":"alias/vault-audit","refuse_after_seconds":60,"compress_days":3})",
-             "vaultd");
-    EXPECT_EQ(audit.seal->signing_key, "alias/vault-audit");
+        read(R"({"signing_key":"theirs","refuse_after_seconds":60,"compress_days":3})", reader);
+    EXPECT_EQ(audit.seal->signing_key, "theirs");
     EXPECT_EQ(audit.seal->refuse_after, std::chrono::seconds(60));
     EXPECT_EQ(audit.seal->compress, std::chrono::days(3));
-    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key", read("{}", "vaultd"));
+    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key", read("{}", reader));
     EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key",
-                        read(R"({"signing_key":"vault-audit"})", "vaultd"));
-    EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key",
-                        read(R"({"signing_key":"alias/vault-audit"})", "kmsd"));
+                        read(R"({"signing_key":"theirs"})", {}));
 }
 
 TEST(Config, ContextRulesAreReadAndTheirKeyIsMadeOnce) {

@@ -10,7 +10,8 @@ namespace {
 
 using server::AuthenticationMethod;
 
-const std::vector<std::string_view> condition_actions = {"create_key", "unwrap_data_key"};
+const server::PolicyWords condition_actions =
+    server::PolicyWords({"create_key", "unwrap_data_key"}).add_owned_and_tagged("credential");
 
 // A question with everything in it; each test changes what it is about.
 struct Asked {

@@ -16,7 +16,13 @@ namespace {
 
 using Entries = std::map<std::string, std::string>;
 
-const std::vector<std::string_view> reference_actions = {"read", "write", "open"};
+// "read" is done on keys, "write" on both kinds, and of "open" nobody says.
+server::PolicyWords reference_words() {
+    server::PolicyWords words({"open"});
+    words.add("key", {"read", "write"});
+    words.add("credential", {"write"});
+    return words.add_owned_and_tagged("credential");
+}
 
 // One letter after the other.
 bool slow_glob(std::string_view pattern, std::string_view text) {
@@ -384,12 +390,12 @@ server::Decision slow_decision(const PlainPolicy& policy, const server::PolicyQu
     return {false, "default-deny", {}};
 }
 
-// Whether the deny leaves nothing of what the other rule is about, whatever that is.
-bool denies_all_of(const PlainRule& deny, const PlainRule& other, const server::Caller& caller,
+// Whether the deny leaves nothing of the kind ("*": of any).
+bool denies_all_of(const PlainRule& deny, const std::string& kind, const server::Caller& caller,
                    base::Time now) {
     const bool is_every =
         deny.form == "any" || (deny.form == "id" && deny.first == "*") || deny.kind == "*";
-    if (!is_every || (deny.kind != "*" && deny.kind != other.kind)) return false;
+    if (!is_every || (deny.kind != "*" && deny.kind != kind)) return false;
     PlainConditions more = deny.when;
     more.method.clear();
     more.first_octet = more.day = more.from = more.to = -1;
@@ -401,6 +407,16 @@ bool is_named(const PlainRule& rule, const server::PolicyQuestion& question) {
     return rule.action == "*" || rule.action == question.action.word;
 }
 
+// The kinds that an action is done on, of those that a rule of `kind` is about.
+std::vector<std::string> kinds_left(std::string_view action, const std::string& kind) {
+    if (action == "open") return {kind};
+    std::vector<std::string> kinds = {"key"};
+    if (action == "write") kinds.emplace_back("credential");
+    if (kind == "*") return kinds;
+    return std::count(kinds.begin(), kinds.end(), kind) == 0 ? std::vector<std::string>()
+                                                             : std::vector<std::string>{kind};
+}
+
 bool slow_may_ever(const PlainPolicy& policy, const server::PolicyQuestion& question) {
     const auto held = held_roles(policy, question.caller);
     if (exclude_each_other(policy, held)) return false;
@@ -408,15 +424,17 @@ bool slow_may_ever(const PlainPolicy& policy, const server::PolicyQuestion& ques
         for (const auto& rule : policy.roles[role]) {
             if (!rule.allow || !is_named(rule, question)) continue;
             if (by_caller(rule.when, question.caller, question.now) != yes) continue;
-            bool is_left = true;
-            for (const std::size_t any_role : held) {
-                for (const auto& deny : policy.roles[any_role]) {
-                    if (!deny.allow && is_named(deny, question) &&
-                        denies_all_of(deny, rule, question.caller, question.now))
-                        is_left = false;
+            for (const std::string& kind : kinds_left(question.action.word, rule.kind)) {
+                bool is_left = true;
+                for (const std::size_t any_role : held) {
+                    for (const auto& deny : policy.roles[any_role]) {
+                        if (!deny.allow && is_named(deny, question) &&
+                            denies_all_of(deny, kind, question.caller, question.now))
+                            is_left = false;
+                    }
                 }
+                if (is_left) return true;
             }
-            if (is_left) return true;
         }
     }
     return false;
@@ -449,6 +467,7 @@ Question question_of(Generator& generator) {
     if (generator.rarely()) asked.context["tenant"] = generator.name();
     if (generator.rarely()) asked.context["purpose"] = generator.name();
     asked.action = generator.pick({"read", "write", "open"});
+    if (asked.action == "read") resource.kind = "key";
     asked.now = base::from_milliseconds(
         1'800'000'000'000 + static_cast<std::int64_t>(generator.below(7 * 24 * 2)) * 1'800'000);
     return asked;
@@ -463,7 +482,7 @@ TEST(PolicyReference, EngineDecidesRandomPoliciesAsTheReferenceDoes) {
         const PlainPolicy plain = generator.policy();
         std::shared_ptr<const server::Policy> engine;
         try {
-            engine = server::parse_policy(text_of(plain), reference_actions);
+            engine = server::parse_policy(text_of(plain), reference_words());
         } catch (const base::Error& error) {
             // Two equal bindings, or roles that exclude each other for certain; nothing else.
             const std::string_view why = error.what();

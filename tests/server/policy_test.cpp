@@ -203,6 +203,47 @@ TEST(Policy, WhomARuleDeniesItOnEverythingMayNeverDoIt) {
     EXPECT_TRUE(ever(R"("*")", R"("*")", R"(,"unless":{"authentication":["client_certificate"]})"));
 }
 
+TEST(Policy, WhomRulesDenyItOnEverythingThatItIsDoneOnMayNeverDoIt) {
+    server::PolicyWords words({"reveal_credential"});
+    words.add("key", {"create_key", "unwrap_data_key"}).add("value", {"unwrap_data_key"});
+    const auto ever = [&](const std::string& allowed, const std::string& denied,
+                          std::string_view action) {
+        const std::string rules =
+            rule("a", "allow", allowed, R"("*")") + "," + rule("d", "deny", denied, R"("*")");
+        return server::parse_policy(policy_text(rules), words)
+            ->may_ever(caller("app"), {action}, {});
+    };
+    EXPECT_FALSE(ever(R"("*")", R"("key:*")", "create_key"));
+    EXPECT_TRUE(ever(R"("*")", R"("key:k1","key:alias/*")", "create_key"));
+    EXPECT_TRUE(ever(R"("*")", R"("value:*")", "create_key"));
+    EXPECT_TRUE(ever(R"("*")", R"("key:*")", "unwrap_data_key")) << "values are left";
+    EXPECT_FALSE(ever(R"("*")", R"("key:*","value:*")", "unwrap_data_key"));
+    EXPECT_FALSE(ever(R"("key:*","value:v")", R"("*")", "unwrap_data_key"));
+    // An allow on what the action is not done on gives nothing.
+    EXPECT_FALSE(ever(R"("*","value:*")", R"("key:*")", "create_key"));
+    EXPECT_FALSE(ever(R"("value:*")", R"("key:k1")", "create_key"));
+    EXPECT_TRUE(ever(R"("*")", R"("key:*")", "reveal_credential")) << "nobody says on what";
+}
+
+TEST(Policy, WhatHasAnOwnerAndTagsIsTheWordsToSay) {
+    const auto text = policy_text(rule("a", "allow", R"("box:acme/tag/team=payments")"));
+    server::Resource box = credential("acme", "b");
+    box.kind = "box";
+    box.tags = {{"team", "payments"}};
+    const auto allowed = [&](const server::PolicyWords& words) {
+        return server::parse_policy(text, words)
+            ->decide({caller("app"), {"unwrap_data_key"}, box, {}, {}})
+            .allowed;
+    };
+    server::PolicyWords words(actions);
+    EXPECT_FALSE(allowed(words)) << "an owner \"acme/tag\" of \"team=payments\"";
+    words.add_owned_and_tagged("box");
+    EXPECT_TRUE(allowed(words));
+    EXPECT_ERROR_SAYING(
+        invalid_argument, "box:*/tag/name=value",
+        server::parse_policy(policy_text(rule("a", "allow", R"("box:tag/a=b")")), words));
+}
+
 TEST(Policy, MayEverSeesAllowRulesOnly) {
     const auto policy =
         server::parse_policy(policy_text(rule("a", "allow", R"("key:k1")") + "," +

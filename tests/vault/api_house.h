@@ -11,8 +11,10 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/metrics.h"
+#include "tests/support/declared_kinds.h"
 #include "tests/vault/api_calls.h"
 #include "tests/vault/world.h"
+#include "vault/actions.h"
 #include "vault/api.h"
 
 namespace tests {
@@ -39,6 +41,7 @@ protected:
         auto operation = world_.operation(caller);
         operation.set_traceparent(traceparent);
         Answer answer = call(*routes_, operation, method, target, body, content_type);
+        expect_declared_kinds(operation, vault::known_actions());
         facts_ = operation.facts();
         items_ = operation.items();
         return answer;

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/encoding.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "server/checkpoint.h"
 #include "tests/support/expect_error.h"
@@ -267,6 +268,21 @@ TEST_F(VaultdTest, AWrongStartIsRefusedInOneSentence) {
     EXPECT_NE(secret.output().find("CREDENTIALS_ENC_KEY_B64"), std::string::npos)
         << secret.output();
     EXPECT_EQ(secret.output().find("c2VjcmV0"), std::string::npos) << secret.output();
+}
+
+TEST(VaultdConfig, WhoSignsTheCheckpointsIsAKeyOrAnAlias) {
+    const TemporaryDirectory folder;
+    const std::string example = base::read_file(STRONGROOM_EXAMPLES "/vaultd.json", 1 << 20);
+    const std::string given = R"("signing_key": "alias/vault-audit")";
+    ASSERT_NE(example.find(given), std::string::npos);
+    for (const std::string& wrong :
+         {std::string(R"("signing_key": "vault-audit")"), std::string(R"("signing_key": "alias/")"),
+          std::string(R"("keep_days": 400)")}) {
+        std::string text = example;
+        text.replace(text.find(given), given.size(), wrong);
+        EXPECT_ERROR_SAYING(invalid_argument, "audit.checkpoints.signing_key",
+                            vault::read_config(folder.write("vaultd.json", text, 0600)));
+    }
 }
 
 TEST(VaultdConfig, TheExampleIsReadWhole) {

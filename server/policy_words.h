@@ -1,0 +1,61 @@
+// The words that a daemon's policies and budgets may use. They are the daemon's own: the rooms here
+// compare them, and know of no service what it keeps.
+#pragma once
+
+#include <algorithm>
+#include <initializer_list>
+#include <map>
+#include <string_view>
+#include <vector>
+
+namespace server {
+
+// Views of constants.
+class PolicyWords {
+public:
+    using Kinds = std::vector<std::string_view>;
+
+    PolicyWords() = default;
+    // Actions of which nobody says on what they are done.
+    PolicyWords(std::initializer_list<std::string_view> actions) {
+        for (const std::string_view word : actions) kinds_[word];
+    }
+    PolicyWords(const std::vector<std::string_view>& actions) {
+        for (const std::string_view word : actions) kinds_[word];
+    }
+
+    // `actions` are done on resources of `kind`, and on those of other kinds that are said so.
+    PolicyWords& add(std::string_view kind, std::initializer_list<std::string_view> actions) {
+        for (const std::string_view word : actions) kinds_[word].push_back(kind);
+        return *this;
+    }
+    // Resources of `kind` have an owner, whose name has no '/', and tags: see ResourcePattern.
+    PolicyWords& add_owned_and_tagged(std::string_view kind) {
+        owned_and_tagged_.push_back(kind);
+        return *this;
+    }
+
+    bool empty() const { return kinds_.empty(); }
+    bool knows(std::string_view action) const { return kinds_.contains(action); }
+    // Of the resources that the action is done on; empty: nobody says.
+    const Kinds& kinds_of(std::string_view action) const {
+        static const Kinds unknown;
+        const auto found = kinds_.find(action);
+        return found == kinds_.end() ? unknown : found->second;
+    }
+    // Every action with its kinds, by word.
+    const std::map<std::string_view, Kinds>& actions() const& { return kinds_; }
+    void actions() const&& = delete;
+    bool is_owned_and_tagged(std::string_view kind) const {
+        return std::find(owned_and_tagged_.begin(), owned_and_tagged_.end(), kind) !=
+               owned_and_tagged_.end();
+    }
+
+    bool operator==(const PolicyWords&) const = default;
+
+private:
+    std::map<std::string_view, Kinds> kinds_;
+    std::vector<std::string_view> owned_and_tagged_;
+};
+
+}  // namespace server
