@@ -3,9 +3,11 @@
 // decision stands in the operation's audit record before the Grant exists.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -17,6 +19,7 @@ namespace server {
 class Budgets;
 class Metrics;
 class Policy;
+struct PolicyQuestion;
 class ShadowReport;
 class Throttle;
 
@@ -41,11 +44,14 @@ private:
     Decision decision_;
 };
 
-// Where an authorizer says what it saw; each may be null, and must outlive it.
+// What an authorizer uses; each may be null, and must outlive it.
 struct AuthorizerParts {
     Metrics* metrics = nullptr;
     base::Log* log = nullptr;
     Budgets* budgets = nullptr;
+    // The tags of a resource that came without them (Resource::tags_left_out), for a shadow policy
+    // that goes by tags. It is asked after the decision, and what it throws ends nothing.
+    std::function<std::map<std::string, std::string>(const Resource&)> tags_for_shadow{};
 };
 
 // Thread-safe.
@@ -75,7 +81,7 @@ public:
     // nowhere.
     bool may_ever(const Operation& operation, Action action) const;
 
-    // Policy::asks_for_tags of the policy in force, or of the shadow policy.
+    // Policy::asks_for_tags of the policy in force. What a shadow policy asks for has no effect.
     bool asks_for_tags() const;
 
     // For answers that tell something before it is known what is acted on. Throws
@@ -99,14 +105,24 @@ private:
         std::shared_ptr<const Policy> shadow;  // null: none
     };
 
-    // The decision on the caller, or the one that refuses the operation's user.
-    Decision decide(Operation& operation, Action action, const Resource& resource,
-                    const std::map<std::string, std::string>& context) const;
+    // Of the caller, and of the operation's user where the caller is allowed it.
+    struct Decisions {
+        Decision caller;
+        std::optional<Decision> user;
+
+        // The one that refuses, or the caller's.
+        const Decision& deciding() const { return user && !user->allowed ? *user : caller; }
+    };
+    Decisions decide(Operation& operation, Action action, const Resource& resource,
+                     const std::map<std::string, std::string>& context) const;
     Decision decide_for(Operation& operation, const Caller& caller, Action action,
                         const Resource& resource,
                         const std::map<std::string, std::string>& context) const;
     Policies policies() const;
-    void report_denial(const Operation& operation, Action action, const Decision& decision) const;
+    // Compares with the shadow policy. Nothing that happens there has an effect.
+    void ask_shadow(const PolicyQuestion& question, const Decision& decision,
+                    const Policy& shadow) const;
+    void report_denial(const Operation& operation, Action action, const Decisions& decisions) const;
 
     mutable std::mutex mutex_;  // held for the copy of pointers only
     Policies policies_;

@@ -37,6 +37,7 @@ struct Resource {
     std::vector<std::string> aliases;
     std::map<std::string, std::string> tags;
     bool owner_from_caller = false;  // no request can name another owner than the caller's
+    bool tags_left_out = false;      // it may have some; nobody in force asks for them
 };
 
 // What a policy said, and by which rule.

@@ -21,6 +21,9 @@ public:
 
     // `decision` is what the policy in force said.
     void compare(const PolicyQuestion& question, const Decision& decision, const Policy& shadow);
+    // The shadow policy could not be asked, since what it goes by was not to be had: counted
+    // ("shadow_not_asked") and logged as above. `reason` is the error's text.
+    void could_not_ask(const PolicyQuestion& question, std::string reason);
 
 private:
     Metrics* metrics_;

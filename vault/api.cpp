@@ -207,6 +207,7 @@ Tags Api::require_new_tags(server::Operation& operation, server::Resource resour
                            const Tags& tags) const {
     const auto old = parts_.service.tags({resource.owner, resource.id});
     if (old.value_or(Tags{}) == tags) return tags;
+    resource.tags_left_out = false;
     if (old) {
         resource.tags = *old;
         static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));

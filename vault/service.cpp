@@ -108,8 +108,8 @@ CredentialService::CredentialService(Store& store, DataKeys& keys, const base::C
 server::Resource CredentialService::resource(const server::Authorizer& authorizer,
                                              const CredentialId& id) {
     server::Resource resource = credential_resource(id);
-    if (authorizer.asks_for_tags() || options_.reasons.ask_for_tags())
-        resource.tags = store_.tags(id);
+    resource.tags_left_out = !authorizer.asks_for_tags() && !options_.reasons.ask_for_tags();
+    if (!resource.tags_left_out) resource.tags = store_.tags(id);
     return resource;
 }
 

@@ -100,7 +100,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          &metrics, &log});
     server::Authorizer authorizer(server::load_policy(config.policy.file, vault::known_actions()),
                                   server::load_shadow(config.policy, vault::known_actions()),
-                                  {&metrics, &log, budgets.get()});
+                                  {&metrics, &log, budgets.get(), [&store](const auto& resource) {
+                                       return store.tags({resource.owner, resource.id});
+                                   }});
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, config.kms, clock, log);
     vault::LogWitness witness(config.witness, config.kms, audit, metrics, log);
     kms::ClientConfig watched = config.kms;

@@ -51,6 +51,48 @@ TEST(PolicyShadow, ChangesNoDecisionAndIsCountedWhereItDiffers) {
         << metrics.text();
 }
 
+TEST(PolicyShadow, WhatItLooksUpIsLookedUpAfterTheDecisionAndItsFailureEndsNothing) {
+    server::Metrics metrics("test");
+    auto operation = shadowed_operation();
+    std::size_t asked = 0;
+    std::size_t decided = 0;
+    bool fails = true;
+    server::AuthorizerParts parts;
+    parts.metrics = &metrics;
+    parts.tags_for_shadow = [&](const server::Resource& resource) {
+        ++asked;
+        decided = operation.decided().size();
+        EXPECT_EQ(resource.id, "k1");
+        if (fails) throw base::Error(base::ErrorCode::unavailable, "no store");
+        return std::map<std::string, std::string>{{"team", "payments"}};
+    };
+    server::Authorizer authorizer(shadow_policy("key:k1"), shadow_policy("key:tag/team=payments"),
+                                  parts);
+    EXPECT_FALSE(authorizer.asks_for_tags()) << "the one in force does not";
+    server::Resource resource = shadowed_key("k1");
+    resource.tags_left_out = true;
+    EXPECT_NO_THROW(authorizer.authorize(operation, {"use"}, resource));
+    EXPECT_EQ(asked, 1U);
+    EXPECT_EQ(decided, 1U);
+    const auto counted = [&](const std::string& name) {
+        return metrics.text().find("strongroom_" + name + "_total") != std::string::npos;
+    };
+    EXPECT_TRUE(counted("shadow_not_asked")) << metrics.text();
+    EXPECT_FALSE(counted("shadow_decisions_differ")) << metrics.text();
+    fails = false;
+    EXPECT_NO_THROW(authorizer.authorize(operation, {"use"}, resource));
+    EXPECT_EQ(asked, 2U);
+    EXPECT_FALSE(counted("shadow_decisions_differ")) << "the tags were asked about, too";
+    EXPECT_TRUE(operation.decided().back().resource.tags.empty()) << "of the shadow alone";
+    // Neither what is complete nor what the shadow does not go by is looked up.
+    resource.tags_left_out = false;
+    EXPECT_NO_THROW(authorizer.authorize(operation, {"use"}, resource));
+    resource.tags_left_out = true;
+    authorizer.replace(shadow_policy("key:k1"), shadow_policy("key:k2"));
+    EXPECT_NO_THROW(authorizer.authorize(operation, {"use"}, resource));
+    EXPECT_EQ(asked, 2U);
+}
+
 TEST(PolicyShadow, SamePolicyDiffersNowhere) {
     server::Metrics metrics("test");
     const server::Authorizer authorizer(shadow_policy("key:k1"), shadow_policy("key:k1"),

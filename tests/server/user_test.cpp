@@ -101,9 +101,10 @@ protected:
     }
 
     std::unique_ptr<server::Budgets> budgets_ = budgets(std::string(user_tiers));
+    base::Log denials_{"test", base::LogLevel::info};
     server::Authorizer authorizer_{server::parse_policy(user_policy, budget_words),
                                    nullptr,
-                                   {nullptr, nullptr, budgets_.get()}};
+                                   {nullptr, &denials_, budgets_.get()}};
     bool may_ever_ = false;
     server::RouteTable routes_{rows()};
     server::Authenticator authenticator_{parts()};
@@ -151,6 +152,25 @@ TEST_F(UserBesideServer, IsRefusedWhenTheUsersBudgetCannotBeChecked) {
     const Response answer = ask("/with/own-1", "sync", "bob");
     EXPECT_EQ(answer.status, 503U);
     EXPECT_NE(std::string_view(answer.body).find("quota_check_failed"), std::string_view::npos);
+}
+
+TEST_F(UserBesideServer, StandsInTheLogBesideTheServerEachWithItsRule) {
+    const auto line_of = [this](const std::string& secret, const std::string& bearer) {
+        testing::internal::CaptureStderr();
+        EXPECT_EQ(status("/with/other", secret, bearer), 403U);
+        return testing::internal::GetCapturedStderr();
+    };
+    const std::string line = line_of("sync", "ann");
+    for (const auto* part : {R"("caller":"secret:sync")", R"("rule":"server-all")",
+                             R"("user":"user:ann")", R"("user_rule":"default-deny")"}) {
+        EXPECT_NE(line.find(part), std::string::npos) << part << " in " << line;
+    }
+    const std::string of_server = line_of("stranger", "ann");
+    for (const auto* part :
+         {R"("caller":"secret:stranger")", R"("rule":"default-deny")", R"("user":"user:ann")"}) {
+        EXPECT_NE(of_server.find(part), std::string::npos) << part << " in " << of_server;
+    }
+    EXPECT_EQ(of_server.find("user_rule"), std::string::npos) << of_server;
 }
 
 TEST_F(UserBesideServer, StandsInTheRecordWithBothDecisions) {

@@ -125,6 +125,18 @@ TEST_F(VaultApiTest, WhoGivesOtherTagsMustBeAllowedWithThoseToo) {
     EXPECT_EQ(reveal({}, "reader").status, 422U) << "nobody knows whose right it is";
 }
 
+TEST_F(VaultApiTest, AShadowPolicyThatGoesByTagsHasNoEffect) {
+    put(R"({"secret":{"k":1},"tags":{"team":"payments"}})");
+    world_.authorizer.replace(server::parse_policy(vault_policy, vault::known_actions()),
+                              server::parse_policy(policy_by_tags, vault::known_actions()));
+    edit("UPDATE credentials SET tags = 'x'");
+    const auto refused = reveal({}, "globex");
+    EXPECT_EQ(refused.status, 403U) << "no tags were read: " << refused.body;
+    edit(R"(UPDATE credentials SET tags = '{"team":"payments"}')");
+    EXPECT_EQ(reveal({}, "globex").status, 403U);
+    EXPECT_EQ(reveal().status, 200U);
+}
+
 constexpr std::string_view policy_of_taggers = R"({
     "version": 1,
     "roles": {
