@@ -39,12 +39,13 @@ server::Route done_once(server::Route row, Idempotency& idempotency,
 }
 
 constexpr std::string_view repeatable_as_is = "it may be repeated as it is";
-constexpr std::string_view never_kept = "what it answers is not kept";
 constexpr std::string_view openapi_text =
-    "Every POST, PUT, PATCH and DELETE on keys and aliases that changes one takes the header "
-    "Idempotency-Key, 1 to 128 visible ASCII characters: the same request of the same caller has "
-    "the same answer for 24 hours, another request with the same key is answered with 409. All "
-    "other POST and DELETE refuse the header with 400.";
+    "Every POST, PUT, PATCH and DELETE that changes something (keys, aliases, API tokens, "
+    "suspensions, backups) takes the header Idempotency-Key, 1 to 128 visible ASCII characters: "
+    "the same request of the same caller has the same answer for 24 hours, another request with "
+    "the same key is answered with 409. The text of an API token is shown once: the repeated order "
+    "is answered with 409, which names the token that it made. Calls that change nothing (wrap, "
+    "open, rewrap, sign, verify) refuse the header with 400 and may be repeated as they are.";
 
 }  // namespace
 
@@ -52,7 +53,8 @@ Api::Api(ApiParts parts) : parts_(std::move(parts)) {}
 
 std::vector<server::Route> Api::routes() {
     std::vector<server::Route> rows;
-    for (const auto& orders : {key_routes(), lifecycle_routes(), alias_routes()}) {
+    for (const auto& orders :
+         {key_routes(), lifecycle_routes(), alias_routes(), parts_.more_routes}) {
         for (const auto& row : orders) {
             rows.push_back(done_once(row, parts_.idempotency, parts_.authorizer));
         }
@@ -60,7 +62,6 @@ std::vector<server::Route> Api::routes() {
     for (const auto& calls : {data_key_routes(), text_routes(), signing_routes()}) {
         for (const auto& row : calls) rows.push_back(without_key(row, repeatable_as_is));
     }
-    for (const auto& row : parts_.more_routes) rows.push_back(without_key(row, never_kept));
     std::vector<server::ReadinessCheck> checks{{"token", [this] { parts_.service.check_token(); }},
                                                {"store", [this] { parts_.store.check(); }},
                                                {"audit", [this] { parts_.audit.check(); }}};

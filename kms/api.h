@@ -34,7 +34,9 @@ struct ApiParts {
     Store& store;
     server::AuditLog& audit;
     server::Metrics& metrics;
-    std::vector<server::Route> more_routes{};  // of the daemon's, in the OpenAPI document like ours
+    // Of the daemon's, in the OpenAPI document like ours; what changes something there does it by
+    // the same `idempotency`.
+    std::vector<server::Route> more_routes{};
     std::vector<server::ReadinessCheck> more_checks{};  // for /readyz
 };
 

@@ -72,6 +72,11 @@ std::string order_id(const server::Operation& operation, const std::string& key)
     return digest_of({operation.caller().id, key, operation.user()->id});
 }
 
+// What no other order is called, also not a later one with the same key.
+std::string order_name(const std::string& id, const std::string& nonce) {
+    return digest_of({id, nonce});
+}
+
 // Hex, so no separator is in it.
 constexpr char before_subject = '/';
 
@@ -143,8 +148,7 @@ std::optional<server::Response> Idempotency::replay(server::Operation& operation
     return answer_again(operation, answer_of(*found));
 }
 
-Idempotency::Standing Idempotency::begin(const std::string& id, const std::string& digest,
-                                         server::Response& response) {
+Idempotency::Begun Idempotency::begin(const std::string& id, const std::string& digest) {
     constexpr int attempts = 3;  // another node may be faster, once
     for (int i = 0; i < attempts; ++i) {
         const base::Time now = clock_.now();
@@ -155,24 +159,23 @@ Idempotency::Standing Idempotency::begin(const std::string& id, const std::strin
         }
         if (!found) {
             try {
-                store_.begin_request({id, digest, node_, now, false, 0, {}});
-                return Standing::fresh;
+                const std::string nonce = base::Uuid::random().to_string();
+                store_.begin_request({id, digest, node_, now, false, 0, nonce});
+                return {Standing::fresh, order_name(id, nonce)};
             } catch (const base::Error& error) {
                 if (error.code() != base::ErrorCode::already_exists) throw;
                 continue;
             }
         }
         if (!is_same_request(found->digest, digest)) refuse_other_request();
-        if (found->status != 0) {
-            response = answer_of(*found);
-            return Standing::answered;
-        }
+        if (found->status != 0) return {Standing::answered, {}, answer_of(*found)};
         if (found->digest != digest) refuse_other_request();
         const bool is_free = found->node.empty() || found->node == node_ ||
                              found->begun_at + idempotency_lease <= now;
         if (!is_free) break;
         if (!store_.take_over_request(id, found->node, node_, now)) continue;
-        return found->applied ? Standing::applied : Standing::fresh;
+        return {found->applied ? Standing::applied : Standing::begun_before,
+                order_name(id, found->answer)};
     }
     refuse_under_way();
 }
@@ -191,19 +194,40 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
                                    const std::string& subject) {
     const auto key = idempotency_key(request);
     if (!key) return work({});
-    const std::string id = order_id(operation, *key);
+    return run(operation, request, *key, subject, [&](const std::string& id, const Begun& begun) {
+        const bool from_record = begun.standing == Standing::applied && again;
+        if (from_record) operation.set_fact("repeated", "applied before");
+        return Outcome{from_record ? again() : work(id)};
+    });
+}
+
+server::Response Idempotency::do_once(server::Operation& operation, const server::Request& request,
+                                      const server::OrdersOnce::Work& work) {
+    const auto key = idempotency_key(request);
+    if (!key) return work({}).response;
+    return run(operation, request, *key, {}, [&](const std::string& /*id*/, const Begun& begun) {
+        const bool is_again = begun.standing != Standing::fresh;
+        if (is_again) operation.set_fact("repeated", "begun before");
+        return work({begun.name, is_again});
+    });
+}
+
+server::Response Idempotency::run(server::Operation& operation, const server::Request& request,
+                                  const std::string& key, const std::string& subject,
+                                  const AnyWork& work) {
+    const std::string id = order_id(operation, key);
     const std::string digest = request_digest(request) + before_subject + subject;
     const UnderWay hold(*this, id);
-    server::Response response;
-    const Standing standing = begin(id, digest, response);
-    if (standing == Standing::answered) return answer_again(operation, std::move(response));
+    Begun begun = begin(id, digest);
+    if (begun.standing == Standing::answered) {
+        return answer_again(operation, std::move(begun.response));
+    }
+    Outcome outcome;
     try {
-        const bool from_record = standing == Standing::applied && again;
-        if (from_record) operation.set_fact("repeated", "applied before");
-        response = from_record ? again() : work(id);
+        outcome = work(id, begun);
     } catch (const base::Error& error) {
         if (is_final(error.code())) {
-            store_.finish_request(id, server::http_status(error.code()), refusal_text(error));
+            remember_refusal(id, error);
         } else {
             let_go(id);
         }
@@ -212,8 +236,16 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
         let_go(id);
         throw;
     }
-    store_.finish_request(id, response.status, std::string(response.body));
-    return response;
+    if (outcome.shown_once) {
+        remember_refusal(id, *outcome.shown_once);
+    } else {
+        store_.finish_request(id, outcome.response.status, std::string(outcome.response.body));
+    }
+    return std::move(outcome.response);
+}
+
+void Idempotency::remember_refusal(const std::string& id, const base::Error& error) {
+    store_.finish_request(id, server::http_status(error.code()), refusal_text(error));
 }
 
 void refuse_idempotency_key(const server::Request& request, std::string_view why) {

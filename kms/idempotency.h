@@ -1,6 +1,6 @@
 // Doing an order once however often it is sent: the header Idempotency-Key names the order, and the
-// store remembers for a day what came of it. For changes of keys and aliases only: an answer with
-// key material is never stored.
+// store remembers for a day what came of it. For changes only: an answer with key material, or with
+// another secret, is never stored.
 #pragma once
 
 #include <functional>
@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "kms/store.h"
 #include "server/operation.h"
+#include "server/orders_once.h"
 #include "server/request.h"
 
 namespace kms {
@@ -23,7 +24,7 @@ inline constexpr std::chrono::hours idempotency_memory{24};
 inline constexpr std::chrono::seconds idempotency_lease{30};
 
 // Thread-safe. `store` and `clock` must outlive it.
-class Idempotency {
+class Idempotency final : public server::OrdersOnce {
 public:
     Idempotency(Store& store, const base::Clock& clock) : store_(store), clock_(clock) {}
 
@@ -55,15 +56,31 @@ public:
                           const Work& work, const Again& again = {},
                           const std::string& subject = {});
 
+    // The same for what the store can't mark as applied: `work` finds out itself, by the order's
+    // name, or does it again.
+    server::Response do_once(server::Operation& operation, const server::Request& request,
+                             const server::OrdersOnce::Work& work) override;
+
 private:
     class UnderWay;
-    enum class Standing { fresh, applied, answered };
-    // Ours to work on, unless it is answered; the answer is in `response` then.
-    Standing begin(const std::string& id, const std::string& digest, server::Response& response);
+    enum class Standing { fresh, begun_before, applied, answered };
+    struct Begun {
+        Standing standing = Standing::fresh;
+        std::string name{};           // OrdersOnce::Order::name, unless it is answered
+        server::Response response{};  // when it is
+    };
+    // Ours to work on, unless it is answered.
+    Begun begin(const std::string& id, const std::string& digest);
+    // once() and do_once(): `work` is called, with what came of begin(), unless it is answered.
+    using AnyWork = std::function<Outcome(const std::string& id, const Begun&)>;
+    server::Response run(server::Operation& operation, const server::Request& request,
+                         const std::string& key, const std::string& subject, const AnyWork& work);
     // Empty when there is no such row, or none that still counts.
     std::optional<IdempotentRequest> remembered(const std::string& id) const;
 
     void let_go(const std::string& id);
+    // Throws as the store.
+    void remember_refusal(const std::string& id, const base::Error& error);
 
     Store& store_;
     const base::Clock& clock_;

@@ -44,6 +44,7 @@ constexpr ToolWords tool_words{
     "kmsctl", "the key service", "https://127.0.0.1:7443", description, footer, 30};
 
 void add_commands(CLI::App& app, Tool& tool, const ToolSettings& settings) {
+    tool.remembers_orders = true;
     add_key_commands(app, tool);
     add_alias_commands(app, tool);
     add_data_key_commands(app, tool);

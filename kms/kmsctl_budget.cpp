@@ -79,8 +79,8 @@ int show_budget(const Tool& tool, const std::string& caller) {
 int lift_budget(const Tool& tool, const std::string& caller) {
     base::JsonWriter body;
     body.begin_object().field("caller", caller).end_object();
-    const auto answer =
-        tool.client().call("POST", std::string(budgets_path) + "/lift", body.text());
+    const auto answer = tool.client().call("POST", std::string(budgets_path) + "/lift", body.text(),
+                                           ordered_once(tool));
     if (tool.json) {
         print(base::to_json(answer));
     } else {

@@ -215,11 +215,11 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::KeySigning signing(catalogue, *token, usage, log);
     kms::Idempotency idempotency(store, clock);
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
-    kms::Api api({service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit,
-                  metrics,
-                  server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
-                                         authorizer, clock, kms::back_up, "kmsd"}),
-                  member_checks(opened.set)});
+    kms::Api api(
+        {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,
+         server::common_routes({identity.routes(&idempotency), sealer.get(), budgets.get(),
+                                *database, authorizer, clock, kms::back_up, "kmsd", &idempotency}),
+         member_checks(opened.set)});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

@@ -69,9 +69,10 @@ void SqlStore::begin_request(const IdempotentRequest& request) {
     const long long begun_at = to_column(request.begun_at);
     database_.write([&](soci::session& sql) {
         sql << "INSERT INTO requests (id, digest, node, begun_at, applied, status, answer) "
-               "VALUES (:id, :digest, :node, :begun, 0, 0, '')",
+               "VALUES (:id, :digest, :node, :begun, 0, 0, :answer)",
             soci::use(request.id, "id"), soci::use(request.digest, "digest"),
-            soci::use(request.node, "node"), soci::use(begun_at, "begun");
+            soci::use(request.node, "node"), soci::use(begun_at, "begun"),
+            soci::use(request.answer, "answer");
     });
 }
 

@@ -33,7 +33,7 @@ struct IdempotentRequest {
     base::Time begun_at{};
     bool applied = false;  // what it ordered is in the store
     unsigned status = 0;   // of the answer; 0: not answered yet
-    std::string answer;    // the body; never anything secret
+    std::string answer;    // the body, never anything secret; before, what no other row has
 };
 
 // Every change is durable and whole when its function returns. Implementations are safe to share

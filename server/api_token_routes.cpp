@@ -101,8 +101,9 @@ TokenPage read_token_page(const Request& request) {
 
 class TokenHandlers {
 public:
-    TokenHandlers(ApiTokens& tokens, const Authorizer& authorizer, std::chrono::seconds most)
-        : tokens_(tokens), authorizer_(authorizer), max_lifetime_(most) {}
+    TokenHandlers(ApiTokens& tokens, const Authorizer& authorizer, std::chrono::seconds most,
+                  OrdersOnce* orders)
+        : tokens_(tokens), authorizer_(authorizer), max_lifetime_(most), orders_(orders) {}
 
     Response create(Operation& operation, const Request& request) const {
         refuse_query(request);
@@ -121,13 +122,17 @@ public:
         body.refuse_unknown();
 
         const Grant grant = authorize_making(operation, name, claims);
-        const MadeApiToken made = tokens_.create(grant, name, claims, lifetime);
-        operation.set_fact("token_id", made.token.id);
-        base::JsonWriter answer;
-        answer.begin_object().field("token", made.text.expose_text());
-        write_token(answer, made.token);
-        answer.end_object();
-        return json_answer(std::move(answer), created);
+        return do_once(orders_, operation, request, [&](const OrdersOnce::Order& order) {
+            if (!order.name.empty()) operation.set_fact("token_id", api_token_id_of(order.name));
+            const MadeApiToken made = tokens_.create(grant, name, claims, lifetime, order.name);
+            operation.set_fact("token_id", made.token.id);
+            base::JsonWriter answer;
+            answer.begin_object().field("token", made.text.expose_text());
+            write_token(answer, made.token);
+            answer.end_object();
+            return OrdersOnce::Outcome{json_answer(std::move(answer), created),
+                                       api_token_was_made(made.token.id)};
+        });
     }
 
     Response list(Operation& operation, const Request& request) const {
@@ -161,12 +166,14 @@ public:
         // One that is not there is asked about as "*": who may revoke some only learns nothing.
         const Grant grant = authorizer_.authorize(operation, revoke_api_token,
                                                   token_resource(token ? token->name : "*"));
-        const ApiToken revoked = tokens_.revoke(grant, id);
-        base::JsonWriter answer;
-        answer.begin_object();
-        write_token(answer, revoked);
-        answer.end_object();
-        return json_answer(std::move(answer));
+        return do_once(orders_, operation, request, [&](const OrdersOnce::Order&) {
+            const ApiToken revoked = tokens_.revoke(grant, id);
+            base::JsonWriter answer;
+            answer.begin_object();
+            write_token(answer, revoked);
+            answer.end_object();
+            return OrdersOnce::Outcome{json_answer(std::move(answer))};
+        });
     }
 
 private:
@@ -193,6 +200,7 @@ private:
     ApiTokens& tokens_;
     const Authorizer& authorizer_;
     std::chrono::seconds max_lifetime_;
+    OrdersOnce* orders_;
 };
 
 }  // namespace
@@ -204,8 +212,8 @@ PolicyWords with_api_token_actions(PolicyWords words) {
 }
 
 std::vector<Route> api_token_routes(ApiTokens& tokens, const Authorizer& authorizer,
-                                    std::chrono::seconds max_lifetime) {
-    const TokenHandlers handlers(tokens, authorizer, max_lifetime);
+                                    std::chrono::seconds max_lifetime, OrdersOnce* orders) {
+    const TokenHandlers handlers(tokens, authorizer, max_lifetime, orders);
     std::vector<Route> rows;
     rows.push_back({Method::POST, "/v1/api-tokens", create_api_token, Access::authenticated,
                     max_token_body_bytes, "Make an API token; the answer alone shows it",

@@ -12,6 +12,7 @@
 
 #include "server/api_tokens.h"
 #include "server/authorizer.h"
+#include "server/orders_once.h"
 #include "server/policy_words.h"
 #include "server/route.h"
 
@@ -34,8 +35,11 @@ PolicyWords with_api_token_actions(PolicyWords words);
 //                              201 with "token", which is shown here only; absent: the longest time
 // GET    /v1/api-tokens        ?limit&cursor; also those that are revoked or expired
 // DELETE /v1/api-tokens/{id}   from the answer on the token is nothing
-// `tokens` and `authorizer` must outlive the routes.
+// An order to make one that is repeated makes no second token, and is told which one it made: the
+// answer with its text is remembered nowhere.
+// `tokens`, `authorizer` and `orders`, which may be null, must outlive the routes.
 std::vector<Route> api_token_routes(ApiTokens& tokens, const Authorizer& authorizer,
-                                    std::chrono::seconds max_lifetime);
+                                    std::chrono::seconds max_lifetime,
+                                    OrdersOnce* orders = nullptr);
 
 }  // namespace server

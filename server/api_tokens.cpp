@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "server/database.h"
+#include "server/digest.h"
 #include "server/identity_words.h"
 
 namespace server {
@@ -144,6 +145,12 @@ std::optional<TokenRow> read_row(Session& session, const std::string& id) {
     return session.kept<FindToken>().find(id);
 }
 
+std::string random_id() {
+    std::array<std::uint8_t, id_bytes> random{};
+    base::random_bytes(random);
+    return base::to_hex(random);
+}
+
 base::SecretBytes make_text(const std::string& id) {
     const base::SecretBytes random = base::random_secret(secret_bytes);
     base::WipedString text;
@@ -170,6 +177,18 @@ bool is_api_token_id(std::string_view id) {
     return id.size() == id_digits && base::parse_hex(id).has_value();
 }
 
+std::string api_token_id_of(std::string_view order) {
+    return Sha256().hex(order).substr(0, id_digits);
+}
+
+base::Error api_token_was_made(const std::string& id) {
+    return {
+        base::ErrorCode::failed_precondition,
+        "the API token " + id +
+            " was made by this order, and its text is shown only once: if that was lost, revoke "
+            "the token and make another, with another Idempotency-Key"};
+}
+
 ApiTokens::ApiTokens(Database& database, base::SecretBytes key, const base::Clock& clock)
     : database_(database), key_(std::move(key)), clock_(clock) {
     if (key_.size() < min_hash_key_bytes) {
@@ -180,11 +199,9 @@ ApiTokens::ApiTokens(Database& database, base::SecretBytes key, const base::Cloc
 }
 
 MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, const Claims& claims,
-                               std::chrono::seconds lifetime) {
-    std::array<std::uint8_t, id_bytes> random{};
-    base::random_bytes(random);
+                               std::chrono::seconds lifetime, const std::string& order) {
     MadeApiToken made;
-    made.token.id = base::to_hex(random);
+    made.token.id = order.empty() ? random_id() : api_token_id_of(order);
     made.token.name = name;
     made.token.claims = claims;
     made.token.made_by = grant.caller().id;
@@ -199,13 +216,24 @@ MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, cons
     row.created_at = base::to_milliseconds(made.token.created_at);
     row.expires_at = base::to_milliseconds(made.token.expires_at);
     row.hash = keyed_hash(key_, row, made.text.expose_text());
-    database_.write([&](Session& session) {
+    bool is_there = false;
+    const auto insert = [&](Session& session) {
+        is_there = !order.empty() && read_row(session, row.id);
+        if (is_there) return;
         session << "INSERT INTO api_tokens (" << columns
                 << ") VALUES (:id, :name, :hash, :claims, :made_by, :created, :expires, 0, '')",
             soci::use(row.id, "id"), soci::use(row.name, "name"), soci::use(row.hash, "hash"),
             soci::use(row.claims, "claims"), soci::use(row.made_by, "made_by"),
             soci::use(row.created_at, "created"), soci::use(row.expires_at, "expires");
-    });
+    };
+    try {
+        database_.write(insert);
+    } catch (const base::Error& error) {
+        // Another node was faster with the same order.
+        if (order.empty() || error.code() != base::ErrorCode::already_exists) throw;
+        is_there = true;
+    }
+    if (is_there) throw api_token_was_made(row.id);
     return made;
 }
 

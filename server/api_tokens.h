@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/secret_bytes.h"
 #include "server/authorizer.h"
 #include "server/credential_verifier.h"
@@ -51,6 +52,12 @@ bool is_token_name(std::string_view name);
 // Whether `id` has the form of a token's id.
 bool is_api_token_id(std::string_view id);
 
+// The id of the token that the order of that name makes (OrdersOnce::Order::name): the table can't
+// hold two of one order.
+std::string api_token_id_of(std::string_view order);
+// What an order that has made this token is told when it is repeated: failed_precondition.
+base::Error api_token_was_made(const std::string& id);
+
 // Thread-safe. Every call asks the database, so a revocation holds from its answer on, on every
 // node that shares it. While the database does not answer nobody is let in: unavailable.
 class ApiTokens final : public CredentialVerifier {
@@ -60,9 +67,10 @@ public:
     // `clock` must outlive it. Throws invalid_argument for a shorter key, and as Database::migrate.
     ApiTokens(Database& database, base::SecretBytes key, const base::Clock& clock);
 
-    // Throws unavailable.
+    // `order` is an order's name, or empty. Throws api_token_was_made when that one has made a
+    // token already, and unavailable.
     MadeApiToken create(const Grant& grant, const std::string& name, const Claims& claims,
-                        std::chrono::seconds lifetime);
+                        std::chrono::seconds lifetime, const std::string& order = {});
     // At most `limit`, also expired and revoked ones, sorted by id, those behind `after`.
     std::vector<ApiToken> list(const Grant& grant, const std::string& after, std::size_t limit);
     // For asking the policy about the token. Empty when there is none.

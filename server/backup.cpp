@@ -18,14 +18,11 @@ std::string backup_name(const std::string& daemon, base::Time now) {
 
 std::vector<Route> backup_routes(Database& database, const Authorizer& authorizer,
                                  const base::Clock& clock, Action back_up,
-                                 const std::string& daemon) {
+                                 const std::string& daemon, OrdersOnce* orders) {
     Resource resource;
     resource.kind = service_kind;
     resource.id = daemon;
-    const auto handle = [&database, &authorizer, &clock, back_up, resource, daemon](
-                            Operation& operation, const Request& request) {
-        refuse_query(request);
-        static_cast<void>(authorizer.authorize(operation, back_up, resource));
+    const auto make = [&database, &clock, daemon](Operation& operation) {
         const DatabaseBackup made = database.back_up(backup_name(daemon, clock.now()));
         const std::string file = made.file.filename().string();
         operation.set_fact("file", file);
@@ -36,6 +33,14 @@ std::vector<Route> backup_routes(Database& database, const Authorizer& authorize
         Response response = json_answer(std::move(body));
         response.status = 201;
         return response;
+    };
+    const auto handle = [&authorizer, back_up, resource, make, orders](Operation& operation,
+                                                                       const Request& request) {
+        refuse_query(request);
+        static_cast<void>(authorizer.authorize(operation, back_up, resource));
+        return do_once(orders, operation, request, [&](const OrdersOnce::Order&) {
+            return OrdersOnce::Outcome{make(operation)};
+        });
     };
     return {{Method::POST, "/v1/backups", back_up, Access::authenticated, 0,
              "Write a copy of the embedded database into the configured folder", handle}};

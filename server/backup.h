@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "server/authorizer.h"
+#include "server/orders_once.h"
 #include "server/route.h"
 
 namespace server {
@@ -17,10 +18,11 @@ class Database;
 
 // POST /v1/backups    writes a copy of the database beside it, and answers
 // "file" (its name in the configured folder), "bytes" and "sha256". Asks the policy for
-// `back_up` on service:<daemon>. References must outlive the routes.
+// `back_up` on service:<daemon>. Of an order that a crash left unanswered another backup is made
+// when it is repeated. References, and `orders`, which may be null, must outlive the routes.
 std::vector<Route> backup_routes(Database& database, const Authorizer& authorizer,
                                  const base::Clock& clock, Action back_up,
-                                 const std::string& daemon);
+                                 const std::string& daemon, OrdersOnce* orders = nullptr);
 
 struct RestoredBackup {
     std::uint64_t bytes = 0;

@@ -67,8 +67,8 @@ Response list_suspended(Budgets& budgets) {
     return json_answer(std::move(body));
 }
 
-Response lift(Budgets& budgets, const Authorizer& authorizer, Operation& operation,
-              const Request& request) {
+Response lift(Budgets& budgets, const Authorizer& authorizer, OrdersOnce* orders,
+              Operation& operation, const Request& request) {
     refuse_query(request);
     base::JsonLimits limits;
     limits.bytes = max_lift_body_bytes;
@@ -77,17 +77,21 @@ Response lift(Budgets& budgets, const Authorizer& authorizer, Operation& operati
     const std::string caller(reader.required_string("caller", max_budget_caller_bytes));
     reader.refuse_unknown();
     static_cast<void>(authorizer.authorize(operation, lift_suspension, budget_of(caller)));
-    if (!budgets.lift(caller)) {
-        throw base::Error(base::ErrorCode::not_found, "the caller is not suspended");
-    }
-    base::JsonWriter body;
-    body.begin_object().field("caller", caller).field("lifted", true).end_object();
-    return json_answer(std::move(body));
+    return do_once(orders, operation, request, [&](const OrdersOnce::Order& order) {
+        // An order that was begun and not answered has most likely lifted the suspension.
+        if (!budgets.lift(caller) && !order.begun_before) {
+            throw base::Error(base::ErrorCode::not_found, "the caller is not suspended");
+        }
+        base::JsonWriter body;
+        body.begin_object().field("caller", caller).field("lifted", true).end_object();
+        return OrdersOnce::Outcome{json_answer(std::move(body))};
+    });
 }
 
 }  // namespace
 
-std::vector<Route> budget_routes(Budgets& budgets, const Authorizer& authorizer) {
+std::vector<Route> budget_routes(Budgets& budgets, const Authorizer& authorizer,
+                                 OrdersOnce* orders) {
     return {
         {Method::GET, "/v1/budgets", describe_budget, Access::authenticated, 0,
          "Suspended callers, or what one caller has used of its budget",
@@ -99,8 +103,8 @@ std::vector<Route> budget_routes(Budgets& budgets, const Authorizer& authorizer)
          }},
         {Method::POST, "/v1/budgets/lift", lift_suspension, Access::authenticated,
          max_lift_body_bytes, "Lift a caller's suspension",
-         [&budgets, &authorizer](Operation& operation, const Request& request) {
-             return lift(budgets, authorizer, operation, request);
+         [&budgets, &authorizer, orders](Operation& operation, const Request& request) {
+             return lift(budgets, authorizer, orders, operation, request);
          }},
     };
 }

@@ -12,10 +12,10 @@ std::vector<Route> common_routes(CommonRouteParts parts) {
         rows = join(std::move(rows), audit_routes(*parts.sealer, parts.authorizer, parts.daemon));
     }
     if (parts.budgets != nullptr) {
-        rows = join(std::move(rows), budget_routes(*parts.budgets, parts.authorizer));
+        rows = join(std::move(rows), budget_routes(*parts.budgets, parts.authorizer, parts.orders));
     }
     return join(std::move(rows), backup_routes(parts.database, parts.authorizer, parts.clock,
-                                               parts.back_up, parts.daemon));
+                                               parts.back_up, parts.daemon, parts.orders));
 }
 
 }  // namespace server

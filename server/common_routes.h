@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "server/audit_sealer.h"
 #include "server/authorizer.h"
+#include "server/orders_once.h"
 #include "server/route.h"
 
 namespace server {
@@ -24,7 +25,8 @@ struct CommonRouteParts {
     const Authorizer& authorizer;
     const base::Clock& clock;
     Action back_up;
-    std::string daemon;  // "kmsd", "vaultd"
+    std::string daemon;            // "kmsd", "vaultd"
+    OrdersOnce* orders = nullptr;  // null: no order is remembered
 };
 
 std::vector<Route> common_routes(CommonRouteParts parts);

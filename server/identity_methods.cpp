@@ -215,10 +215,10 @@ IdentityMethods::~IdentityMethods() = default;
 
 const Authenticator& IdentityMethods::authenticator() const { return state_->authenticator; }
 
-std::vector<Route> IdentityMethods::routes() const {
+std::vector<Route> IdentityMethods::routes(OrdersOnce* orders) const {
     if (!state_->tokens) return {};
     return api_token_routes(*state_->tokens, state_->authorizer,
-                            state_->config.api_tokens->max_lifetime);
+                            state_->config.api_tokens->max_lifetime, orders);
 }
 
 ReloadStep IdentityMethods::reload_step() {

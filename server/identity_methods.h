@@ -13,6 +13,7 @@
 #include "server/identity.h"
 #include "server/identity_config.h"
 #include "server/jwks_source.h"
+#include "server/orders_once.h"
 #include "server/reload.h"
 #include "server/route.h"
 #include "server/shared_secret.h"
@@ -36,8 +37,8 @@ public:
 
     const Authenticator& authenticator() const;
 
-    // For a daemon's route table: those of API tokens, none without them.
-    std::vector<Route> routes() const;
+    // For a daemon's route table: those of API tokens, none without them. `orders` may be null.
+    std::vector<Route> routes(OrdersOnce* orders = nullptr) const;
 
     // The step "identity": reads hash files and issuers' keys anew; also when one of the files has
     // changed. Must not outlive this object.

@@ -101,7 +101,7 @@ inline constexpr std::size_t max_batch_items = 1000;
 
 struct CallOptions {
     std::string traceparent;      // W3C Trace Context, passed on when not empty
-    std::string idempotency_key;  // for mutations of keys and aliases; refused elsewhere
+    std::string idempotency_key;  // for what changes something; refused elsewhere
     bool repeatable = false;      // sent twice is done once: tried again after a lost answer or 503
 };
 

@@ -71,7 +71,8 @@ int create_token(const Tool& tool, const NewToken& wanted) {
         body.end_object();
     }
     body.end_object();
-    const JsonValue answer = tool.client().call("POST", tokens_path, body.text());
+    const JsonValue answer =
+        tool.client().call("POST", tokens_path, body.text(), ordered_once(tool));
     base::JsonReader(answer).required_string("token", 256);
     show_made(tool, wanted, answer);
     return 0;
@@ -99,8 +100,8 @@ int list_tokens(const Tool& tool) {
 }
 
 int revoke_token(const Tool& tool, const std::string& id) {
-    const JsonValue answer =
-        tool.client().call("DELETE", std::string(tokens_path) + "/" + path_segment(id), {});
+    const JsonValue answer = tool.client().call(
+        "DELETE", std::string(tokens_path) + "/" + path_segment(id), {}, ordered_once(tool));
     print(tool.json ? std::string(base::to_json(answer))
                     : "API token " + cell(answer, "id") + " of caller " + cell(answer, "caller") +
                           " is revoked since " + cell(answer, "revoked_at") + ".");

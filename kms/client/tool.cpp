@@ -270,4 +270,8 @@ CallOptions ordered_once() {
     return options;
 }
 
+CallOptions ordered_once(const Tool& tool) {
+    return tool.remembers_orders ? ordered_once() : CallOptions{};
+}
+
 }  // namespace kms

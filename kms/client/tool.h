@@ -34,6 +34,7 @@ struct Tool {
     bool json = false;
     std::function<Client&()> client;  // connects with the first call
     std::function<int()> command;     // its result is the exit code
+    bool remembers_orders = false;    // the service takes an Idempotency-Key with all changes
 };
 
 struct ToolSettings {
@@ -102,5 +103,7 @@ int show_status(const Tool& tool);
 // For a mutation: a fresh Idempotency-Key, so that an answer that got lost is fetched, not ordered
 // again.
 CallOptions ordered_once();
+// The same for what both services have: nothing for a service that would order it again.
+CallOptions ordered_once(const Tool& tool);
 
 }  // namespace kms

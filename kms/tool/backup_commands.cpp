@@ -8,7 +8,8 @@ namespace kms {
 namespace {
 
 int back_up(const Tool& tool, const BackupWords& words) {
-    const base::JsonValue answer = tool.client().call("POST", "/v1/backups", {});
+    const base::JsonValue answer =
+        tool.client().call("POST", "/v1/backups", {}, ordered_once(tool));
     if (tool.json) {
         print(base::to_json(answer));
         return 0;

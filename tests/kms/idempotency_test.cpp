@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/kms/api_calls.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
@@ -286,50 +288,39 @@ TEST_F(IdempotencyTest, WhomARuleDeniesItOnAllKeysGetsNoOldAnswerThoughAnotherAl
     EXPECT_EQ(post("r", key + "/rotate", {}, "nearly").status, 403U);
 }
 
-TEST_F(IdempotencyTest, TheDaemonsOwnCallsTakeNoKeyAndNeverIgnoreOne) {
-    int called = 0;
-    const auto row = [&](Method method, std::string_view pattern) {
-        return server::Route{method,
-                             pattern,
-                             kms::observe,
-                             server::Access::authenticated,
-                             100,
-                             "",
-                             [&](server::Operation&, const server::Request&) {
-                                 ++called;
-                                 return server::Response();
-                             }};
+// For what can't be marked as applied by the store: its maker knows it by the order's name.
+TEST_F(IdempotencyTest, AnOrderHasANameOfItsOwnUntilItIsForgotten) {
+    server::Request request;
+    request.method = Method::POST;
+    request.path = "/somewhere";
+    request.headers["idempotency-key"] = "k";
+    auto operation = operation_of("root");
+    std::vector<server::OrdersOnce::Order> seen;
+    const auto work = [&](const server::OrdersOnce::Order& order) {
+        seen.push_back(order);
+        if (seen.size() == 1) {
+            throw base::Error(base::ErrorCode::unavailable, "the node died here");
+        }
+        return server::OrdersOnce::Outcome{};
     };
-    kms::Api api({rig_.service,
-                  rig_.lifecycle,
-                  rig_.idempotency,
-                  rig_.signing,
-                  rig_.catalogue,
-                  rig_.authorizer,
-                  rig_.store,
-                  rig_.audit,
-                  rig_.metrics,
-                  {row(Method::POST, "/v1/api-tokens"), row(Method::DELETE, "/v1/api-tokens/{id}"),
-                   row(Method::GET, "/v1/api-tokens")}});
-    const server::RouteTable routes(api.routes());
-    const auto call = [&](Method method, const std::string& path, bool with_key) {
-        server::Request request;
-        request.method = method;
-        request.path = path;
-        if (with_key) request.headers["idempotency-key"] = "k";
-        auto operation = operation_of("root");
-        return routes.match(method, path).route->handler(operation, request);
-    };
-    EXPECT_ERROR_SAYING(invalid_argument, "Idempotency-Key",
-                        call(Method::POST, "/v1/api-tokens", true));
-    EXPECT_ERROR_SAYING(invalid_argument, "Idempotency-Key",
-                        call(Method::DELETE, "/v1/api-tokens/1", true));
-    EXPECT_EQ(called, 0);
-    call(Method::POST, "/v1/api-tokens", false);
-    call(Method::GET, "/v1/api-tokens", true);
-    EXPECT_EQ(called, 2);
-    const auto document = call(Method::GET, "/openapi.json", false);
-    EXPECT_NE(document.body.find("Idempotency-Key"), std::string::npos);
+    EXPECT_ERROR(unavailable, rig_.idempotency.do_once(operation, request, work));
+    kms::Idempotency other_node(rig_.store, rig_.clock);
+    for (int i = 0; i < 2; ++i) static_cast<void>(other_node.do_once(operation, request, work));
+    ASSERT_EQ(seen.size(), 2U);
+    EXPECT_FALSE(seen[0].begun_before);
+    EXPECT_TRUE(seen[1].begun_before);
+    EXPECT_EQ(seen[0].name, seen[1].name);
+    rig_.clock.advance(kms::idempotency_memory);
+    static_cast<void>(rig_.idempotency.do_once(operation, request, work));
+    auto another = operation_of("operator");
+    static_cast<void>(rig_.idempotency.do_once(another, request, work));
+    request.headers.clear();
+    static_cast<void>(rig_.idempotency.do_once(another, request, work));
+    ASSERT_EQ(seen.size(), 5U);
+    const std::set<std::string> names{seen[0].name, seen[2].name, seen[3].name, seen[4].name};
+    EXPECT_EQ(names.size(), 4U);
+    EXPECT_EQ(seen[4].name, "");
+    EXPECT_FALSE(seen[2].begun_before || seen[3].begun_before || seen[4].begun_before);
 }
 
 TEST_F(IdempotencyTest, ARetriedCreationWhoseAliasIsGoneSaysSo) {

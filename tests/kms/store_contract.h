@@ -427,7 +427,8 @@ TYPED_TEST_P(StoreContract, ARequestHasOneHolderAnAnswerAndAnEnd) {
     const auto store = this->open();
     const auto now = base::from_milliseconds(1'800'000'000'000);
     const auto later = now + std::chrono::hours(1);
-    store->begin_request({"id", "digest", "a", now, false, 0, ""});
+    store->begin_request({"id", "digest", "a", now, false, 0, "its own"});
+    EXPECT_EQ(store->find_request("id")->answer, "its own");
     EXPECT_FALSE(store->take_over_request("id", "b", "c", later));
     EXPECT_TRUE(store->take_over_request("id", "a", "b", later));
     EXPECT_EQ(store->find_request("id")->node, "b");
@@ -440,6 +441,7 @@ TYPED_TEST_P(StoreContract, ARequestHasOneHolderAnAnswerAndAnEnd) {
     key.versions[0].request = "id";
     store->add_pending_key(key);
     EXPECT_EQ(store->forget_requests(later), 0U);
+    EXPECT_EQ(store->find_request("id")->answer, "its own");
     EXPECT_EQ(store->forget_requests(later + std::chrono::milliseconds(1)), 1U);
     EXPECT_FALSE(store->find_request("id"));
     EXPECT_FALSE(store->find_version_of("id"));
