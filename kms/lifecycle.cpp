@@ -15,8 +15,11 @@ namespace {
 void require_fitting(hsm::KeyKind kind, bool with_period, const ContextRule& rule) {
     if (kind == hsm::KeyKind::aes_256) return;
     if (with_period) {
-        throw base::Error(base::ErrorCode::invalid_argument,
-                          "only a key of kind aes_256 rotates by itself");
+        throw base::Error(
+            base::ErrorCode::invalid_argument,
+            "only a key of kind aes_256 rotates by itself: the next public key of one "
+            "that signs must be given out first, and who checks MACs by their "
+            "version must know the next; rotate it by an order");
     }
     if (rule != ContextRule()) {
         throw base::Error(base::ErrorCode::invalid_argument,

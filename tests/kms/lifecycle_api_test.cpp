@@ -180,6 +180,54 @@ TEST_F(LifecycleApiTest, ADestroyedKeyIsDescribedWithItsTombstone) {
     EXPECT_EQ(call(Method::GET, "/v1/keys/alias/a").status, 404U);
 }
 
+// Another node has given the key other tags, and this one has not heard of it yet: the policy was
+// asked about tags that the key has no more.
+TEST_F(LifecycleApiTest, OtherTagsThanThoseThatWereAuthorisedAreA409AndChangeNothing) {
+    const std::string id = make(R"({"tags":{"team":"ads"}})");
+    const auto key_id = *base::Uuid::parse(id);
+    auto elsewhere = *rig_.store.find(key_id);
+    elsewhere.tags = {{"team", "prod"}};
+    ASSERT_TRUE(rig_.store.update(elsewhere));
+    const auto change = [&](const std::string& body) {
+        return call(Method::PATCH, "/v1/keys/" + id, body);
+    };
+    // Those that this node knows, which no right to tag was asked for, would be a change there.
+    for (const auto* tags : {R"({"team":"web"})", R"({"team":"ads"})"}) {
+        const auto answer =
+            change(R"({"if_revision":2,"description":"d","tags":)" + std::string(tags) + "}");
+        EXPECT_EQ(answer.status, 409U) << answer.body;
+        EXPECT_NE(answer.body.find("other tags than those that were authorised"), std::string::npos)
+            << answer.body;
+    }
+    const auto old = change(R"({"if_revision":1,"tags":{"team":"web"}})");
+    EXPECT_EQ(old.status, 409U);
+    EXPECT_NE(old.body.find("the key has revision 2"), std::string::npos) << old.body;
+    EXPECT_EQ(rig_.store.find(key_id)->tags.at("team"), "prod");
+    EXPECT_EQ(rig_.store.find(key_id)->description, "");
+    EXPECT_EQ(rig_.store.find(key_id)->revision, 2U);
+    rig_.catalogue.put(*rig_.store.find(key_id));
+    EXPECT_EQ(change(R"({"if_revision":2,"tags":{"team":"web"}})").status, 200U);
+    EXPECT_EQ(rig_.store.find(key_id)->tags.at("team"), "web");
+}
+
+TEST_F(LifecycleApiTest, KeysThatSignOrMakeMacsRotateByOrderOnlyAndAreToldWhy) {
+    for (const auto* kind :
+         {"ecdsa_p256", "ecdsa_p384", "ed25519", "rsa_pss_3072", "rsa_pss_4096", "hmac_sha_256"}) {
+        const std::string of_kind = R"("kind":")" + std::string(kind) + "\"";
+        const auto why = "only a key of kind aes_256 rotates by itself: the next public key";
+        expect_refused(Method::POST, "/v1/keys", "{" + of_kind + R"(,"rotation_period_days":90})",
+                       why);
+        if (of_kind.find("rsa") != std::string::npos) continue;  // takes its time to be made
+        const std::string path = "/v1/keys/" + make("{" + of_kind + "}");
+        expect_refused(Method::PATCH, path, R"({"if_revision":1,"rotation_period_days":90})", why);
+        EXPECT_EQ(call(Method::POST, path + "/rotate").status, 200U) << kind;
+        EXPECT_EQ(
+            call(Method::PATCH, path, R"({"if_revision":2,"rotation_period_days":null})").status,
+            200U)
+            << "there is nothing to switch off";
+    }
+}
+
 TEST_F(LifecycleApiTest, AliasesAreMadeMovedListedAndTakenAway) {
     const auto first = make();
     const auto second = make();
