@@ -64,7 +64,8 @@ std::uint64_t wraps_remaining(const KeyVersion& version) {
 }
 
 void write_version(base::JsonWriter& out, const Key& key, const KeyVersion& version,
-                   const std::optional<hsm::KeyAttributes>* attributes) {
+                   const std::optional<hsm::KeyAttributes>* attributes,
+                   const std::string& tombstone) {
     out.begin_object().field("version", version.version);
     out.field("state", to_string(version.state));
     out.field("created_at", base::to_rfc3339(version.created_at));
@@ -80,13 +81,14 @@ void write_version(base::JsonWriter& out, const Key& key, const KeyVersion& vers
             out.field("public_key", hsm::to_pem(public_key));
         }
     }
+    if (!tombstone.empty()) out.name("tombstone").raw(tombstone);
     out.end_object();
 }
 
-// `attributes` has one for each version, or is empty for an answer without them.
-void write_whole(base::JsonWriter& out, const Key& key,
-                 std::span<const std::optional<hsm::KeyAttributes>> attributes,
-                 const std::string& tombstone) {
+// The description's attributes are one for each version, or none for an answer without them.
+void write_whole(base::JsonWriter& out, const Key& key, const KeyDescription& description) {
+    const auto& attributes = description.attributes;
+    const std::string& tombstone = description.tombstone;
     out.begin_object().field("id", key.id.to_string());
     out.field("state", to_string(key.state)).field("kind", hsm::to_string(key.kind));
     out.field("use", to_string(key.use())).field("profile", hsm::to_string(key.profile));
@@ -111,17 +113,20 @@ void write_whole(base::JsonWriter& out, const Key& key,
     if (!tombstone.empty()) out.name("tombstone").raw(tombstone);
     out.name("versions").begin_array();
     for (std::size_t i = 0; i < key.versions.size(); ++i) {
-        write_version(out, key, key.versions[i], i < attributes.size() ? &attributes[i] : nullptr);
+        const auto given_up = description.version_tombstones.find(key.versions[i].version);
+        write_version(
+            out, key, key.versions[i], i < attributes.size() ? &attributes[i] : nullptr,
+            given_up == description.version_tombstones.end() ? std::string() : given_up->second);
     }
     out.end_array().end_object();
 }
 
 }  // namespace
 
-void write_key(base::JsonWriter& out, const Key& key) { write_whole(out, key, {}, {}); }
+void write_key(base::JsonWriter& out, const Key& key) { write_whole(out, key, {}); }
 
 void write_description(base::JsonWriter& out, const KeyDescription& description) {
-    write_whole(out, *description.key, description.attributes, description.tombstone);
+    write_whole(out, *description.key, description);
 }
 
 }  // namespace kms

@@ -56,8 +56,8 @@ void show_tombstone(const JsonValue& key, std::string& out) {
     const JsonValue* tombstone = key.find("tombstone");
     if (tombstone == nullptr) return;
     Table facts;
-    for (const char* name :
-         {"destroyed_at", "deletion_at", "deletion_ordered_by", "compromised_at", "aliases"}) {
+    for (const char* name : {"given_up_in_making", "destroyed_at", "deletion_at",
+                             "deletion_ordered_by", "compromised_at", "aliases"}) {
         if (tombstone->find(name) != nullptr) facts.add({name, cell(*tombstone, name)});
     }
     out += "\nTombstone\n" + facts.to_string();
@@ -70,6 +70,22 @@ void show_tombstone(const JsonValue& key, std::string& out) {
                    cell(version, "proven_absent")});
     }
     out += '\n' + table.to_string();
+}
+
+void show_given_up(const JsonValue& key, std::string& out) {
+    Table table({"GIVEN UP", "DESTROYED", "WHY", "TOKEN KEY", "PROVEN ABSENT"});
+    bool is_any = false;
+    const JsonValue* versions = key.find("versions");
+    if (versions == nullptr || versions->array() == nullptr) return;
+    for (const JsonValue& version : *versions->array()) {
+        const JsonValue* tombstone = version.find("tombstone");
+        if (tombstone == nullptr) continue;
+        is_any = true;
+        table.add({cell(*tombstone, "version"), cell(*tombstone, "destroyed_at"),
+                   cell(*tombstone, "given_up_in_making"), cell(*tombstone, "token_key_id"),
+                   cell(*tombstone, "proven_absent")});
+    }
+    if (is_any) out += '\n' + table.to_string();
 }
 
 void write_rule(base::JsonWriter& body, const std::string& file) {
@@ -271,6 +287,7 @@ void show_key(const Tool& tool, const JsonValue& key) {
     }
     std::string out = table.to_string();
     show_versions(key, out);
+    show_given_up(key, out);
     show_tombstone(key, out);
     print(out);
 }

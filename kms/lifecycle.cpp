@@ -118,28 +118,33 @@ KeyPointer KeyLifecycle::refresh(const base::Uuid& key_id) {
 
 KeyDescription KeyLifecycle::describe_stored(const base::Uuid& key_id) {
     KeyDescription description{with_usage(require_key(key_id)), {}, {}};
+    bool has_gone = false;
     for (const auto& version : description.key->versions) {
         const bool is_gone = version.state == KeyState::destroyed;
+        has_gone = has_gone || is_gone;
         description.attributes.push_back(is_gone ? std::nullopt
                                                  : token_.find_key(version.token_key_id));
     }
     if (description.key->state == KeyState::destroyed) {
         description.tombstone = store_.tombstone(key_id);
     }
+    if (has_gone) description.version_tombstones = store_.version_tombstones(key_id);
     return description;
 }
 
-std::optional<base::Uuid> KeyLifecycle::made_by(const std::string& request, const Making& making) {
-    if (request.empty()) return std::nullopt;
-    const auto name = store_.find_version_of(request);
+std::optional<base::Uuid> KeyLifecycle::made_by(const OrderContext& order, const Making& making) {
+    if (order.request.empty()) return std::nullopt;
+    const auto name = store_.find_version_of(order.request);
     if (!name) return std::nullopt;
     const Key key = require_stored(name->key_id);
     const KeyVersion* version = key.find_version(name->version);
     if (version == nullptr || version->state == KeyState::destroyed) return std::nullopt;
     if (version->state == KeyState::pending) {
-        const Settled settled = key.state == KeyState::pending
-                                    ? settler_.settle_key(key, making.holder())
-                                    : settler_.settle_version(key, *version, making.holder());
+        const RecordGivenUp record = record_given_up(order.record_intent);
+        const Settled settled =
+            key.state == KeyState::pending
+                ? settler_.settle_key(key, making.holder(), record)
+                : settler_.settle_version(key, *version, making.holder(), record);
         if (settled == Settled::abandoned) return std::nullopt;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,
@@ -174,7 +179,7 @@ KeyDescription KeyLifecycle::create(const server::Grant& grant, const NewKey& wa
                      std::string(hsm::to_string(wanted.kind)));
     }
     const Making making(*this);
-    if (const auto made = made_by(order.request, making)) {
+    if (const auto made = made_by(order, making)) {
         const KeyPointer key = refresh(*made);
         if (!wanted.alias.empty() && std::find(key->aliases.begin(), key->aliases.end(),
                                                wanted.alias) == key->aliases.end()) {
@@ -234,13 +239,13 @@ KeyPointer KeyLifecycle::rotate(const server::Grant& grant, const base::Uuid& ke
                                 const OrderContext& order) {
     require_grant(grant, rotate_key, key_id.to_string());
     const Making making(*this);
-    if (made_by(order.request, making)) return refresh(key_id);
+    if (made_by(order, making)) return refresh(key_id);
     const Key key = require_stored(key_id);
     require_permitted(key, KeyOperation::rotate);
     if (if_primary && *if_primary != key.primary_version) {
         base::refuse("the primary version is " + std::to_string(key.primary_version));
     }
-    if (making.settle_leftover(key)) return refresh(key_id);
+    if (making.settle_leftover(key, order.record_intent)) return refresh(key_id);
     make_version(require_stored(key_id), order, making);
     return refresh(key_id);
 }
@@ -259,7 +264,7 @@ bool KeyLifecycle::rotate_if_due(const base::Uuid& key_id, const RecordIntent& r
         refresh(key_id);
         return false;
     }
-    if (!making.settle_leftover(key))
+    if (!making.settle_leftover(key, record_intent))
         make_version(require_stored(key_id), {{}, record_intent}, making);
     refresh(key_id);
     return true;

@@ -50,6 +50,8 @@ struct KeyDescription {
     // One for each version, read from the token just now; empty when the token has no such key.
     std::vector<std::optional<hsm::KeyAttributes>> attributes;
     std::string tombstone;  // JSON; empty unless the key was destroyed
+    // Likewise of versions that were given up in their making.
+    std::map<std::uint32_t, std::string> version_tombstones{};
 };
 
 struct KeyPage {
@@ -153,7 +155,7 @@ private:
     KeyDescription describe_stored(const base::Uuid& key_id);
 
     // The key that this request made already, as far as it came; empty: none is in service.
-    std::optional<base::Uuid> made_by(const std::string& request, const Making& making);
+    std::optional<base::Uuid> made_by(const OrderContext& order, const Making& making);
     // The new key in the token, with its proof. On failure the pending record stays.
     hsm::KeyAttributes make_in_token(const Key& key, KeyVersion& version, const Making& making);
     // Makes the next version of a key that is as stored.

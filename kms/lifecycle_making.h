@@ -20,12 +20,16 @@ public:
     // A version whose making was cut short stands in the way of the next one. True when it is in
     // service now, and so the rotation done. One that can't be trusted is given up. Throws
     // unavailable when nobody can say.
-    bool settle_leftover(const Key& key) const;
+    bool settle_leftover(const Key& key, const RecordIntent& record_intent) const;
 
 private:
     KeyLifecycle& lifecycle_;
     std::lock_guard<std::mutex> mutex_lock_;
     MakingLock store_lock_;
 };
+
+// How what an order finds left of an earlier one, and gives up, is written down: beside the facts
+// of the order itself. `record_intent` must outlive it.
+RecordGivenUp record_given_up(const RecordIntent& record_intent);
 
 }  // namespace kms

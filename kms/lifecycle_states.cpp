@@ -9,10 +9,22 @@
 
 namespace kms {
 
-bool KeyLifecycle::Making::settle_leftover(const Key& key) const {
+RecordGivenUp record_given_up(const RecordIntent& record_intent) {
+    if (!record_intent) return {};
+    return [&record_intent](const GivenUp& given_up) {
+        record_intent({{"given_up", given_up.name.key_id.to_string() + "/" +
+                                        std::to_string(given_up.name.version)},
+                       {"given_up_token_key_id", given_up.token_key_id.to_string()},
+                       {"given_up_because", given_up.why}});
+    };
+}
+
+bool KeyLifecycle::Making::settle_leftover(const Key& key,
+                                           const RecordIntent& record_intent) const {
     for (const auto& version : key.versions) {
         if (version.state != KeyState::pending) continue;
-        const Settled settled = lifecycle_.settler_.settle_version(key, version, holder());
+        const Settled settled = lifecycle_.settler_.settle_version(key, version, holder(),
+                                                                   record_given_up(record_intent));
         if (settled == Settled::finished) return true;
         if (settled == Settled::left_pending) {
             throw base::Error(base::ErrorCode::unavailable,

@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "kms/known_answer.h"
 #include "kms/making_lock.h"
-#include "kms/settle.h"
 
 namespace kms {
 namespace {
@@ -15,6 +14,7 @@ struct Reconciler {
     hsm::Token& token;
     base::Log& log;
     Settler settler;
+    const RecordGivenUp& record;
     Reconciled result;
 
     void count(const Key& key, std::uint32_t version, Settled settled) {
@@ -26,11 +26,11 @@ struct Reconciler {
 
     void settle(const Key& key, const std::string& holder) {
         if (key.state == KeyState::pending) {
-            return count(key, key.primary_version, settler.settle_key(key, holder));
+            return count(key, key.primary_version, settler.settle_key(key, holder, record));
         }
         for (const auto& version : key.versions) {
             if (version.state == KeyState::pending && !key.destruction_begun) {
-                count(key, version.version, settler.settle_version(key, version, holder));
+                count(key, version.version, settler.settle_version(key, version, holder, record));
             }
         }
     }
@@ -81,8 +81,9 @@ struct Reconciler {
 }  // namespace
 
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
-                     base::Log& log, std::optional<hsm::KeyId> audit_key) {
-    Reconciler work{store, token, log, {store, token, usage, clock, log}, {}};
+                     base::Log& log, std::optional<hsm::KeyId> audit_key,
+                     const RecordGivenUp& record) {
+    Reconciler work{store, token, log, {store, token, usage, clock, log}, record, {}};
     {
         const MakingLock lock(store, clock, base::Uuid::random().to_string());
         for (const auto& key : store.load()) work.settle(key, lock.holder());

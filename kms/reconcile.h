@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "hsm/token.h"
+#include "kms/settle.h"
 #include "kms/store.h"
 #include "kms/usage.h"
 
@@ -42,8 +43,10 @@ struct Reconciled {
 //
 // Versions of a key whose destruction was cut short are not looked for: the scheduler goes on with
 // it. Throws what the store and the token throw.
-// `audit_key` is no master key and not unknown either.
+// `audit_key` is no master key and not unknown either. What is given up is written down first by
+// `record`.
 Reconciled reconcile(Store& store, hsm::Token& token, UsageCounter& usage, const base::Clock& clock,
-                     base::Log& log, std::optional<hsm::KeyId> audit_key = {});
+                     base::Log& log, std::optional<hsm::KeyId> audit_key = {},
+                     const RecordGivenUp& record = {});
 
 }  // namespace kms

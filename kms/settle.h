@@ -2,7 +2,11 @@
 // of them, and before a key is made again for what stands in its way.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "hsm/token.h"
 #include "kms/store.h"
@@ -16,11 +20,21 @@ enum class Settled {
     left_pending,  // nobody can say yet whether it survives this process; the log says why
 };
 
+// What is about to be given up, for the audit log. `why` may be shown to who may describe the key.
+struct GivenUp {
+    VersionName name;
+    hsm::KeyId token_key_id;
+    std::string why;
+};
+// Writes it down durably, before it is done. Throws when it can't: then it is not done.
+using RecordGivenUp = std::function<void(const GivenUp&)>;
+
 // A version was never acknowledged before it is settled, so giving up a good one costs nothing but
 // its object in the token. It is given up when the token answers and the answer is that it is not
 // as ordered, does not prove itself, or is not what a second process finds: asking again would
 // bring the same answer for ever, and the version would stand in the way of the next one. The log
-// says why, and its object stays in the token as a leftover.
+// says why, its object stays in the token as a leftover, and a tombstone stays of it, as of what
+// was destroyed: when, why, and whether the token was asked and had nothing.
 //
 // Trouble that may pass says nothing of the version, and so decides nothing about it. When the
 // token or the store does not answer, it is thrown: nobody can go on without them. When only the
@@ -38,19 +52,26 @@ public:
 
     // The first version of a pending key. When the alias that it asked for has gone to another key
     // meanwhile, it stays without one.
-    Settled settle_key(const Key& key, const std::string& holder);
+    Settled settle_key(const Key& key, const std::string& holder, const RecordGivenUp& record = {});
 
     // A pending version of a key that is in service.
-    Settled settle_version(const Key& key, const KeyVersion& version, const std::string& holder);
+    Settled settle_version(const Key& key, const KeyVersion& version, const std::string& holder,
+                           const RecordGivenUp& record = {});
 
 private:
     struct Finding {
         Settled settled = Settled::abandoned;
-        hsm::Encrypted known_answer;  // when it can be finished
+        hsm::Encrypted known_answer{};  // when it can be finished
+        std::string why{};              // when it is given up
+        bool is_absent = false;         // then: the token said that it has nothing of it
     };
     Finding examine(const Key& key, const KeyVersion& version);
     Finding prove(const Key& key, const KeyVersion& version);
-    Finding give_up(const Key& key, const KeyVersion& version, const std::string& why);
+    Finding give_up(const Key& key, const KeyVersion& version, const std::string& why,
+                    const std::string& detail = {});
+    static void write_tombstone(base::JsonWriter& out, const KeyVersion& version,
+                                const Finding& finding, base::Time at);
+    static std::string key_tombstone(const Key& key, const Finding& finding, base::Time at);
 
     Store& store_;
     hsm::Token& token_;

@@ -139,6 +139,11 @@ bool update_row(soci::session& sql, const Key& key, long long change) {
     return false;
 }
 
+void insert_tombstone(soci::session& sql, const std::string& id, const std::string& record) {
+    sql << "INSERT INTO tombstones (key_id, record) VALUES (:id, :record)", soci::use(id, "id"),
+        soci::use(record, "record");
+}
+
 // Who has the alias; empty when nobody has.
 std::string alias_holder(soci::session& sql, const std::string& alias) {
     std::string holder;
@@ -248,11 +253,13 @@ void SqlStore::enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_
     });
 }
 
-void SqlStore::abandon_key(const base::Uuid& key_id, base::Time at, const std::string& holder) {
+void SqlStore::abandon_key(const base::Uuid& key_id, base::Time at, const std::string& tombstone,
+                           const std::string& holder) {
     const std::string id = key_id.to_string();
     change(holder, [&](soci::session& sql, long long number) {
         leave_pending(sql, id, KeyState::destroyed, to_column(at));
         leave_pending(sql, id, 1, KeyState::destroyed, "", to_column(at));
+        insert_tombstone(sql, id, tombstone);
         touch(sql, id, number);
     });
 }
@@ -299,10 +306,14 @@ void SqlStore::enable_version(const base::Uuid& key_id, std::uint32_t version,
 }
 
 void SqlStore::abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
-                               const std::string& holder) {
+                               const std::string& tombstone, const std::string& holder) {
     const std::string id = key_id.to_string();
+    const int abandoned = static_cast<int>(version);
     change(holder, [&](soci::session& sql, long long number) {
-        leave_pending(sql, id, static_cast<int>(version), KeyState::destroyed, "", to_column(at));
+        leave_pending(sql, id, abandoned, KeyState::destroyed, "", to_column(at));
+        sql << "INSERT INTO version_tombstones (key_id, version, record) "
+               "VALUES (:id, :version, :record)",
+            soci::use(id, "id"), soci::use(abandoned, "version"), soci::use(tombstone, "record");
         touch(sql, id, number);
     });
 }
@@ -352,8 +363,7 @@ bool SqlStore::finish_destruction(const Key& key, const std::string& tombstone,
                "WHERE key_id = :id AND state <> 'destroyed'",
             soci::use(at, "at"), soci::use(id, "id");
         sql << "DELETE FROM aliases WHERE key_id = :id", soci::use(id, "id");
-        sql << "INSERT INTO tombstones (key_id, record) VALUES (:id, :record)", soci::use(id, "id"),
-            soci::use(tombstone, "record");
+        insert_tombstone(sql, id, tombstone);
     });
     return finished;
 }
@@ -367,6 +377,22 @@ std::string SqlStore::tombstone(const base::Uuid& key_id) {
         if (!sql.got_data()) record.clear();
     });
     return record;
+}
+
+std::map<std::uint32_t, std::string> SqlStore::version_tombstones(const base::Uuid& key_id) {
+    const std::string id = key_id.to_string();
+    std::map<std::uint32_t, std::string> found;
+    database_.read([&](soci::session& sql) {
+        found.clear();
+        int version = 0;
+        std::string record;
+        soci::statement select =
+            (sql.prepare << "SELECT version, record FROM version_tombstones WHERE key_id = :id",
+             soci::into(version), soci::into(record), soci::use(id, "id"));
+        select.execute();
+        while (select.fetch()) found[static_cast<std::uint32_t>(version)] = record;
+    });
+    return found;
 }
 
 Reservation SqlStore::reserve_wraps(const base::Uuid& key_id, std::uint32_t version,

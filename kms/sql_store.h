@@ -31,7 +31,7 @@ public:
     void add_pending_key(const Key& key, const std::string& holder = {}) override;
     void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                     const std::string& alias, const std::string& holder = {}) override;
-    void abandon_key(const base::Uuid& key_id, base::Time at,
+    void abandon_key(const base::Uuid& key_id, base::Time at, const std::string& tombstone,
                      const std::string& holder = {}) override;
     void add_pending_version(const base::Uuid& key_id, const KeyVersion& version,
                              const std::string& holder = {}) override;
@@ -40,13 +40,14 @@ public:
                         std::optional<base::Time> next_rotation_at,
                         const std::string& holder = {}) override;
     void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
-                         const std::string& holder = {}) override;
+                         const std::string& tombstone, const std::string& holder = {}) override;
     bool update(const Key& key, const std::string& request = {}) override;
     bool move_alias(const std::string& alias, const base::Uuid& from, const base::Uuid& to,
                     const std::string& request = {}) override;
     bool finish_destruction(const Key& key, const std::string& tombstone,
                             const std::string& holder = {}) override;
     std::string tombstone(const base::Uuid& key_id) override;
+    std::map<std::uint32_t, std::string> version_tombstones(const base::Uuid& key_id) override;
     Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
                               std::uint64_t count) override;
     void add_usage(std::span<const UsageReport> reports) override;

@@ -76,7 +76,16 @@ CREATE TABLE locks (
 )
 )sql"},
     server::Migration{3,
-                      "ALTER TABLE keys ADD COLUMN deletion_ordered_by TEXT NOT NULL DEFAULT ''"}};
+                      "ALTER TABLE keys ADD COLUMN deletion_ordered_by TEXT NOT NULL DEFAULT ''"},
+    // What stays of versions that were given up while they were made.
+    server::Migration{4, R"sql(
+CREATE TABLE version_tombstones (
+  key_id TEXT NOT NULL REFERENCES keys(id),
+  version INTEGER NOT NULL,
+  record TEXT NOT NULL,
+  PRIMARY KEY (key_id, version)
+)
+)sql"}};
 
 }  // namespace
 

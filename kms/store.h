@@ -3,6 +3,7 @@
 // (tests/kms/store_contract.h). No SQL and no library type may appear here.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <span>
 #include <vector>
@@ -76,9 +77,9 @@ public:
     virtual void enable_key(const base::Uuid& key_id, const hsm::Encrypted& known_answer,
                             const std::string& alias, const std::string& holder = {}) = 0;
 
-    // A pending key that never came to be is marked `destroyed`; its record stays. Throws
-    // failed_precondition when the key is not pending.
-    virtual void abandon_key(const base::Uuid& key_id, base::Time at,
+    // A pending key that never came to be is marked `destroyed`; its record stays, and `tombstone`
+    // as for finish_destruction(). Throws failed_precondition when the key is not pending.
+    virtual void abandon_key(const base::Uuid& key_id, base::Time at, const std::string& tombstone,
                              const std::string& holder = {}) = 0;
 
     // Writes the next version of an enabled key as `pending`, before the token is asked to make it.
@@ -96,10 +97,10 @@ public:
                                 std::optional<base::Time> next_rotation_at,
                                 const std::string& holder = {}) = 0;
 
-    // A pending version that never came to be is marked `destroyed`. Throws failed_precondition
-    // when it is not pending.
+    // A pending version that never came to be is marked `destroyed`, and `tombstone` (JSON) stays
+    // as the record of it. Throws failed_precondition when it is not pending.
     virtual void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
-                                 const std::string& holder = {}) = 0;
+                                 const std::string& tombstone, const std::string& holder = {}) = 0;
 
     // Compare and set: writes state, description, tags, rotation, dates and context rule of `key`
     // (not its versions, aliases and usage) and adds 1 to the revision. False, changing nothing,
@@ -119,6 +120,9 @@ public:
                                     const std::string& holder = {}) = 0;
     // Empty when the key was not destroyed.
     virtual std::string tombstone(const base::Uuid& key_id) = 0;
+    // Of the versions that were abandoned, by their numbers; not of a key's first, which has none
+    // apart from the key's.
+    virtual std::map<std::uint32_t, std::string> version_tombstones(const base::Uuid& key_id) = 0;
 
     // Sets numbers aside before they are used: adds up to `count` to wraps_reserved, never beyond
     // max_wraps_per_version. What a crash leaves unused is lost. Throws not_found when there is no

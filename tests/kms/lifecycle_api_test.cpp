@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
 #include "base/encoding.h"
 #include "kms/api.h"
 #include "kms/schedule.h"
@@ -27,6 +31,22 @@ protected:
         const auto response = call(method, path, body);
         EXPECT_EQ(response.status, 400U) << body << '\n' << response.body;
         EXPECT_NE(response.body.find(naming), std::string::npos) << body << '\n' << response.body;
+    }
+
+    // Audit lines that have all the words.
+    std::size_t audit_lines(const std::vector<std::string>& words) const {
+        std::size_t count = 0;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ / "audit")) {
+            if (entry.path().extension() != ".jsonl") continue;
+            std::ifstream file(entry.path());
+            for (std::string line; std::getline(file, line);) {
+                const bool has_all = std::all_of(words.begin(), words.end(), [&](const auto& word) {
+                    return line.find(word) != std::string::npos;
+                });
+                if (has_all) ++count;
+            }
+        }
+        return count;
     }
 
     TemporaryDirectory folder_;
@@ -178,6 +198,52 @@ TEST_F(LifecycleApiTest, ADestroyedKeyIsDescribedWithItsTombstone) {
     ASSERT_NE(described.find("tombstone"), nullptr);
     EXPECT_EQ(text_in(*described.find("tombstone"), "key_id"), id);
     EXPECT_EQ(call(Method::GET, "/v1/keys/alias/a").status, 404U);
+}
+
+// By a rotation or a repeated order, while the service runs: at a start it is kmsd's to record.
+TEST_F(LifecycleApiTest, WhatIsGivenUpInMakingLeavesATombstoneAndARecord) {
+    const auto ordered = [&](const std::string& path, const std::string& key) {
+        server::Operation operation = operation_of("root");
+        const auto answer = send(rig_, operation, Method::POST, path, "{}", {},
+                                 {{"idempotency-key", base::WipedString(key)}});
+        return std::pair(answer.status, operation.facts());
+    };
+    token_.fails_to_generate = true;
+    EXPECT_EQ(ordered("/v1/keys", "k").first, 503U);
+    token_.fails_to_generate = false;
+    const auto lost = rig_.store.load().at(0);
+    const auto [created, facts] = ordered("/v1/keys", "k");
+    EXPECT_EQ(created, 201U);
+    EXPECT_EQ(facts.at("given_up"), lost.id.to_string() + "/1");
+    EXPECT_EQ(facts.at("given_up_because"), "the token has no such key");
+    EXPECT_EQ(facts.at("given_up_token_key_id"), lost.primary().token_key_id.to_string());
+    EXPECT_NE(facts.at("key_id"), lost.id.to_string());
+    EXPECT_EQ(audit_lines({"\"intent\"", "create_key", lost.id.to_string() + "/1"}), 2U)
+        << "before it is given up, and with the making that follows";
+    rig_.catalogue.put(*rig_.store.find(lost.id));  // as the node's follower does
+    const auto described = json_of(call(Method::GET, "/v1/keys/" + lost.id.to_string()));
+    EXPECT_EQ(text_in(described, "state"), "destroyed");
+    ASSERT_NE(described.find("tombstone"), nullptr);
+    EXPECT_EQ(text_in(*described.find("tombstone"), "given_up_in_making"),
+              "the token has no such key");
+
+    const auto id = facts.at("key_id");
+    token_.fails_to_generate = true;
+    EXPECT_EQ(ordered("/v1/keys/" + id + "/rotate", "r").first, 503U);
+    token_.fails_to_generate = false;
+    const auto [rotated, more] = ordered("/v1/keys/" + id + "/rotate", "r2");
+    EXPECT_EQ(rotated, 200U);
+    EXPECT_EQ(more.at("given_up"), id + "/2");
+    EXPECT_EQ(audit_lines({"\"intent\"", "rotate_key", id + "/2"}), 2U);
+    const auto key = json_of(call(Method::GET, "/v1/keys/" + id));
+    EXPECT_EQ(key.find("tombstone"), nullptr);
+    const auto& versions = *key.find("versions")->array();
+    ASSERT_EQ(versions.size(), 3U);
+    EXPECT_EQ(versions[0].find("tombstone"), nullptr);
+    ASSERT_NE(versions[1].find("tombstone"), nullptr);
+    EXPECT_EQ(text_in(*versions[1].find("tombstone"), "given_up_in_making"),
+              "the token has no such key");
+    EXPECT_EQ(versions[2].find("tombstone"), nullptr);
 }
 
 // Another node has given the key other tags, and this one has not heard of it yet: the policy was

@@ -135,6 +135,46 @@ TEST_F(LifecycleTest, ARotationThatMadeNothingIsGivenUpAndItsNumberNotUsedAgain)
     EXPECT_EQ(rotated->primary_version, 3U);
     EXPECT_EQ(rotated->versions.at(1).state, KeyState::destroyed);
     EXPECT_EQ(enabled_versions(*rotated), 2U);
+    const auto described = rig->describe(key->id);
+    EXPECT_EQ(described.tombstone, "") << "the key is in service";
+    ASSERT_EQ(described.version_tombstones.size(), 1U);
+    const std::string& tombstone = described.version_tombstones.at(2);
+    EXPECT_NE(tombstone.find(R"("given_up_in_making":"the token has no such key")"),
+              std::string::npos)
+        << tombstone;
+    EXPECT_NE(tombstone.find("\"proven_absent\":true"), std::string::npos) << tombstone;
+    EXPECT_NE(tombstone.find(rotated->versions.at(1).token_key_id.to_string()), std::string::npos);
+}
+
+TEST_F(LifecycleTest, WhatCantBeWrittenDownIsNotGivenUp) {
+    const auto rig = start();
+    const auto key = rig->create_key();
+    token_.fails_to_generate = true;
+    EXPECT_ERROR(unavailable, rig->rotate(key->id));
+    token_.fails_to_generate = false;
+    kms::UsageCounter usage(rig->store, rig->clock);
+    std::vector<kms::GivenUp> seen;
+    bool fails = true;
+    const auto settle = [&] {
+        return kms::reconcile(rig->store, token_, usage, rig->clock, rig->log, {},
+                              [&](const kms::GivenUp& given_up) {
+                                  if (fails) {
+                                      throw base::Error(base::ErrorCode::unavailable,
+                                                        "the audit log can't be written");
+                                  }
+                                  seen.push_back(given_up);
+                              });
+    };
+    EXPECT_ERROR(unavailable, settle());
+    EXPECT_EQ(rig->store.find(key->id)->versions.at(1).state, KeyState::pending);
+    EXPECT_TRUE(rig->store.version_tombstones(key->id).empty());
+    fails = false;
+    EXPECT_EQ(settle().abandoned, 1U);
+    ASSERT_EQ(seen.size(), 1U);
+    EXPECT_EQ(seen[0].name.key_id, key->id);
+    EXPECT_EQ(seen[0].name.version, 2U);
+    EXPECT_EQ(seen[0].why, "the token has no such key");
+    EXPECT_EQ(rig->store.version_tombstones(key->id).size(), 1U);
 }
 
 TEST_F(LifecycleTest, AfterACrashInTheMiddleThereIsExactlyOnePrimary) {

@@ -132,6 +132,17 @@ TEST_F(FakeServiceTest, CreationThatFailsInTheTokenIsMarkedDestroyedAtTheNextSta
     const auto rig = start();
     EXPECT_EQ(rig->reconciled.abandoned, 1U);
     EXPECT_EQ(rig->reconciled.finished, 0U);
+    for (const auto& key : rig->reconciled.keys) {
+        const std::string tombstone = rig->store.tombstone(key.id);
+        if (key.state == KeyState::enabled) {
+            EXPECT_EQ(tombstone, "");
+            continue;
+        }
+        EXPECT_NE(tombstone.find("\"given_up_in_making\":\"the token has no such key\""),
+                  std::string::npos)
+            << tombstone;
+        EXPECT_NE(tombstone.find("\"proven_absent\":true"), std::string::npos) << tombstone;
+    }
 }
 
 TEST_F(FakeServiceTest, CreationCutShortAfterTheTokenCallIsFinishedAtTheNextStart) {
@@ -193,13 +204,21 @@ protected:
         token_.dies_after_generate = false;
         object_ = token_.list_keys(nullptr).at(0);
     }
-    void expect_given_up() {
+    void expect_given_up(const std::string& why) {
         {
             const auto rig = start();
             EXPECT_EQ(rig->reconciled.finished, 0U);
             EXPECT_EQ(rig->reconciled.abandoned, 1U);
             ASSERT_EQ(rig->reconciled.keys.size(), 1U);
-            EXPECT_EQ(rig->reconciled.keys[0].state, KeyState::destroyed);
+            const kms::Key& key = rig->reconciled.keys[0];
+            EXPECT_EQ(key.state, KeyState::destroyed);
+            const std::string tombstone = rig->store.tombstone(key.id);
+            for (const auto& part :
+                 {"\"key_id\":\"" + key.id.to_string(), "\"given_up_in_making\":\"" + why,
+                  "\"token_key_id\":\"" + object_.to_string(),
+                  std::string("\"proven_absent\":false")}) {
+                EXPECT_NE(tombstone.find(part), std::string::npos) << part << tombstone;
+            }
             EXPECT_EQ(rig->reconciled.unknown_objects, 0U);
             EXPECT_EQ(rig->reconciled.leftover_objects, 1U);
             EXPECT_EQ(token_.list_keys(nullptr).size(), 1U) << "nothing is deleted";
@@ -215,27 +234,27 @@ protected:
 
 TEST_F(GivenUpKeyTest, OneThatIsNotAsOrderedIsGivenUp) {
     token_.attributes(object_).never_extractable = false;  // it was once extractable
-    expect_given_up();
+    expect_given_up("it is not as ordered: ");
 }
 
 TEST_F(GivenUpKeyTest, OneWhoseMakingWasCutShortWithinTheTokenIsGivenUp) {
     token_.attributes(object_).local = false;
-    expect_given_up();
+    expect_given_up("it is not as ordered: local is false");
 }
 
 TEST_F(GivenUpKeyTest, OneThatASecondProcessDoesNotFindIsGivenUp) {
     token_.not_durable = object_;
-    expect_given_up();
+    expect_given_up("a second process does not find the key");
 }
 
 TEST_F(GivenUpKeyTest, OneThatDoesNotOpenWhatItHasMadeIsGivenUp) {
     token_.flips_a_bit = true;
-    expect_given_up();
+    expect_given_up("it does not prove itself: ");
 }
 
 TEST_F(GivenUpKeyTest, OneOfWhichTheTokenHasMoreThanOneIsGivenUp) {
     token_.several = object_;
-    expect_given_up();
+    expect_given_up("");
 }
 
 TEST_F(FakeServiceTest, AKeyFinishedLateGetsNoAliasThatAnotherHasTaken) {

@@ -124,11 +124,13 @@ TYPED_TEST_P(StoreContract, OnlyAPendingKeyIsEnabledOrAbandoned) {
     const auto store = this->open();
     const auto key = this->new_key();
     EXPECT_ERROR(failed_precondition, store->enable_key(key.id, this->answer(), ""));
-    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id, key.created_at));
+    EXPECT_ERROR(failed_precondition,
+                 store->abandon_key(key.id, key.created_at, R"({"was":"begun"})"));
     store->add_pending_key(key);
     store->enable_key(key.id, this->answer(), "");
     EXPECT_ERROR(failed_precondition, store->enable_key(key.id, this->answer(), ""));
-    EXPECT_ERROR(failed_precondition, store->abandon_key(key.id, key.created_at));
+    EXPECT_ERROR(failed_precondition,
+                 store->abandon_key(key.id, key.created_at, R"({"was":"begun"})"));
     EXPECT_EQ(this->load_one(*store, key.id).state, kms::KeyState::enabled);
 }
 
@@ -136,10 +138,12 @@ TYPED_TEST_P(StoreContract, AnAbandonedKeyStaysAsDestroyed) {
     const auto store = this->open();
     const auto key = this->new_key("a");
     store->add_pending_key(key);
-    store->abandon_key(key.id, key.created_at);
+    store->abandon_key(key.id, key.created_at, R"({"was":"begun"})");
     const auto loaded = this->load_one(*store, key.id);
     EXPECT_EQ(loaded.state, kms::KeyState::destroyed);
     EXPECT_EQ(loaded.versions.at(0).state, kms::KeyState::destroyed);
+    EXPECT_EQ(store->tombstone(key.id), R"({"was":"begun"})");
+    EXPECT_TRUE(store->version_tombstones(key.id).empty());
 }
 
 TYPED_TEST_P(StoreContract, ReservedWrapsAddUpAndSurviveReopening) {
@@ -279,12 +283,16 @@ TYPED_TEST_P(StoreContract, TheNextVersionIsPendingThenPrimaryInOneMoment) {
     EXPECT_EQ(loaded.revision, 2U);
     EXPECT_EQ(loaded.versions.at(1).state, kms::KeyState::enabled);
     store->add_pending_version(key.id, third);
-    store->abandon_version(key.id, 3, next);
-    EXPECT_ERROR(failed_precondition, store->abandon_version(key.id, 3, next));
+    store->abandon_version(key.id, 3, next, R"({"was":"third"})");
+    EXPECT_ERROR(failed_precondition,
+                 store->abandon_version(key.id, 3, next, R"({"was":"third"})"));
     loaded = *store->find(key.id);
     EXPECT_EQ(loaded.primary_version, 2U);
     EXPECT_EQ(loaded.versions.at(2).state, kms::KeyState::destroyed);
     EXPECT_EQ(loaded.versions.at(2).destroyed_at, next);
+    EXPECT_EQ(store->version_tombstones(key.id),
+              (std::map<std::uint32_t, std::string>{{3, R"({"was":"third"})"}}));
+    EXPECT_EQ(store->tombstone(key.id), "");
     auto disabled = loaded;
     disabled.state = kms::KeyState::disabled;
     EXPECT_TRUE(store->update(disabled));
@@ -433,6 +441,7 @@ TYPED_TEST_P(StoreContract, ARequestHasOneHolderAnAnswerAndAnEnd) {
     EXPECT_TRUE(store->take_over_request("id", "a", "b", later));
     EXPECT_EQ(store->find_request("id")->node, "b");
     EXPECT_EQ(store->find_request("id")->begun_at, later);
+    EXPECT_EQ(store->find_request("id")->answer, "its own");
     store->finish_request("id", 201, "answer");
     EXPECT_EQ(store->find_request("id")->status, 201U);
     EXPECT_EQ(store->find_request("id")->answer, "answer");
@@ -441,7 +450,6 @@ TYPED_TEST_P(StoreContract, ARequestHasOneHolderAnAnswerAndAnEnd) {
     key.versions[0].request = "id";
     store->add_pending_key(key);
     EXPECT_EQ(store->forget_requests(later), 0U);
-    EXPECT_EQ(store->find_request("id")->answer, "its own");
     EXPECT_EQ(store->forget_requests(later + std::chrono::milliseconds(1)), 1U);
     EXPECT_FALSE(store->find_request("id"));
     EXPECT_FALSE(store->find_version_of("id"));

@@ -82,9 +82,9 @@ TYPED_TEST_P(StoreLockContract, AChangeUnderALostLockIsRefused) {
     store->add_pending_key(key, held);
     store->add_pending_key(given_up, held);
     EXPECT_ERROR(unavailable, store->enable_key(key.id, this->answer(), "", lost));
-    EXPECT_ERROR(unavailable, store->abandon_key(given_up.id, now, lost));
+    EXPECT_ERROR(unavailable, store->abandon_key(given_up.id, now, "{}", lost));
     store->enable_key(key.id, this->answer(), "", held);
-    store->abandon_key(given_up.id, now, held);
+    store->abandon_key(given_up.id, now, "{}", held);
 
     auto version = key.versions.front();
     version.version = 2;
@@ -92,8 +92,8 @@ TYPED_TEST_P(StoreLockContract, AChangeUnderALostLockIsRefused) {
     EXPECT_ERROR(unavailable, store->add_pending_version(key.id, version, lost));
     store->add_pending_version(key.id, version, held);
     EXPECT_ERROR(unavailable, store->enable_version(key.id, 2, this->answer(), {}, lost));
-    EXPECT_ERROR(unavailable, store->abandon_version(key.id, 2, now, lost));
-    store->abandon_version(key.id, 2, now, held);
+    EXPECT_ERROR(unavailable, store->abandon_version(key.id, 2, now, "{}", lost));
+    store->abandon_version(key.id, 2, now, "{}", held);
     EXPECT_EQ(store->find(key.id)->primary_version, 1U);
 
     auto destroyed = *store->find(key.id);

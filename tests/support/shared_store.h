@@ -28,9 +28,9 @@ public:
                     const std::string& alias, const std::string& holder = {}) override {
         there().enable_key(key_id, known_answer, alias, holder);
     }
-    void abandon_key(const base::Uuid& key_id, base::Time at,
+    void abandon_key(const base::Uuid& key_id, base::Time at, const std::string& tombstone,
                      const std::string& holder = {}) override {
-        there().abandon_key(key_id, at, holder);
+        there().abandon_key(key_id, at, tombstone, holder);
     }
     void add_pending_version(const base::Uuid& key_id, const kms::KeyVersion& version,
                              const std::string& holder = {}) override {
@@ -43,8 +43,8 @@ public:
         there().enable_version(key_id, version, known_answer, next_rotation_at, holder);
     }
     void abandon_version(const base::Uuid& key_id, std::uint32_t version, base::Time at,
-                         const std::string& holder = {}) override {
-        there().abandon_version(key_id, version, at, holder);
+                         const std::string& tombstone, const std::string& holder = {}) override {
+        there().abandon_version(key_id, version, at, tombstone, holder);
     }
     bool update(const kms::Key& key, const std::string& request = {}) override {
         return there().update(key, request);
@@ -58,6 +58,9 @@ public:
         return there().finish_destruction(key, tombstone, holder);
     }
     std::string tombstone(const base::Uuid& key_id) override { return there().tombstone(key_id); }
+    std::map<std::uint32_t, std::string> version_tombstones(const base::Uuid& key_id) override {
+        return there().version_tombstones(key_id);
+    }
     kms::Reservation reserve_wraps(const base::Uuid& key_id, std::uint32_t version,
                                    std::uint64_t count) override {
         return there().reserve_wraps(key_id, version, count);
