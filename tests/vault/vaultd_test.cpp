@@ -81,6 +81,38 @@ TEST_F(VaultdTest, StoresRevealsAndStopsCleanly) {
     }
 }
 
+TEST_F(VaultdTest, AShadowPolicySeesTheTagsThatItAloneAsksForAndAHangUpPutsItInForce) {
+    const auto with = [](std::string text, std::string_view part, std::string_view by) {
+        return text.replace(text.find(part), part.size(), by);
+    };
+    const std::string next =
+        with(VaultHouse::policy_text(), "credential:acme/*", "credential:acme/tag/team=payments");
+    house_.kms().write("next.json", next);
+    house_.kms().write("vaultd.json", with(house_.config_text(), R"("policy-vault.json")",
+                                           R"("policy-vault.json", "shadow": "next.json")"));
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    const char* other = "/v1/owners/acme/credentials/facebook";
+    app.call("PUT", one, R"({"secret":{"k":1},"tags":{"team":"payments"}})");
+    app.call("PUT", other, R"({"secret":{"k":2},"tags":{"team":"search"}})");
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+    EXPECT_EQ(secret_of(app, other), R"({"k":2})");
+    const std::string differs = R"("action":"reveal_credential","resource":"credential:acme/)";
+    EXPECT_TRUE(house_.vaultd().wait_said(differs + "facebook")) << house_.vaultd().output();
+    EXPECT_EQ(house_.vaultd().output().find(differs + "instagram"), std::string::npos)
+        << house_.vaultd().output();
+
+    house_.kms().write("policy-vault.json", next);
+    house_.vaultd().reload();
+    ASSERT_TRUE(house_.vaultd().wait_said(R"("reloaded","step":"policy")"));
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+    EXPECT_ERROR(permission_denied, secret_of(app, other));
+    house_.kms().write("policy-vault.json", next.substr(0, next.size() / 2));
+    house_.vaultd().reload();
+    ASSERT_TRUE(house_.vaultd().wait_said("not reloaded")) << house_.vaultd().output();
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+}
+
 TEST_F(VaultdTest, OpensslAgreesWithTheKeyServicesSignatureOfADestruction) {
     for (const auto& [kind, scheme] : std::vector<std::pair<std::string, OpensslScheme>>{
              {"ed25519", OpensslScheme::ed25519}, {"ecdsa_p256", OpensslScheme::ecdsa_sha256}}) {
