@@ -108,6 +108,7 @@ std::unique_ptr<server::CheckpointSigner> open_audit_key(hsm::Token& token,
     if (!proven) {
         if (token.find_key(key.id)) {
             token.make_durable(key.id);  // made, but cut short before it was proven
+            audit.event("create_audit_key", {{"id", key.id.to_string()}, {"step", "found"}});
         } else {
             make_key(token, key, audit);
         }

@@ -18,6 +18,7 @@
 #include "kms/lifecycle.h"
 #include "kms/paths.h"
 #include "kms/reconcile.h"
+#include "kms/reconcile_records.h"
 #include "kms/schedule.h"
 #include "kms/service.h"
 #include "kms/sql_store.h"
@@ -50,24 +51,6 @@ std::map<std::string, std::string> start_facts(const std::string& policy_hash,
             {"keys_finished", std::to_string(reconciled.finished)},
             {"keys_abandoned", std::to_string(reconciled.abandoned)},
             {"keys_unproven", std::to_string(reconciled.unproven.size())}};
-}
-
-// What start-up makes of a creation or rotation that was cut short: the end of its intent. That it
-// is given up is written down before it is done.
-void record_given_up(server::AuditLog& audit, const kms::GivenUp& given_up) {
-    audit.event("settle_key", {{"key_id", given_up.name.key_id.to_string()},
-                               {"key_version", std::to_string(given_up.name.version)},
-                               {"token_key_id", given_up.token_key_id.to_string()},
-                               {"settled", "abandoned"},
-                               {"why", given_up.why}});
-}
-void record_finished(server::AuditLog& audit, const kms::Reconciled& reconciled) {
-    for (const auto& settled : reconciled.settled) {
-        if (!settled.is_finished) continue;
-        audit.event("settle_key", {{"key_id", settled.name.key_id.to_string()},
-                                   {"key_version", std::to_string(settled.name.version)},
-                                   {"settled", "finished"}});
-    }
 }
 
 // Nothing when the configuration asks for no checkpoints.
@@ -215,10 +198,10 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
         [&] {
             return kms::reconcile(
                 store, *token, usage, clock, log, kms::named_audit_key(audit),
-                [&audit](const kms::GivenUp& given_up) { record_given_up(audit, given_up); });
+                [&audit](const kms::GivenUp& given_up) { kms::record_giving_up(audit, given_up); });
         },
         log);
-    record_finished(audit, reconciled);
+    kms::record_settled(audit, reconciled);
     kms::Catalogue catalogue(reconciled.keys);
     const kms::CatalogueFollower follower(catalogue, store, reconciled.change_count, log);
     kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "server/audit_file.h"
+#include "server/audit_intents.h"
 #include "server/audit_record.h"
 #include "server/audit_writer.h"
 #include "server/merkle.h"
@@ -46,6 +47,7 @@ struct AuditLog::Writer {
     AuditConfig config;
     const base::Clock& clock;
     base::Log& log;
+    std::vector<UnfinishedIntent> unfinished;
     AuditWriter writer;
 };
 
@@ -54,11 +56,40 @@ AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log)
         config.directory, SegmentLimits{config.segment_bytes, config.segment_age}, log,
         config.boot_id.empty() ? system_boot_id : config.boot_id);
     AuditChain chain = chain_after(*file);
+    auto unfinished = unfinished_intents(config.directory);
     writer_ =
         std::make_unique<Writer>(std::move(config), std::move(file), std::move(chain), clock, log);
+    writer_->unfinished = std::move(unfinished);
+    tell_unfinished();
 }
 
 AuditLog::~AuditLog() = default;
+
+// The last one is waited for, and with it all: what is written next, and the sealer, find the log
+// as it stays.
+void AuditLog::tell_unfinished() {
+    std::vector<const UnfinishedIntent*> untold;
+    for (const UnfinishedIntent& intent : writer_->unfinished) {
+        if (!intent.is_told) untold.push_back(&intent);
+    }
+    if (untold.empty()) return;
+    writer_->log.warning("the process before ended before it could record what came of its intents",
+                         {{"intents", static_cast<std::int64_t>(untold.size())}});
+    for (const UnfinishedIntent* intent : untold) {
+        Operation operation(intent->request_id, writer_->clock.now(), Caller{});
+        operation.set_action({intent->action});
+        for (const auto& [name, value] : intent->facts) operation.set_fact(name, value);
+        operation.set_fact("intent_sequence", std::to_string(intent->sequence));
+        for (const std::string& resource : intent->resources)
+            operation.add_item({resource, "unknown"});
+        const Outcome outcome{"unknown", "", 0};
+        if (intent == untold.back()) {
+            append_and_wait(operation, outcome);
+        } else {
+            append(operation, outcome, nullptr);
+        }
+    }
+}
 
 void AuditLog::append(const Operation& operation, const Outcome& outcome, Done done) {
     writer_->writer.append({audit_fields(writer_->config, operation, outcome, writer_->clock.now()),
@@ -95,6 +126,8 @@ void AuditLog::check() const { writer_->writer.check(); }
 void AuditLog::follow(AuditFollower* follower) { writer_->writer.follow(follower); }
 
 const AuditConfig& AuditLog::config() const { return writer_->config; }
+
+const std::vector<UnfinishedIntent>& AuditLog::unfinished() const { return writer_->unfinished; }
 
 std::uint64_t AuditLog::records_written() const { return writer_->writer.records_written(); }
 

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -16,7 +17,8 @@
 
 namespace server {
 
-class AuditContext;  // server/audit_context.h
+class AuditContext;       // server/audit_context.h
+struct UnfinishedIntent;  // server/audit_intents.h
 
 // To see checkpoints and proofs of a log, and receipts of one's own operations; the same word in
 // each daemon, asked on audit:<daemon>.
@@ -71,7 +73,7 @@ public:
 
 // How an operation ended, as the record says it.
 struct Outcome {
-    std::string word;     // "ok", "denied", "failed", "withheld", "intent"
+    std::string word;     // "ok", "denied", "failed", "withheld", "intent", "unknown"
     std::string error;    // an error code's word; empty when ok
     unsigned status = 0;  // HTTP status; 0 for events that have none
 };
@@ -80,7 +82,11 @@ struct Outcome {
 class AuditLog {
 public:
     // Opens or creates the log, cuts a torn last line (and says so in `log`), goes on with the next
-    // sequence number. Throws failed_precondition naming the file when it can't be used.
+    // sequence number. For each intent without any result that the processes before have left
+    // (server/audit_intents.h) it writes a record with the outcome "unknown": the same request id,
+    // action and facts, the resources as items, and the intent's number as `intent_sequence`.
+    // Throws failed_precondition naming the file when it can't be used, unavailable when it can't
+    // be read or those records can't be made durable.
     AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log);
     ~AuditLog();
     AuditLog(const AuditLog&) = delete;
@@ -120,9 +126,15 @@ public:
 
     const AuditConfig& config() const;
 
+    // What was found open when this was made, in order. What came of it is for others to say, in an
+    // event with the fact `of_request`; until they do it is found again.
+    const std::vector<UnfinishedIntent>& unfinished() const;
+
     std::uint64_t records_written() const;
 
 private:
+    void tell_unfinished();
+
     struct Writer;
     std::unique_ptr<Writer> writer_;
 };

@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "server/audit.h"
+#include "server/audit_intents.h"
 
 namespace server {
 
@@ -40,6 +41,11 @@ void AuditLog::check() const {}
 void AuditLog::follow(AuditFollower* /*follower*/) {}
 
 const AuditConfig& AuditLog::config() const { return writer_->config; }
+
+const std::vector<UnfinishedIntent>& AuditLog::unfinished() const {
+    static const std::vector<UnfinishedIntent> none;
+    return none;
+}
 
 std::uint64_t AuditLog::records_written() const { return writer_->records; }
 

@@ -57,6 +57,9 @@ TEST_F(AuditKey, MakingThatACrashCutShortIsFinished) {
     const auto signer = open_key();
     EXPECT_EQ(token_.list_keys(nullptr).size(), 1U);
     EXPECT_EQ(open_key()->public_key(), signer->public_key());
+    const auto lines = tests::lines_of(file());
+    ASSERT_EQ(lines.size(), 3U);  // the intent of each attempt, and what came of it
+    EXPECT_NE(lines[2].find(R"("step":"found")"), std::string::npos);
 }
 
 TEST_F(AuditKey, LostKeyIsRefusedAndNeverMadeAgain) {

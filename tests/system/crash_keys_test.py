@@ -162,6 +162,25 @@ class CrashOfKeys(unittest.TestCase):
                 self.assertTrue(still_holds(client, key, facts["kind"], made), (key, facts["kind"]))
         return objects
 
+    def check_intents(self):
+        """Each intent has one other record: what came of it or, after a kill, that nobody could tell, and then a start has
+        said what it found. Returns how many of the latter."""
+        log = self.house.folder / "kmsd" / "audit" / "audit.jsonl"
+        records = [json.loads(line) for line in log.read_text().splitlines()]
+        results = {}
+        for record in records:
+            if record["outcome"] != "intent":
+                results.setdefault(record["request_id"], []).append(record)
+        settled = {record["facts"].get("of_request") for record in records if record["action"] == "settle_key"}
+        intents = [record for record in records if record["outcome"] == "intent"]
+        for intent in intents:
+            self.assertEqual(len(results.get(intent["request_id"], [])), 1, intent)
+        unknown = [record for record in records if record["outcome"] == "unknown"]
+        for record in unknown:
+            self.assertIn(record["request_id"], settled, record)
+        self.assertGreater(len(intents), 0)
+        return len(unknown)
+
     def objects_in_token(self):
         """SoftHSM keeps each object in a file of its own, and one for the token itself. It writes an object's file anew for
         each attribute of an empty object, then for those that were ordered, at last for the secret. What a kill leaves of
@@ -220,13 +239,15 @@ class CrashOfKeys(unittest.TestCase):
             self.assertNotEqual(line["level"], "error", line)
             left += "what is left of a key that was given up" in line["message"]
             left += line.get("objects_without_id", 0)
+        unknown = self.check_intents()
         # Of what was given up there is one object, or both of a pair.
         more = self.objects_in_token() - in_service
         self.assertTrue(left <= more <= 2 * left, f"{more} objects more than are in service, {left} reported")
         self.assertGreater(len(self.orders.keys), 0, "nothing was made between the kills")
         self.assertGreater(sum(len(facts["made"]) for facts in self.orders.keys.values()), 0)
         print(f"{len(self.orders.keys)} keys, {sum(facts['rotations'] for facts in self.orders.keys.values())} "
-              f"rotations, {doomed} destroyed, {left} given up with something left, {ROUNDS} rounds")
+              f"rotations, {doomed} destroyed, {left} given up with something left, {unknown} intents without a result, "
+              f"{ROUNDS} rounds")
 
 
 if __name__ == "__main__":
