@@ -102,7 +102,7 @@ std::string finding_json(const server::AuditFinding& finding, const std::string&
     out.field("reason", finding.reason);
     out.field("records", finding.records).field("pruned", finding.pruned);
     out.field("checkpoints", finding.checkpoints).field("covered", finding.covered);
-    out.field("torn_bytes", finding.torn_bytes);
+    out.field("torn_bytes", finding.torn_bytes).field("journal_only", finding.journal_only);
     out.name("period");
     if (finding.period_first == 0) {
         out.null();
@@ -142,6 +142,11 @@ std::string finding_text(const server::AuditFinding& finding) {
     }
     if (finding.torn_bytes > 0) {
         table.add({"torn last line", std::to_string(finding.torn_bytes) + " bytes"});
+    }
+    if (finding.journal_only > 0) {
+        table.add({"only in audit.journal", std::to_string(finding.journal_only) +
+                                                " records at the end, as a crash of the machine "
+                                                "leaves them; the next start puts them back"});
     }
     return table.to_string();
 }

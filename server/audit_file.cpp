@@ -108,7 +108,7 @@ DiskAuditFile::DiskAuditFile(const std::filesystem::path& directory, SegmentLimi
         refuse(path_, "is in use by another process; stop that one first");
     }
     file_.open(path_, O_RDWR | O_CREAT);
-    journal_file_.open(directory / "audit.journal", O_RDWR | O_CREAT);
+    journal_file_.open(directory / journal_name, O_RDWR | O_CREAT);
     sync_folder(directory);
     recover(log);
     read_tail(log);

@@ -27,6 +27,8 @@
 
 namespace server {
 
+inline constexpr std::string_view journal_name = "audit.journal";
+
 // Not thread-safe.
 class AuditJournal {
 public:

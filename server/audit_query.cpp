@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "server/audit_journal_lines.h"
 #include "server/audit_segments.h"
 #include "server/policy_pattern.h"
 
@@ -153,16 +154,21 @@ bool wanted(const AuditRow& row, const AuditFilter& filter) {
 void read_audit_log(const std::filesystem::path& directory, const AuditFilter& filter,
                     const std::function<bool(const AuditRow&, std::string_view)>& take,
                     std::uint64_t& unreadable) {
+    const auto goes_on = [&](std::string_view line) {
+        const auto row = read_audit_row(line);
+        if (!row) ++unreadable;
+        return !row || !wanted(*row, filter) || take(*row, line);
+    };
+    JournalLines journal(directory);
     for (const AuditSegment& segment : audit_segments(directory)) {
         SegmentLines lines(segment);
         for (std::string_view line; lines.next(line);) {
-            const auto row = read_audit_row(line);
-            if (!row) {
-                ++unreadable;
-            } else if (wanted(*row, filter) && !take(*row, line)) {
-                return;
-            }
+            if (!journal.watch(line, segment.first == 0)) break;
+            if (!goes_on(line)) return;
         }
+    }
+    for (auto rest = journal.begin_of_rest(); rest != journal.all().end(); ++rest) {
+        if (!goes_on(rest->second)) return;
     }
 }
 

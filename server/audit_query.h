@@ -52,8 +52,9 @@ struct AuditFilter {
 };
 bool wanted(const AuditRow& row, const AuditFilter& filter);
 
-// Gives every record that is wanted, oldest first, until `take` says false. Lines that are no
-// records are counted in `unreadable`. Throws unavailable when files can't be read.
+// Gives every record that is wanted, oldest first, until `take` says false; at last those that a
+// crash of the machine left in audit.journal alone. Lines that are no records are counted in
+// `unreadable`. Throws unavailable when files can't be read.
 void read_audit_log(const std::filesystem::path& directory, const AuditFilter& filter,
                     const std::function<bool(const AuditRow&, std::string_view line)>& take,
                     std::uint64_t& unreadable);

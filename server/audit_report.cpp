@@ -134,6 +134,10 @@ std::string verdict_box(const AuditReport::Frame& frame) {
     box += "<p class=\"muted\">" + grouped(finding.records) + " records, " +
            grouped(finding.checkpoints) + " checkpoints, the last of which covers " +
            grouped(finding.covered) + " (log " + escaped(finding.last.origin) + ")</p>";
+    if (finding.journal_only > 0) {
+        box += "<p>The last " + grouped(finding.journal_only) +
+               " records stand in audit.journal alone, as a crash of the machine leaves them.</p>";
+    }
     return box + "</div>";
 }
 

@@ -11,6 +11,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "server/audit_journal_lines.h"
 #include "server/audit_period.h"
 #include "server/audit_record.h"
 #include "server/audit_retention.h"
@@ -100,12 +101,14 @@ private:
     bool undecided_ = false;
 };
 
-// The lines of all segments, in order.
+// The lines of all segments, in order, and behind them those that only the journal has.
 class WholeLog {
 public:
     WholeLog(const std::filesystem::path& directory,
              std::function<void(std::uint64_t, std::uint64_t)> progress)
-        : segments_(audit_segments(directory)), progress_(std::move(progress)) {
+        : journal_(directory),
+          segments_(audit_segments(directory)),
+          progress_(std::move(progress)) {
         for (const AuditSegment& segment : segments_) {
             std::error_code ignored;  // for the progress only
             total_ += std::filesystem::file_size(segment.path, ignored);
@@ -117,32 +120,44 @@ public:
     void each(const std::function<bool(std::string_view)>& take) {
         std::uint64_t before = 0;
         std::uint64_t lines = 0;
-        torn_ = 0;
+        torn_ = journal_only_ = 0;
+        journal_.watch_anew();
         for (const AuditSegment& segment : segments_) {
             SegmentLines file(segment);
             std::string_view line;
             while (file.next(line)) {
+                if (!journal_.watch(line, segment.first == 0)) break;  // the journal goes on
                 if (!take(line)) return;
                 if (progress_ && ++lines % progress_every == 0) {
                     progress_(before + file.offset(), total_);
                 }
             }
-            if (file.torn_bytes() > 0 && &segment != &segments_.back()) {
+            if (file.torn_bytes() > 0 && segment.first != 0) {
+                journal_.watch(file.torn(), false);
                 if (!take(file.torn())) return;
             } else {
                 torn_ = file.torn_bytes();
             }
             before += file.offset();
         }
+        const auto end = journal_.all().end();
+        for (auto rest = journal_.begin_of_rest(); rest != end; ++rest) {
+            if (!take(rest->second)) return;
+            ++journal_only_;
+        }
         if (progress_) progress_(total_, total_);
     }
     std::uint64_t torn_bytes() const { return torn_; }
+    std::uint64_t journal_only() const { return journal_only_; }
+    const JournalLines& journal() const { return journal_; }
 
 private:
+    JournalLines journal_;  // read before the segments
     std::vector<AuditSegment> segments_;
     std::function<void(std::uint64_t, std::uint64_t)> progress_;
     std::uint64_t total_ = 0;
     std::uint64_t torn_ = 0;
+    std::uint64_t journal_only_ = 0;
 };
 
 class Verifier {
@@ -263,7 +278,22 @@ private:
             unreadable_ = error.message();
         }
         finding_.records = tree.size() - seed_.size();
+        note_tail();
+    }
+
+    void note_tail() {
         finding_.torn_bytes = log_.torn_bytes();
+        finding_.journal_only = log_.journal_only();
+    }
+
+    // Behind the checkpoints, from record `first` on; 0: none.
+    std::uint64_t other_than_journal(std::uint64_t first) const {
+        return log_.journal().first_other_behind(std::max(finding_.last.size, first - 1));
+    }
+
+    void conclude_other(std::uint64_t other) {
+        conclude(AuditVerdict::tampered, other,
+                 "the record is not the one that audit.journal has in its place");
     }
 
     bool pruning_is_stated() const { return seed_.empty() || prune_stated_ >= seed_.size(); }
@@ -282,6 +312,8 @@ private:
             conclude(AuditVerdict::tampered,
                      std::max(uncovered.first_bad(), finding_.last.size + 1),
                      "a record behind the last checkpoint does not follow from the one before it");
+        } else if (const std::uint64_t differing = other_than_journal(1)) {
+            conclude_other(differing);
         } else {
             finding_.pruned = seed_.size();
         }
@@ -352,13 +384,16 @@ private:
             watch.unreadable();
         }
         watch.end();
-        finding_.torn_bytes = log_.torn_bytes();
+        note_tail();
         finding_.period_first = watch.first();
         finding_.period_last = watch.last();
         finding_.records = watch.last() + 1 - watch.first();
         if (const std::uint64_t bad = watch.first_bad()) {
             conclude(AuditVerdict::tampered, bad,
                      "the record is not the one that the checkpoints cover, or not in its place");
+        } else if (const std::uint64_t other = other_than_journal(watch.first());
+                   other != 0 && other <= watch.last()) {
+            conclude_other(other);
         } else if (watch.cut_off()) {
             conclude_cut(watch.next());
         }

@@ -1,7 +1,8 @@
 // Judges an audit log from its files and a public key, and nothing else: no token, no network, no
 // trust in the daemon that wrote it. What is proven: every record that a checkpoint covers is the
 // one that was there when the checkpoint was signed, in its place, and none is missing. What is
-// behind the last checkpoint is only chained (audit_record.h).
+// behind the last checkpoint is only chained (audit_record.h), and must be what audit.journal has
+// as far as that goes.
 //
 // Where a bad record is: exactly, when the tiles still lead to the last checkpoint, for then they
 // say what each record's hash must be; otherwise the chain and the checkpoints narrow it down.
@@ -34,9 +35,12 @@ struct AuditFinding {
     AuditVerdict verdict = AuditVerdict::clean;
     std::string reason;           // empty when clean
     std::uint64_t first_bad = 0;  // sequence of the first record that is not proven good; 0: none
-    std::uint64_t records = 0;    // whole lines that are there
-    std::uint64_t pruned = 0;     // records before them that retention removed
-    std::uint64_t covered = 0;    // by the last checkpoint, records of pruned segments included
+    std::uint64_t records = 0;    // whole lines that are there, in audit.journal too
+    // Of these, records that a crash of the machine left in audit.journal alone: as durable as the
+    // others, and judged with them. The daemon's next start puts them back.
+    std::uint64_t journal_only = 0;
+    std::uint64_t pruned = 0;   // records before them that retention removed
+    std::uint64_t covered = 0;  // by the last checkpoint, records of pruned segments included
     std::uint64_t checkpoints = 0;
     std::uint64_t torn_bytes = 0;  // behind the last line end, as a crash leaves them
     Checkpoint last;               // the largest checkpoint

@@ -10,36 +10,31 @@ import hashlib
 import json
 import pathlib
 import re
+import struct
 import sys
 
 CLEAN, TAMPERED, INCONSISTENT, CUT_OFF, DASH = 0, 2, 3, 4, "\u2014 "
-
-
 crypto = ctypes.CDLL("libcrypto.so.3")
 for name in ("d2i_PUBKEY", "EVP_MD_CTX_new", "EVP_sha256"):
     getattr(crypto, name).restype = ctypes.c_void_p
 
 
 def verifies(spki, is_ed25519, text, signature):
-    """EVP_DigestVerify of OpenSSL 3."""
+    """EVP_DigestVerify of OpenSSL 3. What it takes for each note ends with the process."""
     der = ctypes.c_char_p(spki)
     key = ctypes.c_void_p(crypto.d2i_PUBKEY(None, ctypes.byref(der), ctypes.c_long(len(spki))))
     context = ctypes.c_void_p(crypto.EVP_MD_CTX_new())
     digest = None if is_ed25519 else ctypes.c_void_p(crypto.EVP_sha256())
-    try:
-        assert key and crypto.EVP_DigestVerifyInit(context, None, digest, None, key) == 1
-        return crypto.EVP_DigestVerify(context, signature, ctypes.c_size_t(len(signature)), text, ctypes.c_size_t(len(text))) == 1
-    finally:
-        crypto.EVP_MD_CTX_free(context)
-        crypto.EVP_PKEY_free(key)
+    assert key and crypto.EVP_DigestVerifyInit(context, None, digest, None, key) == 1
+    return crypto.EVP_DigestVerify(context, signature, ctypes.c_size_t(len(signature)), text, ctypes.c_size_t(len(text))) == 1
 
 
 class Key:
     def __init__(self, pem):
         self.spki = base64.b64decode("".join(line for line in pem.split("\n") if "-----" not in line))
-        self.is_ed25519 = self.spki.startswith(bytes.fromhex("302a300506032b6570032100"))
-        p256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
-        assert self.is_ed25519 or self.spki.startswith(p256), "neither Ed25519 nor P-256"
+        p256 = "3059301306072a8648ce3d020106082a8648ce3d03010703420004"
+        self.is_ed25519 = self.spki.hex().startswith("302a300506032b6570032100")
+        assert self.is_ed25519 or self.spki.hex().startswith(p256), "neither Ed25519 nor P-256"
 
     def key_id(self, name):
         named = name.encode() + b"\n\x01" + self.spki[12:] if self.is_ed25519 else self.spki
@@ -105,35 +100,54 @@ def tile_leaves(folder, size):
         groups = re.findall("...", str(tile).zfill((len(str(tile)) + 2) // 3 * 3))
         path = folder / "tile" / "0" / "/".join(["x" + group for group in groups[:-1]] + groups[-1:])
         wide = min(256, size - 256 * tile)
-        for candidate in [path] + [path.parent / f"{path.name}.p" / str(w) for w in range(wide, 256)]:
-            data = candidate.read_bytes() if candidate.is_file() else b""
-            if len(data) >= 32 * wide:
-                break
-        else:
+        candidates = [path] + [path.parent / f"{path.name}.p" / str(w) for w in range(wide, 256)]
+        data = next((data for file in candidates if file.is_file() and len(data := file.read_bytes()) >= 32 * wide), None)
+        if data is None:
             return None
         leaves += [data[32 * i:32 * i + 32] for i in range(wide)]
     return leaves
 
 
+def number_of(line):
+    return int(match[1]) if (match := re.match(rb'\{"sequence":(\d{1,18}),', line)) else 0
+
+
+def journal_lines(folder):
+    """{number: line} of audit.journal: in frames that follow one another (server/audit_journal.h)."""
+    path, kept, at, follows = folder / "audit.journal", b"", 0, None
+    data = path.read_bytes()[:2 << 20] if path.exists() else b""
+    while data[at:at + 8] == b"SRjrnl\0\1" and len(data) >= at + 80:
+        segment, offset, size = struct.unpack(">QQQ", data[at + 24:at + 48])
+        end, follows_on = at + 48 + size, follows in (None, (segment, offset))
+        if not size or not follows_on or hashlib.sha256(data[at:end]).digest() != data[end:end + 32]:
+            break
+        kept, follows, at = kept + data[at + 48:end], (segment, offset + size), end + 32
+    return {number_of(line): line for line in kept.split(b"\n")[:-1] if number_of(line)}
+
+
 def read_lines(folder):
-    closed = {}
-    for path in folder.glob("audit-*.jsonl*"):
-        if match := re.fullmatch(r"audit-(\d+)\.jsonl(\.gz)?", path.name):
-            closed.setdefault(int(match[1]), []).append(path)
-    paths = [min(closed[first], key=lambda path: len(path.name)) for first in sorted(closed)]
-    lines = []
-    for path in paths + [folder / "audit.jsonl"] * (folder / "audit.jsonl").exists():
+    """All lines; how many of them, at the end, are in the journal alone; numbers of those that it has otherwise."""
+    journal, lines, last, other = journal_lines(folder), [], 0, set()
+    closed = {int(match[1]): path for path in sorted(folder.glob("audit-*.jsonl*"), reverse=True)  # .gz before the plain one
+              if (match := re.fullmatch(r"audit-(\d+)\.jsonl(\.gz)?", path.name))}
+    for path in [closed[first] for first in sorted(closed)] + list(folder.glob("audit.jsonl")):
         parts = (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).split(b"\n")
-        torn = parts.pop()
-        lines += parts + [torn] * (torn != b"" and path.name != "audit.jsonl")
-    return lines
+        torn, grows = parts.pop(), path.name == "audit.jsonl"
+        for line in parts + [torn] * (torn != b"" and not grows):
+            if grows and journal and b"\0" in line:  # a hole: the journal has what was there
+                break
+            number = number_of(line) or last + 1
+            other |= {number} if journal.get(number, line) != line else set()
+            last = max(last, number)
+            lines.append(line)
+    rest = [journal[number] for number in sorted(journal) if number > last]
+    return lines + rest, len(rest), other
 
 
 def chain_fault(lines, leaves, first):
     """The sequence number of the first line, from leaf `first` on, that has not its number or does not follow."""
     def follows(i):
-        before = leaves[i - 1].hex() if i else "0" * 64
-        return lines[i] is None or lines[i].endswith(b',"previous":"%s"}' % before.encode())
+        return lines[i] is None or lines[i].endswith(b',"previous":"%s"}' % (leaves[i - 1].hex() if i else "0" * 64).encode())
     for i in range(first, len(lines)):
         if lines[i] is not None and not lines[i].startswith(b'{"sequence":%d,' % (i + 1)):
             return i + 1
@@ -142,17 +156,15 @@ def chain_fault(lines, leaves, first):
     return 0
 
 
-def judge_period(lines, told, first, last):
+def judge_period(lines, told, first, last, other):
     """As judge(), of the records from number `first` to `last`, by what the tiles told."""
     bad, expected, begin, pruned, before, broken = [], 0, 0, 0, None, False
     for line in lines:
-        match = re.match(rb'\{"sequence":(\d{1,18}),', line)
-        number, leaf = int(match[1]) if match else 0, leaf_hash(line)
+        number, leaf = number_of(line), leaf_hash(line)
         begin, expected = begin or max(1, number), expected or max(1, number)
         chained = number == expected and (line.endswith(b'"%s"}' % before) if before else number == 1)
         if number < expected or not (told[number - 1] == leaf if number <= len(told) else chained):
-            bad.append((expected, expected + 1))
-            broken = True
+            bad, broken = bad + [(expected, expected + 1)], True
             continue
         bad += [(expected, number)] * (number != expected)
         pruned = max(pruned, int(json.loads(line)["facts"]["through"]) if b'"action":"audit_prune"' in line else 0)
@@ -162,6 +174,7 @@ def judge_period(lines, told, first, last):
     bad = [max(first, begin_bad) for begin_bad, end in bad if max(first, begin_bad) < end and max(first, begin_bad) <= last]
     if first < begin and pruned + 1 < begin:
         bad.insert(0, first)
+    bad = bad or [number for number in other if first <= number <= last]
     cut = max(1, expected) <= min(last, len(told)) or first >= max(1, expected)
     return (TAMPERED, bad[0]) if bad else (CUT_OFF, max(1, expected)) if cut else (CLEAN, 0)
 
@@ -177,12 +190,13 @@ def judge(folder, key, period=None):
         origins.add(opened[0])
     if len(origins) != 1:
         return INCONSISTENT, 0
-    last, lines, pruned = max(roots), read_lines(folder), 0
+    last, (lines, _, other), pruned = max(roots), read_lines(folder), 0
+    other = sorted(number for number in other if number > last)  # a checkpoint says more than the journal
     if period and (told := tile_leaves(folder, last)) and (by_tiles := roots_at(told, roots))[last] == roots[last]:
-        return judge_period(lines, told, *period) if by_tiles == roots else (INCONSISTENT, 0)
-    first = re.match(rb'\{"sequence":(\d{1,18}),', lines[0]) if lines else None
-    if first and 0 < int(first[1]) - 1 <= last and (gone := tile_leaves(folder, last)):
-        gone = gone[:int(first[1]) - 1]
+        return judge_period(lines, told, *period, other) if by_tiles == roots else (INCONSISTENT, 0)
+    first = number_of(lines[0]) if lines else 0
+    if 0 < first - 1 <= last and (gone := tile_leaves(folder, last)):
+        gone = gone[:first - 1]
         stated = [json.loads(line)["facts"]["through"] for line in lines if b'"action":"audit_prune"' in line]
         if max(map(int, stated), default=0) < len(gone):
             return TAMPERED, 1
@@ -190,7 +204,7 @@ def judge(folder, key, period=None):
     leaves = (gone if pruned else []) + [leaf_hash(line) for line in lines[pruned:]]
     found = roots_at(leaves, roots)
     if found.get(last) == roots[last]:
-        fault = chain_fault(lines, leaves, last)
+        fault = chain_fault(lines, leaves, last) or min(other, default=0)
         behind = period and period[0] > len(leaves)
         good = (CUT_OFF, len(leaves) + 1) if behind else (CLEAN, 0)
         return (INCONSISTENT, 0) if found != roots else (TAMPERED, max(fault, last + 1)) if fault else good
@@ -209,5 +223,6 @@ def judge(folder, key, period=None):
 
 if __name__ == "__main__":
     code, first_bad = judge(sys.argv[1], Key(pathlib.Path(sys.argv[2]).read_text()), [int(n) for n in sys.argv[3:5]])
-    print(json.dumps({"exit_code": code, "first_bad": first_bad or None}))
+    only = read_lines(pathlib.Path(sys.argv[1]))[1]
+    print(json.dumps({"exit_code": code, "first_bad": first_bad or None, "journal_only": only}))
     sys.exit(code)

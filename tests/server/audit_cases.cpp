@@ -1,11 +1,12 @@
 // Makes audit logs with checkpoints, and judges many in a row: for tests in other languages, which
 // would spend their time in starting processes.
 //
-//     audit_cases make FOLDER RECORDS ed25519|ecdsa [SEGMENT_BYTES [prune]]
+//     audit_cases make FOLDER RECORDS ed25519|ecdsa [SEGMENT_BYTES [prune|crash]]
 //                                   makes FOLDER and FOLDER.pem; with "prune", old segments are
-//                                   gone
+//                                   gone; with "crash" nothing is closed, and the journal is left
 //     audit_cases judge KEY.pem     reads "<folder> [<first> <last>]" (those records only), writes
-//                                   "<exit code> <first bad record>"
+//                                   "<exit code> <first bad record> <records in the journal only>"
+#include <cstdlib>
 #include <future>
 #include <iostream>
 #include <sstream>
@@ -37,7 +38,7 @@ void append(server::AuditLog& log, const base::Clock& clock, int number, bool la
 }
 
 void make(const std::string& folder, int records, const std::string& algorithm,
-          std::uint64_t segment_bytes, bool prune) {
+          std::uint64_t segment_bytes, const std::string& end) {
     tests::SoftwareSigner signer(algorithm == "ecdsa" ? server::NoteAlgorithm::ecdsa_p256
                                                       : server::NoteAlgorithm::ed25519);
     const base::SystemClock clock;
@@ -58,12 +59,13 @@ void make(const std::string& folder, int records, const std::string& algorithm,
         append(log, clock, i, sealed || i == records || i % 1000 == 0);
         if (sealed && records <= 10'000) sealer.seal_now();
     }
-    if (prune) {
+    base::write_file_durably(folder + ".pem", signer.note_key().to_pem(), 0644);
+    if (end == "crash") std::_Exit(0);
+    if (end == "prune") {
         sealer.seal_now();
         server::prune_audit_log(log, std::chrono::days(1), static_cast<std::uint64_t>(records),
                                 clock.now() + std::chrono::days(2));
     }
-    base::write_file_durably(folder + ".pem", signer.note_key().to_pem(), 0644);
 }
 
 void judge(const std::string& key_file) {
@@ -74,7 +76,8 @@ void judge(const std::string& key_file) {
         server::AuditPeriod period;
         words >> folder >> period.first >> period.last;
         const auto finding = server::verify_audit_log({folder, key, {}, {}, period});
-        std::cout << static_cast<int>(finding.verdict) << ' ' << finding.first_bad << std::endl;
+        std::cout << static_cast<int>(finding.verdict) << ' ' << finding.first_bad << ' '
+                  << finding.journal_only << std::endl;
     }
 }
 
@@ -88,11 +91,10 @@ int main(int count, char** arguments) {
         } else if (given.size() >= 4 && given[0] == "make") {
             make(given[1], std::stoi(given[2]), given[3],
                  given.size() > 4 ? std::stoull(given[4]) : std::uint64_t{1} << 40U,
-                 given.size() > 5 && given[5] == "prune");
+                 given.size() > 5 ? given[5] : std::string());
         } else {
-            std::cerr
-                << "usage: audit_cases make FOLDER RECORDS ed25519|ecdsa [SEGMENT_BYTES [prune]] | "
-                   "judge KEY.pem\n";
+            std::cerr << "usage: audit_cases make FOLDER RECORDS ed25519|ecdsa [SEGMENT_BYTES "
+                         "[prune|crash]] | judge KEY.pem\n";
             return 2;
         }
         return 0;

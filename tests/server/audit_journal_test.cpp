@@ -7,6 +7,8 @@
 #include <fstream>
 
 #include "server/audit_file.h"
+#include "server/audit_journal_lines.h"
+#include "server/audit_query.h"
 #include "tests/server/audit_house.h"
 #include "tests/support/expect_error.h"
 
@@ -256,6 +258,44 @@ TEST_F(AuditPowerFailureTest, WhereOnlyTheProcessEndedAChangedOrCutLogIsRefused)
     append(*open_copy(true), 1);
     EXPECT_EQ(lines_of(copied_log()).size(), 4U);
     EXPECT_EQ(chain_fault(lines_of(copied_log())), "");
+}
+
+TEST_F(AuditPowerFailureTest, WhoReadsTheFilesAloneFindsWhatTheSegmentLost) {
+    const auto log = open();
+    append(*log, 6);
+    fail();
+    const auto lines = lines_of(copied_log());
+    const auto sequences = [this] {
+        std::vector<std::uint64_t> read;
+        std::uint64_t unreadable = 0;
+        server::read_audit_log(
+            folder_ / "copy", {},
+            [&read](const server::AuditRow& row, std::string_view) {
+                read.push_back(row.sequence);
+                return true;
+            },
+            unreadable);
+        EXPECT_EQ(unreadable, 0U);
+        return read;
+    };
+    const std::vector<std::uint64_t> all{1, 2, 3, 4, 5, 6};
+    EXPECT_EQ(sequences(), all);
+    const std::size_t half = whole_.size() / 2;
+    for (const bool holes : {false, true}) {
+        overwrite(copied_log(),
+                  whole_.substr(0, half) +
+                      (holes ? std::string(300, '\0') + whole_.substr(half + 300) : ""));
+        EXPECT_EQ(sequences(), all);
+    }
+    std::filesystem::remove(copied_log());
+    EXPECT_EQ(sequences(), all);
+    server::JournalLines journal(folder_ / "copy");
+    ASSERT_EQ(journal.all().size(), 6U);
+    EXPECT_EQ(journal.all().at(6), lines[5]);
+    EXPECT_TRUE(server::JournalLines(folder_ / "nothing").all().empty());
+    std::filesystem::remove(folder_ / "copy" / "audit.journal");
+    std::filesystem::create_directory(folder_ / "copy" / "audit.journal");
+    EXPECT_ERROR(unavailable, server::JournalLines(folder_ / "copy"));
 }
 
 TEST_F(AuditPowerFailureTest, AStoppedLogNeedsNoJournal) {

@@ -3,10 +3,12 @@
 the one that shares no code with it (tests/audit_verifier.py), which must agree on every case. The short form has a log of
 400 records and tries those beside the borders of tiles and checkpoints, and some more. LONG=1: every twentieth of 1,000.
 usage: audit_tamper_test.py FOLDER_OF_PROGRAMS; with LONG=1, EVERY=n tries every n-th record (1: all of them, some minutes)."""
+import hashlib
 import os
 import pathlib
 import random
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -44,8 +46,11 @@ class Judges:
         self.process.stdin.flush()
         theirs = audit_verifier.judge(folder, self.key, period)
         line = self.process.stdout.readline().split()
-        ours = (int(line[0]), int(line[1]))
+        ours, self.journal_only = (int(line[0]), int(line[1])), int(line[2])
         assert ours == theirs, f"{ours} by the one that ships, {theirs} by the other"
+        if ours[0] != INCONSISTENT:  # which may be told before a line is read
+            other = audit_verifier.read_lines(pathlib.Path(folder))[1]
+            assert self.journal_only == other, f"{self.journal_only} only in the journal, {other} by the other verifier"
         return ours
 
     def close(self):
@@ -57,14 +62,13 @@ class Judges:
 @house.both_forms
 class Sealed(unittest.TestCase):
     """Each test has a copy of its own of the log that its class has made."""
-    algorithm, segment_bytes, prune = "ed25519", None, False
+    algorithm, segment_bytes, end = "ed25519", None, None
 
     @classmethod
     def setUpClass(cls):
         made = pathlib.Path(cls.enterClassContext(tempfile.TemporaryDirectory(prefix="strongroom-")))
         cls.made = made / "log"
-        more = [] if cls.segment_bytes is None else [str(cls.segment_bytes)]
-        more += ["prune"] if cls.prune else []
+        more = [str(cls.segment_bytes or 1 << 40)] + ([cls.end] if cls.end else [])
         subprocess.run([house.House.programs / "audit_cases", "make", cls.made, str(RECORDS), cls.algorithm, *more], check=True)
         cls.judges = Judges(f"{cls.made}.pem")
         cls.addClassCleanup(cls.judges.close)
@@ -369,7 +373,7 @@ class Segments(Sealed):
 
 class Pruned(Segments):
     """Old segments were removed by retention, which says so in the log."""
-    prune = True
+    end = "prune"
 
     def test_log_of_many_files_is_one_log(self):
         # The growing one may have been closed by the record of the removal itself.
@@ -393,6 +397,115 @@ class Pruned(Segments):
     def test_records_that_are_gone_without_a_word_are_missing(self):
         self.judge(self.good.replace(b"audit_prune", b"audit_prunx"))
         self.assertEqual(self.judge()[0], TAMPERED)
+
+
+def frame(lines, offset=0):
+    """Of audit.journal, as server/audit_journal.h draws it."""
+    text = b"".join(line + b"\n" for line in lines)
+    head = b"SRjrnl\0\1" + bytes(16) + struct.pack(">QQQ", 1, offset, len(text)) + text
+    return head + hashlib.sha256(head).digest()
+
+
+class Crashed(Sealed):
+    """The machine ended in the middle: what audit.jsonl lost stands in audit.journal, and both verifiers say so."""
+    end = "crash"
+    covered = RECORDS // CHECKPOINT * CHECKPOINT
+
+    def setUp(self):
+        super().setUp()
+        self.journal = self.log / "audit.journal"
+
+    def expect(self, content, verdict, only):
+        self.assertEqual(self.judge(content), verdict)
+        self.assertEqual(self.judges.journal_only, only)
+
+    def test_log_that_lost_nothing_is_clean(self):
+        self.expect(None, (CLEAN, 0), 0)
+
+    def test_records_that_only_the_journal_has_are_counted_and_judged_with_the_others(self):
+        lines = self.lines()
+        for turn, number in enumerate(places()):
+            size = len(lines[number - 1])
+            cut = self.start_of(number) + (0, size // 2, size)[turn % 3]
+            self.expect(self.good[:cut], (CLEAN, 0), RECORDS + 1 - number)
+            self.assertEqual(self.judge(period=(number, number)), (CLEAN, 0))
+        self.file.unlink()
+        self.expect(None, (CLEAN, 0), RECORDS)
+
+    def test_holes_are_filled_from_the_journal(self):
+        for number in places(end=RECORDS):
+            at = self.start_of(number) + 50
+            self.expect(self.good[:at] + bytes(300) + self.good[at + 300:], (CLEAN, 0), RECORDS + 1 - number)
+            self.expect(self.good[:at] + bytes(9999), (CLEAN, 0), RECORDS + 1 - number)
+
+    def test_what_the_journal_lost_too_is_cut_off(self):
+        whole = self.journal.read_bytes()
+        for number in (CHECKPOINT, self.covered + 5):
+            lines = self.lines()[:number]
+            at = whole.index(lines[-1]) + len(lines[-1]) + 1
+            self.journal.write_bytes(whole[:at + 31])  # of its frame's digest one byte is missing
+            have = len(audit_verifier.journal_lines(self.log))
+            self.assertIn(have, range(1, number))
+            self.expect(b"", (CUT_OFF, have + 1) if have < self.covered else (CLEAN, 0), have)
+
+    def test_records_between_file_and_journal_are_missed(self):
+        lines = self.lines()
+        self.journal.write_bytes(frame(lines[200:], self.start_of(201)))
+        self.expect(self.good[:self.start_of(150)], (TAMPERED, 150), RECORDS - 200)
+
+    def test_journal_proves_nothing_against_a_checkpoint(self):
+        lines = self.lines()
+        forged = list(lines)
+        forged[99] = forged[99].replace(b"/app", b"/foe")
+        self.journal.write_bytes(frame(forged))
+        self.expect(None, (CLEAN, 0), 0)
+        self.expect(self.good[:self.start_of(50)], (TAMPERED, 100), RECORDS - 49)
+
+    def test_record_behind_the_checkpoints_that_is_chained_anew_is_told_by_the_journal(self):
+        for number in (self.covered + 1, RECORDS - 3, RECORDS):
+            forged = self.lines()
+            forged[number - 1] = forged[number - 1].replace(b"/app", b"/foe")
+            for i in range(number, RECORDS):
+                forged[i] = forged[i][:-66] + audit_verifier.leaf_hash(forged[i - 1]).hex().encode() + b'"}'
+            self.expect(b"".join(line + b"\n" for line in forged), (TAMPERED, number), 0)
+            self.assertEqual(self.judge(period=(1, number - 1)), (CLEAN, 0))
+            self.assertEqual(self.judge(period=(number, RECORDS)), (TAMPERED, number))
+
+    def test_both_verifiers_agree_whatever_is_done(self):
+        whole, lines = self.journal.read_bytes(), self.lines()
+        for _ in range(600 // EVERY if house.IS_LONG else 40):
+            forged = list(lines)
+            for _ in range(self.random.randrange(0, 3)):
+                at, other = self.random.randrange(len(forged)), self.random.randrange(len(forged))
+                what = self.random.choice(("change", "remove", "swap", "hole"))
+                if what == "change":
+                    forged[at] = forged[at].replace(b"/app", b"/foe")
+                elif what == "remove":
+                    del forged[at]
+                elif what == "swap":
+                    forged[at], forged[other] = forged[other], forged[at]
+                else:
+                    forged[at] = forged[at][:20] + bytes(len(forged[at]) - 20)
+            content = b"".join(line + b"\n" for line in forged)
+            journal = bytearray(whole)
+            what = self.random.choice(("whole", "flip", "cut", "part"))
+            if what == "flip":
+                journal[self.random.randrange(len(journal))] ^= 1
+            elif what == "cut":
+                del journal[self.random.randrange(len(journal)):]
+            elif what == "part":
+                begin = self.random.randrange(RECORDS)
+                journal = frame(lines[begin:self.random.randrange(begin, RECORDS) + 1], self.start_of(begin + 1))
+            self.journal.write_bytes(bytes(journal))
+            first = self.random.randrange(1, RECORDS)
+            self.judge(content[:self.random.randrange(len(content) // 2, len(content) + 1)])
+            self.judge(period=(first, self.random.randrange(first, RECORDS + 20)))
+
+
+class SecondVerifier(unittest.TestCase):
+    def test_it_stays_small_enough_to_be_read(self):
+        lines = pathlib.Path(audit_verifier.__file__).read_text().split("\n")
+        self.assertLessEqual(sum(bool(line.strip()) for line in lines), 200)
 
 
 if __name__ == "__main__":
