@@ -1,4 +1,5 @@
 // Batches, rewrap and small texts on the wire.
+#include "kms/api_data.h"
 #include "tests/kms/api_fixture.h"
 #include "tests/support/expect_error.h"
 
@@ -60,6 +61,70 @@ TEST_F(DataApi, AThousandItemsAreUnwrappedInOneCallAndOneMoreIsRefusedBeforeAnyW
         EXPECT_TRUE(operation_->decided().empty());
     }
     EXPECT_EQ(token_.decrypt_calls, 0U);
+}
+
+// `entries` entries of `bytes` bytes in all, keys and values together.
+kms::EncryptionContext context_of(std::size_t entries, std::size_t bytes) {
+    kms::EncryptionContext context;
+    for (std::size_t i = 0; i < entries; ++i) {
+        const std::string name = "k" + std::to_string(100 + i);
+        const std::size_t share = bytes / entries + (i < bytes % entries ? 1 : 0);
+        context[name] = std::string(share - name.size(), 'v');
+    }
+    return context;
+}
+
+// The figures are the README's and the OpenAPI document's.
+TEST_F(DataApi, TheBodyOfABatchHasRoomForWhatTheDocumentsSay) {
+    const auto batch = [&](std::size_t count, const kms::EncryptionContext& context) {
+        const auto fresh = rig_.create_data_keys(key_->id, context, {64, count, true});
+        base::JsonWriter written;
+        written.begin_object().field("context", context).end_object();
+        const std::string member(written.text().substr(1));  // without the '{'
+        std::vector<std::string> items;
+        for (const auto& one : fresh.keys) {
+            items.push_back(R"({"wrapped":")" + base::to_base64(one.wrapped) + "\"," + member);
+        }
+        return items_of(items);
+    };
+    const auto opened = [&](const std::string& body) {
+        const auto answer = post("app", unwrap_, body);
+        EXPECT_EQ(answer.status, 200U) << answer.body.substr(0, 200);
+        if (answer.status != 200) return std::size_t{0};
+        const auto parsed = parse(answer);
+        std::size_t count = 0;
+        for (const auto& each : *parsed.find("results")->array()) {
+            count += each.find("plaintext") != nullptr ? 1U : 0U;
+        }
+        return count;
+    };
+    const std::size_t in_json = 1900 - std::string_view(R"({"k100":""})").size() + 4;
+    const std::string thousand = batch(1000, context_of(1, in_json));
+    EXPECT_LE(thousand.size(), kms::max_batch_body_bytes);
+    EXPECT_EQ(opened(thousand), 1000U);
+    const auto largest = context_of(kms::max_context_entries, kms::max_context_bytes);
+    const std::string some = batch(239, largest);
+    EXPECT_LE(some.size(), kms::max_batch_body_bytes);
+    EXPECT_EQ(opened(some), 239U);
+
+    // More than that is refused as a whole, before anybody is asked for anything.
+    const std::string too_much = batch(1000, largest);
+    for (const auto& [path, caller] : {std::pair(unwrap_, "app"), std::pair(rewrap_, "root")}) {
+        token_.decrypt_calls = 0;
+        const auto refused = post(caller, path, too_much);
+        EXPECT_EQ(refused.status, 400U) << refused.body.substr(0, 200);
+        EXPECT_EQ(token_.decrypt_calls, 0U);
+        EXPECT_TRUE(operation_->decided().empty());
+        EXPECT_TRUE(operation_->records().empty());
+    }
+    for (const auto& route : rig_.routes.routes()) {
+        EXPECT_LE(route.max_body_bytes, kms::max_batch_body_bytes)
+            << "what the edge takes of everybody: " << route.pattern;
+    }
+    const auto document = get("root", "/openapi.json");
+    for (const auto* figure : {"2 MiB", "1,900 bytes", "239 items"}) {
+        EXPECT_NE(document.body.find(figure), std::string::npos) << figure;
+    }
 }
 
 TEST_F(DataApi, RequestsUnwrappedTogetherAreAnsweredAsEachAloneInOnePassOverTheToken) {
