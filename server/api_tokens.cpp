@@ -217,7 +217,8 @@ MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, cons
     row.expires_at = base::to_milliseconds(made.token.expires_at);
     row.hash = keyed_hash(key_, row, made.text.expose_text());
     bool is_there = false;
-    const auto insert = [&](Session& session) {
+    // Two nodes can't both find nothing and insert: one transaction is as if behind the other.
+    database_.write([&](Session& session) {
         is_there = !order.empty() && read_row(session, row.id);
         if (is_there) return;
         session << "INSERT INTO api_tokens (" << columns
@@ -225,14 +226,7 @@ MadeApiToken ApiTokens::create(const Grant& grant, const std::string& name, cons
             soci::use(row.id, "id"), soci::use(row.name, "name"), soci::use(row.hash, "hash"),
             soci::use(row.claims, "claims"), soci::use(row.made_by, "made_by"),
             soci::use(row.created_at, "created"), soci::use(row.expires_at, "expires");
-    };
-    try {
-        database_.write(insert);
-    } catch (const base::Error& error) {
-        // Another node was faster with the same order.
-        if (order.empty() || error.code() != base::ErrorCode::already_exists) throw;
-        is_there = true;
-    }
+    });
     if (is_there) throw api_token_was_made(row.id);
     return made;
 }

@@ -1,6 +1,10 @@
 // API tokens on several nodes that share a PostgreSQL database.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <barrier>
+#include <thread>
+
 #include "server/api_token_routes.h"
 #include "server/api_tokens.h"
 #include "server/policy.h"
@@ -50,6 +54,38 @@ protected:
             "bindings":[{"caller":"root","roles":["root"]}]})",
         server::with_api_token_actions({}))};
 };
+
+TEST_F(ApiTokenNodes, OneOrderMakesOneTokenThoughBothNodesAreAtIt) {
+    const tests::PostgresqlSchema schema;
+    Node one(schema, clock_);
+    Node two(schema, clock_);
+    constexpr int orders = 20;
+    std::atomic<int> made = 0;
+    std::atomic<int> refused = 0;
+    std::barrier start(2);
+    const auto run = [&](server::ApiTokens& tokens) {
+        auto by = operation();
+        const server::Grant right = grant(by, server::create_api_token);
+        for (int i = 0; i < orders; ++i) {
+            start.arrive_and_wait();
+            try {
+                tokens.create(right, "ci", {}, std::chrono::hours(1), "order " + std::to_string(i));
+                ++made;
+            } catch (const base::Error& error) {
+                EXPECT_EQ(error.code(), base::ErrorCode::failed_precondition) << error.what();
+                EXPECT_NE(error.message().find("was made by this order"), std::string::npos);
+                ++refused;
+            }
+        }
+    };
+    std::thread other([&] { run(two.tokens); });
+    run(one.tokens);
+    other.join();
+    EXPECT_EQ(made, orders);
+    EXPECT_EQ(refused, orders);
+    auto by = operation();
+    EXPECT_EQ(one.tokens.list(grant(by, server::list_api_tokens), "", 100).size(), 20U);
+}
 
 TEST_F(ApiTokenNodes, WhatOneNodeMakesOrRevokesHoldsOnTheOtherAtOnce) {
     const tests::PostgresqlSchema schema;
