@@ -153,9 +153,10 @@ TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
     store();
     const std::string text = std::string(record_start) + std::string(later);
     const CompatHouse::Shown stranger{.api_key = CompatHouse::secret_of("stranger")};
-    for (const auto* what : {"POST /api/credentials", "GET /api/credentials?client_id=shop",
-                             "GET /api/credentials/token?client_id=shop"}) {
-        const std::string_view body = what[0] == 'P' ? std::string_view(text) : std::string_view();
+    for (std::string what : house_.targets(vault::broker_paths)) {
+        const bool reads = what.starts_with("GET");
+        if (reads) what += "?client_id=shop";
+        const std::string_view body = reads ? std::string_view() : std::string_view(text);
         expect(house_.ask(what, body, {}), 401, R"({"error":"Unauthorized"})");
         expect(house_.ask(what, body, {.api_key = std::string(40, 'x')}), 401,
                R"({"error":"Unauthorized"})");

@@ -2,18 +2,22 @@
 // them, without a network on the callers' side.
 #pragma once
 
+#include <algorithm>
 #include <fstream>
 #include <future>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/budget.h"
 #include "server/gate.h"
 #include "server/shared_secret.h"
 #include "tests/vault/world.h"
 #include "vault/compat/shapes.h"
+#include "vault/paths.h"
 
 namespace tests {
 
@@ -126,6 +130,22 @@ public:
     }
 
     server::Gate& gate() { return *gate_; }
+    // The rows of the table with one of `paths`, as ask() takes them.
+    template <typename Paths>
+    std::vector<std::string> targets(const Paths& paths) const {
+        std::vector<std::string> found;
+        for (const auto& route : routes_->routes()) {
+            if (std::find(paths.begin(), paths.end(), route.pattern) == paths.end()) continue;
+            found.push_back(std::string(to_string(route.method)) + " " +
+                            std::string(route.pattern));
+        }
+        return found;
+    }
+    std::set<std::string_view> patterns() const {
+        std::set<std::string_view> all;
+        for (const auto& route : routes_->routes()) all.insert(route.pattern);
+        return all;
+    }
     const UserVerifier& users() const { return *users_; }
 
     std::string last_record() const {

@@ -123,6 +123,13 @@ TEST_F(SharedSecretShape, WrongBodiesGetTheAnswersOfOld) {
     EXPECT_EQ(ask("store", body(profile, R"(,"credentials":{},"source":"app")")).status, 200U);
 }
 
+TEST_F(SharedSecretShape, ThePathsTriedAreAllThatTheOlderShapesServe) {
+    std::set<std::string_view> known(vault::shared_secret_paths.begin(),
+                                     vault::shared_secret_paths.end());
+    known.insert(vault::broker_paths.begin(), vault::broker_paths.end());
+    EXPECT_EQ(house_.patterns(), known);
+}
+
 TEST_F(SharedSecretShape, NobodyWithoutTheSecretGetsAnything) {
     store();
     constexpr std::string_view unauthorized = R"({"success":false,"error":"Unauthorized"})";
@@ -133,17 +140,17 @@ TEST_F(SharedSecretShape, NobodyWithoutTheSecretGetsAnything) {
           CompatHouse::Shown{.certificate = "spiffe://strongroom/broker"},
           CompatHouse::Shown{.secret = CompatHouse::secret_of("sync"),
           .api_key = CompatHouse::secret_of("sync")}}) {
-        for (const char* route :
-             {"store", "reveal", "reveal-download-cred", "get-platform-session"}) {
-            const auto answer = house_.ask("POST /api/credentials/" + std::string(route),
-                                           body(profile, R"(,"platform":"x")"), shown);
-            expect(answer, 401, unauthorized);
+        for (const std::string& target : house_.targets(vault::shared_secret_paths)) {
+            expect(house_.ask(target, body(profile, R"(,"platform":"x")"), shown), 401,
+                   unauthorized);
         }
     }
     EXPECT_EQ(house_.users().asked, 0);
     const CompatHouse::Shown stranger{.secret = CompatHouse::secret_of("stranger")};
-    expect(house_.ask("POST /api/credentials/reveal", body(profile), stranger), 403,
-           R"({"success":false,"error":"Forbidden"})");
+    for (const std::string& target : house_.targets(vault::shared_secret_paths)) {
+        expect(house_.ask(target, body(profile, R"(,"platform":"x")"), stranger), 403,
+               R"({"success":false,"error":"Forbidden"})");
+    }
 }
 
 TEST_F(SharedSecretShape, AUserMustBeEntitledBeforeAnythingIsDecrypted) {
