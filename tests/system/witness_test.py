@@ -57,7 +57,7 @@ class Witness(unittest.TestCase):
 
     @staticmethod
     def records(folder):
-        return [json.loads(line) for line in audit_verifier.read_lines(folder)]
+        return [json.loads(line) for line in audit_verifier.read_lines(folder)[0]]
 
     def kmsctl(self, *arguments):
         return subprocess.run([self.house.bin / "kmsctl", *arguments], capture_output=True, text=True, check=False)
