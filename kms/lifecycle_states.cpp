@@ -12,7 +12,10 @@ namespace kms {
 RecordGivenUp record_given_up(const RecordIntent& record_intent) {
     if (!record_intent) return {};
     return [&record_intent](const GivenUp& given_up) {
-        record_intent({{"given_up", given_up.name.key_id.to_string() + "/" +
+        // A start that finds the intent without a result looks for the key by its first two.
+        record_intent({{"key_id", given_up.name.key_id.to_string()},
+                       {"key_version", std::to_string(given_up.name.version)},
+                       {"given_up", given_up.name.key_id.to_string() + "/" +
                                         std::to_string(given_up.name.version)},
                        {"given_up_token_key_id", given_up.token_key_id.to_string()},
                        {"given_up_because", given_up.why}});

@@ -235,6 +235,10 @@ TEST_F(LifecycleApiTest, WhatIsGivenUpInMakingLeavesATombstoneAndARecord) {
     EXPECT_EQ(rotated, 200U);
     EXPECT_EQ(more.at("given_up"), id + "/2");
     EXPECT_EQ(audit_lines({"\"intent\"", "rotate_key", id + "/2"}), 2U);
+    EXPECT_EQ(audit_lines({"\"intent\"", "rotate_key", id + "/2", "\"key_id\":\"" + id,
+                           "\"key_version\":\"2\""}),
+              1U)
+        << "what a start goes by that finds it without a result";
     const auto key = json_of(call(Method::GET, "/v1/keys/" + id));
     EXPECT_EQ(key.find("tombstone"), nullptr);
     const auto& versions = *key.find("versions")->array();
