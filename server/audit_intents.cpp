@@ -137,7 +137,7 @@ std::vector<UnfinishedIntent> unfinished_intents(const std::filesystem::path& di
         if (stretch.from > 0) lines.next(line);
         while (lines.next(line)) {
             if (auto intent = read_intent(line)) {
-                open.emplace(intent->request_id.to_string(), std::move(*intent));
+                open.insert_or_assign(intent->request_id.to_string(), std::move(*intent));
             } else if (!open.empty()) {
                 close_by(line, open);
             }

@@ -34,8 +34,10 @@ inline constexpr std::uint64_t intent_search_bytes = 64UL * 1024 * 1024;
 
 // The intents among the last `search_bytes` of the log, over its segments, that are open, in their
 // order: their request has no other record behind them, or only the one that says that the outcome
-// is unknown, and no event names it in `of_request`. A compressed segment is read whole. Throws
-// unavailable when files can't be read, integrity_failure when a compressed one is damaged.
+// is unknown, and no event names it in `of_request`. Of several intents of one request the last
+// counts: what the others announced was done when it was written. A compressed segment is read
+// whole. Throws unavailable when files can't be read, integrity_failure when a compressed one is
+// damaged.
 std::vector<UnfinishedIntent> unfinished_intents(const std::filesystem::path& directory,
                                                  std::uint64_t search_bytes = intent_search_bytes);
 

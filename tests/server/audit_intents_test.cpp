@@ -73,6 +73,18 @@ TEST_F(AuditIntentsTest, AllOfThemAreToldOfInTheirOrder) {
         EXPECT_TRUE(has(lines[i], "\"intent_sequence\":\"" + std::to_string(i - 49) + '"'));
 }
 
+TEST_F(AuditIntentsTest, OfSeveralIntentsOfOneRequestTheLastCounts) {
+    const auto log = open();
+    server::Operation operation = intend(*log, "given up");
+    operation.set_fact("key_id", "made");
+    log->append_and_wait(operation, {"intent", "", 0});
+    ASSERT_EQ(unfinished().size(), 1U);
+    EXPECT_EQ(unfinished()[0].facts.at("key_id"), "made");
+    EXPECT_EQ(unfinished()[0].sequence, 2U);
+    log->append_and_wait(operation, {"ok", "", 201});
+    EXPECT_TRUE(unfinished().empty());
+}
+
 TEST_F(AuditIntentsTest, AFailedOrWithheldResultIsAResult) {
     const auto log = open();
     for (const char* word : {"ok", "failed", "denied", "cancelled", "withheld"})
