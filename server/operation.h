@@ -36,6 +36,7 @@ struct Resource {
     std::string owner;  // empty where there is none
     std::vector<std::string> aliases;
     std::map<std::string, std::string> tags;
+    bool of_many = false;  // each may have other tags, so nobody knows them: PolicyWords says which
     bool owner_from_caller = false;  // no request can name another owner than the caller's
     bool tags_left_out = false;      // it may have some; nobody in force asks for them
 };

@@ -47,7 +47,7 @@ public:
         }
         ids_.visit(resource.id, visit);
         for (const std::string& alias : resource.aliases) aliases_.visit(alias, visit);
-        if (resource.tags.empty()) return;
+        if (resource.tags.empty() && !resource.of_many) return;
         for (const std::size_t place : tags_) visit(place);
     }
 
@@ -79,32 +79,12 @@ public:
     }
 
     Decision decide(const PolicyQuestion& question) const override {
-        const Places held = roles_of(question.caller);
-        if (!file_.exclusive.empty() && !file_.conflict(held).empty()) {
-            return {false, std::string(exclusive_roles), hash_};
-        }
-        std::size_t allowing = nothing;
-        std::size_t denying = nothing;
-        bool for_owner = question.resource.owner.empty();
-        const auto consider = [&](std::size_t place) {
-            const Rule& rule = *rules_[place];
-            if (rule.effect == Effect::deny) {
-                if (place < denying && rule.applies(question)) denying = place;
-                return;
-            }
-            if ((place > allowing && for_owner) || !rule.applies(question)) return;
-            allowing = std::min(allowing, place);
-            for_owner = for_owner || rule.names_owner(question);
-        };
-        for (const std::size_t role : held) {
-            const RoleRules& rules = roles_[role];
-            rules.any_action.visit(question.resource, consider);
-            const auto named = rules.by_action.find(question.action.word);
-            if (named != rules.by_action.end()) named->second.visit(question.resource, consider);
-        }
-        if (denying != nothing) return {false, rules_[denying]->id, hash_};
-        if (allowing != nothing) return {true, rules_[allowing]->id, hash_, !for_owner};
-        return {false, std::string(default_deny), hash_};
+        const Resource& asked = question.resource;
+        if (!words_.is_of_many(asked.kind, asked.id)) return decide_as_it_is(question);
+        Resource many = asked;
+        many.of_many = true;
+        return decide_as_it_is(
+            {question.caller, question.action, many, question.context, question.now});
     }
 
     bool may_ever(const Caller& caller, Action action, base::Time now) const override {
@@ -142,6 +122,35 @@ public:
     const std::string& hash() const override { return hash_; }
 
 private:
+    Decision decide_as_it_is(const PolicyQuestion& question) const {
+        const Places held = roles_of(question.caller);
+        if (!file_.exclusive.empty() && !file_.conflict(held).empty()) {
+            return {false, std::string(exclusive_roles), hash_};
+        }
+        std::size_t allowing = nothing;
+        std::size_t denying = nothing;
+        bool for_owner = question.resource.owner.empty();
+        const auto consider = [&](std::size_t place) {
+            const Rule& rule = *rules_[place];
+            if (rule.effect == Effect::deny) {
+                if (place < denying && rule.applies(question)) denying = place;
+                return;
+            }
+            if ((place > allowing && for_owner) || !rule.applies(question)) return;
+            allowing = std::min(allowing, place);
+            for_owner = for_owner || rule.names_owner(question);
+        };
+        for (const std::size_t role : held) {
+            const RoleRules& rules = roles_[role];
+            rules.any_action.visit(question.resource, consider);
+            const auto named = rules.by_action.find(question.action.word);
+            if (named != rules.by_action.end()) named->second.visit(question.resource, consider);
+        }
+        if (denying != nothing) return {false, rules_[denying]->id, hash_};
+        if (allowing != nothing) return {true, rules_[allowing]->id, hash_, !for_owner};
+        return {false, std::string(default_deny), hash_};
+    }
+
     void add_role(const Role& role) {
         RoleRules& rules = roles_.emplace_back();
         for (const Rule& rule : role.rules) {

@@ -128,7 +128,14 @@ Fit Conditions::evaluate(const PolicyQuestion& question, std::string* failed) co
         if (fits < all) name = "owner";
         all = std::min(all, fits);
     }
-    return std::min(all, named_match(tags, question.resource.tags, question.caller, "tags", name));
+    return std::min(all, of_tags(question, name));
+}
+
+Fit Conditions::of_tags(const PolicyQuestion& question, std::string& failed) const {
+    if (tags.empty() || !question.resource.of_many)
+        return named_match(tags, question.resource.tags, question.caller, "tags", failed);
+    failed = "tags";
+    return Fit::unknown;
 }
 
 }  // namespace server

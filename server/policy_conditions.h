@@ -74,6 +74,7 @@ struct Conditions {
 
 private:
     Fit of_context(const PolicyQuestion& question, std::string& failed) const;
+    Fit of_tags(const PolicyQuestion& question, std::string& failed) const;
 };
 
 }  // namespace server

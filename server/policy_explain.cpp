@@ -32,7 +32,10 @@ std::vector<HeldRole> held_roles(const PolicyFile& file, const Caller& caller) {
 }  // namespace
 
 Explanation explain_policy(std::string_view text, const PolicyWords& words,
-                           const PolicyQuestion& question) {
+                           const PolicyQuestion& asked) {
+    Resource resource = asked.resource;
+    resource.of_many = words.is_of_many(resource.kind, resource.id);
+    const PolicyQuestion question{asked.caller, asked.action, resource, asked.context, asked.now};
     const PolicyFile file = parse_policy_file(text, words);
     Explanation explanation;
     explanation.decision = parse_policy(text, words)->decide(question);

@@ -208,6 +208,7 @@ void ResourcePattern::read_owned(std::string_view id) {
 }
 
 Fit ResourcePattern::matches_tag(const Resource& resource, const Caller& caller) const {
+    if (resource.of_many) return Fit::unknown;
     Fit best = Fit::no;
     for (const auto& [name, value] : resource.tags) {
         best = std::max(best,
@@ -231,8 +232,9 @@ Fit ResourcePattern::matches_named(const Resource& resource, const Caller& calle
 Fit ResourcePattern::matches(const Resource& resource, const Caller& caller) const {
     if (!kind_.empty() && kind_ != resource.kind) return Fit::no;
     if (any_id_) return Fit::yes;
-    if (resource.owner.empty())
-        return names_tag_of_owner() ? Fit::no : matches_named(resource, caller);
+    if (resource.owner.empty() && names_tag_of_owner())
+        return resource.of_many ? Fit::unknown : Fit::no;
+    if (resource.owner.empty()) return matches_named(resource, caller);
     if (owner_and_name_.empty()) return Fit::no;
     const Fit owner = owner_and_name_[0].matches(resource.owner, &caller);
     if (owner == Fit::no) return owner;

@@ -51,6 +51,11 @@ public:
                owned_and_tagged_.end();
     }
 
+    // What a list, or all of an owner, is asked as: no resource of the kind is named so.
+    bool is_of_many(std::string_view kind, std::string_view id) const {
+        return id == "*" && is_owned_and_tagged(kind);
+    }
+
     bool operator==(const PolicyWords&) const = default;
 
 private:

@@ -142,6 +142,34 @@ TEST(PolicyConditions, CredentialsAreNamedByOwnerAndTag) {
     EXPECT_FALSE(by_resource(asked, "credential:*/tag/team=payments")) << "all owners together";
 }
 
+// A list, or the erasure of an owner, is about credentials of any tags.
+TEST(PolicyConditions, OfManyCredentialsNobodyKnowsTheTagsSoTheyAllowNothingAndDeny) {
+    Asked asked;
+    asked.resource = {.kind = "credential", .id = "*", .owner = "acme", .aliases = {}, .tags = {}};
+    const std::string all = R"("credential:*")";
+    const std::string tags = R"({"tags":{"team":["payments"]}})";
+    const auto denied = [&](const std::string& rule) {
+        EXPECT_TRUE(asked.of(with_rules(allow_all)).allowed);
+        return !asked.of(with_rules(std::string(allow_all) + "," + rule)).allowed;
+    };
+    const std::string always = R"({"authentication":["client_certificate"]})";
+    for (const bool every_owner : {false, true}) {
+        if (every_owner) asked.resource.owner.clear();
+        EXPECT_TRUE(
+            denied(conditional(always, "deny", "when", R"("credential:*/tag/team=payments")")));
+        EXPECT_TRUE(denied(conditional(tags, "deny", "when", all)));
+        EXPECT_TRUE(denied(conditional(tags, "deny", "unless", all)));
+        EXPECT_FALSE(by_resource(asked, "credential:*/tag/team=payments"));
+        EXPECT_FALSE(asked.of(with_rules(conditional(tags, "allow", "when", all))).allowed);
+        EXPECT_FALSE(asked.of(with_rules(conditional(tags, "allow", "unless", all))).allowed);
+    }
+    asked.resource.owner = "globex";
+    EXPECT_FALSE(
+        denied(conditional(always, "deny", "when", R"("credential:acme/tag/team=payments")")));
+    asked.resource.id = "name";
+    EXPECT_FALSE(denied(conditional(tags, "deny", "when", all)));
+}
+
 TEST(PolicyConditions, AnOwnerNamedTagIsAnOwnerAndWhatCouldMeanEitherIsRefused) {
     Asked asked;
     asked.resource.kind = "credential";

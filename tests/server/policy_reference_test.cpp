@@ -274,15 +274,21 @@ Tri entry_fits(const Entries& entries, const std::string& name, const std::strin
     return entries.contains(name) ? slow_fit(pattern, entries.at(name), caller) : no;
 }
 
+// Lists of credentials are about any tags.
+Tri tag_fits(const server::Resource& resource, const std::string& pattern,
+             const server::Caller& caller) {
+    if (resource.kind == "credential" && resource.id == "*") return unknown;
+    return entry_fits(resource.tags, "team", pattern, caller);
+}
+
 Tri about(const PlainRule& rule, const server::Resource& resource, const server::Caller& caller) {
     if (rule.kind == "*") return yes;
     if (rule.kind != resource.kind) return no;
     if (rule.form == "any" || (rule.form == "id" && rule.first == "*")) return yes;
     if (rule.form == "tag" && rule.kind == "credential")
-        return resource.owner.empty()
-                   ? no
-                   : std::min(slow_fit(rule.second, resource.owner, caller),
-                              entry_fits(resource.tags, "team", rule.first, caller));
+        return resource.owner.empty() ? (resource.id == "*" ? unknown : no)
+                                      : std::min(slow_fit(rule.second, resource.owner, caller),
+                                                 tag_fits(resource, rule.first, caller));
     if (!resource.owner.empty()) {
         if (rule.form == "owner")
             return std::min(slow_fit(rule.first, resource.owner, caller),
@@ -335,7 +341,7 @@ Tri fulfilled(const PlainConditions& asked, const server::PolicyQuestion& questi
         also(question.resource.owner.empty()
                  ? no
                  : slow_fit(asked.owner, question.resource.owner, caller));
-    if (!asked.tag.empty()) also(entry_fits(question.resource.tags, "team", asked.tag, caller));
+    if (!asked.tag.empty()) also(tag_fits(question.resource, asked.tag, caller));
     return all;
 }
 
@@ -460,6 +466,7 @@ Question question_of(Generator& generator) {
     server::Resource& resource = asked.resource;
     resource.kind = generator.pick({"key", "credential"});
     resource.id = generator.pick({"a", "b", "ab", "abc", "a/b", "team-a", "team=a", "a*"});
+    if (generator.rarely()) resource.id = "*";
     if (generator.rarely()) resource.owner = generator.pick({"a", "ab", "alias", "tag"});
     for (std::size_t n = generator.below(3); n > 0; --n)
         resource.aliases.push_back(generator.name());
