@@ -145,7 +145,7 @@ void CachingDataKeys::keep(const std::string& name, const WrappedKey& item,
     while (entries_.size() >= limits_.max_entries) erase(entries_.find(by_use_.front()));
     const auto place = by_use_.insert(by_use_.end(), name);
     const bool was_empty = entries_.empty();
-    entries_.emplace(name, Entry{key.clone(), *master_key, asking.begun + limits_.max_age,
+    entries_.emplace(name, Entry{key.clone(), item.context, *master_key, asking.begun + limits_.max_age,
                                  limits_.max_uses, place});
     if (was_empty) changed_.notify_all();
 }
@@ -165,6 +165,22 @@ void CachingDataKeys::note_failure(const WrappedKey& item, const Error& error) {
     proofs_.clear();
     entries_.clear();
     by_use_.clear();
+}
+
+// What was asked before is not kept either. The proofs stay: nothing failed.
+void CachingDataKeys::forget(const KeyContext& parts) noexcept {
+    const auto has_all = [&parts](const KeyContext& context) {
+        return std::all_of(parts.begin(), parts.end(), [&context](const auto& part) {
+            const auto found = context.find(part.first);
+            return found != context.end() && found->second == part.second;
+        });
+    };
+    const std::lock_guard lock(mutex_);
+    ++losses_;
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+        const auto here = entry++;
+        if (has_all(here->second.context)) erase(here);
+    }
 }
 
 void CachingDataKeys::erase(Entries::iterator entry) {

@@ -10,7 +10,7 @@
 // key service that does not answer, ends reads within that second, and empties the cache.
 //
 // Keys are kept in SecretBytes, for one reader, wrapped form and context each, and wiped when they
-// go: by age, number, uses or failure. No configuration, HTTP or JSON may appear here.
+// go: by age, number, uses or failure, or because what they open was destroyed here. No configuration, HTTP or JSON may appear here.
 #pragma once
 
 #include <chrono>
@@ -69,6 +69,7 @@ public:
                                            const std::string& traceparent) override;
     std::optional<MasterKeyVersion> newest(const std::string& traceparent) override;
     MasterKeyVersion newest_now(const std::string& traceparent) override;
+    void forget(const KeyContext& parts) noexcept override;
     void check() override;
 
     // Wipes what is too old. The thread does so once a second.
@@ -81,6 +82,7 @@ private:
 
     struct Entry {
         base::SecretBytes key;
+        KeyContext context;
         MasterKeyVersion master_key;
         TimePoint until;
         std::uint64_t uses_left = 0;
@@ -114,7 +116,7 @@ private:
     Entries entries_;                // by a hash of reader, wrapped form and context
     std::list<std::string> by_use_;  // the latest last
     std::map<std::pair<std::string, std::uint32_t>, TimePoint> proofs_;  // by master key version
-    std::uint64_t losses_ = 0;  // how often keys were taken away by a failure
+    std::uint64_t losses_ = 0;  // how often keys were taken away by a failure, or forgotten
     bool is_stopping_ = false;
     std::thread sweeper_;
 };

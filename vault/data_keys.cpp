@@ -22,4 +22,6 @@ std::vector<ReadOutcome> DataKeys::unwrap_many_to_read(std::span<const WrappedKe
     return outcomes;
 }
 
+void DataKeys::forget(const KeyContext& /*parts*/) noexcept {}
+
 }  // namespace vault

@@ -107,6 +107,10 @@ public:
     // The same, asked of the key service now. Needs the right to describe the master key there.
     virtual MasterKeyVersion newest_now(const std::string& traceparent) = 0;
 
+    // Takes away what an implementation keeps of data keys whose context has all of `parts`. Throws
+    // nothing. Here nothing is kept.
+    virtual void forget(const KeyContext& parts) noexcept;
+
     // Throws unavailable when the key service is not ready.
     virtual void check() = 0;
 };

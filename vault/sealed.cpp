@@ -190,10 +190,14 @@ SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::Byt
     return seal_bound(associated_data(binding), key, plaintext);
 }
 
+KeyContext context_of_all_versions(const CredentialId& id) {
+    return {{"owner", id.owner}, {"credential", id.name}};
+}
+
 KeyContext key_context(const SealBinding& binding) {
-    return {{"owner", binding.owner},
-            {"credential", binding.name},
-            {"version", std::to_string(binding.version)}};
+    KeyContext context = context_of_all_versions({binding.owner, binding.name});
+    context["version"] = std::to_string(binding.version);
+    return context;
 }
 
 bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_key) {

@@ -52,6 +52,7 @@
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 #include "vault/data_keys.h"
+#include "vault/record.h"
 
 namespace vault {
 
@@ -93,6 +94,8 @@ SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::Byt
 
 // What the key service binds the data key of a credential to, beside what the seal binds.
 KeyContext key_context(const SealBinding& binding);
+// What the contexts of all versions of a credential have in common, and no other has.
+KeyContext context_of_all_versions(const CredentialId& id);
 
 // Whether `data_key` is the one that was sealed under, by the key commitment: nothing is opened.
 bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_key);

@@ -116,7 +116,7 @@ public:
     // there never was one; integrity_failure when a version was taken away.
     VersionPage history(const server::Grant& grant, std::uint64_t before, std::size_t limit);
 
-    // A page of the owner's credentials: up to `limit` whose names come after `after`.
+    // A page of the owner's credentials: see Store::list.
     CredentialPage list(const server::Grant& grant, const std::string& after, std::size_t limit);
 
     // A page of what expires before a time: of the owner that the grant of list_credentials names,
@@ -174,6 +174,7 @@ private:
     void seal_into(NewVersion& added, const base::SecretBytes& secret,
                    const std::string& traceparent);
 
+    void forget_keys(const Destruction& made);
     DestructionRecord sign(const Destruction& destruction, const std::string& traceparent);
     bool decides_by_tags() const;
     // Whether the credential, with `tags`, is not any more as the grant was given for.

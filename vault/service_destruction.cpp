@@ -1,6 +1,7 @@
 // What the service destroys, and the records of it.
 #include "base/error.h"
 #include "vault/actions.h"
+#include "vault/sealed.h"
 #include "vault/service.h"
 
 namespace vault {
@@ -31,6 +32,12 @@ DestructionRecord CredentialService::sign(const Destruction& destruction,
     return record;
 }
 
+// Of what was destroyed no data key stays behind on this node.
+void CredentialService::forget_keys(const Destruction& made) {
+    for (const DoomedCredential& one : made.credentials)
+        keys_.forget(context_of_all_versions({made.owner, one.name}));
+}
+
 Destroyed CredentialService::destroy(const server::Grant& grant, const std::string& traceparent) {
     const CredentialId id{owner_of(grant, delete_credential), grant.resource().id};
     for (int attempt = 0; attempt < max_restarts; ++attempt) {
@@ -43,7 +50,9 @@ Destroyed CredentialService::destroy(const server::Grant& grant, const std::stri
                            .at = clock_.now(),
                            .erasure = std::nullopt};
         DestructionRecord record = sign(wanted, traceparent);
-        if (store_.destroy(wanted, record)) return {std::move(wanted), std::move(record)};
+        if (!store_.destroy(wanted, record)) continue;
+        forget_keys(wanted);
+        return {std::move(wanted), std::move(record)};
     }
     throw Error(ErrorCode::unavailable, "too many calls store this credential at once");
 }
@@ -72,7 +81,10 @@ Destroyed CredentialService::erase_owner(const server::Grant& grant,
         erasure.complete = part.last;
         wanted.erasure = erasure;
         DestructionRecord record = sign(wanted, traceparent);
-        if (store_.destroy(wanted, record)) return {std::move(wanted), std::move(record)};
+        if (store_.destroy(wanted, record)) {
+            forget_keys(wanted);
+            return {std::move(wanted), std::move(record)};
+        }
         limit = std::max<std::size_t>(1, limit / 2);
     }
     throw Error(ErrorCode::unavailable, "too many calls store this owner's credentials at once");

@@ -152,6 +152,22 @@ TEST_F(KeyCache, OneMasterKeyVersionProvesNothingOfAnother) {
     EXPECT_FALSE(is_cached(a_));
 }
 
+TEST_F(KeyCache, WhatIsToBeForgottenGoesForEveryReaderAndNothingElse) {
+    is_cached(a_);
+    is_cached(a_, "other");
+    is_cached(b_);
+    auto parts = a_.context;
+    cache_->forget(parts);
+    EXPECT_EQ(cache_->size(), 1U);
+    EXPECT_FALSE(is_cached(a_));
+    EXPECT_TRUE(is_cached(b_));
+    parts["more"] = "than it has";
+    cache_->forget(parts);
+    EXPECT_TRUE(is_cached(a_));
+    cache_->forget({});
+    EXPECT_EQ(cache_->size(), 0U);
+}
+
 TEST_F(KeyCache, ABatchAsksForWhatIsNotThereAndFailsAsAWholeWithoutTheKeyService) {
     is_cached(a_);
     const auto c = make("c");
@@ -328,6 +344,15 @@ TEST_F(KeyCacheTest, AnAnswerThatWasAskedForBeforeARefusalIsNotKept) {
     EXPECT_FALSE(cache.unwrap_to_read(a, "app", "").from_cache);
 }
 
+TEST_F(KeyCacheTest, AnAnswerThatWasAskedForBeforeItWasToBeForgottenIsNotKept) {
+    RuledKeys ruled;
+    vault::CachingDataKeys cache(ruled, {seconds(5), 10, 10}, clock_.source());
+    const vault::WrappedKey a = make("a");
+    ruled.during = [&] { cache.forget(a.context); };
+    cache.unwrap_to_read(a, "app", "");
+    EXPECT_EQ(cache.size(), 0U);
+}
+
 TEST_F(KeyCacheTest, AnAnswerProvesFromWhenItWasAskedFor) {
     RuledKeys ruled;
     vault::CachingDataKeys cache(ruled, {seconds(5), 10, 10}, clock_.source());
@@ -408,6 +433,21 @@ TEST_F(CachedVault, ARevealFromTheCacheIsAuthorisedAndItsRecordSaysSo) {
     EXPECT_EQ(reveal().status, 503U);
     hand_.advance(seconds(-1));
     EXPECT_EQ(reveal().status, 503U) << "it was emptied";
+}
+
+TEST_F(CachedVault, ADestructionTakesTheKeysOfAllVersionsAndOfNothingElse) {
+    const auto erase = [&] { return send(server::Method::POST, "/v1/owners/acme/erase"); };
+    for (const auto* body : {R"({"secret":{"k":1}})", R"({"secret":{"k":2}})"}) {
+        put(body);
+        EXPECT_EQ(reveal().status, 200U);
+    }
+    send(server::Method::PUT, all + "/b", R"({"secret":{"k":2}})");
+    EXPECT_EQ(send(server::Method::POST, all + "/b/reveal").status, 200U);
+    EXPECT_EQ(cache_.size(), 3U);
+    EXPECT_EQ(send(server::Method::DELETE, one).status, 200U);
+    EXPECT_EQ(cache_.size(), 1U) << "of b";
+    EXPECT_EQ(erase().status, 200U);
+    EXPECT_EQ(cache_.size(), 0U);
 }
 
 TEST_F(CachedVault, AnOpenFromTheCacheSaysSoAndATamperedRowDoesNotOpen) {
