@@ -273,6 +273,8 @@ Revealed CredentialService::reveal_kept(const server::Grant& grant, std::string_
                     "what is kept elsewhere is not the current version: store it again");
     }
     Found found{*std::move(stored), parse_stored(text)};
+    found.stored.version.key_id = found.sealed.key_id;
+    found.stored.version.key_version = found.sealed.key_version;
     const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
     return open_found(std::move(found), key);
 }

@@ -189,6 +189,25 @@ TEST_F(DirectusTest, ARevealMayReadBackWhatIsKeptThere) {
     }
 }
 
+// A rewrap job changes the vault's row and not the copy.
+TEST_F(DirectusTest, TheRecordOfAReadBackNamesTheMasterKeyVersionThatTheCopyNeeds) {
+    make(true);
+    store();
+    const auto row = *house_->world.store->find_version(id(), std::nullopt);
+    auto sealed = vault::parse_stored(row.sealed);
+    house_->world.keys.primary = FakeDataKeys::key_version + 1;
+    const vault::WrappedKey wrapped{sealed.wrapped_data_key,
+                                    vault::key_context({id().owner, id().name, 1})};
+    const auto rewrapped = house_->world.keys.rewrap_many({&wrapped, 1}, "");
+    sealed.wrapped_data_key = std::get<vault::Rewrapped>(rewrapped.at(0)).wrapped;
+    sealed.key_version = FakeDataKeys::key_version + 1;
+    house_->edit("UPDATE versions SET key_version = 4, sealed = '" +
+                 std::string(vault::to_text(sealed)) + "'");
+    EXPECT_EQ(reveal().status, 200U);
+    EXPECT_EQ(fact("key_version"), std::to_string(FakeDataKeys::key_version));
+    EXPECT_EQ(fact("version"), "1");
+}
+
 TEST_F(DirectusTest, OfStoresAtOnceTheNewestIsWhatStays) {
     meanwhile_ = [&] {  // while the first one's is on its way
         const std::lock_guard lock(mutex_);
