@@ -145,8 +145,8 @@ void CachingDataKeys::keep(const std::string& name, const WrappedKey& item,
     while (entries_.size() >= limits_.max_entries) erase(entries_.find(by_use_.front()));
     const auto place = by_use_.insert(by_use_.end(), name);
     const bool was_empty = entries_.empty();
-    entries_.emplace(name, Entry{key.clone(), item.context, *master_key, asking.begun + limits_.max_age,
-                                 limits_.max_uses, place});
+    entries_.emplace(name, Entry{key.clone(), item.context, *master_key,
+                                 asking.begun + limits_.max_age, limits_.max_uses, place});
     if (was_empty) changed_.notify_all();
 }
 

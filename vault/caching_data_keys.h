@@ -10,7 +10,8 @@
 // key service that does not answer, ends reads within that second, and empties the cache.
 //
 // Keys are kept in SecretBytes, for one reader, wrapped form and context each, and wiped when they
-// go: by age, number, uses or failure, or because what they open was destroyed here. No configuration, HTTP or JSON may appear here.
+// go: by age, number, uses or failure, or because what they open was destroyed here. No
+// configuration, HTTP or JSON may appear here.
 #pragma once
 
 #include <chrono>

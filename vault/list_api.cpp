@@ -22,7 +22,7 @@ base::Time parse_time_parameter(std::string_view name, const std::string& text) 
 }
 
 // A cursor of what expires is "<milliseconds since 1970>/<owner>/<name>" of the last one of the
-// page before.
+// page before, and one of a list by name is its name: as ExpiryPlace says it.
 std::string to_cursor(const ExpiryPlace& last) {
     return std::to_string(base::to_milliseconds(last.expires_at)) + "/" + last.id.owner + "/" +
            last.id.name;
@@ -37,8 +37,10 @@ ExpiryPlace parse_expiry_cursor(const std::string& text, const std::string& owne
     const auto [stop, error] = std::from_chars(text.data(), end, milliseconds);
     ExpiryPlace place{.expires_at = base::from_milliseconds(milliseconds),
                       .id = {text.substr(first + 1, second - first - 1), text.substr(second + 1)}};
-    if (error != std::errc() || stop != end || !is_safe_name(place.id.owner) ||
-        !is_safe_name(place.id.name) || (!owner.empty() && owner != place.id.owner)) {
+    if (error != std::errc() || stop != end) refuse_cursor();
+    if (row_of_place(place.id)) return place;
+    if (!is_safe_name(place.id.owner) || !is_safe_name(place.id.name) ||
+        (!owner.empty() && owner != place.id.owner)) {
         refuse_cursor();
     }
     return place;
@@ -110,7 +112,9 @@ server::Response ListApi::list(server::Operation& operation, const server::Reque
         const auto question = read_expiry_question(wanted, before->second, owner);
         return page_answer(operation, service_.expiring(grant, question), true);
     }
-    if (!wanted.after.empty() && !is_safe_name(wanted.after)) refuse_cursor();
+    if (!wanted.after.empty() && !is_safe_name(wanted.after) && !row_of_place({"", wanted.after})) {
+        refuse_cursor();
+    }
     return page_answer(operation, service_.list(grant, wanted.after, wanted.limit), false);
 }
 

@@ -1,6 +1,7 @@
 #include "vault/record.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace vault {
 namespace {
@@ -22,6 +23,17 @@ bool are_tags(const Tags& tags) noexcept {
                return is_safe_name(tag.first) && tag.first.size() <= max_tag_name_bytes &&
                       is_safe_name(tag.second) && tag.second.size() <= max_tag_value_bytes;
            });
+}
+
+CredentialId place_of_row(std::uint64_t row) { return {"", row_mark + std::to_string(row)}; }
+
+std::optional<std::uint64_t> row_of_place(const CredentialId& place) {
+    std::int64_t row = 0;
+    if (!place.owner.empty() || !place.name.starts_with(row_mark)) return std::nullopt;
+    const char* end = place.name.data() + place.name.size();
+    const auto [stop, error] = std::from_chars(place.name.data() + 1, end, row);
+    if (error != std::errc() || stop != end || row < 1) return std::nullopt;
+    return static_cast<std::uint64_t>(row);
 }
 
 bool is_safe_name(std::string_view text) noexcept {

@@ -102,16 +102,22 @@ struct VersionPage {
     bool more = false;                    // there are older ones after the last
 };
 
-// A place in a list by expiry.
+// A place in a list by expiry, or in one by name, which has no expiry. A row whose owner or name is
+// not a safe name, as only a hand in the database can have it, can't be told by them: its place is
+// {"", row_mark and its number}.
 struct ExpiryPlace {
     base::Time expires_at;
     CredentialId id;
 };
+inline constexpr char row_mark = '#';  // in no safe name
+CredentialId place_of_row(std::uint64_t row);
+// The row's number; empty when the place is told by owner and name.
+std::optional<std::uint64_t> row_of_place(const CredentialId& place);
 
 // A credential whose rows contradict each other or make no sense, as only a hand in the database
 // can have them.
 struct UnsoundCredential {
-    CredentialId id;
+    CredentialId id;     // cut to max_name_bytes each
     std::string reason;  // for the log: what is wrong, never a secret
 };
 

@@ -7,48 +7,63 @@
 namespace vault {
 namespace {
 
-std::vector<ExpiryPlace> fetch_all(soci::statement& select, const CredentialId& id,
-                                   const long long& expires_at) {
-    std::vector<ExpiryPlace> places;
-    select.execute();
-    while (select.fetch()) places.push_back({base::from_milliseconds(expires_at), id});
-    return places;
+// What comes after the place where a page ended, in the order of `columns`.
+std::string after_place(std::string_view columns, std::string_view named, bool by_row) {
+    std::string text = "(" + std::string(columns) + ") > (";
+    text += by_row ? "SELECT " + std::string(columns) + " FROM credentials WHERE id = :row"
+                   : std::string(named);
+    return text + ")";
 }
 
 }  // namespace
 
 // A column of SQLite takes values of any type. What is no integer would come back as another value
 // than the one that it is sorted by, and a page that ends there could not be gone on from.
-std::vector<ExpiryPlace> select_expiring(server::Session& sql, const ExpiryQuestion& question) {
+std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuestion& question) {
     const std::string is_time =
         sql.dialect() == server::Dialect::sqlite ? "typeof(expires_at) = 'integer' AND " : "";
+    const auto row = question.after ? row_of_place(question.after->id) : std::nullopt;
+    if (row) require_row(sql, question.owner, *row);
+    const bool all_owners = question.owner.empty();
+    const std::string order = all_owners ? "expires_at, owner, name" : "expires_at, name";
+    const std::string text =
+        "SELECT id, owner, name, expires_at FROM credentials WHERE " +
+        std::string(all_owners ? "" : "owner = :wanted AND ") + is_time +
+        "expires_at < :before AND " +
+        after_place(order, all_owners ? ":at, :owner, :name" : ":at, :name", row.has_value()) +
+        " ORDER BY " + order + " LIMIT :rows";
     const long long before = to_column(question.before);
     const long long at = question.after ? to_column(question.after->expires_at)
                                         : std::numeric_limits<long long>::min();
     const CredentialId after = question.after ? question.after->id : CredentialId{};
+    const long long after_row = to_column(row.value_or(0));
     const long long rows = to_column(question.limit + 1);
-    CredentialId row;
+    long long id = 0;
     long long expires_at = 0;
-    if (question.owner.empty()) {
-        soci::statement select =
-            (sql.prepare << "SELECT owner, name, expires_at FROM credentials WHERE " + is_time +
-                                "expires_at < :before AND "
-                                "(expires_at, owner, name) > (:at, :owner, :name) "
-                                "ORDER BY expires_at, owner, name LIMIT :rows",
-             soci::into(row.owner), soci::into(row.name), soci::into(expires_at), soci::use(before),
-             soci::use(at), soci::use(after.owner), soci::use(after.name), soci::use(rows));
-        return fetch_all(select, row, expires_at);
+    CredentialId found;
+    soci::statement select(sql);
+    select.exchange(soci::into(id));
+    select.exchange(soci::into(found.owner));
+    select.exchange(soci::into(found.name));
+    select.exchange(soci::into(expires_at));
+    if (!all_owners) select.exchange(soci::use(question.owner, "wanted"));
+    select.exchange(soci::use(before, "before"));
+    if (row) {
+        select.exchange(soci::use(after_row, "row"));
+    } else {
+        select.exchange(soci::use(at, "at"));
+        if (all_owners) select.exchange(soci::use(after.owner, "owner"));
+        select.exchange(soci::use(after.name, "name"));
     }
-    soci::statement select =
-        (sql.prepare
-             << "SELECT owner, name, expires_at FROM credentials WHERE owner = :owner AND " +
-                    is_time +
-                    "expires_at < :before AND (expires_at, name) > (:at, :name) "
-                    "ORDER BY expires_at, name LIMIT :rows",
-         soci::into(row.owner), soci::into(row.name), soci::into(expires_at),
-         soci::use(question.owner), soci::use(before), soci::use(at), soci::use(after.name),
-         soci::use(rows));
-    return fetch_all(select, row, expires_at);
+    select.exchange(soci::use(rows, "rows"));
+    select.alloc();
+    select.prepare(text);
+    select.define_and_bind();
+    select.execute();
+    std::vector<ExpiringRow> places;
+    while (select.fetch())
+        places.push_back({found, {base::from_milliseconds(expires_at), to_place(found, id)}});
+    return places;
 }
 
 std::vector<CredentialId> select_without_order(server::Session& sql,

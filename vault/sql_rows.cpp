@@ -1,5 +1,7 @@
 #include "vault/sql_rows.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/json.h"
 
@@ -71,6 +73,28 @@ Tags text_to_tags(const CredentialId& id, std::string_view text) {
         // What was written by us can be read.
     }
     contradiction(id, "tags");
+}
+
+bool is_safe(const CredentialId& id) { return is_safe_name(id.owner) && is_safe_name(id.name); }
+
+CredentialId to_place(const CredentialId& id, long long row) {
+    return is_safe(id) ? id : place_of_row(to_number(row));
+}
+
+UnsoundCredential to_unsound(CredentialId id, std::string reason) {
+    id.owner.resize(std::min(id.owner.size(), max_name_bytes));
+    id.name.resize(std::min(id.name.size(), max_name_bytes));
+    return {std::move(id), std::move(reason)};
+}
+
+void require_row(server::Session& sql, const std::string& owner, std::uint64_t row) {
+    const long long id = to_column(row);
+    long long found = 0;
+    sql << "SELECT COUNT(*) FROM credentials WHERE id = :id AND (owner = :owner OR :all = '')",
+        soci::into(found), soci::use(id), soci::use(owner), soci::use(owner);
+    if (found == 0)
+        throw base::Error(base::ErrorCode::invalid_argument,
+                          "the credential at which the page before ended is not there any more");
 }
 
 HeadRow select_head(soci::session& sql, const CredentialId& id) {

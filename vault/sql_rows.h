@@ -47,8 +47,20 @@ Tags text_to_tags(const CredentialId& id, std::string_view text);
 // Without its versions. Throws integrity_failure for a time that can't be read.
 CredentialInfo to_credential(CredentialId id, CredentialRow& row);
 
-// One more than asked for when there are more.
-std::vector<ExpiryPlace> select_expiring(server::Session& sql, const ExpiryQuestion& question);
+bool is_safe(const CredentialId& id);
+// Where a row stands in a list, for a cursor.
+CredentialId to_place(const CredentialId& id, long long row);
+// As an answer may name it.
+UnsoundCredential to_unsound(CredentialId id, std::string reason);
+// Throws invalid_argument when `row` is not there, or has no place in the lists of `owner`.
+void require_row(server::Session& sql, const std::string& owner, std::uint64_t row);
+
+struct ExpiringRow {
+    CredentialId id;
+    ExpiryPlace place;
+};
+// One more than asked for when there are more. Throws as require_row().
+std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuestion& question);
 // Those of the question's owners whose expiry is no number; up to its limit.
 std::vector<CredentialId> select_without_order(server::Session& sql,
                                                const ExpiryQuestion& question);

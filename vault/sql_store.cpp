@@ -181,17 +181,23 @@ struct SqlStore::Queries {
                soci::into(version.key_version), soci::into(version.expires_at, version.expires),
                soci::into(version.created_at), soci::into(version.sealed), soci::use(credential_id),
                soci::use(wanted))),
-          select_page((sql.prepare << "SELECT id, current_version, last_version, metadata, "
-                                      "created_at, updated_at, expires_at, name, tags "
-                                      "FROM credentials WHERE owner = :owner AND name > :name AND "
-                                      "current_version > 0 "
-                                      "ORDER BY name LIMIT :limit",
-                       soci::into(credential.id), soci::into(credential.current),
-                       soci::into(credential.last), soci::into(credential.metadata),
-                       soci::into(credential.created_at), soci::into(credential.updated_at),
-                       soci::into(credential.expires_at, credential.expires),
-                       soci::into(credential.name), soci::into(credential.tags), soci::use(owner),
-                       soci::use(name), soci::use(limit))) {}
+          select_page(page_after(sql, ":name", name)),
+          select_page_after_row(
+              page_after(sql, "(SELECT name FROM credentials WHERE id = :row)", row)) {}
+
+    // A page whose names come after `place`, in which `bound` is bound.
+    template <typename Bound>
+    soci::statement page_after(soci::session& sql, const std::string& place, Bound& bound) {
+        return (sql.prepare << "SELECT id, current_version, last_version, metadata, "
+                               "created_at, updated_at, expires_at, name, tags "
+                               "FROM credentials WHERE owner = :owner AND name > " +
+                                   place + " AND current_version > 0 ORDER BY name LIMIT :limit",
+                soci::into(credential.id), soci::into(credential.current),
+                soci::into(credential.last), soci::into(credential.metadata),
+                soci::into(credential.created_at), soci::into(credential.updated_at),
+                soci::into(credential.expires_at, credential.expires), soci::into(credential.name),
+                soci::into(credential.tags), soci::use(owner), soci::use(bound), soci::use(limit));
+    }
 
     // Fills `credential`; false when there is no row.
     bool load_credential(const CredentialId& id) {
@@ -233,10 +239,11 @@ struct SqlStore::Queries {
     }
 
     std::string owner, name;
-    long long credential_id = 0, wanted = 0, limit = 0;
+    long long credential_id = 0, wanted = 0, limit = 0, row = 0;
     CredentialRow credential;
     VersionRow version;
-    soci::statement select_credential, select_versions, select_sealed, select_page;
+    soci::statement select_credential, select_versions, select_sealed, select_page,
+        select_page_after_row;
 };
 
 // With an exclusive lock SQLite keeps its rollback journal, old pages included, for the next
@@ -392,6 +399,10 @@ namespace {
 // Adds the credential that `load` gives to the page; as an unsound one if its rows are at fault.
 template <typename Load>
 void add_to(CredentialPage& page, server::Session& sql, const CredentialId& id, Load load) {
+    if (!is_safe(id)) {
+        page.unsound.push_back(to_unsound(id, "its owner or name is none"));
+        return;
+    }
     try {
         page.credentials.push_back(load());
     } catch (const Error& error) {
@@ -410,21 +421,26 @@ CredentialPage SqlStore::list(const std::string& owner, const std::string& after
         page = {};
         std::vector<CredentialRow> rows;
         {
+            const auto row = row_of_place({"", after});
+            if (row) require_row(sql, owner, *row);
             auto& queries = sql.kept<Queries>();
             queries.owner = owner;
             queries.name = after;
+            queries.row = to_column(row.value_or(0));
             queries.limit = to_column(limit + 1);
-            queries.select_page.execute();
-            while (queries.select_page.fetch()) rows.push_back(queries.credential);
+            auto& select = row ? queries.select_page_after_row : queries.select_page;
+            select.execute();
+            while (select.fetch()) rows.push_back(queries.credential);
         }
         page.more = rows.size() > limit;
         if (page.more) rows.pop_back();
         for (auto& row : rows) {
-            page.last.id = {owner, row.name};
-            add_to(page, sql, page.last.id, [&] {
+            const CredentialId id{owner, row.name};
+            page.last.id = to_place(id, row.id);
+            add_to(page, sql, id, [&] {
                 auto& queries = sql.kept<Queries>();
                 queries.credential = row;
-                CredentialInfo info = to_credential(page.last.id, row);
+                CredentialInfo info = to_credential(id, row);
                 queries.load_versions(info);
                 return info;
             });
@@ -439,19 +455,19 @@ CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
         page = {};
         if (!question.after) {
             for (CredentialId& id : select_without_order(sql, question))
-                page.unsound.push_back({std::move(id), "its expiry is no time"});
+                page.unsound.push_back(to_unsound(std::move(id), "its expiry is no time"));
         }
-        std::vector<ExpiryPlace> places = select_expiring(sql, question);
-        page.more = places.size() > question.limit;
-        if (page.more) places.pop_back();
-        for (const ExpiryPlace& place : places) {
-            add_to(page, sql, place.id, [&] {
-                auto info = sql.kept<Queries>().load_info(place.id);
-                if (!info) contradiction(place.id, "a destroyed credential expires");
+        std::vector<ExpiringRow> rows = select_expiring(sql, question);
+        page.more = rows.size() > question.limit;
+        if (page.more) rows.pop_back();
+        for (const ExpiringRow& row : rows) {
+            add_to(page, sql, row.id, [&] {
+                auto info = sql.kept<Queries>().load_info(row.id);
+                if (!info) contradiction(row.id, "a destroyed credential expires");
                 return *std::move(info);
             });
         }
-        if (!places.empty()) page.last = places.back();
+        if (!rows.empty()) page.last = rows.back().place;
     });
     return page;
 }

@@ -51,8 +51,9 @@ public:
                                                std::size_t limit) = 0;
 
     // Up to `limit` credentials of `owner` whose names come after `after`, by name. An empty
-    // `after` starts. Here and in expiring() a credential whose rows can't be believed hides no
-    // other: it takes its place among the unsound.
+    // `after` starts; otherwise it is the name of CredentialPage::last. Throws invalid_argument
+    // when it is a row that is not there. Here and in expiring() a credential whose rows can't be
+    // believed hides no other: it takes its place among the unsound.
     virtual CredentialPage list(const std::string& owner, const std::string& after,
                                 std::size_t limit) = 0;
 

@@ -110,6 +110,81 @@ TEST_F(ListApiTest, ARowThatCantBeBelievedIsNamedRecordedAndHidesNoOther) {
     EXPECT_EQ(facts_.count("unsound"), 0U);
 }
 
+// The row at a page's end is the one that the next page's cursor tells the place of.
+TEST_F(ListApiTest, ANameThatNoneMayHaveIsShownAndEveryCursorIsTakenWhereverItStands) {
+    for (const auto* edited :
+         {"'b b'", "'b/c'", "'b' || char(10)", "CAST(x'62ff' AS TEXT)", "x'6200'", "'b#1'",
+          "'b' || hex(zeroblob(20000))", "'b' || char(0) || 'x'", "'#1'"}) {
+        SCOPED_TRACE(edited);
+        edit("DELETE FROM versions; DELETE FROM credentials");
+        for (const auto* name : {"a", "b", "c"}) store(name, 10);
+        edit(std::string("UPDATE credentials SET name = ") + edited + " WHERE name = 'b'");
+        for (const auto& [list, query, caller] :
+             {std::tuple(all, std::string(), "acme"),
+              {all, "&" + before(100), "acme"},
+              {std::string("/v1/credentials"), "&" + before(100), "operator"}}) {
+            std::string sound;
+            std::size_t unsound = 0;
+            std::string cursor;
+            for (int pages = 0; pages < 5; ++pages) {
+                const auto page = send(Method::GET, list + "?limit=1" + query + cursor, {}, caller);
+                ASSERT_EQ(page.status, 200U) << page.body;
+                EXPECT_LT(page.body.size(), 2000U);
+                sound += names(page);
+                const auto* shown = page.json.find("unsound");
+                if (shown != nullptr) unsound += shown->array()->size();
+                const auto* next = page.json.find("next_cursor");
+                if (next == nullptr) break;
+                cursor = "&cursor=" + std::string(*next->string());
+            }
+            EXPECT_EQ(sound, "ac");
+            EXPECT_EQ(unsound, 1U);
+        }
+    }
+}
+
+TEST_F(ListApiTest, AnOwnerThatNoneMayHaveHidesNobodyFromTheListOfAll) {
+    for (const auto* name : {"a", "b", "c"}) store(name, 10);
+    edit("UPDATE credentials SET owner = 'ac me' WHERE name = 'b'");
+    std::string sound;
+    std::string cursor;
+    for (int pages = 0; pages < 3; ++pages) {
+        const auto page =
+            send(Method::GET, "/v1/credentials?limit=1&" + before(100) + cursor, {}, "operator");
+        ASSERT_EQ(page.status, 200U) << page.body;
+        sound += names(page);
+        const auto* next = page.json.find("next_cursor");
+        cursor = "&cursor=" + (next == nullptr ? "" : std::string(*next->string()));
+    }
+    EXPECT_EQ(sound, "ac");
+}
+
+TEST_F(ListApiTest, ACursorOfARowIsForItsOwnersListAndWhileItIsThere) {
+    store("a", 10);
+    send(Method::PUT, "/v1/owners/globex/credentials/g", R"({"secret":{}})", "globex");
+    const auto hex = [](std::string_view text) { return base::to_hex(base::as_bytes(text)); };
+    EXPECT_EQ(send(Method::GET, all + "?cursor=" + hex("#1")).status, 200U);
+    for (const auto* place : {"#2", "#3", "#0", "#-1", "#", "#1x", "#99999999999999999999"})
+        EXPECT_EQ(send(Method::GET, all + "?cursor=" + hex(place)).status, 400U) << place;
+    EXPECT_EQ(send(Method::GET, all + "?" + before(1) + "&cursor=" + hex("5//#2")).status, 400U);
+}
+
+TEST_F(ListApiTest, ADenyByTagHoldsForListsAndForTheErasureOfAnOwner) {
+    put(R"({"secret":{},"tags":{"team":"payments"}})");
+    EXPECT_EQ(send(Method::GET, all).status, 200U);
+    std::string policy(vault_policy);
+    const std::string rule = R"("acme": [)";
+    policy.insert(policy.find(rule) + rule.size(),
+                  R"({"id":"held","effect":"deny","actions":["*"],)"
+                  R"("resources":["credential:*/tag/team=payments"]},)");
+    world_.authorizer.replace(server::parse_policy(policy, vault::known_actions()));
+    EXPECT_EQ(send(Method::GET, one).status, 403U);
+    EXPECT_EQ(send(Method::GET, all).status, 403U);
+    EXPECT_EQ(send(Method::GET, all + "?" + before(1)).status, 403U);
+    EXPECT_EQ(send(Method::POST, "/v1/owners/acme/erase").status, 403U);
+    EXPECT_EQ(send(Method::GET, all, {}, "reader").status, 200U) << "of another role";
+}
+
 TEST_F(ListApiTest, BadParametersAreNamed) {
     const auto hex = [](std::string_view text) { return base::to_hex(base::as_bytes(text)); };
     for (const auto& query :

@@ -527,6 +527,38 @@ TYPED_TEST_P(StoreContract, ARowThatCantBeBelievedHidesNoOtherFromAList) {
     }
 }
 
+TYPED_TEST_P(StoreContract, ANameThatNoneMayHaveIsUnsoundAndHasAPlaceInEveryList) {
+    TypeParam backend;
+    auto store = backend.open();
+    for (const auto* name : {"a", "b", "c"}) {
+        auto added = new_version({"acme", name}, 1);
+        added.version.expires_at = at(100);
+        ASSERT_TRUE(store->put(added, {}));
+    }
+    store.reset();
+    backend.edit("UPDATE credentials SET name = 'b b' WHERE name = 'b'");
+    store = backend.open();
+    for (const auto* owner : {"acme", ""}) {
+        vault::ExpiryQuestion question{owner, at(1000), std::nullopt, 1};
+        std::string found;
+        for (int pages = 0; pages < 3; ++pages) {
+            const auto page = store->expiring(question);
+            for (const auto& info : page.credentials) found += info.id.name;
+            for (const auto& one : page.unsound) found += "(" + one.id.name + ")";
+            question.after = page.last;
+        }
+        EXPECT_EQ(found, "a(b b)c");
+    }
+    const auto second = store->list("acme", "a", 1);
+    ASSERT_EQ(second.unsound.size(), 1U);
+    EXPECT_TRUE(second.more);
+    ASSERT_TRUE(vault::row_of_place(second.last.id));
+    const auto third = store->list("acme", second.last.id.name, 1);
+    ASSERT_EQ(third.credentials.size(), 1U);
+    EXPECT_EQ(third.credentials.front().id.name, "c");
+    EXPECT_ERROR(invalid_argument, store->list("globex", second.last.id.name, 1));
+}
+
 TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
     const vault::CredentialId odd{"o'; DROP TABLE versions; --", "n\"%_\\"};
     const std::string sealed = std::string(90'000, 's') + "'\"\\\n ü";
@@ -542,9 +574,10 @@ REGISTER_TYPED_TEST_SUITE_P(
     OfManyPutsAtOnceExactlyOneWins, ListsOneOwnersCredentialsByNamePageByPage,
     ShowsTheNewestVersionsOnly, TheHistoryHasEveryVersionEverWithWhatIsKnownOfIt,
     TheHistoryComesPageByPage, WhatExpiresIsListedByExpiryPageByPage,
-    ARowThatCantBeBelievedHidesNoOtherFromAList, DestructionTakesAllVersionsAndLeavesARecord,
-    ADestructionOfWhatChangedMeanwhileChangesNothing, AnOwnersErasureGoesOnWhereItStopped,
-    RecordsOfDestructionsComeBackAsTheyWentPageByPage, ADestroyedNameBeginsAnewWithHigherNumbers,
-    TextOfAnyKindComesBackAsItWent);
+    ARowThatCantBeBelievedHidesNoOtherFromAList,
+    ANameThatNoneMayHaveIsUnsoundAndHasAPlaceInEveryList,
+    DestructionTakesAllVersionsAndLeavesARecord, ADestructionOfWhatChangedMeanwhileChangesNothing,
+    AnOwnersErasureGoesOnWhereItStopped, RecordsOfDestructionsComeBackAsTheyWentPageByPage,
+    ADestroyedNameBeginsAnewWithHigherNumbers, TextOfAnyKindComesBackAsItWent);
 
 }  // namespace tests
