@@ -9,6 +9,7 @@ namespace hsm {
 namespace {
 
 constexpr std::size_t find_batch = 64;
+constexpr std::size_t usual_attribute_bytes = 64;
 
 CK_GCM_PARAMS gcm_parameters(const Iv& iv, base::ByteView aad) {
     CK_GCM_PARAMS parameters{};
@@ -124,17 +125,26 @@ void Session::destroy_object(CK_OBJECT_HANDLE object) const {
 
 std::optional<base::Bytes> Session::read_attribute(CK_OBJECT_HANDLE object,
                                                    CK_ATTRIBUTE_TYPE type) const {
-    const auto answer = [&](CK_ATTRIBUTE& attribute) -> bool {
-        const CK_RV code = (*module_)->C_GetAttributeValue(handle_, object, &attribute, 1);
+    CK_ATTRIBUTE attribute{type, nullptr, 0};
+    const auto answer = [&](void* room, std::size_t bytes) {
+        attribute.pValue = room;
+        attribute.ulValueLen = to_ck_ulong(bytes);
+        return (*module_)->C_GetAttributeValue(handle_, object, &attribute, 1);
+    };
+    const auto has_value = [&](CK_RV code) {
         if (code == CKR_ATTRIBUTE_TYPE_INVALID || code == CKR_ATTRIBUTE_SENSITIVE) return false;
         check_call(code, "C_GetAttributeValue");
         return attribute.ulValueLen != unavailable_information;
     };
-    CK_ATTRIBUTE attribute{type, nullptr, 0};
-    if (!answer(attribute)) return std::nullopt;
-    base::Bytes value(attribute.ulValueLen);
-    attribute.pValue = to_ck_bytes(value);
-    if (!answer(attribute)) return std::nullopt;
+    // Most are short: each call costs SoftHSM two looks at files, and other tokens a way there.
+    base::Bytes value(usual_attribute_bytes);
+    CK_RV code = answer(value.data(), value.size());
+    if (code == CKR_BUFFER_TOO_SMALL) {
+        if (!has_value(answer(nullptr, 0))) return std::nullopt;
+        value.resize(attribute.ulValueLen);
+        code = answer(to_ck_bytes(value), value.size());
+    }
+    if (!has_value(code)) return std::nullopt;
     if (attribute.ulValueLen > value.size())
         throw to_error(CKR_BUFFER_TOO_SMALL, "C_GetAttributeValue");
     value.resize(attribute.ulValueLen);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <unordered_map>
 
 #include "hsm/pkcs11_kinds.h"
 #include "hsm/pkcs11_self_test.h"
@@ -313,22 +314,46 @@ std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
     made.reserve(items.size());
     // A repetition goes on behind the last that was made: callers have counted each item once.
     connection_->repeatable([&](const Operation& operation) {
-        std::vector<Iv> ivs(items.size() - made.size());
-        ivs_.draw(operation.session(), ivs);
-        for (const Iv& iv : ivs) {
-            const EncryptItem& item = items[made.size()];
-            const auto key = keys_.find(operation, item.key);
-            if (!key || key->kind != KeyKind::aes_256) {
-                made.emplace_back(std::nullopt);
-                continue;
+        const std::size_t before = made.size();
+        std::unordered_map<KeyId, CK_OBJECT_HANDLE> used;
+        // By which keys the others were made nobody knows.
+        const auto keep_proven = [&] {
+            try {
+                for (const auto& [id, handle] : used) keys_.require_still(operation, id, handle);
+            } catch (const base::Error&) {
+                made.resize(before);
+                throw;
             }
-            Encrypted encrypted{
-                iv, operation.session().encrypt(key->handle, iv, item.aad, item.plaintext)};
-            keys_.require_still(operation, item.key, key->handle);
-            made.push_back(std::move(encrypted));
+        };
+        try {
+            encrypt_rest(operation, items, made, used);
+        } catch (const base::Error&) {
+            operation.lease.renew();
+            keep_proven();
+            throw;
         }
+        keep_proven();
     });
     return made;
+}
+
+// Appends to `made`; `used` says by which handles.
+void Pkcs11Token::encrypt_rest(const Operation& operation, std::span<const EncryptItem> items,
+                               std::vector<std::optional<Encrypted>>& made,
+                               std::unordered_map<KeyId, CK_OBJECT_HANDLE>& used) {
+    std::vector<Iv> ivs(items.size() - made.size());
+    ivs_.draw(operation.session(), ivs);
+    for (const Iv& iv : ivs) {
+        const EncryptItem& item = items[made.size()];
+        const auto key = keys_.find(operation, item.key);
+        if (!key || key->kind != KeyKind::aes_256) {
+            made.emplace_back(std::nullopt);
+            continue;
+        }
+        made.push_back(
+            Encrypted{iv, operation.session().encrypt(key->handle, iv, item.aad, item.plaintext)});
+        used.emplace(item.key, key->handle);
+    }
 }
 
 std::optional<base::SecretBytes> Pkcs11Token::open(const Operation& operation, const KeyId& id,

@@ -55,6 +55,9 @@ private:
     // Throw not_found. The second also internal when the key is of another kind.
     KnownKey require_key(const Operation& operation, const KeyId& id);
     KnownKey require_key(const Operation& operation, const KeyId& id, KeyKind kind);
+    void encrypt_rest(const Operation& operation, std::span<const EncryptItem> items,
+                      std::vector<std::optional<Encrypted>>& made,
+                      std::unordered_map<KeyId, CK_OBJECT_HANDLE>& used);
     // Empty when the ciphertext does not open; throws for any other failure.
     std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,
                                           CK_OBJECT_HANDLE key, const DecryptItem& item);

@@ -214,7 +214,8 @@ std::vector<server::Route> Api::data_key_routes() {
          false,
          [this](std::span<server::JointCall> calls) { unwrap_together(calls); }},
         {Method::POST, "/v1/data-keys/rewrap", rewrap_data_key, Access::authenticated,
-         max_batch_body_bytes, "Wrap one data key or up to 1,000 anew",
+         max_batch_body_bytes,
+         "Wrap one data key or up to 1,000 anew, with its commitment where that is asked for",
          [this](server::Operation& operation, const server::Request& request) {
              return rewrap(operation, request);
          }},

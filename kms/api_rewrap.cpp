@@ -76,28 +76,35 @@ RewrapItem prepare(const RewrapRequest& wanted, const CatalogueSnapshot& snapsho
     return item;
 }
 
-void write_wrapped(base::JsonWriter& out, const Envelope& envelope) {
+// `commitment` is null when nobody asked for it.
+void write_wrapped(base::JsonWriter& out, const Envelope& envelope,
+                   const base::KeyCommitment* commitment) {
     out.begin_object().name("wrapped").base64(to_bytes(envelope));
     write_key(out, envelope);
+    if (commitment != nullptr) out.name("commitment").base64(*commitment);
     out.end_object();
 }
 
 Named name_of(const Envelope& envelope) { return {envelope.key_id, envelope.key_version}; }
 
 server::Response answer_one(KeyService& service, server::Operation& operation,
-                            const RewrapItem& item, std::span<const RewrapJob> jobs) {
+                            const RewrapItem& item, std::span<const RewrapJob> jobs, bool commits) {
     if (item.name.version != 0) operation.set_fact("from", item.name.to_string());
     if (!item.job) throw Error(item.error);
-    const Envelope anew = service.rewrap(jobs.front());
+    std::vector<base::KeyCommitment> commitments;
+    const Envelope anew = service.rewrap(jobs.front(), commits ? &commitments : nullptr);
     operation.set_fact("to", name_of(anew).to_string());
     base::JsonWriter answer;
-    write_wrapped(answer, anew);
+    write_wrapped(answer, anew, commits ? commitments.data() : nullptr);
     return server::json_answer(std::move(answer));
 }
 
 server::Response answer_many(KeyService& service, server::Operation& operation,
-                             std::span<const RewrapItem> items, std::span<const RewrapJob> jobs) {
-    const std::vector<SealAnswer> sealed = service.rewrap_many(jobs);
+                             std::span<const RewrapItem> items, std::span<const RewrapJob> jobs,
+                             bool commits) {
+    std::vector<base::KeyCommitment> commitments;
+    const std::vector<SealAnswer> sealed =
+        service.rewrap_many(jobs, commits ? &commitments : nullptr);
     ItemRows rows;
     base::JsonWriter answer;
     answer.begin_object().name("results").begin_array();
@@ -107,7 +114,7 @@ server::Response answer_many(KeyService& service, server::Operation& operation,
         if (error == nullptr) {
             const auto& anew = std::get<Envelope>(sealed[*item.job]);
             made = name_of(anew);
-            write_wrapped(answer, anew);
+            write_wrapped(answer, anew, commits ? &commitments[*item.job] : nullptr);
         } else {
             write_error(answer, *error);
         }
@@ -127,6 +134,7 @@ server::Response Api::rewrap(server::Operation& operation, const server::Request
     base::JsonReader reader(body);
     Rights rights(parts_.authorizer, operation);
     std::vector<RewrapRequest> wanted;
+    const bool commits = reader.optional_boolean("commitment").value_or(false);
     const base::JsonValue::Array* list = reader.optional_array("items", max_batch, 1);
     if (list == nullptr) {
         wanted.push_back(read_rewrap(reader, *snapshot, rights));
@@ -146,8 +154,8 @@ server::Response Api::rewrap(server::Operation& operation, const server::Request
     std::vector<RewrapItem> items;
     items.reserve(wanted.size());
     for (const auto& one : wanted) items.push_back(prepare(one, *snapshot, rights, jobs));
-    if (list == nullptr) return answer_one(parts_.service, operation, items.front(), jobs);
-    return answer_many(parts_.service, operation, items, jobs);
+    if (list == nullptr) return answer_one(parts_.service, operation, items.front(), jobs, commits);
+    return answer_many(parts_.service, operation, items, jobs, commits);
 }
 
 }  // namespace kms

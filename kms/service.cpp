@@ -180,9 +180,26 @@ Envelope KeyService::encrypt(const server::Grant& grant, const base::Uuid& key_i
     return only(sealer_.seal(EnvelopeKind::small_text, {&item, 1}));
 }
 
-Envelope KeyService::rewrap(const RewrapJob& job) { return only(rewrap_many({&job, 1})); }
+namespace {
 
-std::vector<SealAnswer> KeyService::rewrap_many(std::span<const RewrapJob> jobs) {
+// Of what was opened wherever there is an answer.
+void commit_to(const std::vector<OpenAnswer>& opened, const std::vector<SealAnswer>& answers,
+               std::vector<base::KeyCommitment>& commitments) {
+    commitments.assign(answers.size(), {});
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+        if (std::holds_alternative<Envelope>(answers[i]))
+            commitments[i] = base::commitment_of(std::get<base::SecretBytes>(opened[i]));
+    }
+}
+
+}  // namespace
+
+Envelope KeyService::rewrap(const RewrapJob& job, std::vector<base::KeyCommitment>* commitments) {
+    return only(rewrap_many({&job, 1}, commitments));
+}
+
+std::vector<SealAnswer> KeyService::rewrap_many(std::span<const RewrapJob> jobs,
+                                                std::vector<base::KeyCommitment>* commitments) {
     const auto snapshot = catalogue_.snapshot();
     std::vector<const OpenJob*> pointers;
     pointers.reserve(jobs.size());
@@ -230,6 +247,7 @@ std::vector<SealAnswer> KeyService::rewrap_many(std::span<const RewrapJob> jobs)
         answers[places[k]] = std::move(sealed[k]);
     }
     for (const auto& [name, count] : away) usage_.note(name.first, name.second, {0, count});
+    if (commitments != nullptr) commit_to(opened, answers, *commitments);
     return answers;
 }
 

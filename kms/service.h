@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/key_commitment.h"
 #include "base/log.h"
 #include "hsm/token.h"
 #include "kms/catalogue.h"
@@ -86,8 +87,11 @@ public:
     // The data key under the target's primary version, bound to `to_context`; its plaintext is seen
     // by nobody. What is so already comes back as it is, once it has opened. Throws
     // integrity_failure when it does not open, not_found when there is no target key.
-    Envelope rewrap(const RewrapJob& job);
-    std::vector<SealAnswer> rewrap_many(std::span<const RewrapJob> jobs);
+    // With `commitments` (null: nobody asks) each job that succeeded leaves the commitment of its
+    // data key there (base/key_commitment.h), in order, of what was compared with the new one.
+    Envelope rewrap(const RewrapJob& job, std::vector<base::KeyCommitment>* commitments = nullptr);
+    std::vector<SealAnswer> rewrap_many(std::span<const RewrapJob> jobs,
+                                        std::vector<base::KeyCommitment>* commitments = nullptr);
 
     // Text of min_text_bytes to max_text_bytes under the primary version, opened again and compared
     // before it is returned. Grant: encrypt on the key. Throws not_found, invalid_argument.

@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/key_commitment.h"
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 
@@ -44,6 +45,7 @@ struct WrappedKey {
 struct Rewrapped {
     base::Bytes wrapped;
     MasterKeyVersion master_key;
+    base::KeyCommitment commitment{};  // of the data key, as the key service says
 };
 
 // Of one item: what came of it, or why not.

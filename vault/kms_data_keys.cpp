@@ -123,14 +123,14 @@ std::vector<RewrapOutcome> KmsDataKeys::rewrap_many(std::span<const WrappedKey> 
     try {
         std::vector<RewrapOutcome> outcomes;
         outcomes.reserve(items.size());
-        for (kms::RewrapResult& result : client_.rewrap_many(wanted, options(traceparent))) {
+        for (kms::RewrapResult& result : client_.rewrap_committed(wanted, options(traceparent))) {
             if (const auto* error = std::get_if<Error>(&result)) {
                 outcomes.emplace_back(translated(*error));
                 continue;
             }
             auto& anew = std::get<kms::Enveloped>(result);
-            outcomes.emplace_back(
-                Rewrapped{std::move(anew.bytes), {anew.key_id, anew.key_version}});
+            outcomes.emplace_back(Rewrapped{
+                std::move(anew.bytes), {anew.key_id, anew.key_version}, *anew.commitment});
         }
         return outcomes;
     } catch (const Error& error) {

@@ -68,13 +68,15 @@ void take_anew(MovingRow& row, Rewrapped anew, const MasterKeyVersion& target) {
         throw Error(ErrorCode::unavailable,
                     "the key service wraps under another master key version than the job's");
     }
+    if (!base::equal_constant_time(anew.commitment, row.sealed.commitment)) {
+        row.lose(base::decryption_failed("another data key came back"));
+        return;
+    }
     row.sealed.key_id = anew.master_key.key_id;
     row.sealed.key_version = anew.master_key.version;
     row.sealed.wrapped_data_key = std::move(anew.wrapped);
     row.result.master_key = anew.master_key;
     row.result.after = to_text(row.sealed);
-    // From here on it is what will be read from the store.
-    row.sealed = parse_stored(row.result.after);
 }
 
 // A token that is away for a moment must not make failures of all that is asked meanwhile. What a
@@ -118,7 +120,8 @@ void RewrapWork::move(const RewrapLease& lease) {
 }
 
 // Everything that will stand in the store was unwrapped by the key service for its own place, and
-// is the data key that the ciphertext beside it was sealed under.
+// is the data key that the ciphertext beside it was sealed under: the key service says its
+// commitment of what it unwrapped, and that is the one which stands beside the ciphertext.
 std::vector<RewrapResult> RewrapWork::rewrap(const RewrapLease& lease,
                                              std::vector<RewrapRow> rows) {
     std::vector<MovingRow> moving;
@@ -128,12 +131,6 @@ std::vector<RewrapResult> RewrapWork::rewrap(const RewrapLease& lease,
     with_outcomes(moving, parts_.keys.rewrap_many(wrapped_keys(moving), {}),
                   [&](MovingRow& row, RewrapOutcome& outcome) {
                       take_anew(row, std::get<Rewrapped>(std::move(outcome)), lease.target);
-                  });
-    require_key_service(parts_.keys, moving);
-    with_outcomes(moving, parts_.keys.unwrap_many(wrapped_keys(moving), {}),
-                  [&](MovingRow& row, UnwrapOutcome& outcome) {
-                      if (commits_to(row.sealed, std::get<base::SecretBytes>(outcome))) return;
-                      row.lose(base::decryption_failed("another data key came back"));
                   });
     require_key_service(parts_.keys, moving);
     std::vector<RewrapResult> results;

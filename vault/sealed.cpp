@@ -10,6 +10,7 @@
 
 #include "base/encoding.h"
 #include "base/error.h"
+#include "base/key_commitment.h"
 #include "base/random.h"
 
 namespace vault {
@@ -20,7 +21,6 @@ using base::ErrorCode;
 
 constexpr std::string_view hkdf_salt = "strongroom sealed credential 2";
 constexpr std::string_view record_key_info = "record key";
-constexpr std::string_view commitment_info = "key commitment";
 constexpr std::string_view credential_magic = "SRsc";
 constexpr std::string_view value_magic = "SRsv";
 constexpr std::uint8_t format_version = 2;
@@ -145,8 +145,7 @@ SealedCredential seal_bound(base::ByteView aad, const DataKey& key, base::ByteVi
     sealed.wrapped_data_key = key.wrapped;
     base::random_bytes(sealed.iv);
     try {
-        const auto commitment = derive(key.plaintext, commitment_info);
-        std::copy(commitment.begin(), commitment.end(), sealed.commitment.begin());
+        sealed.commitment = base::commitment_of(key.plaintext);
         const auto gcm = start_gcm(encryption, key.plaintext, aad, sealed.iv);
         Botan::secure_vector<std::uint8_t> buffer(plaintext.begin(), plaintext.end());
         gcm->finish(buffer);
@@ -201,8 +200,7 @@ KeyContext key_context(const SealBinding& binding) {
 }
 
 bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_key) {
-    const auto commitment = derive(data_key, commitment_info);
-    return base::equal_constant_time({commitment.data(), commitment.size()}, sealed.commitment);
+    return base::equal_constant_time(base::commitment_of(data_key), sealed.commitment);
 }
 
 base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,

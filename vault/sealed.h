@@ -49,6 +49,7 @@
 
 #include "base/bytes.h"
 #include "base/json.h"
+#include "base/key_commitment.h"
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 #include "vault/data_keys.h"
@@ -57,7 +58,7 @@
 namespace vault {
 
 inline constexpr std::size_t data_key_bytes = 32;
-inline constexpr std::size_t commitment_bytes = 32;
+inline constexpr std::size_t commitment_bytes = std::tuple_size_v<base::KeyCommitment>;
 inline constexpr std::size_t sealed_iv_bytes = 12;
 inline constexpr std::size_t sealed_tag_bytes = 16;
 inline constexpr std::size_t max_plaintext_bytes = 64UL * 1024;
@@ -81,7 +82,7 @@ struct SealedCredential {
     base::Uuid key_id;
     std::uint32_t key_version = 0;
     base::Bytes wrapped_data_key;
-    std::array<std::uint8_t, commitment_bytes> commitment{};
+    base::KeyCommitment commitment{};
     std::array<std::uint8_t, sealed_iv_bytes> iv{};
     base::Bytes ciphertext;  // followed by the tag
 };

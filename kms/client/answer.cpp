@@ -217,4 +217,15 @@ std::vector<RewrapResult> read_rewrap_results(const JsonValue& answer, std::size
     });
 }
 
+std::vector<RewrapResult> read_committed_results(const JsonValue& answer, std::size_t count,
+                                                 const std::string& service) {
+    return read_results<RewrapResult>(answer, count, service, [](JsonReader& item) {
+        Enveloped envelope = required_envelope(item, "wrapped");
+        const base::Bytes bytes = item.required_base64("commitment", sizeof(base::KeyCommitment),
+                                                       sizeof(base::KeyCommitment));
+        std::copy(bytes.begin(), bytes.end(), envelope.commitment.emplace().begin());
+        return envelope;
+    });
+}
+
 }  // namespace kms

@@ -31,6 +31,9 @@ Enveloped read_enveloped(const base::JsonValue& answer, std::string_view field,
 // Of a batch. Throws internal unless the answer holds `count` results.
 std::vector<UnwrapResult> read_unwrap_results(const base::JsonValue& answer, std::size_t count,
                                               const std::string& service);
+// With the commitment of each.
+std::vector<RewrapResult> read_committed_results(const base::JsonValue& answer, std::size_t count,
+                                                 const std::string& service);
 std::vector<RewrapResult> read_rewrap_results(const base::JsonValue& answer, std::size_t count,
                                               const std::string& service);
 

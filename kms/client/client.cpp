@@ -59,13 +59,15 @@ JsonWriter one_item(const Item& item) {
 }
 
 template <typename Item>
-JsonWriter many_items(std::span<const Item> items) {
+JsonWriter many_items(std::span<const Item> items, bool with_commitment = false) {
     if (items.size() > max_batch_items) {
         throw Error(ErrorCode::invalid_argument,
                     "at most " + std::to_string(max_batch_items) + " items go into one call");
     }
     JsonWriter body;
-    body.begin_object().name("items").begin_array();
+    body.begin_object();
+    if (with_commitment) body.field("commitment", true);
+    body.name("items").begin_array();
     for (const Item& item : items) {
         body.begin_object();
         write_item(body, item);
@@ -161,6 +163,14 @@ std::vector<RewrapResult> Client::rewrap_many(std::span<const RewrapItem> items,
     const JsonWriter body = many_items(items);
     return read_rewrap_results(post("/v1/data-keys/rewrap", body, Repeat::no, options),
                                items.size(), transport_->service());
+}
+
+std::vector<RewrapResult> Client::rewrap_committed(std::span<const RewrapItem> items,
+                                                   const CallOptions& options) {
+    if (items.empty()) return {};
+    const JsonWriter body = many_items(items, true);
+    return read_committed_results(post("/v1/data-keys/rewrap", body, Repeat::no, options),
+                                  items.size(), transport_->service());
 }
 
 Enveloped Client::encrypt(std::string_view key, base::ByteView plaintext,

@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/key_commitment.h"
 #include "base/secret_bytes.h"
 #include "base/uuid.h"
 
@@ -91,6 +92,7 @@ struct Enveloped {
     base::Bytes bytes;  // a wrapped data key or a ciphertext: kms/envelope.h, version 1
     base::Uuid key_id;
     std::uint32_t key_version = 0;
+    std::optional<base::KeyCommitment> commitment{};  // of a data key, where it was asked for
 };
 
 // Of one item: the data key wrapped anew, or why not.
@@ -154,6 +156,10 @@ public:
     Enveloped rewrap(const RewrapItem& item, const CallOptions& options = {});
     std::vector<RewrapResult> rewrap_many(std::span<const RewrapItem> items,
                                           const CallOptions& options = {});
+    // The same; each comes with the commitment of its data key, for who keeps that beside what the
+    // key sealed (base/key_commitment.h) and wants to see that it still is the same one.
+    std::vector<RewrapResult> rewrap_committed(std::span<const RewrapItem> items,
+                                               const CallOptions& options = {});
 
     // Text of 1 to 4096 bytes, encrypted in the token under the primary version of `key`.
     Enveloped encrypt(std::string_view key, base::ByteView plaintext,

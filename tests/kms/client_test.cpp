@@ -113,6 +113,29 @@ TEST_F(ClientTest, ManyRewrapsHaveEachTheirOwnResult) {
     EXPECT_ERROR(internal, client.rewrap_many(std::span(items).first(1)));
 }
 
+TEST_F(ClientTest, ARewrapTellsTheCommitmentWhereItIsAskedFor) {
+    const std::string key =
+        R"({"wrapped":"BAUG","key_id":")" + std::string(key_id) + R"(","key_version":2)";
+    std::string commitment = R"(,"commitment":")" + base::to_base64(base::Bytes(32, 7)) + "\"";
+    std::string seen;
+    serve_script([&](const std::string& request) {
+        seen = request;
+        const std::string refusal = R"({"error":{"code":"failed_precondition","message":"no"}})";
+        return PeerReply{
+            http_answer(200, R"({"results":[)" + key + commitment + "}," + refusal + "]}")};
+    });
+    kms::Client client(config());
+    const std::vector<kms::RewrapItem> items(2, {{4, 5, 6}, {}, "", std::nullopt});
+    const auto results = client.rewrap_committed(items);
+    EXPECT_NE(seen.find(R"("commitment":true)"), std::string::npos) << seen;
+    ASSERT_EQ(results.size(), 2U);
+    EXPECT_EQ(std::get<kms::Enveloped>(results[0]).commitment->at(31), 7);
+    EXPECT_EQ(std::get<base::Error>(results[1]).code(), base::ErrorCode::failed_precondition);
+    commitment.clear();
+    // From a service that leaves it out.
+    EXPECT_ERROR(internal, client.rewrap_committed(items));
+}
+
 TEST_F(ClientTest, TextsAreEncryptedAndDecrypted) {
     std::string seen;
     serve_script([&seen](const std::string& request) {

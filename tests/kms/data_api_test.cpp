@@ -295,6 +295,26 @@ TEST_F(DataApi, RewrapKeepsTheContextUnlessAnotherIsNamedEvenAnEmptyOne) {
     EXPECT_EQ(post("app", unwrap_, R"({"wrapped":")" + emptied + R"("})").status, 200U);
 }
 
+TEST_F(DataApi, ARewrapSaysTheCommitmentOfItsDataKeyToWhoAsks) {
+    const auto wrapped = wrap(key_->id);
+    const auto plaintext = parse(post("app", unwrap_, R"({"wrapped":")" + wrapped + "\"}"));
+    const base::SecretBytes data_key(*base::parse_base64(text_of(plaintext, "plaintext")));
+    const std::string expected = base::to_base64(base::commitment_of(data_key));
+    const std::string item = R"({"wrapped":")" + wrapped + "\"";
+    for (const std::string& target : {std::string(), std::string(R"(,"to_key":"alias/second")")}) {
+        const auto one = post("app", rewrap_, item + target + R"(,"commitment":true})");
+        EXPECT_EQ(text_of(parse(one), "commitment"), expected) << one.body;
+        const auto many =
+            post("app", rewrap_,
+                 R"({"commitment":true,"items":[{"wrapped":"AAAA"},)" + item + target + "}]}");
+        EXPECT_NE(many.body.find(R"("commitment":")" + expected), std::string::npos) << many.body;
+    }
+    EXPECT_EQ(post("app", rewrap_, item + "}").body.find("commitment"), std::string::npos);
+    EXPECT_EQ(post("app", rewrap_, item + R"(,"commitment":false})").body.find("commitment"),
+              std::string::npos);
+    EXPECT_EQ(code_of(post("app", rewrap_, item + R"(,"commitment":"yes"})")), "invalid_argument");
+}
+
 TEST_F(DataApi, ABatchOfRewrapsAnswersEachItemAndRecordsWhatCameOfIt) {
     const auto good = wrap(key_->id);
     const auto hidden = wrap(hidden_->id);

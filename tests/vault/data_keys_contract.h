@@ -69,6 +69,7 @@ inline void expect_data_keys_contract_of_batches(vault::DataKeys& keys) {
     const auto& same = std::get<vault::Rewrapped>(rewrapped[0]);
     EXPECT_EQ(same.wrapped, made[2].wrapped) << "it is under the newest version already";
     EXPECT_EQ(same.master_key, master);
+    EXPECT_EQ(same.commitment, base::commitment_of(made[2].plaintext));
     EXPECT_TRUE(keys.unwrap_many({}, "").empty());
     EXPECT_TRUE(keys.rewrap_many({}, "").empty());
 }
@@ -83,6 +84,7 @@ inline void expect_rewrap_after_rotation(vault::DataKeys& keys, const vault::Dat
     const auto& anew = std::get<vault::Rewrapped>(outcomes[0]);
     EXPECT_GT(anew.master_key.version, old.key_version);
     EXPECT_NE(anew.wrapped, old.wrapped);
+    EXPECT_EQ(anew.commitment, base::commitment_of(old.plaintext));
     EXPECT_TRUE(keys.unwrap(anew.wrapped, context, "").equals(old.plaintext.expose()));
     EXPECT_TRUE(keys.unwrap(old.wrapped, context, "").equals(old.plaintext.expose()));
 }

@@ -55,8 +55,11 @@ public:
         return each<vault::RewrapOutcome>(items, traceparent, [&](const auto& item) {
             const Made& known = find(item);
             const vault::MasterKeyVersion newest_key{key_id_, primary};
-            if (item.wrapped.at(25) == primary) return vault::Rewrapped{item.wrapped, newest_key};
-            return vault::Rewrapped{wrap(known.plaintext, known.context), newest_key};
+            const base::Bytes anew = item.wrapped.at(25) == primary
+                                         ? item.wrapped
+                                         : wrap(known.plaintext, known.context);
+            return vault::Rewrapped{anew, newest_key,
+                                    base::commitment_of(find({anew, item.context}).plaintext)};
         });
     }
 
