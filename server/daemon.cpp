@@ -6,9 +6,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <condition_variable>
 #include <cstdlib>
 #include <ctime>
 #include <iostream>
+#include <mutex>
 #include <thread>
 
 #include "base/error.h"
@@ -22,6 +24,8 @@ constexpr std::chrono::milliseconds edge_stop_bound{5000};
 constexpr std::chrono::milliseconds gate_drain_bound{5400};
 // From the signal to the end of the process, whatever hangs: a database, a peer, the token.
 constexpr std::chrono::milliseconds stop_bound{5900};
+// What waits for other services is broken off then, so that it is answered.
+constexpr std::chrono::milliseconds break_off_after{4000};
 // Between two looks at the files that reload steps watch; a change is read at the second look.
 constexpr std::chrono::milliseconds watch_interval{500};
 
@@ -58,6 +62,25 @@ void limit_stop() {
         std::_Exit(1);
     }).detach();
 }
+
+// Calls `work` at its time, unless it ends before.
+class BreakOff {
+public:
+    explicit BreakOff(const std::function<void()>& work) {
+        if (!work) return;
+        const auto at = std::chrono::steady_clock::now() + break_off_after;
+        thread_ = std::jthread([this, &work, at](const std::stop_token& stop) {
+            std::unique_lock lock(mutex_);
+            changed_.wait_until(lock, stop, at, [] { return false; });
+            if (!stop.stop_requested()) work();
+        });
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable_any changed_;
+    std::jthread thread_;  // the last: it uses the others
+};
 
 std::string_view name_of(DaemonSignals::Signal signal) {
     switch (signal) {
@@ -156,6 +179,7 @@ void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals)
     const std::string_view signal = reload_until_stopped(parts, signals);
     const auto begun = std::chrono::steady_clock::now();
     limit_stop();
+    const BreakOff break_off(parts.break_off);
     parts.log.info("stopping", {{"signal", std::string(signal)}});
     parts.edge.stop(edge_stop_bound);
     const auto took =

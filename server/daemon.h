@@ -52,6 +52,9 @@ struct DaemonParts {
     std::map<std::string, std::string>
         facts;  // of the start, for audit and log: version, policy_hash
     std::vector<ReloadStep> reload_steps{};
+    // Ends what waits for another service, so that its caller is still answered. Called in a stop,
+    // by a thread of its own, when requests run 4 seconds after the signal. May be empty.
+    std::function<void()> break_off{};
 };
 
 // Starts the edge, records the start, logs "ready" with address and port, and waits for signals.

@@ -375,7 +375,7 @@ HttpsAnswer HttpsClient::send(const HttpsRequest& wanted) const {
 
 HttpsAnswer HttpsClient::exchange(const HttpsRequest& wanted) const {
     Target& target = *target_;
-    const auto deadline = steady_clock::now() + target.config.deadline;
+    const auto deadline = std::min(steady_clock::now() + target.config.deadline, wanted.until);
     ExchangeLimit limit(deadline);
     const Target::UnderWay listed(target, limit);
     httplib::Request request = target.request_for(wanted);

@@ -28,6 +28,8 @@ struct HttpsRequest {
     std::string_view authorization{};  // the header's value, in visible ASCII and blanks; or empty
     std::string_view content_type{};   // of the body, likewise
     std::string_view body{};
+    // When the caller has no more time, if that is before the configuration's deadline.
+    std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
 };
 
 struct HttpsAnswer {

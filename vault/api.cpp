@@ -196,6 +196,7 @@ server::Response Api::store(server::Operation& operation, const server::Request&
     }
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
+    require_copy(operation, result.copy, not_copied);
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
 }
 

@@ -133,6 +133,18 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
     return server::json_answer(std::move(body), status);
 }
 
+void note_copy(server::Operation& operation, const CopyOutcome& copy) {
+    if (copy.state == CopyOutcome::State::none) return;
+    const bool failed = copy.state == CopyOutcome::State::failed;
+    operation.set_fact("write_through", failed ? "failed" : "written");
+}
+
+void require_copy(server::Operation& operation, const CopyOutcome& copy, std::string_view message) {
+    note_copy(operation, copy);
+    if (copy.state != CopyOutcome::State::failed) return;
+    throw Error(ErrorCode::unavailable, std::string(message), copy.detail);
+}
+
 void note_data_key(server::Operation& operation, bool from_cache) {
     if (from_cache) operation.set_fact("data_key", "cache");
 }

@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "server/operation.h"
 #include "server/request.h"
+#include "vault/copies.h"
 #include "vault/record.h"
 
 namespace vault {
@@ -51,6 +52,14 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
 
 // The facts "version", "key_id" and "key_version".
 void note_version(server::Operation& operation, const VersionInfo& version);
+// The fact "write_through", "written" or "failed", where there is a copy elsewhere. The second
+// throws unavailable with `message` when it failed: the caller must know, and repeats.
+void note_copy(server::Operation& operation, const CopyOutcome& copy);
+void require_copy(server::Operation& operation, const CopyOutcome& copy, std::string_view message);
+inline constexpr std::string_view not_copied =
+    "it is in the vault and its copy elsewhere is older: store it again";
+inline constexpr std::string_view copy_not_destroyed =
+    "it is destroyed in the vault and its copy elsewhere is not: try again";
 // The fact "data_key", "cache", for a secret that was opened without asking the key service.
 void note_data_key(server::Operation& operation, bool from_cache);
 

@@ -17,7 +17,8 @@
 // erasure is committed: a text without its row was never true.
 //
 // It speaks of the vault's own database, and not of copies elsewhere, each with its wrapped data
-// key: backups, exports, or a Directus that stores are written through to.
+// key: backups, exports, or a Directus that stores are written through to (which is emptied after
+// it, vault/copies.h).
 //
 // Text and values only: no store, no HTTP.
 #pragma once

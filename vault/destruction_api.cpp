@@ -71,6 +71,7 @@ server::Response DestructionApi::destroy(server::Operation& operation,
     server::refuse_query(request);
     const Destroyed done = service_.destroy(grant, operation.traceparent());
     note_destruction(operation, done.destruction);
+    require_copy(operation, done.copy, copy_not_destroyed);
     JsonWriter body;
     body.begin_object().name("destroyed").begin_object();
     body.field("owner", id.owner).field("name", id.name);
@@ -96,6 +97,7 @@ server::Response DestructionApi::erase(server::Operation& operation,
     for (std::size_t i = 0; i < made.credentials.size(); ++i) {
         operation.add_item({made.credentials[i].name, "ok", {}, std::to_string(i), 0});
     }
+    require_copy(operation, done.copy, copy_not_destroyed);
     JsonWriter body;
     body.begin_object().name("destroyed").begin_object().field("owner", owner);
     body.field("credentials", std::uint64_t{made.credentials.size()});

@@ -106,6 +106,7 @@ server::Response HistoryApi::restore(server::Operation& operation, const server:
     operation.set_fact("restored_from", std::to_string(wanted.version));
     const auto result = service_.restore(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
+    require_copy(operation, result.copy, not_copied);
     return credential_answer(result.info, service_.now(), 200);
 }
 

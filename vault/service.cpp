@@ -138,6 +138,17 @@ bool CredentialService::lacks_reason(const server::Grant& grant, std::string_vie
     return reason.empty() && options_.reasons.ask(grant.caller(), grant.resource());
 }
 
+// The change stands, so what fails here is told beside it.
+CopyOutcome CredentialService::follow(const CredentialId& id) {
+    if (options_.copies == nullptr || options_.copies->of(id.owner) != id) return {};
+    try {
+        options_.copies->follow(id, [&] { return store_.find_version(id, std::nullopt); });
+        return {CopyOutcome::State::written};
+    } catch (const Error& error) {
+        return {CopyOutcome::State::failed, error.what()};
+    }
+}
+
 StoreResult CredentialService::store(const server::Grant& grant, const StoreRequest& request,
                                      const std::string& traceparent) {
     const bool refreshes = grant.action() == refresh_credential;
@@ -162,7 +173,7 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
         added.version.created_at = clock_.now();
         seal_into(added, request.secret, traceparent);
         auto info = store_.put(added, head);
-        if (info) return {*std::move(info), head.current == 0};
+        if (info) return {*std::move(info), head.current == 0, follow(id)};
     }
     throw too_many_at_once();
 }
@@ -188,7 +199,7 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
         added.version.created_at = clock_.now();
         seal_into(added, old.secret, traceparent);
         auto info = store_.put(added, head);
-        if (info) return {*std::move(info), false};
+        if (info) return {*std::move(info), false, follow(id)};
     }
     throw too_many_at_once();
 }
@@ -251,12 +262,6 @@ Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std
     require_same_tags(grant, found.stored.info.tags);
     const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
     return open_found(std::move(found), key);
-}
-
-StoredVersion CredentialService::sealed(const server::Grant& grant) {
-    auto stored = store_.find_version(credential_of(grant, store_credential), std::nullopt);
-    if (!stored) throw no_such_credential();
-    return *std::move(stored);
 }
 
 // Another master key version than the row's is none of its faults: a rewrap job changes rows only.

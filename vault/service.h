@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/secret_bytes.h"
 #include "server/authorizer.h"
+#include "vault/copies.h"
 #include "vault/data_keys.h"
 #include "vault/destruction.h"
 #include "vault/reasons.h"
@@ -45,6 +46,7 @@ struct StoreRequest {
 struct StoreResult {
     CredentialInfo info;
     bool created = false;  // there was none before
+    CopyOutcome copy{};
 };
 
 struct RestoreRequest {
@@ -73,6 +75,7 @@ inline constexpr std::size_t max_reveals = 100;  // of one call
 struct Destroyed {
     Destruction destruction;
     DestructionRecord record;
+    CopyOutcome copy{};
 };
 
 // What a vault is configured to ask for and to do beyond the rest.
@@ -81,6 +84,9 @@ struct ServiceOptions {
     DestructionSigner* signer = nullptr;  // null: destructions are recorded without a signature
     // Who is asked for the grants: tells whether they go by tags. Null: they do not.
     const server::Authorizer* authorizer = nullptr;
+    // Where credentials are kept beside the store: every change of one is followed there, whatever
+    // way it came. Null: nowhere.
+    const Copies* copies = nullptr;
 };
 
 // Thread-safe. `store`, `keys`, `clock` and what the options point to must outlive it. It keeps no
@@ -95,7 +101,8 @@ public:
                       ServiceOptions options = {});
 
     // Takes the grant of refresh_credential, too. Seals the secret under a fresh data key, opens it
-    // again by way of the key service, and stores it as the next version. Throws
+    // again by way of the key service, and stores it as the next version. What was stored stays
+    // when its copy fails, which the result says (as restore() and the destructions do). Throws
     // failed_precondition when `if_version` does not hold; invalid_argument when the secret is too
     // large. `traceparent`, here and below, is passed on to the key service.
     StoreResult store(const server::Grant& grant, const StoreRequest& request,
@@ -129,10 +136,6 @@ public:
     Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                     const std::string& traceparent, std::string_view reason = {});
 
-    // The current version as it is stored, by the grant of store_credential: for who keeps it
-    // elsewhere, too. Throws not_found; integrity_failure when the rows contradict each other.
-    StoredVersion sealed(const server::Grant& grant);
-
     // reveal() of the current version, out of a sealed text that was kept elsewhere as that
     // version. Throws unavailable when the current version is another one; otherwise what reveal()
     // throws.
@@ -146,12 +149,14 @@ public:
 
     // Crypto-erasure: destroys the wrapped data keys of all versions and keeps a record of it,
     // signed by the key service where a signer is configured; without the signature nothing is
-    // destroyed. Throws not_found.
+    // destroyed. Throws not_found, and then the copy of one that was destroyed before is gone, too
+    // (unavailable when that is not known).
     Destroyed destroy(const server::Grant& grant, const std::string& traceparent);
 
     // The same for a part of an owner's credentials, by the grant of erase_owner: at most
     // max_part_credentials, to be called until the erasure is complete. One that was begun goes on,
-    // whoever calls; each call is one transaction. Throws not_found when the owner has none.
+    // whoever calls; each call is one transaction, and takes away the copy of what it, or a call
+    // before it, destroyed. Throws not_found when the owner has none, as destroy().
     Destroyed erase_owner(const server::Grant& grant, const std::string& traceparent);
 
     // The records of the owner's destructions: see Store::destructions.
@@ -174,6 +179,9 @@ private:
     void seal_into(NewVersion& added, const base::SecretBytes& secret,
                    const std::string& traceparent);
 
+    CopyOutcome follow(const CredentialId& id);
+    CopyOutcome follow_if_destroyed(const std::string& owner);
+    void require_no_copy(const std::string& owner);
     void forget_keys(const Destruction& made);
     DestructionRecord sign(const Destruction& destruction, const std::string& traceparent);
     bool decides_by_tags() const;

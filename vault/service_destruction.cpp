@@ -38,11 +38,34 @@ void CredentialService::forget_keys(const Destruction& made) {
         keys_.forget(context_of_all_versions({made.owner, one.name}));
 }
 
+// That of a credential which was never here is somebody else's.
+CopyOutcome CredentialService::follow_if_destroyed(const std::string& owner) {
+    if (options_.copies == nullptr) return {};
+    const auto id = options_.copies->of(owner);
+    if (!id) return {};
+    const Head head = store_.head(*id);
+    return head.last > 0 && head.current == 0 ? follow(*id) : CopyOutcome{};
+}
+
+// Before it is said that there is nothing: a destruction whose copy could not be taken away is
+// repeated.
+void CredentialService::require_no_copy(const std::string& owner) {
+    const CopyOutcome copy = follow_if_destroyed(owner);
+    if (copy.state != CopyOutcome::State::failed) return;
+    throw Error(ErrorCode::unavailable,
+                "it is destroyed in the vault and its copy elsewhere is not: try again",
+                copy.detail);
+}
+
 Destroyed CredentialService::destroy(const server::Grant& grant, const std::string& traceparent) {
     const CredentialId id{owner_of(grant, delete_credential), grant.resource().id};
     for (int attempt = 0; attempt < max_restarts; ++attempt) {
         auto doomed = store_.doomed(id);
-        if (!doomed) throw Error(ErrorCode::not_found, "there is no such credential");
+        if (!doomed) {
+            if (options_.copies != nullptr && options_.copies->of(id.owner) == id)
+                require_no_copy(id.owner);
+            throw Error(ErrorCode::not_found, "there is no such credential");
+        }
         Destruction wanted{.id = base::Uuid::random(),
                            .owner = id.owner,
                            .credentials = {*std::move(doomed)},
@@ -52,7 +75,7 @@ Destroyed CredentialService::destroy(const server::Grant& grant, const std::stri
         DestructionRecord record = sign(wanted, traceparent);
         if (!store_.destroy(wanted, record)) continue;
         forget_keys(wanted);
-        return {std::move(wanted), std::move(record)};
+        return {std::move(wanted), std::move(record), follow(id)};
     }
     throw Error(ErrorCode::unavailable, "too many calls store this credential at once");
 }
@@ -65,6 +88,7 @@ Destroyed CredentialService::erase_owner(const server::Grant& grant,
     for (int attempt = 0; attempt < max_restarts; ++attempt) {
         OwnerPart part = store_.next_part(owner, limit, max_part_versions);
         if (part.credentials.empty() && !part.begun) {
+            require_no_copy(owner);
             throw Error(ErrorCode::not_found, "this owner has no credentials");
         }
         Destruction wanted{.id = base::Uuid::random(),
@@ -83,7 +107,7 @@ Destroyed CredentialService::erase_owner(const server::Grant& grant,
         DestructionRecord record = sign(wanted, traceparent);
         if (store_.destroy(wanted, record)) {
             forget_keys(wanted);
-            return {std::move(wanted), std::move(record)};
+            return {std::move(wanted), std::move(record), follow_if_destroyed(owner)};
         }
         limit = std::max<std::size_t>(1, limit / 2);
     }

@@ -114,15 +114,16 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::DataKeys& keys = cache ? static_cast<vault::DataKeys&>(*cache) : kms_keys;
 
     vault::KmsDestructionSigner signer(client, config.destruction_key);
+    const auto items = vault::compat::open_items(config.compat);
     vault::CredentialService service(
         store, keys, clock,
-        {std::move(config.reasons), config.destruction_key.empty() ? nullptr : &signer,
-         &authorizer});
+        {std::move(config.reasons), config.destruction_key.empty() ? nullptr : &signer, &authorizer,
+         items.get()});
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     vault::ValueService values(keys, clock, config.passthrough);
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
     vault::compat::Shapes shapes(config.compat, config.identity,
-                                 {service, *database, clock, metrics}, authorizer);
+                                 {service, *database, clock, metrics}, authorizer, items.get());
     Rewraps rewraps(*database, keys, {audit, metrics, authorizer, clock, log},
                     config.rewrap_workers);
     vault::Api api(
@@ -153,7 +154,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
          {server::policy_step(authorizer, config.policy, vault::known_actions()),
           server::budgets_step(budgets.get(), config.budgets, vault::known_actions()),
-          identity.reload_step()}},
+          identity.reload_step()},
+         [&shapes] { shapes.cancel(); }},
         signals);
 }
 

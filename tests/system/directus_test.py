@@ -20,8 +20,10 @@ FOLDER = os.environ.get("STRONGROOM_DIRECTUS", "")
 PROGRAM = pathlib.Path(FOLDER) / "node_modules" / ".bin" / "directus"
 PATIENCE_SECONDS = 180  # Directus makes its tables when it is bootstrapped
 PROFILE, OTHER = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11", "1c6b5f1d-6a1f-4b68-8a1c-4e4d2a1a7e22"
+THIRD = "2d7c6a2e-7b2a-4c79-9b2d-5f5e3b2b8f33"
 SECRET = {"instagram": {"download": {"password": "a-password-marker"}}}
-ROLE = [{"id": "sync", "effect": "allow", "actions": ["store_credential", "reveal_credential"], "resources": ["credential:*/platforms"]}]
+ROLE = [{"id": "sync", "effect": "allow",
+         "actions": ["store_credential", "reveal_credential", "delete_credential"], "resources": ["credential:*/platforms"]}]
 
 
 def pump(source, sink):
@@ -150,7 +152,8 @@ class RealDirectus(unittest.TestCase):
                 "url": cls.front.url, "ca": "../pki/ca.crt", "collection": "creator_profiles",
                 "token": {"file": "directus.token"}, "deadline_ms": 10000, "read_back": True}}}}, cls.kms.port)
         cls.house.write(folder / "policy.json", json.dumps({
-            "version": 1, "roles": {"sync": ROLE}, "bindings": [{"caller": "secret:sync", "roles": ["sync"]}]}))
+            "version": 1, "roles": {"sync": ROLE}, "bindings": [{"caller": "secret:sync", "roles": ["sync"]},
+                                                                  {"caller": "spiffe://strongroom/operator", "roles": ["sync"]}]}))
 
     def ask(self, route, body):
         context = ssl.create_default_context(cafile=self.house.pki / "ca.crt")
@@ -179,6 +182,22 @@ class RealDirectus(unittest.TestCase):
         sealed["ct"] = "AAAA" + sealed["ct"][4:]
         self.directus.call("PATCH", f"/items/creator_profiles/{PROFILE}", {"encrypted_credentials": json.dumps(sealed)})
         self.assertEqual(self.ask("reveal", {"creatorProfileId": PROFILE})[0], 422)
+
+    def test_a_delete_empties_the_item_and_of_one_that_is_not_there_nothing_is_left(self):
+        path = f"/v1/owners/{THIRD}/credentials/platforms"
+        self.assertEqual(self.directus.call("POST", "/items/creator_profiles", {"id": THIRD})[0], 200)
+        with contextlib.closing(self.house.client(self.vault, "operator")) as operator:
+            for gone in (False, True):
+                stored = operator.call("PUT", path, {"secret": SECRET})
+                self.assertIn(stored.status, (200, 201), stored.body)
+                if gone:
+                    self.directus.call("DELETE", f"/items/creator_profiles/{THIRD}")
+                destroyed = operator.call("DELETE", path)
+                self.assertEqual(destroyed.status, 200, destroyed.body)
+                if not gone:
+                    item = self.directus.call("GET", f"/items/creator_profiles/{THIRD}")[1]["data"]
+                    self.assertEqual(item, {"id": THIRD, "encrypted_credentials": None, "credentials_version": None,
+                                            "credentials_updated_at": None})
 
     def test_a_profile_that_directus_does_not_have_is_refused(self):
         status, said = self.ask("store", {"creatorProfileId": OTHER, "credentials": SECRET})

@@ -221,6 +221,7 @@ class Schemas(unittest.TestCase):
             ({**least, "token": {"prompt": True}}, False),
             ({**least, "token": "directus.token"}, False),
             ({**least, "deadline_ms": 49}, False),
+            ({**least, "deadline_ms": 10_001}, False),
             ({**least, "max_concurrent": 0}, False),
             ({**least, "read_back": 1}, False),
             *(({other: value for other, value in least.items() if other != name}, False) for name in least),

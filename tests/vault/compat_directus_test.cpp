@@ -6,7 +6,9 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/test_pki.h"
 #include "tests/support/tls_peer.h"
+#include "tests/vault/api_calls.h"
 #include "tests/vault/compat_house.h"
+#include "vault/api.h"
 #include "vault/sealed.h"
 
 namespace tests {
@@ -16,6 +18,10 @@ constexpr std::string_view creator = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11";
 constexpr std::string_view creators_secret =
     R"({"instagram":{"download":{"password":"p-marker"}}})";
 constexpr std::string_view directus_token = "directus-static-token-0123456789";
+
+constexpr std::string_view everything = R"({"version": 1,
+  "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+  "bindings": [{"caller": "*", "roles": ["all"]}]})";
 
 class DirectusTest : public testing::Test {
 protected:
@@ -53,6 +59,23 @@ protected:
                            R"({"creatorProfileId":")" + std::string(creator) + "\"}",
                            house_->sync());
     }
+    // By the vault's own routes, on the profile's credentials.
+    Answer native(server::Method method, const std::string& rest, const std::string& body = {}) {
+        World& world = house_->world;
+        base::Log log("test", base::LogLevel::error);
+        server::AuditLog audit({directory_ / "native", "vaultd", "node", std::chrono::minutes(1)},
+                               world.clock, log);
+        const server::Authorizer all(server::parse_policy(everything, vault::known_actions()));
+        vault::Api api({*world.service, all, *world.store, world.keys, audit, house_->metrics});
+        const server::RouteTable routes(api.routes());
+        auto operation = world.operation();
+        auto answer =
+            call(routes, operation, method, "/v1/owners/" + std::string(creator) + rest, body);
+        facts_ = operation.facts();
+        return answer;
+    }
+    Answer destroy() { return native(server::Method::DELETE, native_path); }
+    Answer erase() { return native(server::Method::POST, "/erase"); }
     std::string fact(const std::string& name) const {
         const std::string record = house_->last_record();
         const std::string before = "\"" + name + "\":\"";
@@ -92,6 +115,12 @@ protected:
         const std::lock_guard lock(mutex_);
         reply_ = std::move(reply);
     }
+    bool is_empty() {
+        return kept("encrypted_credentials") == "null" && kept("credentials_version") == "null" &&
+               kept("credentials_updated_at") == "null";
+    }
+    const std::string native_path = "/credentials/platforms";
+    std::map<std::string, std::string> facts_;  // of the last native() call
     vault::CredentialId id() const { return {std::string(creator), "platforms"}; }
 
     TemporaryDirectory directory_;
@@ -222,15 +251,132 @@ TEST_F(DirectusTest, OfStoresAtOnceTheNewestIsWhatStays) {
     EXPECT_EQ(kept("credentials_version"), "2");
 }
 
+TEST_F(DirectusTest, WhateverWayAVersionCameItIsWrittenThroughAndReadBack) {
+    make(true);
+    const auto put = [&](const std::string& secret) {
+        return native(server::Method::PUT, native_path, R"({"secret":)" + secret + "}").status;
+    };
+    EXPECT_EQ(put(R"({"k":1})"), 201U);
+    EXPECT_EQ(facts_["write_through"], "written");
+    EXPECT_EQ(kept("credentials_version"), "1");
+    EXPECT_EQ(std::string(reveal().body), R"({"success":true,"credentials":{"k":1}})");
+    EXPECT_EQ(put(R"({"k":2})"), 200U);
+    EXPECT_EQ(native(server::Method::POST, native_path + "/restore", R"({"version":1})").status,
+              200U);
+    EXPECT_EQ(facts_["write_through"], "written");
+    EXPECT_EQ(kept("credentials_version"), "3");
+    EXPECT_EQ(std::string(reveal().body), R"({"success":true,"credentials":{"k":1}})");
+    answer(PeerReply{http_answer(500, "x")});
+    EXPECT_EQ(put(R"({"k":4})"), 503U);
+    EXPECT_EQ(facts_["write_through"], "failed");
+    EXPECT_EQ(native(server::Method::POST, native_path + "/restore", R"({"version":1})").status,
+              503U);
+    EXPECT_EQ(facts_["write_through"], "failed");
+    EXPECT_EQ(house_->world.store->head(id()).current, 5U) << "the vault has them";
+    const auto before = requests_.size();
+    EXPECT_EQ(native(server::Method::PUT, "/credentials/other", R"({"secret":{}})").status, 201U);
+    EXPECT_EQ(facts_.count("write_through"), 0U);
+    EXPECT_EQ(requests_.size(), before) << "of another name there is no copy";
+}
+
+TEST_F(DirectusTest, ADestructionEmptiesTheItem) {
+    store();
+    EXPECT_EQ(destroy().status, 200U);
+    EXPECT_TRUE(is_empty()) << item_;
+    EXPECT_EQ(facts_["write_through"], "written");
+    store();
+    EXPECT_EQ(kept("credentials_version"), "2");
+    EXPECT_EQ(erase().status, 200U);
+    EXPECT_TRUE(is_empty()) << item_;
+    EXPECT_EQ(facts_["write_through"], "written");
+    store();
+    answer(PeerReply{http_answer(204, "")});
+    EXPECT_EQ(destroy().status, 200U) << "there is no item";
+}
+
+TEST_F(DirectusTest, ADestructionThatDoesNotReachTheItemIsA503RecordedAndMendedByAnother) {
+    for (const auto& again :
+         {std::function([&] { return destroy(); }), {[&] { return erase(); }}}) {
+        store();
+        for (const auto& reply :
+             {PeerReply{http_answer(403, "{}")}, PeerReply{"", PeerReply::Then::reset},
+              PeerReply{http_answer(200, R"({"data":{"credentials_version":1}})")},
+              PeerReply{http_answer(200, R"({"data":{}})")}}) {
+            answer(reply);
+            const auto failed = again();
+            EXPECT_EQ(failed.status, 503U);
+            EXPECT_NE(failed.message().find("try again"), std::string::npos) << failed.body;
+            EXPECT_EQ(house_->world.store->head(id()).current, 0U) << "the vault destroyed it";
+        }
+        EXPECT_FALSE(is_empty());
+        answer(std::nullopt);
+        EXPECT_EQ(again().status, 404U);
+        EXPECT_TRUE(is_empty()) << "by the repeated one";
+    }
+    store();
+    answer(PeerReply{http_answer(403, "{}")});
+    destroy();
+    EXPECT_EQ(facts_["write_through"], "failed");
+}
+
+TEST_F(DirectusTest, AnItemOfWhatTheVaultNeverHadIsLeftAlone) {
+    EXPECT_EQ(destroy().status, 404U);
+    EXPECT_EQ(erase().status, 404U);
+    EXPECT_TRUE(requests_.empty());
+    native(server::Method::PUT, "/credentials/other", R"({"secret":{}})");
+    EXPECT_EQ(erase().status, 200U);
+    EXPECT_TRUE(requests_.empty());
+}
+
+TEST_F(DirectusTest, OfAStoreAndADestructionAtOnceWhatTheVaultHasIsWhatStays) {
+    meanwhile_ = [&] { EXPECT_EQ(destroy().status, 200U); };  // and only then the write arrives
+    EXPECT_EQ(store().status, 200U);
+    EXPECT_TRUE(is_empty()) << item_;
+    store();
+    meanwhile_ = [&] { EXPECT_EQ(store(R"({"k":"anew"})").status, 200U); };
+    EXPECT_EQ(destroy().status, 200U);
+    EXPECT_EQ(kept("credentials_version"), "3");
+}
+
+TEST_F(DirectusTest, AllExchangesOfARequestHaveOneDeadline) {
+    auto directus = config();
+    directus.https.deadline = std::chrono::seconds(2);
+    const vault::compat::DirectusItems items(directus, "platforms");
+    store();
+    auto stored = *house_->world.store->find_version(id(), std::nullopt);
+    const auto begun = std::chrono::steady_clock::now();
+    EXPECT_ERROR(unavailable, items.follow(id(), [&] {
+        if (requests_.size() > 1) {  // the first round took nearly all of it
+            std::this_thread::sleep_until(begun + std::chrono::milliseconds(1800));
+            answer(PeerReply{"", PeerReply::Then::hold});
+        }
+        ++stored.version.version;
+        return std::optional(stored);
+    }));
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(3));
+}
+
+TEST_F(DirectusTest, AnExchangeUnderWayEndsWithTheProgram) {
+    auto directus = config();
+    directus.https.deadline = std::chrono::seconds(60);
+    const vault::compat::DirectusItems items(directus, "platforms");
+    answer(PeerReply{"", PeerReply::Then::hold});
+    auto read = std::async(std::launch::async,
+                           [&] { EXPECT_ERROR(unavailable, items.read(std::string(creator))); });
+    while (peer_.requests() == 0) std::this_thread::yield();
+    items.cancel();
+    EXPECT_EQ(read.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+}
+
 TEST_F(DirectusTest, WithoutATokenThatItsOwnerAloneCanReadThereIsNoStart) {
     auto directus = config();
     directus.token.file = directory_ / "none";
-    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus});
+    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus, "platforms"});
     directus.token.file = directory_.write("two words", "two words\n");
-    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus});
+    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus, "platforms"});
     directus.token.file = directory_.write("open", std::string(directus_token));
     std::filesystem::permissions(directus.token.file, std::filesystem::perms(0644));
-    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus});
+    EXPECT_ERROR(invalid_argument, vault::compat::DirectusItems{directus, "platforms"});
 }
 
 }  // namespace

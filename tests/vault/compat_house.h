@@ -174,6 +174,9 @@ private:
     }
 
     void start() {
+        items_ = vault::compat::open_items(options_.config);
+        world.copies = items_.get();
+        world.start();
         if (!options_.tiers.empty()) {
             budgets_ = std::make_unique<server::Budgets>(
                 server::parse_budgets(options_.tiers, vault::known_actions()),
@@ -189,7 +192,7 @@ private:
         shapes_ = std::make_unique<vault::compat::Shapes>(
             options_.config, identity,
             vault::compat::RefreshParts{*world.service, *database, world.clock, metrics},
-            *authorizer_);
+            *authorizer_, items_.get());
         routes_ = std::make_unique<server::RouteTable>(shapes_->routes());
         authenticator_ = std::make_unique<server::Authenticator>(identity_parts());
         gate_ = std::make_unique<server::Gate>(server::GateConfig{8, 64}, *routes_, *authenticator_,
@@ -221,6 +224,7 @@ private:
     std::shared_ptr<UserVerifier> users_ = std::make_shared<UserVerifier>();
     std::unique_ptr<server::Budgets> budgets_;
     std::unique_ptr<server::Authorizer> authorizer_;
+    std::unique_ptr<vault::compat::DirectusItems> items_;
     std::unique_ptr<vault::compat::Shapes> shapes_;
     std::unique_ptr<server::RouteTable> routes_;
     std::unique_ptr<server::Authenticator> authenticator_;

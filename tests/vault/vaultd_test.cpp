@@ -15,6 +15,7 @@
 #include "server/checkpoint.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/openssl_verify.h"
+#include "tests/support/tls_peer.h"
 #include "tests/vault/data_keys_contract.h"
 #include "tests/vault/vault_house.h"
 #include "vault/config.h"
@@ -228,6 +229,43 @@ TEST_F(VaultdTest, WhatRunsForSecondsWhenItStopsIsAnswered) {
     std::this_thread::sleep_for(std::chrono::milliseconds(3500));
     ::kill(house_.kmsd().pid(), SIGCONT);
     EXPECT_EQ(revealed.get(), R"({"access_token":"x"})");
+    EXPECT_EQ(house_.vaultd().wait_exit(), 0) << house_.vaultd().output();
+}
+
+// What waits for another service longer than a stop may last is broken off in time for its answer.
+TEST_F(VaultdTest, AWriteThroughThatHangsWhenItStopsIsAnswered) {
+    const std::string profile = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11";
+    TlsPeer directus(house_.kms().pki().server("directus"), {}, [](const auto&) {
+        return PeerReply{"", PeerReply::Then::hold};
+    });
+    std::string policy = VaultHouse::policy_text();
+    policy.replace(policy.find("credential:acme/*"), 17, "credential:*");
+    house_.kms().write("policy-vault.json", policy);
+    const auto token = house_.kms() / "directus.token";
+    house_.kms().write("directus.token", "directus-static-token-0123456789\n");
+    std::filesystem::permissions(token, std::filesystem::perms(0600));
+    give_to_daemon_user(token);
+    std::string config = house_.config_text();
+    config.insert(
+        config.rfind('}'),
+        R"(, "compat": {"shared_secret": {"directus": {"collection": "profiles", "url": ")" +
+            directus.url() +
+            R"(", "ca": "pki/ca.crt", "token": {"file": "directus.token"}, "deadline_ms": 10000}}})");
+    house_.kms().write("vaultd.json", config);
+    house_.start();
+    auto patient = house_.to_vaultd(house_.app_files);
+    patient.deadline = std::chrono::seconds(15);
+    patient.retry_budget = std::chrono::milliseconds(0);
+    kms::Client app(patient);
+    auto stored = std::async(std::launch::async, [&] {
+        return app
+            .send("PUT", "/v1/owners/" + profile + "/credentials/platforms",
+                  R"({"secret":{"k":1}})")
+            .status;
+    });
+    while (directus.requests() == 0) std::this_thread::yield();
+    ::kill(house_.vaultd().pid(), SIGTERM);
+    EXPECT_EQ(stored.get(), 503);
     EXPECT_EQ(house_.vaultd().wait_exit(), 0) << house_.vaultd().output();
 }
 

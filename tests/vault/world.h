@@ -71,7 +71,7 @@ public:
         store.reset();
         store = std::make_unique<OwnSqlite<vault::SqlStore>>(database_file());
         service = std::make_unique<vault::CredentialService>(
-            *store, keys, clock, vault::ServiceOptions{reasons, signer, &authorizer});
+            *store, keys, clock, vault::ServiceOptions{reasons, signer, &authorizer, copies});
     }
 
     World() { start(); }
@@ -81,6 +81,7 @@ public:
     FakeDataKeys keys;
     vault::ReasonRules reasons;                  // in force after the next start()
     vault::DestructionSigner* signer = nullptr;  // the same
+    const vault::Copies* copies = nullptr;       // the same
     server::Authorizer authorizer{server::parse_policy(vault_policy, vault::known_actions())};
     std::unique_ptr<vault::Store> store;
     std::unique_ptr<vault::CredentialService> service;

@@ -111,6 +111,7 @@ server::Response BrokerApi::store(server::Operation& operation, const server::Re
                               service_.resource(authorizer_, {config_.owner, record.client_id()}));
     const StoreResult stored = service_.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
+    require_copy(operation, stored.copy, not_copied);
     return metadata_answer(stored.info, true, stored.created ? 201 : 200);
 }
 

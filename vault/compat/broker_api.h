@@ -29,6 +29,9 @@ public:
 
     std::vector<server::Route> routes();
 
+    // TokenRefresh::cancel().
+    void cancel() noexcept { refresh_.cancel(); }
+
 private:
     server::Response store(server::Operation& operation, const server::Request& request);
     server::Response describe(server::Operation& operation, const server::Request& request);

@@ -40,7 +40,7 @@ DirectusConfig read_directus(JsonReader reader, const std::filesystem::path& fol
     config.token = server::read_secret_source(reader, "token", folder);
     if (config.token.file.empty()) reader.refuse("token", "must be in a file");
     config.https.deadline = std::chrono::milliseconds(
-        reader.optional_integer("deadline_ms", 50, 30'000).value_or(config.https.deadline.count()));
+        reader.optional_integer("deadline_ms", 50, 10'000).value_or(config.https.deadline.count()));
     config.max_concurrent =
         static_cast<std::size_t>(reader.optional_integer("max_concurrent", 1, 1024)
                                      .value_or(static_cast<std::int64_t>(config.max_concurrent)));
@@ -131,7 +131,7 @@ Config read_config(JsonReader& top, const std::filesystem::path& folder) {
 
 void check_files(const Config& config) {
     if (config.shared_secret && config.shared_secret->directus)
-        const DirectusItems checked(*config.shared_secret->directus);
+        const DirectusItems checked(*config.shared_secret->directus, config.shared_secret->name);
     if (!config.broker) return;
     for (const TokenEndpointConfig& each : config.broker->refresh.endpoints) {
         const server::HttpsClient checked(each.https);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/uuid.h"
 #include "vault/record.h"
 #include "vault/sealed.h"
 
@@ -18,6 +19,7 @@ constexpr std::string_view sealed_field = "encrypted_credentials";
 constexpr std::string_view version_field = "credentials_version";
 constexpr std::string_view time_field = "credentials_updated_at";
 constexpr std::string_view json_type = "application/json";
+constexpr int max_rounds = 5;
 
 bool is_visible(char c) { return c > ' ' && c < '\x7F'; }
 
@@ -60,12 +62,15 @@ DirectusItem to_item(std::string_view body) {
     return {sealed_text(*sealed), static_cast<std::uint64_t>(*number)};
 }
 
+// Whether the answer to a write tells back that the item has this version; 0: none.
 bool tells_version(std::string_view body, std::uint64_t version) {
     try {
         const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
         const base::JsonValue* data = answer.find("data");
         const base::JsonValue* told = data == nullptr ? nullptr : data->find(version_field);
-        return told != nullptr && told->integer() == static_cast<std::int64_t>(version);
+        if (told == nullptr) return false;
+        if (version == 0) return told->is_null();
+        return told->integer() == static_cast<std::int64_t>(version);
     } catch (const Error&) {
         return false;
     }
@@ -89,41 +94,80 @@ private:
 
 }  // namespace
 
-DirectusItems::DirectusItems(DirectusConfig config)
+DirectusItems::DirectusItems(DirectusConfig config, std::string credential_name)
     : config_(std::move(config)),
+      name_(std::move(credential_name)),
       https_(config_.https),
       authorization_(read_authorization(config_.token)) {}
 
+std::optional<CredentialId> DirectusItems::of(const std::string& owner) const {
+    const auto profile = base::Uuid::parse(owner);
+    if (!profile || profile->to_string() != owner) return std::nullopt;
+    return CredentialId{owner, name_};
+}
+
 server::HttpsAnswer DirectusItems::exchange(server::Method method, const std::string& more,
-                                            std::string_view body) const {
+                                            std::string_view body, Deadline until) const {
     const Place place(under_way_, config_.max_concurrent);
     server::HttpsRequest wanted{.method = method,
                                 .more = more,
                                 .authorization = authorization_.expose_text(),
                                 .content_type = {},
-                                .body = body};
+                                .body = body,
+                                .until = until};
     if (!body.empty()) wanted.content_type = json_type;
     return https_.send(wanted);
 }
 
-void DirectusItems::write(const std::string& profile, const std::string& sealed,
-                          std::uint64_t version, base::Time updated_at) const {
+void DirectusItems::follow(const CredentialId& id, const Look& look) const {
+    const Deadline until = deadline();
+    std::optional<std::uint64_t> written;
+    for (int round = 0; round < max_rounds; ++round) {
+        const auto now = look();
+        const std::uint64_t version = now ? now->version.version : 0;
+        if (written == version) return;
+        now ? write(id.owner, *now, until) : empty(id.owner, until);
+        written = version;
+    }
+    throw unusable("others store these credentials at once");
+}
+
+server::HttpsAnswer DirectusItems::patch(const std::string& profile, std::string_view body,
+                                         Deadline until) const {
+    return exchange(server::Method::PATCH,
+                    path_of(config_, profile) + "?fields=" + std::string(version_field), body,
+                    until);
+}
+
+void DirectusItems::write(const std::string& profile, const StoredVersion& stored,
+                          Deadline until) const {
+    const std::uint64_t version = stored.version.version;
     base::JsonWriter body;
-    body.begin_object().field(sealed_field, sealed).field(version_field, version);
-    body.field(time_field, base::to_rfc3339(updated_at)).end_object();
-    const auto answer =
-        exchange(server::Method::PATCH,
-                 path_of(config_, profile) + "?fields=" + std::string(version_field), body.text());
+    body.begin_object().field(sealed_field, stored.sealed).field(version_field, version);
+    body.field(time_field, base::to_rfc3339(stored.info.updated_at)).end_object();
+    const auto answer = patch(profile, body.text(), until);
     // 204 would be the answer to a write of an item that is not there.
     if (answer.status != 200 || !tells_version(answer.body, version))
         throw unusable(https_.url() + ": status " + std::to_string(answer.status) +
                        " to a write, and not what was written");
 }
 
+// An item that is not there (204) holds nothing.
+void DirectusItems::empty(const std::string& profile, Deadline until) const {
+    base::JsonWriter body;
+    body.begin_object();
+    for (const auto field : {sealed_field, version_field, time_field}) body.name(field).null();
+    body.end_object();
+    const auto answer = patch(profile, body.text(), until);
+    if (answer.status == 204 || (answer.status == 200 && tells_version(answer.body, 0))) return;
+    throw unusable(https_.url() + ": status " + std::to_string(answer.status) +
+                   " to a write of null, and not what was written");
+}
+
 DirectusItem DirectusItems::read(const std::string& profile) const {
     const std::string more = path_of(config_, profile) + "?fields=" + std::string(sealed_field) +
                              "," + std::string(version_field);
-    const auto answer = exchange(server::Method::GET, more, {});
+    const auto answer = exchange(server::Method::GET, more, {}, deadline());
     if (answer.status == 404) throw Error(ErrorCode::not_found, "there is no such credential");
     if (answer.status != 200)
         throw unusable(https_.url() + ": status " + std::to_string(answer.status) + " to a read");

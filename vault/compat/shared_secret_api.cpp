@@ -24,7 +24,6 @@ using base::JsonValue;
 constexpr std::size_t max_credentials_body_bytes = 128UL * 1024;
 constexpr std::size_t max_selector_body_bytes = 4096;
 constexpr std::size_t max_platform_bytes = 64;
-constexpr int max_write_rounds = 5;
 constexpr std::string_view not_written_through =
     "the credentials are in the vault and not in Directus: store them again";
 
@@ -99,9 +98,7 @@ server::Response not_configured(server::Operation& /*operation*/,
 }  // namespace
 
 SharedSecretApi::SharedSecretApi(SharedSecretConfig config, const SharedSecretParts& parts)
-    : config_(std::move(config)), parts_(parts) {
-    if (config_.directus) items_.emplace(*config_.directus);
-}
+    : config_(std::move(config)), parts_(parts) {}
 
 std::vector<server::Route> SharedSecretApi::routes() {
     using server::Access;
@@ -161,42 +158,18 @@ server::Response SharedSecretApi::store(server::Operation& operation,
                                                    parts_.service.resource(parts_.authorizer, id));
     const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
-    if (items_) write_through(operation, grant);
+    require_copy(operation, stored.copy, not_written_through);
     base::JsonWriter answer;
     answer.begin_object().field("success", true).field("creatorProfileId", id.owner);
     answer.field("id", row_id(id).to_string()).end_object();
     return server::json_answer(std::move(answer));
 }
 
-// The vault's own copy comes first, so that nothing is ever only elsewhere. When the other one
-// fails the caller hears so and the record says it; a store that is repeated mends it. Of several
-// stores at once the last to arrive there looks again, so that the newest is what stays.
-void SharedSecretApi::write_through(server::Operation& operation,
-                                    const server::Grant& grant) const {
-    operation.set_fact("write_through", "failed");
-    try {
-        std::uint64_t written = 0;
-        for (int round = 0; round < max_write_rounds; ++round) {
-            const StoredVersion now = parts_.service.sealed(grant);
-            if (now.version.version == written) {
-                operation.set_fact("write_through", "written");
-                return;
-            }
-            items_->write(now.info.id.owner, now.sealed, now.version.version, now.info.updated_at);
-            written = now.version.version;
-        }
-    } catch (const Error& error) {
-        throw Error(ErrorCode::unavailable, std::string(not_written_through), error.what());
-    }
-    throw Error(ErrorCode::unavailable, std::string(not_written_through),
-                "others store these credentials at once");
-}
-
 Revealed SharedSecretApi::read(server::Operation& operation, const server::Grant& grant) const {
-    if (!items_ || !items_->reads_back())
+    if (parts_.items == nullptr || !parts_.items->reads_back())
         return parts_.service.reveal(grant, std::nullopt, operation.traceparent());
     operation.set_fact("read_from", "directus");
-    const DirectusItem item = items_->read(grant.resource().owner);
+    const DirectusItem item = parts_.items->read(grant.resource().owner);
     return parts_.service.reveal_kept(grant, item.sealed, item.version, operation.traceparent());
 }
 

@@ -32,12 +32,12 @@ struct SharedSecretParts {
     // Whether a shared secret is configured that comes in sync_secret_header. Without one every
     // call is answered 500, as these clients expect, and nothing is done.
     bool secret_is_set = false;
+    const DirectusItems* items = nullptr;  // that reveals may read from; null: there is none
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.
 class SharedSecretApi {
 public:
-    // Throws as DirectusItems.
     SharedSecretApi(SharedSecretConfig config, const SharedSecretParts& parts);
     SharedSecretApi(const SharedSecretApi&) = delete;
     SharedSecretApi& operator=(const SharedSecretApi&) = delete;
@@ -57,12 +57,10 @@ private:
     server::Response reveal_part(server::Operation& operation, const server::Request& request,
                                  const Part& part);
 
-    void write_through(server::Operation& operation, const server::Grant& grant) const;
     Revealed read(server::Operation& operation, const server::Grant& grant) const;
 
     SharedSecretConfig config_;
     SharedSecretParts parts_;
-    std::optional<DirectusItems> items_;  // empty: stores stay in the vault
 };
 
 }  // namespace vault::compat

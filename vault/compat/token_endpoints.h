@@ -35,6 +35,11 @@ public:
     // anything that was sent or received.
     FreshToken ask(const RefreshOrder& order) const;
 
+    // As HttpsClient::cancel(), of all of them.
+    void cancel() const noexcept {
+        for (const auto& each : endpoints_) each.second.https.cancel();
+    }
+
 private:
     struct Endpoint {
         server::HttpsClient https;

@@ -83,6 +83,11 @@ BrokerRecord TokenRefresh::fresh(server::Operation& operation, const RefreshRigh
     }
 }
 
+void TokenRefresh::cancel() noexcept {
+    cancelled_ = true;
+    endpoints_.cancel();
+}
+
 void TokenRefresh::refuse_paused(server::Operation& operation, bool refused) {
     note_refresh(operation, refused ? "refused" : "failed");
     if (refused) {
@@ -95,7 +100,7 @@ void TokenRefresh::refuse_paused(server::Operation& operation, bool refused) {
 
 void TokenRefresh::wait_while_held(const CredentialId& id, Deadline deadline) {
     do {
-        if (std::chrono::steady_clock::now() >= deadline) {
+        if (cancelled_ || std::chrono::steady_clock::now() >= deadline) {
             throw Error(ErrorCode::unavailable, "the token is being refreshed: try again");
         }
         std::this_thread::sleep_for(lease_look);
@@ -167,6 +172,7 @@ BrokerRecord TokenRefresh::store(server::Operation& operation, const RefreshRigh
             const auto stored =
                 parts_.service.store(rights.refresh, wanted, operation.traceparent());
             note_version(operation, stored.info.current());
+            note_copy(operation, stored.copy);
             note_refresh(operation, "refreshed");
             parts_.metrics.count("tokens_refreshed");
             return record;

@@ -62,6 +62,10 @@ public:
     BrokerRecord fresh(server::Operation& operation, const RefreshRights& rights,
                        const Revealed& found);
 
+    // For the end of a program: who asks or waits ends now, and who comes later ends at once, both
+    // with unavailable.
+    void cancel() noexcept;
+
 private:
     class Place;
     using Deadline = std::chrono::steady_clock::time_point;
@@ -83,6 +87,7 @@ private:
     TokenEndpoints endpoints_;
     RefreshLeases leases_;
     std::atomic<std::size_t> busy_ = 0;
+    std::atomic<bool> cancelled_ = false;
 };
 
 }  // namespace vault::compat
