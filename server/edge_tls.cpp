@@ -91,6 +91,16 @@ void load_own_certificate(SSL_CTX* context, const EdgeConfig& config) {
     }
 }
 
+// OpenSSL reads a certificate's extensions when it first needs them, which may be in several
+// handshakes at once: done here, nothing of what they share is written later.
+void read_extensions(X509_STORE* store) {
+    const STACK_OF(X509_OBJECT)* objects = X509_STORE_get0_objects(store);
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+        X509* certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+        if (certificate != nullptr) X509_check_purpose(certificate, -1, 0);
+    }
+}
+
 void load_client_authority(SSL_CTX* context, const EdgeConfig& config) {
     check_file("client CA", [&] { base::read_trusted_file(config.client_ca, max_pem_bytes); });
     // Owned by the context after SSL_CTX_set_client_CA_list.
@@ -101,6 +111,7 @@ void load_client_authority(SSL_CTX* context, const EdgeConfig& config) {
         refuse("client CA: " + config.client_ca.string() + " holds no PEM certificate");
     }
     SSL_CTX_set_client_CA_list(context, names);
+    read_extensions(SSL_CTX_get_cert_store(context));
     SSL_CTX_set_verify_depth(context, max_chain_depth);
     const int required = config.require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | required, nullptr);
