@@ -198,11 +198,6 @@ bool KeyHandles::answers(const Operation& operation, const KeyId& id,
     return holds(operation, handle, *entry);
 }
 
-void KeyHandles::require_still(const Operation& operation, const KeyId& id,
-                               CK_OBJECT_HANDLE handle) const {
-    require_id(operation.session(), handle, id);
-}
-
 void KeyHandles::forget(const KeyId& id) {
     const std::lock_guard lock(mutex_);
     entries_.erase(id);

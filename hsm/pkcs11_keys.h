@@ -81,10 +81,10 @@ public:
     // True when the key behind `handle`, which find() gave, still answers as it did: the way to
     // tell a bad ciphertext from a broken token. Throws Pkcs11Error for trouble that has a name.
     bool answers(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
-    // That `handle`, which find() gave and which has just encrypted or made a MAC, still is of that
-    // id: what was made is known to be the key's own then, since whoever opens it may do so with
-    // the same handle and see nothing. Throws as find() does for a key that isn't the one it was.
-    void require_still(const Operation& operation, const KeyId& id, CK_OBJECT_HANDLE handle) const;
+    // That `object` is of that id. Asked of a handle that has just encrypted or made a MAC it says
+    // that what was made is the key's own: whoever opens it may do so with the same wrong handle
+    // and see nothing. Throws as find() does for a key that isn't the one it was.
+    void require_id(const Session& session, CK_OBJECT_HANDLE object, const KeyId& id) const;
     void forget(const KeyId& id);
 
     // Held around create, find and destroy where the module needs it.
@@ -105,7 +105,6 @@ private:
     };
     static constexpr std::chrono::seconds max_doubt_pause{60};
 
-    void require_id(const Session& session, CK_OBJECT_HANDLE object, const KeyId& id) const;
     // Whether the module may be initialised anew on this key's account: handles that were mixed up
     // are good then. Less and less often: the key may be another one for good.
     bool may_doubt(const KeyId& id) const;

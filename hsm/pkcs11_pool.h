@@ -27,6 +27,8 @@ public:
     Session& session() { return *session_; }
     // Throws the session away and takes a fresh one in its place.
     void renew();
+    // False after a renew() that failed.
+    bool has_session() const noexcept { return session_.has_value(); }
 
 private:
     SessionPool& pool_;

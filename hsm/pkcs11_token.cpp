@@ -303,7 +303,7 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
         encrypted.iv = ivs_.draw(operation.session());
         encrypted.ciphertext =
             operation.session().encrypt(key.handle, encrypted.iv, aad, plaintext);
-        keys_.require_still(operation, id, key.handle);
+        keys_.require_id(operation.session(), key.handle, id);
         return encrypted;
     });
 }
@@ -316,10 +316,13 @@ std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
     connection_->repeatable([&](const Operation& operation) {
         const std::size_t before = made.size();
         std::unordered_map<KeyId, CK_OBJECT_HANDLE> used;
-        // By which keys the others were made nobody knows.
-        const auto keep_proven = [&] {
+        const auto require_ids = [&] {
+            for (const auto& [id, handle] : used) keys_.require_id(operation.session(), handle, id);
+        };
+        // Unless the ids say so, nobody knows by which keys they were made.
+        const auto forget_unproven = [&](const auto& prove) {
             try {
-                for (const auto& [id, handle] : used) keys_.require_still(operation, id, handle);
+                prove();
             } catch (const base::Error&) {
                 made.resize(before);
                 throw;
@@ -328,11 +331,17 @@ std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
         try {
             encrypt_rest(operation, items, made, used);
         } catch (const base::Error&) {
-            operation.lease.renew();
-            keep_proven();
+            if (!operation.lease.has_session()) {
+                made.resize(before);
+                throw;
+            }
+            forget_unproven([&] {
+                operation.lease.renew();
+                require_ids();
+            });
             throw;
         }
-        keep_proven();
+        forget_unproven(require_ids);
     });
     return made;
 }

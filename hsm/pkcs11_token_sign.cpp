@@ -57,7 +57,7 @@ base::Bytes Pkcs11Token::mac(const KeyId& id, base::ByteView message) {
     return connection_->repeatable([&](const Operation& operation) {
         const KnownKey key = require_key(operation, id, KeyKind::hmac_sha_256);
         base::Bytes mac = hsm::sign(operation.session(), key.handle, key.kind, message);
-        keys_.require_still(operation, id, key.handle);
+        keys_.require_id(operation.session(), key.handle, id);
         return mac;
     });
 }

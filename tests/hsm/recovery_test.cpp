@@ -282,6 +282,25 @@ TEST_F(Recovery, WhatIsMadeAmongPermutedHandlesIsTheKeysOwn) {
     }
 }
 
+// What was made before the failure is made again when nobody can ask by which key it was.
+TEST_F(Recovery, WhatIsMadeAmongPermutedHandlesBeforeAFailureIsTheKeysOwn) {
+    config_.recovery = {milliseconds(0), milliseconds(0)};
+    reopen();
+    open();
+    faults_.set(
+        "C_EncryptInit nth=2 do=permute_handles\n"
+        "C_Encrypt nth=3 code=CKR_SESSION_CLOSED\n"
+        "C_OpenSession nth=1 code=CKR_DEVICE_ERROR");
+    const std::vector<hsm::EncryptItem> items(4, {key_, {}, as_bytes("many")});
+    const auto many = token_->encrypt_many(items);
+    faults_.clear();
+    reopen();
+    for (const auto& each : many) {
+        ASSERT_TRUE(each.has_value());
+        EXPECT_TRUE(token_->decrypt(key_, each->iv, {}, each->ciphertext).equals(as_bytes("many")));
+    }
+}
+
 // TAMPERED=1000000 is the long form.
 TEST_F(Recovery, AFloodOfTamperedCiphertextsNeitherReconnectsNorLogsIn) {
     ASSERT_EQ(use_all(), "");
