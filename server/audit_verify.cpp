@@ -412,7 +412,7 @@ private:
             ++index;
             return true;
         };
-        bool different = !unreadable_.empty();
+        bool different = false;
         try {
             log_.each([&](std::string_view line) {
                 different = !same(line);
@@ -420,6 +420,7 @@ private:
             });
         } catch (const Error& error) {
             if (error.code() != ErrorCode::integrity_failure) throw;
+            different = true;  // a file that is damaged is no end of the log
         }
         if (!different) {
             conclude_cut(index + 1);

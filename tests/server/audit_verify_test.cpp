@@ -1,5 +1,5 @@
 // What the verifier says besides where a record was touched, which
-// tests/server/audit_tamper_test.py tries on every record, together with a second verifier.
+// tests/server/audit_every_record_test.py tries on every record, together with a second verifier.
 #include "server/audit_verify.h"
 
 #include <gtest/gtest.h>
