@@ -18,6 +18,7 @@ namespace server {
 // thread-safe.
 class AuditReport {
 public:
+    // An intent is not counted: its result is.
     void add(const AuditRow& row);
 
     struct Frame {
@@ -48,8 +49,10 @@ private:
     std::string last_time_;
 };
 
-// Hours whose number of operations stands out: more than three times the median of the hours that
-// have any, and at least 50 more. The names of those hours.
+// Of the operations of the hours that have any; 0 when there is none.
+std::uint64_t median_hour(const std::map<std::string, std::uint64_t>& per_hour);
+// Hours whose number of operations stands out: more than three times that median, and at least 50
+// more. The names of those hours.
 std::vector<std::string> unusual_hours(const std::map<std::string, std::uint64_t>& per_hour);
 
 }  // namespace server

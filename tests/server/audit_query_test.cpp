@@ -159,7 +159,49 @@ TEST(AuditReport, CountsByCallerKeyAndOutcome) {
               std::string::npos);
     EXPECT_NE(page.find("<td>key:k-<wbr>1</td><td class=\"n\">5</td>"), std::string::npos);
     EXPECT_NE(page.find("Not verified"), std::string::npos);
-    EXPECT_NE(page.find("2027-01-15T08: 3, of which 0 refused or failed"), std::string::npos);
+    EXPECT_NE(page.find("2027-01-15 08:00: 3, of which 0 refused or failed"), std::string::npos);
+}
+
+TEST(AuditReport, IntentIsCountedWithItsResult) {
+    server::AuditReport report;
+    AuditRow row = row_at("2027-01-15T08:00:00.000Z", "app");
+    row.outcome = "intent";
+    report.add(row);
+    row.outcome = "ok";
+    report.add(row);
+    EXPECT_NE(report.page({}).find("<td>app</td><td class=\"n\">1</td>"), std::string::npos);
+}
+
+std::size_t bars_of(const std::string& page) {
+    std::size_t bars = 0;
+    for (std::size_t at = 0; (at = page.find("<g><title>", at)) != std::string::npos; ++at) ++bars;
+    return bars;
+}
+
+TEST(AuditReport, TimeWithoutOperationsIsOnTheAxisToo) {
+    server::AuditReport report;
+    EXPECT_NE(report.page({}).find("There are no operations"), std::string::npos);
+    report.add(row_at("2027-01-15T22:00:00.000Z", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 1U);
+    report.add(row_at("2027-01-16T02:00:00.000Z", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 5U);
+    EXPECT_NE(report.page({}).find("2027-01-16 00:00: 0, of which"), std::string::npos);
+    report.add(row_at("2027-02-16T02:00:00.000Z", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 33U) << "by the day";
+    report.add(row_at("2029-01-01T02:00:00.000Z", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 25U) << "by the month";
+    EXPECT_NE(report.page({}).find("2028-01: 0, of which"), std::string::npos);
+    report.add(row_at("2099-01-01T02:00:00.000Z", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 73U) << "by the year";
+    report.add(row_at("no time at all", "app"));
+    EXPECT_EQ(bars_of(report.page({})), 73U);
+}
+
+TEST(AuditReport, NothingTurnsTheDirectionOfTheText) {
+    server::AuditReport report;
+    report.add(row_at("2027-01-15T08:00:00.000Z", "\u202egnp.exe\u2066x\u2019"));
+    const std::string page = report.page({});
+    EXPECT_NE(page.find("\ufffdgnp.exe\ufffdx\u2019"), std::string::npos);
 }
 
 TEST(AuditReport, NothingFromTheLogBecomesMarkupAndNothingIsFetched) {
