@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""kmsctl's audit commands on the files of a log and nothing else: no daemon, no token, no configuration, and, where the
+test may make a network namespace (root), no network. usage: audit_tools_test.py FOLDER_OF_PROGRAMS"""
+import csv
+import io
+import json
+import os
+import pathlib
+import pty
+import subprocess
+import sys
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parents[1] / "system")]
+import house  # noqa: E402
+from tampering import CLEAN, CUT_OFF, INCONSISTENT, TAMPERED, Sealed  # noqa: E402
+
+NO_NETWORK = ["unshare", "--net"]
+if subprocess.run([*NO_NETWORK, "true"], capture_output=True, check=False).returncode != 0:
+    NO_NETWORK = []
+
+
+class Tools(Sealed):
+    records = 300
+
+    def setUp(self):
+        super().setUp()
+        self.key = f"{self.made}.pem"
+
+    def command(self, name, *arguments):
+        return [*NO_NETWORK, house.House.programs / "kmsctl", "audit", name, *map(str, arguments)]
+
+    def run_tool(self, *arguments, expect=0):
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, env={"PATH": os.environ["PATH"]},
+                              stdin=subprocess.DEVNULL, check=False)
+        self.assertEqual(done.returncode, expect, done.stderr)
+        return done.stdout
+
+    def verify(self, expect, *more):
+        return json.loads(self.run_tool("verify", self.log, "--key", self.key, "--json", *more, expect=expect))
+
+    def test_verify_ends_with_the_code_of_its_verdict(self):
+        lines = self.lines()
+        said = self.verify(CLEAN)
+        self.assertEqual([said[name] for name in ("verdict", "exit_code", "first_bad", "records", "covered")], ["clean", 0, None, 300, 300])
+        self.file.write_bytes(self.good.replace(b'{"sequence":200,', b'{"sequence":201,'))
+        said = self.verify(TAMPERED)
+        self.assertEqual([said[name] for name in ("verdict", "exit_code", "first_bad")], ["tampered", 2, 200])
+        self.assertEqual(self.verify(CLEAN, "--from", "100", "--to", "199")["period"], {"first": 100, "last": 199})
+        self.assertEqual(self.verify(TAMPERED, "--from", "200", "--to", "210")["first_bad"], 200)
+        self.file.write_bytes(b"".join(line + b"\n" for line in lines[:250]))
+        said = self.verify(CUT_OFF)
+        self.assertEqual([said[name] for name in ("verdict", "exit_code", "first_bad")], ["cut_off", 4, 251])
+        self.file.write_bytes(self.good)
+        (self.log / "checkpoints").unlink()
+        (self.log / "checkpoint").unlink()
+        said = self.verify(INCONSISTENT)
+        self.assertEqual([said[name] for name in ("verdict", "exit_code", "first_bad")], ["inconsistent", 3, None])
+
+    def test_mistakes_of_the_caller_have_other_codes_than_verdicts(self):
+        self.run_tool("verify", self.log, "--key", self.folder / "none.pem", expect=1)
+        self.run_tool("verify", self.folder / "none", "--key", self.key, expect=1)
+
+    def test_a_terminal_sees_a_progress_bar_and_nobody_else(self):
+        done = subprocess.run(self.command("verify", self.log, "--key", self.key), capture_output=True, check=True)
+        self.assertEqual(done.stderr, b"")
+        ours, theirs = pty.openpty()
+        done = subprocess.run(self.command("verify", self.log, "--key", self.key), stderr=theirs, stdout=subprocess.DEVNULL, check=True)
+        os.close(theirs)
+        with open(ours, "rb", buffering=0) as terminal:
+            self.assertRegex(terminal.read(4096), rb"\r\[#+\] 100 %")
+
+    def test_show_has_what_each_filter_asks_for(self):
+        def shown(*filters):
+            return [json.loads(line)["sequence"] for line in self.run_tool("show", self.log, "--json", *filters).splitlines()]
+
+        middle = json.loads(self.lines()[149])["time"]
+        self.assertEqual(shown(), list(range(1, 301)))
+        self.assertEqual(shown("--last", 2), [299, 300])
+        before, after = shown("--to", middle), shown("--from", middle)
+        self.assertEqual(before + after, list(range(1, 301)))
+        self.assertIn(150, after)
+        for name, good, bad in (("--caller", "*/app", "*/foe"), ("--action", "unwrap_*", "sign"), ("--outcome", "ok", "denied")):
+            self.assertEqual(len(shown(name, good)), 300, name)
+            self.assertEqual(shown(name, bad), [], name)
+        self.assertEqual(shown("--key", "key:none"), [])
+
+    def test_show_follows_a_log_that_grows(self):
+        start = sum(len(line) + 1 for line in self.lines()[:290])
+        self.file.write_bytes(self.good[:start])
+        with subprocess.Popen(self.command("show", self.log, "--follow", "--json", "--last", "1"), stdout=subprocess.PIPE, text=True) as tool:
+            self.assertEqual(json.loads(tool.stdout.readline())["sequence"], 290)
+            with self.file.open("ab") as log:
+                log.write(self.good[start:-20])  # the last line not yet whole
+            self.assertEqual([json.loads(tool.stdout.readline())["sequence"] for _ in range(9)], list(range(291, 300)))
+            self.file.write_bytes(self.good)
+            self.assertEqual(json.loads(tool.stdout.readline())["sequence"], 300)
+            tool.terminate()
+
+    def test_export_gives_the_lines_as_they_are_or_a_row_for_each(self):
+        self.assertEqual(self.run_tool("export", self.log, "--format", "jsonl").encode(), self.good)
+        rows = list(csv.DictReader(io.StringIO(self.run_tool("export", self.log, "--format", "csv"), newline="")))
+        records = [json.loads(line) for line in self.lines()]
+        self.assertEqual([(row["sequence"], row["request_id"], row["caller"], row["facts"]) for row in rows],
+                         [(str(record["sequence"]), record["request_id"], record["caller"]["id"], f"number={record['facts']['number']}")
+                          for record in records])
+
+    def test_record_is_proven_to_who_has_the_key_only(self):
+        proof = self.folder / "proof"
+        for number in (1, 97, 256, 300):
+            proof.write_text(self.run_tool("prove", self.log, number))
+            self.assertIn(self.lines()[number - 1].decode(), self.run_tool("check", proof, "--key", self.key))
+        other = self.folder / "other"
+        subprocess.run([house.House.programs / "audit_cases", "make", other, "3", "ed25519"], check=True)
+        self.run_tool("check", proof, "--key", f"{other}.pem", expect=1)
+        self.run_tool("prove", self.log, 301, expect=1)
+
+    def test_report_says_what_verify_says(self):
+        def report():
+            return self.run_tool("report", self.log, "--public-key-file", self.key)
+
+        self.assertIn("complete and unchanged", report())
+        self.file.write_bytes(self.good.replace(b'"number":"200"', b'"number":"201"'))
+        page = report()
+        self.assertIn("tampered with", page)
+        self.assertIn("not proven good: 200", page)
+
+
+if __name__ == "__main__":
+    house.main()
