@@ -1,6 +1,6 @@
 // Where rewrap jobs stand, and the rows that they move: what workers of several vaultd share. Each
 // step is one transaction, so a job goes on where it was after any crash. One suite of contract
-// tests for all databases (tests/vault/rewrap_store_contract.h). No SQL may appear here.
+// tests for all databases (tests/vault/rewrap_*contract.h). No SQL may appear here.
 #pragma once
 
 #include <optional>

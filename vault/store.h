@@ -1,5 +1,5 @@
 // Where sealed credentials are kept. One interface, several databases, one suite of contract tests
-// (tests/vault/store_contract.h). It takes and gives ciphertext only. No SQL and no library type
+// (tests/vault/store_*contract.h). It takes and gives ciphertext only. No SQL and no library type
 // may appear here.
 #pragma once
 

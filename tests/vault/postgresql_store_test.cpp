@@ -1,7 +1,10 @@
 // The vault's store on PostgreSQL.
 #include "tests/support/postgresql.h"
+#include "tests/vault/rewrap_statement_contract.h"
 #include "tests/vault/rewrap_store_contract.h"
 #include "tests/vault/store_contract.h"
+#include "tests/vault/store_destruction_contract.h"
+#include "tests/vault/store_list_contract.h"
 #include "vault/sql_store.h"
 
 namespace tests {
@@ -17,6 +20,8 @@ struct PostgresqlBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreContract, PostgresqlBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreListContract, PostgresqlBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreDestructionContract, PostgresqlBackend);
 
 struct PostgresqlRewrapBackend {
     static const std::string& missing() { return postgresql_server().missing(); }
@@ -25,6 +30,7 @@ struct PostgresqlRewrapBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, RewrapStoreContract, PostgresqlRewrapBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, RewrapStatementContract, PostgresqlRewrapBackend);
 
 vault::NewVersion version_of(const std::string& name, std::uint32_t key_version) {
     vault::NewVersion added =

@@ -15,6 +15,7 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/vault/api_calls.h"
 #include "tests/vault/fake_data_keys.h"
+#include "tests/vault/rewrap_statement_contract.h"
 #include "tests/vault/rewrap_store_contract.h"
 #include "tests/vault/world.h"
 #include "vault/rewrap_api.h"
@@ -32,6 +33,7 @@ struct SqliteRewrapBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, RewrapStoreContract, SqliteRewrapBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, RewrapStatementContract, SqliteRewrapBackend);
 
 constexpr std::string_view rewrap_policy = R"({
     "version": 1,

@@ -10,6 +10,8 @@
 #include "tests/support/temporary_directory.h"
 #include "tests/support/twice_database.h"
 #include "tests/vault/store_contract.h"
+#include "tests/vault/store_destruction_contract.h"
+#include "tests/vault/store_list_contract.h"
 
 namespace tests {
 namespace {
@@ -32,6 +34,8 @@ struct SqliteBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreListContract, SqliteBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreDestructionContract, SqliteBackend);
 
 // A store whose database ran each work once already.
 class WorksRunTwice : public testing::Test {
