@@ -23,10 +23,9 @@ constexpr std::size_t max_store_body_bytes = 128UL * 1024;
 constexpr std::size_t max_reveal_body_bytes = 1024;
 constexpr std::size_t max_reveals_body_bytes = 64UL * 1024;
 
-// The compact text of an object field. Throws when it is no object or too large.
-base::WipedString compact_object(const JsonReader& reader, std::string_view name,
-                                 const base::JsonValue& value, std::size_t max_bytes) {
-    if (value.object() == nullptr) reader.refuse(name, "must be an object");
+// The compact text of a field. Throws when it is too large.
+base::WipedString compact(const JsonReader& reader, std::string_view name,
+                          const base::JsonValue& value, std::size_t max_bytes) {
     base::WipedString text = base::to_json(value);
     if (text.size() > max_bytes) {
         reader.refuse(name,
@@ -35,15 +34,31 @@ base::WipedString compact_object(const JsonReader& reader, std::string_view name
     return text;
 }
 
+// As /v1/seal sees it: sealed JSON as a text, too, and what begins like it.
+bool looks_sealed(const base::JsonValue& secret) {
+    try {
+        return sealed_in(secret).has_value();
+    } catch (const Error&) {
+        return true;
+    }
+}
+
+// Any JSON, null as well: what a credential holds is its owner's affair.
+base::SecretBytes read_secret(JsonReader& reader) {
+    const base::JsonValue& secret = reader.required_value("secret");
+    if (looks_sealed(secret)) {
+        reader.refuse("secret", "is sealed already: it has, or begins with, a field \"__enc\"");
+    }
+    return base::SecretBytes(base::as_bytes(compact(reader, "secret", secret, max_secret_bytes)));
+}
+
 StoreRequest read_store_request(const base::JsonValue& body) {
     JsonReader reader(body);
     StoreRequest wanted;
-    const base::JsonValue& secret = reader.required_value("secret");
-    const auto text = compact_object(reader, "secret", secret, max_secret_bytes);
-    if (is_sealed(secret)) reader.refuse("secret", "is sealed already: it has a field \"__enc\"");
-    wanted.secret = base::SecretBytes(base::as_bytes(text));
+    wanted.secret = read_secret(reader);
     if (const auto* metadata = reader.optional_value("metadata")) {
-        wanted.metadata = compact_object(reader, "metadata", *metadata, max_metadata_bytes);
+        if (metadata->object() == nullptr) reader.refuse("metadata", "must be an object");
+        wanted.metadata = compact(reader, "metadata", *metadata, max_metadata_bytes);
     }
     if (reader.has("tags")) {
         wanted.tags = reader.optional_string_map(

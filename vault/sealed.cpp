@@ -290,4 +290,21 @@ std::optional<MasterKeyVersion> named_master_key(std::string_view head) {
 
 bool is_sealed(const base::JsonValue& value) { return value.find(mark) != nullptr; }
 
+std::optional<base::JsonValue> sealed_in(const base::JsonValue& value) {
+    if (is_sealed(value)) return value;
+    const base::WipedString* held = value.string();
+    if (held == nullptr) return std::nullopt;
+    constexpr std::string_view beginning = R"({"__enc":)";
+    std::string_view text = *held;
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+    if (!text.starts_with('{')) return std::nullopt;
+    try {
+        auto inner = base::parse_json(text, {.bytes = max_sealed_bytes});
+        if (is_sealed(inner)) return inner;
+    } catch (const Error& error) {
+        if (text.starts_with(beginning)) throw base::decryption_failed(error.message());
+    }
+    return std::nullopt;
+}
+
 }  // namespace vault

@@ -139,4 +139,9 @@ std::optional<MasterKeyVersion> named_master_key(std::string_view head);
 // rest is. Such a value is never sealed again: sealing is idempotent.
 bool is_sealed(const base::JsonValue& value);
 
+// The sealed JSON that a value is or, as a text, holds, since some databases keep JSON as text;
+// empty when it is something else. Throws integrity_failure for a text that begins as sealed JSON
+// does and is none, as one that was cut: it is never taken for a plaintext.
+std::optional<base::JsonValue> sealed_in(const base::JsonValue& value);
+
 }  // namespace vault

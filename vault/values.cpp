@@ -34,26 +34,9 @@ ValueBinding binding_of(const ValueJob& job) {
 // What a value is: plaintext (nothing), sealed, or marked as sealed and not to be opened.
 using Seen = std::variant<std::monostate, SealedCredential, Error>;
 
-// The JSON that a text holds, when it is meant to be sealed JSON: some databases keep JSON as text.
-// What begins like it is never taken for a plaintext, also when it was cut.
-std::optional<base::JsonValue> sealed_json_in(const base::WipedString& text) {
-    constexpr std::string_view beginning = R"({"__enc":)";
-    if (!text.starts_with('{')) return std::nullopt;
-    try {
-        auto value = base::parse_json(text, {.bytes = max_sealed_bytes});
-        if (is_sealed(value)) return value;
-    } catch (const Error& error) {
-        if (text.starts_with(beginning)) throw base::decryption_failed(error.message());
-    }
-    return std::nullopt;
-}
-
 Seen look_at(const base::JsonValue& value) {
     try {
-        if (is_sealed(value)) return parse_given(value);
-        if (const base::WipedString* text = value.string()) {
-            if (const auto inner = sealed_json_in(*text)) return parse_given(*inner);
-        }
+        if (const auto sealed = sealed_in(value)) return parse_given(*sealed);
     } catch (const Error& error) {
         return error;
     }

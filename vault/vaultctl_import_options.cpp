@@ -121,7 +121,8 @@ void add_old_secret_options(CLI::App& command, OldSecretOptions& options) {
         ->check(CLI::IsMember({"json", "text"}))
         ->capture_default_str();
     command
-        .add_option("--wrap", options.wrap, "Put what is no JSON object into one, as this member")
+        .add_option("--wrap", options.wrap,
+                    "Put what is no JSON object into one, as this member; else it stays what it is")
         ->type_name("NAME");
     command.add_flag("--allow-missing", options.allow_missing,
                      "A record without a column of the secret has none; else it fails");

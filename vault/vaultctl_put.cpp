@@ -33,14 +33,12 @@ base::WipedString read_secret_text(const std::string& path) {
     return kms::read_input(path, max_secret_file_bytes);
 }
 
-base::JsonValue parse_object(std::string_view text, const std::string& what) {
+base::JsonValue parse(std::string_view text, const std::string& what) {
     try {
-        auto value = base::parse_json(text, {.bytes = max_secret_file_bytes, .depth = 15});
-        if (value.object() != nullptr) return value;
+        return base::parse_json(text, {.bytes = max_secret_file_bytes, .depth = 15});
     } catch (const Error& error) {
         throw UsageError(what + ": " + error.message());
     }
-    throw UsageError(what + " must be a JSON object");
 }
 
 base::WipedString put_body(const PutOptions& options) {
@@ -48,7 +46,10 @@ base::WipedString put_body(const PutOptions& options) {
     body.begin_object();
     if (!options.metadata_file.empty()) {
         const std::string text = base::read_file(options.metadata_file, max_secret_file_bytes);
-        body.name("metadata").value(parse_object(text, options.metadata_file));
+        const base::JsonValue metadata = parse(text, options.metadata_file);
+        if (metadata.object() == nullptr)
+            throw UsageError(options.metadata_file + " must be a JSON object");
+        body.name("metadata").value(metadata);
     }
     if (!options.metadata.empty())
         body.field("metadata", kms::parse_pairs(options.metadata, "--meta"));
@@ -57,7 +58,7 @@ base::WipedString put_body(const PutOptions& options) {
     if (!options.expires_at.empty()) body.field("expires_at", options.expires_at);
     if (options.if_version) body.field("if_version", *options.if_version);
     const auto secret = read_secret_text(options.secret_file);
-    body.name("secret").value(parse_object(secret, "the secret"));
+    body.name("secret").value(parse(secret, "the secret"));
     body.end_object();
     return body.take();
 }
@@ -76,7 +77,8 @@ void add_put_command(CLI::App& app, Tool& tool) {
     CLI::App* command = app.add_subcommand("put", "Store a secret as a credential's next version");
     command->add_option("OWNER", options->owner, "Whose it is")->required();
     command->add_option("NAME", options->name, "The credential")->required();
-    command->add_option("--secret-file", options->secret_file, "A JSON object, - is standard input")
+    command
+        ->add_option("--secret-file", options->secret_file, "JSON of any kind, - is standard input")
         ->type_name("FILE")
         ->capture_default_str();
     auto* file = command->add_option("--metadata-file", options->metadata_file,

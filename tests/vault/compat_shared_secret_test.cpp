@@ -50,6 +50,29 @@ TEST_F(SharedSecretShape, WhatIsStoredIsRevealedAsItWas) {
     EXPECT_EQ(info->updated_at, house_.world.clock.now());
 }
 
+TEST_F(SharedSecretShape, WhatIsNoObjectIsNoCredentialsOfTheseClients) {
+    server::Caller caller;
+    caller.id = "secret:sync";
+    caller.method = server::AuthenticationMethod::shared_secret;
+    server::Operation operation(base::Uuid::random(), house_.world.clock.now(), caller);
+    const server::Authorizer authorizer(
+        server::parse_policy(compat_policy, vault::known_actions()));
+    const auto grant =
+        authorizer.authorize(operation, vault::store_credential,
+                             vault::credential_resource({std::string(profile), "platforms"}));
+    for (const char* secret : {"\"text\"", "[{}]", "null", "7"}) {
+        vault::StoreRequest wanted;
+        wanted.secret = base::SecretBytes(base::as_bytes(std::string_view(secret)));
+        house_.world.service->store(grant, wanted, {});
+        constexpr std::string_view refused =
+            R"({"success":false,"error":"what is stored there is no credentials object"})";
+        expect(ask("reveal", body(profile)), 409, refused);
+        expect(ask("get-platform-session", body(profile, R"(,"platform":"x")")), 409, refused);
+    }
+    store();
+    EXPECT_EQ(ask("reveal", body(profile)).status, 200U);
+}
+
 TEST_F(SharedSecretShape, TheIdStaysAndIsAnothersForAnother) {
     const auto id = [](const server::Response& answer) {
         return std::string(*base::parse_json(answer.body).find("id")->string());

@@ -109,6 +109,29 @@ TEST(ImportDecoderTest, ARecordBecomesACredential) {
     EXPECT_EQ(item->expires_at, "2030-01-31T12:00:00.000Z");
 }
 
+TEST(ImportDecoderTest, ASecretIsAnyJson) {
+    const ImportDecoder decoder(credential_columns(), nullptr);
+    ImportColumns text = credential_columns();
+    text.is_text = true;
+    ImportColumns wrapped = text;
+    wrapped.wrap = "token";
+    const ImportDecoder texts(text, nullptr);
+    const ImportDecoder wraps(wrapped, nullptr);
+    const auto secret = [](const ImportDecoder& how, const std::string& column) {
+        const auto decoded =
+            how.decode(json(R"({"tenant":"a","platform":"x","secret":)" + column + "}"));
+        EXPECT_EQ(reason_of(decoded), "") << column;
+        return std::string(base::to_json(std::get<ImportItem>(decoded).secret));
+    };
+    for (const char* same : {"[1,2.50]", "7", "true", "{}"}) EXPECT_EQ(secret(decoder, same), same);
+    EXPECT_EQ(secret(decoder, R"("[1]")"), "[1]");
+    EXPECT_EQ(secret(decoder, R"("\"t\"")"), R"("t")");
+    EXPECT_EQ(secret(decoder, R"("null")"), "null") << "a null that was kept as JSON text";
+    EXPECT_EQ(secret(texts, R"("t")"), R"("t")");
+    EXPECT_EQ(secret(texts, R"("[1]")"), R"("[1]")");
+    EXPECT_EQ(secret(wraps, R"("t")"), R"({"token":"t"})");
+}
+
 TEST(ImportDecoderTest, SeveralColumnsMakeOneSecret) {
     ImportColumns columns = credential_columns();
     columns.secret = {"user", "word"};
@@ -127,9 +150,9 @@ TEST(ImportDecoderTest, WhatTheVaultWouldRefuseIsFoundBefore) {
              {R"({"platform":"x","secret":{}})", "column of the owner"},
              {R"({"tenant":"a/b","platform":"x","secret":{}})", "the owner must have"},
              {R"({"tenant":"a","platform":"..","secret":{}})", "the name must have"},
-             {R"({"tenant":"a","platform":"x","secret":[1]})", "--wrap"},
              {R"({"tenant":"a","platform":"x","secret":"no json"})", "--as text"},
              {R"({"tenant":"a","platform":"x","secret":{"__enc":7}})", "sealed already"},
+             {R"({"tenant":"a","platform":"x","secret":"\"{\\\"__enc\\\":2\""})", "sealed already"},
              {R"({"tenant":"a","platform":"x","secret":{"x":")" + big + "\"}}", "more than"},
              {R"({"tenant":"a","platform":"x","secret":{},"expiry":"soon"})", "expiry"},
              {R"({"tenant":"a","platform":"x","secret":{},"plan":")" + big + "\"}", "metadata"},

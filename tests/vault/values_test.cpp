@@ -144,6 +144,11 @@ TEST_F(ValuesTest, WhatIsSealedIsNotSealedAgain) {
     const auto as_text = post("/v1/seal", body(std::string(text.text()), "c"));
     EXPECT_EQ(as_text.at({"value"}), std::string_view(text.text()));
     EXPECT_EQ(as_text.at({"state"}), "\"unchanged\"");
+    base::JsonWriter padded;
+    padded.string("\n  " + sealed + "\n");
+    EXPECT_EQ(post("/v1/seal", body(std::string(padded.text()), "c")).at({"state"}),
+              "\"unchanged\"");
+    EXPECT_EQ(open(std::string(padded.text())).at({"value"}), token);
     EXPECT_EQ(open(std::string(text.text())).at({"value"}), token);
     base::JsonWriter spaced;
     spaced.string("{ \"kid\" : 1, \"__enc\" : 2 }");

@@ -129,12 +129,26 @@ TEST_F(VaultctlTest, PutsGetsListsRevealsAndDeletes) {
     EXPECT_TRUE(contains(gone.output, "no such credential")) << gone.output;
 }
 
+TEST_F(VaultctlTest, ASecretIsAnyJsonAndStaysAsItIsSpelled) {
+    for (const std::string secret : {R"("a text")", "1.50", "[1,{}]", "true", "null"}) {
+        const auto put = app_with_input(secret + "\n", {"put", "acme", "any"});
+        EXPECT_EQ(put.exit_code, 0) << put.output;
+        EXPECT_EQ(app({"reveal", "acme", "any"}).output, secret + "\n");
+    }
+    EXPECT_EQ(app_with_input("a text", {"put", "acme", "any"}).exit_code, 2);
+    const auto sealed = app_with_input(R"("{\"__enc\":2}")", {"put", "acme", "any"});
+    EXPECT_EQ(sealed.exit_code, 1);
+    EXPECT_TRUE(contains(sealed.output, "is sealed already")) << sealed.output;
+}
+
 TEST_F(VaultctlTest, MistakesAreNamedAndNothingIsSent) {
     const auto text = files_.write("text", "no json");
     const auto array = files_.write("array", "[1]");
     for (const auto& [command, part] : std::vector<std::pair<Arguments, std::string>>{
              {{"put", "acme", "x", "--secret-file", text.string()}, "malformed"},
-             {{"put", "acme", "x", "--secret-file", array.string()}, "must be a JSON object"},
+             {{"put", "acme", "x", "--secret-file", array.string(), "--metadata-file",
+               array.string()},
+              "must be a JSON object"},
              {{"put", "acme", "x", "--secret-file", "/missing"}, "/missing"},
              {{"put", "acme", "x", "--secret-file", array.string(), "--meta", "novalue"}, "--meta"},
              {{"put", "acme"}, "NAME"},

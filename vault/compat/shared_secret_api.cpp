@@ -87,6 +87,12 @@ base::Uuid row_id(const CredentialId& id) {
     return base::Uuid(bytes);
 }
 
+// The native API stores any JSON under these names; clients of these shapes know objects only.
+Revealed require_object(Revealed revealed) {
+    if (revealed.secret.expose_text().starts_with('{')) return revealed;
+    throw Error(ErrorCode::failed_precondition, "what is stored there is no credentials object");
+}
+
 server::Response not_configured(server::Operation& /*operation*/,
                                 const server::Request& /*request*/) {
     base::JsonWriter body;
@@ -167,10 +173,11 @@ server::Response SharedSecretApi::store(server::Operation& operation,
 
 Revealed SharedSecretApi::read(server::Operation& operation, const server::Grant& grant) const {
     if (parts_.items == nullptr || !parts_.items->reads_back())
-        return parts_.service.reveal(grant, std::nullopt, operation.traceparent());
+        return require_object(parts_.service.reveal(grant, std::nullopt, operation.traceparent()));
     operation.set_fact("read_from", "directus");
     const DirectusItem item = parts_.items->read(grant.resource().owner);
-    return parts_.service.reveal_kept(grant, item.sealed, item.version, operation.traceparent());
+    return require_object(
+        parts_.service.reveal_kept(grant, item.sealed, item.version, operation.traceparent()));
 }
 
 server::Response SharedSecretApi::reveal(server::Operation& operation,

@@ -44,6 +44,15 @@ std::optional<JsonValue> as_sealed(const JsonValue& held) {
     return held;
 }
 
+// In whatever format, and a text that was cut: the vault refuses what begins as its own does.
+bool looks_sealed(const JsonValue& secret) {
+    try {
+        return sealed_in(secret).has_value();
+    } catch (const Error&) {
+        return true;
+    }
+}
+
 bool is_nothing(const JsonValue& value) {
     return value.is_null() || (value.string() != nullptr && value.string()->empty());
 }
@@ -146,9 +155,8 @@ ImportDecoder::Content ImportDecoder::read_secret(const JsonValue& record) const
         wrapped.push_back({base::WipedString(columns_.wrap), std::move(*secret)});
         *secret = JsonValue(std::move(wrapped));
     }
-    if (columns_.kind == ImportKind::credentials && secret->object() == nullptr)
-        return Unreadable{"the secret is no JSON object; --wrap puts it into one"};
-    if (is_sealed(*secret)) return Unreadable{"the secret is sealed already, in whatever format"};
+    if (looks_sealed(*secret))
+        return Unreadable{"the secret is sealed already, in whatever format"};
     if (compact_bytes(*secret) > max_secret_bytes)
         return Unreadable{"the secret has more than " + std::to_string(max_secret_bytes) +
                           " bytes as compact JSON"};

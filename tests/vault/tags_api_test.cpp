@@ -1,0 +1,131 @@
+// Tags of credentials, and rights that go by them.
+#include <gtest/gtest.h>
+
+#include "tests/vault/api_house.h"
+
+namespace tests {
+namespace {
+
+using server::Method;
+
+using TagsApiTest = VaultApiHouse;
+
+constexpr std::string_view policy_by_tags = R"({
+    "version": 1,
+    "roles": {
+        "acme": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}],
+        "reader": [{"id": "payments", "effect": "allow", "actions": ["*"],
+                    "resources": ["credential:*/tag/team=payments"]},
+                   {"id": "not-prod", "effect": "deny", "actions": ["store_credential"],
+                    "resources": ["credential:*/tag/env=prod"]}]
+    },
+    "bindings": [{"caller": "spiffe://strongroom/acme", "roles": ["acme"]},
+                 {"caller": "spiffe://strongroom/reader", "roles": ["reader"]}]
+})";
+
+TEST_F(TagsApiTest, RightsMayBeByTag) {
+    world_.authorizer.replace(server::parse_policy(policy_by_tags, vault::known_actions()));
+    EXPECT_EQ(put(R"({"secret":{"k":1},"tags":{"team":"payments"}})").at({"tags"}),
+              R"({"team":"payments"})");
+    send(server::Method::PUT, all + "/other", R"({"secret":{"k":2},"tags":{"team":"search"}})");
+    send(server::Method::PUT, all + "/untagged", R"({"secret":{"k":3}})");
+    EXPECT_EQ(reveal({}, "reader").status, 200U);
+    for (const auto* name : {"/other", "/untagged", "/none", "/team=payments"}) {
+        EXPECT_EQ(send(server::Method::POST, all + name + "/reveal", {}, "reader").status, 403U)
+            << name;
+    }
+    const auto many = send(server::Method::POST, "/v1/owners/acme/reveal",
+                           R"({"items":[{"name":"other"},{"name":"instagram"}]})", "reader");
+    EXPECT_NE(many.body.find("permission_denied"), std::string::npos) << many.body;
+    EXPECT_NE(many.body.find(R"("secret":{"k":1})"), std::string::npos) << many.body;
+    for (const auto& [method, path] : std::vector<std::pair<server::Method, std::string>>{
+             {server::Method::GET, ""}, {server::Method::GET, "/versions"}}) {
+        EXPECT_EQ(send(method, one + path, {}, "reader").status, 200U) << path;
+        EXPECT_EQ(send(method, all + "/other" + path, {}, "reader").status, 403U) << path;
+    }
+    EXPECT_EQ(send(server::Method::DELETE, all + "/other", {}, "reader").status, 403U);
+    EXPECT_EQ(
+        send(server::Method::POST, all + "/other/restore", R"({"version":1})", "reader").status,
+        403U);
+    EXPECT_EQ(send(server::Method::DELETE, one, {}, "reader").status, 200U);
+    EXPECT_EQ(reveal({}, "reader").status, 403U) << "a destroyed one has no tags";
+}
+
+TEST_F(TagsApiTest, WhoGivesOtherTagsMustBeAllowedWithThoseToo) {
+    world_.authorizer.replace(server::parse_policy(policy_by_tags, vault::known_actions()));
+    put(R"({"secret":{"k":1},"tags":{"team":"payments"}})");
+    const auto stored = [&](const std::string& tags) {
+        return put(R"({"secret":{"k":2},"tags":)" + tags + "}", "reader").status;
+    };
+    EXPECT_EQ(stored(R"({"team":"search"})"), 403U);
+    EXPECT_EQ(stored("{}"), 403U);
+    EXPECT_EQ(stored(R"({"team":"payments","env":"prod"})"), 403U);
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":1})") << "nothing was stored";
+    EXPECT_EQ(stored(R"({"team":"payments","env":"test"})"), 200U);
+    EXPECT_EQ(put(R"({"secret":{"k":3}})", "reader").status, 200U) << "they stay";
+    EXPECT_EQ(reveal().at({"tags"}), R"({"env":"test","team":"payments"})");
+    edit("UPDATE credentials SET tags = 'x'");
+    EXPECT_EQ(reveal({}, "reader").status, 422U) << "nobody knows whose right it is";
+}
+
+TEST_F(TagsApiTest, AShadowPolicyThatGoesByTagsHasNoEffect) {
+    put(R"({"secret":{"k":1},"tags":{"team":"payments"}})");
+    world_.authorizer.replace(server::parse_policy(vault_policy, vault::known_actions()),
+                              server::parse_policy(policy_by_tags, vault::known_actions()));
+    edit("UPDATE credentials SET tags = 'x'");
+    const auto refused = reveal({}, "globex");
+    EXPECT_EQ(refused.status, 403U) << "no tags were read: " << refused.body;
+    edit(R"(UPDATE credentials SET tags = '{"team":"payments"}')");
+    EXPECT_EQ(reveal({}, "globex").status, 403U);
+    EXPECT_EQ(reveal().status, 200U);
+}
+
+constexpr std::string_view policy_of_taggers = R"({
+    "version": 1,
+    "roles": {
+        "storer": [{"id": "stores", "effect": "allow", "actions": ["store_credential"], "resources": ["credential:acme/*"]},
+                   {"id": "reveals-mine", "effect": "allow", "actions": ["reveal_credential"],
+                    "resources": ["credential:acme/tag/team=mine"]}],
+        "tagger": [{"id": "tags-mine", "effect": "allow", "actions": ["tag_credential"],
+                    "resources": ["credential:acme/tag/team=mine", "credential:acme/tag/team=ours"]}],
+        "acme": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]}]
+    },
+    "bindings": [{"caller": "spiffe://strongroom/acme", "roles": ["acme"]},
+                 {"caller": "spiffe://strongroom/storer", "roles": ["storer"]},
+                 {"caller": "spiffe://strongroom/tagger", "roles": ["storer", "tagger"]}]
+})";
+
+TEST_F(TagsApiTest, GivingOtherTagsIsARightOfItsOwnForTheOldTagsAndTheNew) {
+    world_.authorizer.replace(server::parse_policy(policy_of_taggers, vault::known_actions()));
+    put(R"({"secret":{"k":1},"tags":{"team":"theirs"}})");
+    const auto stored = [&](const std::string& caller, const std::string& team,
+                            const std::string& name = "/instagram") {
+        return send(server::Method::PUT, all + name,
+                    R"({"secret":{"k":2},"tags":{"team":")" + team + "\"}}", caller)
+            .status;
+    };
+    EXPECT_EQ(stored("storer", "mine"), 403U);
+    EXPECT_EQ(stored("tagger", "mine"), 403U) << "not with the old ones";
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{}})", "storer").status, 403U);
+    EXPECT_EQ(reveal(R"({"version":1})", "storer").status, 403U);
+    EXPECT_EQ(stored("storer", "theirs"), 200U) << "they stay";
+    EXPECT_EQ(stored("storer", "mine", "/new"), 403U);
+    EXPECT_EQ(stored("tagger", "theirs", "/new"), 403U);
+    EXPECT_EQ(stored("tagger", "mine", "/new"), 201U);
+    EXPECT_EQ(stored("tagger", "theirs", "/new"), 403U) << "not with the new ones";
+    EXPECT_EQ(stored("tagger", "ours", "/new"), 200U);
+}
+
+TEST_F(TagsApiTest, TagsAreARightOfTheirOwnEvenWhereNoRuleAsksForThem) {
+    std::string untagged =
+        R"({"version": 1, "roles": {"storer": [{"id": "stores", "effect": "allow",
+        "actions": ["store_credential"], "resources": ["credential:acme/*"]}]},
+        "bindings": [{"caller": "spiffe://strongroom/storer", "roles": ["storer"]}]})";
+    put(R"({"secret":{"k":1},"tags":{"team":"theirs"}})");
+    world_.authorizer.replace(server::parse_policy(untagged, vault::known_actions()));
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"mine"}})", "storer").status, 403U);
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"theirs"}})", "storer").status, 200U);
+}
+
+}  // namespace
+}  // namespace tests
