@@ -16,6 +16,7 @@ server::PolicyWords policy_words(std::string_view daemon) {
                "reveal_credential", "restore_credential", "refresh_credential", "delete_credential",
                "erase_owner", "list_destructions"});
     words.add_owned_and_tagged("credential");
+    words.add_part("erase_owner", "delete_credential");
     words.add("value", {"seal", "open"});
     words.add("rewrap_job", {"start_rewrap_job", "describe_rewrap_job", "cancel_rewrap_job"});
     words.add("audit", {"witness_audit"});

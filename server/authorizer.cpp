@@ -118,6 +118,14 @@ bool Authorizer::would_allow(Operation& operation, Action action, const Resource
            !operation.caller().is_nobody();
 }
 
+bool Authorizer::shows(const Operation& operation, Action action, const Resource& item) const {
+    const auto policy = policies().in_force;
+    const auto may = [&](const Caller& caller) {
+        return policy->decide({caller, action, item, {}, operation.started()}).allowed;
+    };
+    return may(operation.caller()) && (!operation.user() || may(*operation.user()));
+}
+
 bool Authorizer::may_ever(const Operation& operation, Action action) const {
     const auto policy = policies().in_force;
     return policy->may_ever(operation.caller(), action, operation.started()) &&

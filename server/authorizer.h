@@ -77,6 +77,11 @@ public:
     bool would_allow(Operation& operation, Action action, const Resource& resource,
                      const std::map<std::string, std::string>& context = {}) const;
 
+    // The same question about one item of a list that the operation was authorised for, which shows
+    // the item only if this is true. Noted nowhere and charged to nobody, and a shadow policy is
+    // not asked: the list's own decision is what stands in the record.
+    bool shows(const Operation& operation, Action action, const Resource& item) const;
+
     // Policy::may_ever of the policy in force, for the operation's caller (and its user); noted
     // nowhere.
     bool may_ever(const Operation& operation, Action action) const;

@@ -83,8 +83,18 @@ public:
         if (!words_.is_of_many(asked.kind, asked.id)) return decide_as_it_is(question);
         Resource many = asked;
         many.of_many = true;
-        return decide_as_it_is(
-            {question.caller, question.action, many, question.context, question.now});
+        const PolicyQuestion of_many{question.caller, question.action, many, question.context,
+                                     question.now};
+        const Decision decision = decide_as_it_is(of_many);
+        const auto& parts = words_.parts_of(question.action.word);
+        if (!decision.allowed || parts.empty()) return decision;
+        const Rule* denying = first_deny_of_one(of_many);
+        for (const std::string_view part : parts) {
+            if (denying != nullptr) break;
+            denying = first_deny_of_one(
+                {question.caller, Action{part}, many, question.context, question.now});
+        }
+        return denying == nullptr ? decision : Decision{false, denying->id, hash_};
     }
 
     bool may_ever(const Caller& caller, Action action, base::Time now) const override {
@@ -122,6 +132,16 @@ public:
     const std::string& hash() const override { return hash_; }
 
 private:
+    // Of the caller's denies that may apply to one of many. Null: there is none.
+    const Rule* first_deny_of_one(const PolicyQuestion& question) const {
+        for (const std::size_t role : roles_of(question.caller)) {
+            for (const Rule* deny : roles_[role].denies) {
+                if (deny->may_deny_one(question)) return deny;
+            }
+        }
+        return nullptr;
+    }
+
     Decision decide_as_it_is(const PolicyQuestion& question) const {
         const Places held = roles_of(question.caller);
         if (!file_.exclusive.empty() && !file_.conflict(held).empty()) {

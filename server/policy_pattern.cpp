@@ -243,4 +243,11 @@ Fit ResourcePattern::matches(const Resource& resource, const Caller& caller) con
     return std::min(owner, owner_and_name_[1].matches(resource.id, &caller));
 }
 
+bool ResourcePattern::may_fit_another(const Resource& resource, const Caller& caller) const {
+    if (!kind_.empty() && kind_ != resource.kind) return false;
+    if (any_id_ || resource.owner.empty()) return true;
+    return !owner_and_name_.empty() &&
+           owner_and_name_[0].matches(resource.owner, &caller) != Fit::no;
+}
+
 }  // namespace server

@@ -70,6 +70,8 @@ public:
     ResourcePattern(std::string_view text, const PolicyWords& words);
 
     Fit matches(const Resource& resource, const Caller& caller) const;
+    // Whether it may fit any resource of that one's kind and owner, whatever its id and tags.
+    bool may_fit_another(const Resource& resource, const Caller& caller) const;
 
     // The kind of resource that it is about; empty: every kind.
     const std::string& kind() const { return kind_; }

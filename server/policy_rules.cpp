@@ -50,6 +50,16 @@ bool Rule::applies(const PolicyQuestion& question, std::string* failed) const {
     return true;
 }
 
+bool Rule::may_deny_one(const PolicyQuestion& question) const {
+    if (effect != Effect::deny || !names(question.action)) return false;
+    const bool fits = std::any_of(
+        resources.begin(), resources.end(), [&question](const ResourcePattern& pattern) {
+            return pattern.may_fit_another(question.resource, question.caller);
+        });
+    if (!fits || (!when.empty() && when.evaluate(question) == Fit::no)) return false;
+    return unless.empty() || unless.evaluate(question) != Fit::yes;
+}
+
 bool Rule::names_owner(const PolicyQuestion& question) const {
     const auto names = [&question](const Glob& owner) {
         return !owner.has_wildcard() &&

@@ -36,6 +36,9 @@ struct Rule {
     // fits for certain, a deny when everything may fit. `failed`, when given, becomes what does
     // not.
     bool applies(const PolicyQuestion& question, std::string* failed = nullptr) const;
+    // Whether it is a deny that may apply to any resource of the kind and owner that are asked
+    // about, whatever its id and tags. The question is about many of them.
+    bool may_deny_one(const PolicyQuestion& question) const;
     // Whether a rule that applies to the question is for this owner: the owner stands in it as it
     // is, or by way of the caller, in a resource or in "when". A wildcard is for any owner.
     bool names_owner(const PolicyQuestion& question) const;

@@ -34,6 +34,12 @@ public:
         owned_and_tagged_.push_back(kind);
         return *this;
     }
+    // `action`, on all of an owner, does `part` to each: whom a deny may keep from `part`, or from
+    // `action`, on any of them may not do it to all.
+    PolicyWords& add_part(std::string_view action, std::string_view part) {
+        parts_[action].push_back(part);
+        return *this;
+    }
 
     bool empty() const { return kinds_.empty(); }
     bool knows(std::string_view action) const { return kinds_.contains(action); }
@@ -51,6 +57,13 @@ public:
                owned_and_tagged_.end();
     }
 
+    // What the action does to each of an owner's; empty: it shows them, or nobody says.
+    const std::vector<std::string_view>& parts_of(std::string_view action) const {
+        static const std::vector<std::string_view> none;
+        const auto found = parts_.find(action);
+        return found == parts_.end() ? none : found->second;
+    }
+
     // What a list, or all of an owner, is asked as: no resource of the kind is named so.
     bool is_of_many(std::string_view kind, std::string_view id) const {
         return id == "*" && is_owned_and_tagged(kind);
@@ -61,6 +74,7 @@ public:
 private:
     std::map<std::string_view, Kinds> kinds_;
     std::vector<std::string_view> owned_and_tagged_;
+    std::map<std::string_view, std::vector<std::string_view>> parts_;
 };
 
 }  // namespace server

@@ -46,6 +46,7 @@ inline server::PolicyWords known_actions() {
                refresh_credential.word, delete_credential.word, erase_owner.word,
                list_destructions.word});
     words.add_owned_and_tagged(credential_kind);
+    words.add_part(erase_owner.word, delete_credential.word);
     words.add(value_kind, {seal_value.word, open_value.word});
     words.add(rewrap_job_kind,
               {start_rewrap_job.word, describe_rewrap_job.word, cancel_rewrap_job.word});

@@ -72,6 +72,26 @@ void sort_out(CredentialPage& page) {
     page.credentials = std::move(sound);
 }
 
+// What the caller may not see by itself, as a deny by owner or name says it, is in no list, and no
+// cursor names it. How many there were is said in the record.
+void leave_out(server::Operation& operation, const server::Authorizer& authorizer,
+               CredentialPage& page) {
+    std::size_t left_out = 0;
+    const auto is_hidden = [&](const CredentialId& id, const Tags& tags) {
+        server::Resource item = credential_resource(id);
+        item.tags = tags;
+        if (authorizer.shows(operation, list_credentials, item)) return false;
+        ++left_out;
+        if (id == page.last.id) page.last.id = page.last_row;
+        return true;
+    };
+    std::erase_if(page.credentials,
+                  [&](const CredentialInfo& info) { return is_hidden(info.id, info.tags); });
+    std::erase_if(page.unsound,
+                  [&](const UnsoundCredential& one) { return is_hidden(one.id, {}); });
+    if (left_out > 0) operation.set_fact("left_out", std::to_string(left_out));
+}
+
 void write_unsound(JsonWriter& body, const std::vector<UnsoundCredential>& unsound) {
     if (unsound.empty()) return;
     const base::Error error = base::decryption_failed();
@@ -130,6 +150,7 @@ server::Response ListApi::list_all(server::Operation& operation, const server::R
 // What can't be shown hides nothing else: it is named, recorded and logged.
 server::Response ListApi::page_answer(server::Operation& operation, CredentialPage page,
                                       bool by_expiry) {
+    leave_out(operation, authorizer_, page);
     sort_out(page);
     note_unsound(operation, page.unsound);
     JsonWriter body;

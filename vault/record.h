@@ -126,6 +126,7 @@ struct CredentialPage {
     std::vector<UnsoundCredential> unsound;   // those of the page that can't be shown
     bool more = false;                        // there are further ones after the last
     ExpiryPlace last{};  // where the page ends, sound or not; with an expiry in lists by expiry
+    CredentialId last_row{};  // the same place by its row's number, for who may not know the name
 };
 
 // Which credentials have a current version that expires before a time, or did so: by expiry, then

@@ -7,12 +7,16 @@
 namespace vault {
 namespace {
 
-// What comes after the place where a page ended, in the order of `columns`.
-std::string after_place(std::string_view columns, std::string_view named, bool by_row) {
-    std::string text = "(" + std::string(columns) + ") > (";
-    text += by_row ? "SELECT " + std::string(columns) + " FROM credentials WHERE id = :row"
-                   : std::string(named);
-    return text + ")";
+// What comes after the place where a page ended. Of a row's number only the names are looked up:
+// its expiry may be another by now, or none.
+std::string after_place(bool all_owners, bool by_row) {
+    const auto value = [by_row](const std::string& column) {
+        return by_row ? "(SELECT " + column + " FROM credentials WHERE id = :row_of_" + column + ")"
+                      : ":" + column;
+    };
+    return all_owners
+               ? "(expires_at, owner, name) > (:at, " + value("owner") + ", " + value("name") + ")"
+               : "(expires_at, name) > (:at, " + value("name") + ")";
 }
 
 }  // namespace
@@ -26,12 +30,11 @@ std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuest
     if (row) require_row(sql, question.owner, *row);
     const bool all_owners = question.owner.empty();
     const std::string order = all_owners ? "expires_at, owner, name" : "expires_at, name";
-    const std::string text =
-        "SELECT id, owner, name, expires_at FROM credentials WHERE " +
-        std::string(all_owners ? "" : "owner = :wanted AND ") + is_time +
-        "expires_at < :before AND " +
-        after_place(order, all_owners ? ":at, :owner, :name" : ":at, :name", row.has_value()) +
-        " ORDER BY " + order + " LIMIT :rows";
+    const std::string text = "SELECT id, owner, name, expires_at FROM credentials WHERE " +
+                             std::string(all_owners ? "" : "owner = :wanted AND ") + is_time +
+                             "expires_at < :before AND " +
+                             after_place(all_owners, row.has_value()) + " ORDER BY " + order +
+                             " LIMIT :rows";
     const long long before = to_column(question.before);
     const long long at = question.after ? to_column(question.after->expires_at)
                                         : std::numeric_limits<long long>::min();
@@ -48,10 +51,11 @@ std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuest
     select.exchange(soci::into(expires_at));
     if (!all_owners) select.exchange(soci::use(question.owner, "wanted"));
     select.exchange(soci::use(before, "before"));
+    select.exchange(soci::use(at, "at"));
     if (row) {
-        select.exchange(soci::use(after_row, "row"));
+        if (all_owners) select.exchange(soci::use(after_row, "row_of_owner"));
+        select.exchange(soci::use(after_row, "row_of_name"));
     } else {
-        select.exchange(soci::use(at, "at"));
         if (all_owners) select.exchange(soci::use(after.owner, "owner"));
         select.exchange(soci::use(after.name, "name"));
     }
@@ -62,7 +66,8 @@ std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuest
     select.execute();
     std::vector<ExpiringRow> places;
     while (select.fetch())
-        places.push_back({found, {base::from_milliseconds(expires_at), to_place(found, id)}});
+        places.push_back(
+            {found, {base::from_milliseconds(expires_at), to_place(found, id)}, to_number(id)});
     return places;
 }
 

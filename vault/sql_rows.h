@@ -58,6 +58,7 @@ void require_row(server::Session& sql, const std::string& owner, std::uint64_t r
 struct ExpiringRow {
     CredentialId id;
     ExpiryPlace place;
+    std::uint64_t row = 0;
 };
 // One more than asked for when there are more. Throws as require_row().
 std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuestion& question);

@@ -437,6 +437,7 @@ CredentialPage SqlStore::list(const std::string& owner, const std::string& after
         for (auto& row : rows) {
             const CredentialId id{owner, row.name};
             page.last.id = to_place(id, row.id);
+            page.last_row = place_of_row(to_number(row.id));
             add_to(page, sql, id, [&] {
                 auto& queries = sql.kept<Queries>();
                 queries.credential = row;
@@ -467,7 +468,10 @@ CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
                 return *std::move(info);
             });
         }
-        if (!rows.empty()) page.last = rows.back().place;
+        if (!rows.empty()) {
+            page.last = rows.back().place;
+            page.last_row = place_of_row(rows.back().row);
+        }
     });
     return page;
 }

@@ -77,6 +77,51 @@ TEST_F(DestructionApiTest, ADeletionIsSignedAndTheRecordStays) {
     EXPECT_EQ(kept.at({"destructions"}), "[" + std::string(base::to_json(*record)) + "]");
 }
 
+// Whom anything may keep from destroying any of them destroys none: what is told of by a name that
+// is not there yet may be stored before the erasure is complete.
+TEST_F(DestructionApiTest, ADenyOfAnyCredentialRefusesTheErasureOfItsOwner) {
+    store("instagram");
+    for (
+        const auto& [rule, status] : std::vector<std::pair<std::string, unsigned>>{
+            {R"("actions":["delete_credential"],"resources":["credential:acme/*"])", 403},
+            {R"("actions":["delete_credential"],"resources":["credential:acme/instagram"])", 403},
+            {R"("actions":["delete_credential"],"resources":["credential:ac*/not-there"])", 403},
+            {R"("actions":["erase_owner"],"resources":["credential:*/insta*"])", 403},
+            {R"("actions":["*"],"resources":["credential:acme/tag/hold=*"])", 403},
+            {R"("actions":["delete_credential"],"resources":["*"],"when":{"tags":{"hold":["1"]}})",
+             403},
+            {R"("actions":["delete_credential"],"resources":["*"],"when":{"owner":["acme"]})", 403},
+            {R"("actions":["delete_credential"],"resources":["*"],"unless":{"tags":{"old":["1"]}})",
+             403},
+            {R"("actions":["delete_credential"],"resources":["*"],"unless":{"owner":["acme"]})",
+             200},
+            {R"("actions":["delete_credential"],"resources":["credential:globex/*","value:*"])",
+             200},
+            {R"("actions":["delete_credential"],"resources":["*"],"when":{"owner":["globex"]})",
+             200},
+            {R"("actions":["reveal_credential","list_credentials"],"resources":["*"])", 200}}) {
+        if (status == 200) store("instagram");
+        std::string policy(vault_policy);
+        const std::string role = R"("acme": [)";
+        policy.insert(policy.find(role) + role.size(),
+                      R"({"id":"d","effect":"deny",)" + rule + "},");
+        world_.authorizer.replace(server::parse_policy(policy, vault::known_actions()));
+        const auto answer = erase();
+        EXPECT_EQ(answer.status, status) << rule << answer.body;
+        world_.authorizer.replace(server::parse_policy(vault_policy, vault::known_actions()));
+        EXPECT_EQ(reveal().status, status == 200 ? 404U : 200U) << rule;
+    }
+    SCOPED_TRACE("who may erase need not be allowed to delete");
+    store("instagram");
+    world_.authorizer.replace(server::parse_policy(R"({
+        "version": 1,
+        "roles": {"eraser": [{"id": "e", "effect": "allow", "actions": ["erase_owner"],
+                              "resources": ["credential:*"]}]},
+        "bindings": [{"caller": "spiffe://strongroom/reader", "roles": ["eraser"]}]})",
+                                                   vault::known_actions()));
+    EXPECT_EQ(erase("reader").status, 200U);
+}
+
 TEST_F(DestructionApiTest, WithoutASignatureNothingIsDestroyed) {
     store("instagram");
     signer_.unavailable = true;
