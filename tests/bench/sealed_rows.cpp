@@ -2,7 +2,9 @@
 // each: what a rewrap job can really move.
 //   bench_sealed_rows URL PKI OWNER COUNT
 // Writes a line for each: name, sealed text, key id, key version, with tabs between. They share a
-// data key, wrapped for each place: a bench needs no secrets.
+// data key, wrapped for each place: a bench needs no secrets. A key service that is busy, as one
+// whose disk is while the rows are written to it, is asked again for ten minutes.
+#include <chrono>
 #include <exception>
 #include <iostream>
 #include <mutex>
@@ -24,10 +26,33 @@ vault::SealBinding binding_of(const std::string& owner, std::size_t number) {
     return {owner, "c" + std::to_string(number), 1};
 }
 
+constexpr std::chrono::minutes patience{10};
+constexpr std::chrono::milliseconds between_attempts{250};
+
+// What `call` gives, once the key service has the time for it. Its errors but unavailable are
+// thrown.
+template <typename Call>
+auto with_patience(Call call) {
+    const auto end = std::chrono::steady_clock::now() + patience;
+    for (;;) {
+        try {
+            return call();
+        } catch (const base::Error& error) {
+            if (error.code() != base::ErrorCode::unavailable ||
+                std::chrono::steady_clock::now() > end) {
+                throw;
+            }
+        }
+        std::this_thread::sleep_for(between_attempts);
+    }
+}
+
 class Rows {
 public:
     Rows(kms::Client& client, std::string owner) : client_(client), owner_(std::move(owner)) {
-        auto made = client_.create_data_keys(master_key, key_context(binding_of(owner_, 0)));
+        auto made = with_patience([this] {
+            return client_.create_data_keys(master_key, key_context(binding_of(owner_, 0)));
+        });
         first_ = {std::move(made.front().plaintext), std::move(made.front().wrapped),
                   made.front().key_id, made.front().key_version};
     }
@@ -39,11 +64,10 @@ public:
             items.push_back({first_.wrapped, key_context(binding_of(owner_, 0)), "",
                              key_context(binding_of(owner_, i))});
         }
-        const auto results = client_.rewrap_many(items);
+        const auto all_wrapped = with_patience([&] { return rewrap(items); });
         std::string text;
         for (std::size_t i = first; i < last; ++i) {
-            if (const auto* error = std::get_if<base::Error>(&results[i - first])) throw *error;
-            const auto& wrapped = std::get<kms::Enveloped>(results[i - first]);
+            const auto& wrapped = all_wrapped[i - first];
             const vault::DataKey key{first_.plaintext.clone(), wrapped.bytes, wrapped.key_id,
                                      wrapped.key_version};
             const auto binding = binding_of(owner_, i);
@@ -56,6 +80,16 @@ public:
     }
 
 private:
+    // All of them, or the first error.
+    std::vector<kms::Enveloped> rewrap(const std::vector<kms::RewrapItem>& items) {
+        std::vector<kms::Enveloped> wrapped;
+        for (auto& result : client_.rewrap_many(items)) {
+            if (const auto* error = std::get_if<base::Error>(&result)) throw base::Error(*error);
+            wrapped.push_back(std::get<kms::Enveloped>(std::move(result)));
+        }
+        return wrapped;
+    }
+
     kms::Client& client_;
     const std::string owner_;
     vault::DataKey first_;

@@ -20,6 +20,7 @@ from figures import BARE_DECRYPT, BATCH, BATCH_CONNECTIONS, CONNECTIONS, ROUNDS,
 RECORDS = 1_000_000  # measure.py sets it
 FEW_RECORDS = 1_000
 SEALED_ROWS = "bench_sealed_rows"
+ROWS_OF_COMMIT = 10_000  # of rows that are made while kmsd needs the same disk: it waits for no large write
 OWNERS = 1_000  # of the records that are only there
 SECRET = {"access_token": "example-" + "0" * 180, "account_id": "17840000000000000"}
 PATIENCE_SECONDS = 3600
@@ -90,6 +91,8 @@ class Vault:
                               "updated_at) VALUES (?, 'acme', ?, 1, 1, '{}', 1, 1)", (number, name))
                 store.execute("INSERT INTO versions (credential, version, sealed, key_id, key_version, created_at) "
                               "VALUES (?, 1, ?, ?, ?, 1)", (number, sealed, key, version))
+                if number % ROWS_OF_COMMIT == 0:
+                    store.commit()
         if made.wait() != 0:
             sys.exit(SEALED_ROWS + " failed")
         self.start()
