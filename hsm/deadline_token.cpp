@@ -132,6 +132,11 @@ bool DeadlineToken::verify_mac(const KeyId& id, base::ByteView message, base::By
                         mac = base::to_bytes(mac)] { return token->verify_mac(id, message, mac); });
 }
 
+bool DeadlineToken::hold_to(const KeyId& id, const KeyEvidence& known) {
+    return runner_.run(deadlines_.use,
+                       [token = token_, id, known] { return token->hold_to(id, known); });
+}
+
 void DeadlineToken::random(std::span<std::uint8_t> out) {
     const base::SecretBytes drawn =
         runner_.run(deadlines_.use, [token = token_, size = out.size()] {

@@ -44,6 +44,7 @@ public:
                 base::ByteView signature) override;
     base::Bytes mac(const KeyId& id, base::ByteView message) override;
     bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) override;
+    bool hold_to(const KeyId& id, const KeyEvidence& known) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override;
 

@@ -2,14 +2,9 @@
 
 #include <algorithm>
 #include <mutex>
+#include <utility>
 
 namespace hsm {
-namespace {
-
-constexpr std::string_view proof_text = "strongroom key proof across tokens";
-
-}  // namespace
-
 Standing KeyAgreement::standing(const KeyId& key, std::size_t member) const {
     const std::shared_lock lock(mutex_);
     const auto found = entries_.find(key);
@@ -20,21 +15,39 @@ Standing KeyAgreement::standing(const KeyId& key, std::size_t member) const {
 }
 
 bool KeyAgreement::take_look(const KeyId& key, std::size_t member) {
-    const Instant now = std::chrono::steady_clock::now();
     const std::unique_lock lock(mutex_);
-    Place& looked_at = place(key, member);
+    return take_look(place(key, member), member);
+}
+
+// Under the lock.
+bool KeyAgreement::take_look(Place& looked_at, std::size_t member) const {
+    const Instant now = std::chrono::steady_clock::now();
     const bool is_of_now = looked_at.generation == members_.generation(member);
     if (is_of_now && looked_at.standing == Standing::proven) return false;
     if (is_of_now && now < looked_at.next_look) return false;
     looked_at.generation = members_.generation(member);
     if (!is_of_now) {
-        looked_at.standing = Standing::unknown;
+        // What it had for another key is told until it has been looked at.
+        if (looked_at.standing != Standing::different) looked_at.standing = Standing::unknown;
         looked_at.pause = {};
     }
     looked_at.pause =
         std::min(std::max(looked_at.pause * 2, pauses_.first_look), pauses_.longest_look);
     looked_at.next_look = now + looked_at.pause;
     return true;
+}
+
+std::vector<std::pair<KeyId, KeyUse>> KeyAgreement::take_looks(std::size_t member,
+                                                               std::size_t most) {
+    std::vector<std::pair<KeyId, KeyUse>> due;
+    const std::unique_lock lock(mutex_);
+    for (auto& [key, entry] : entries_) {
+        if (due.size() == most) break;
+        Place& looked_at = entry.places[member];
+        if (looked_at.standing != Standing::different || !entry.proof) continue;
+        if (take_look(looked_at, member)) due.emplace_back(key, entry.proof->use);
+    }
+    return due;
 }
 
 Standing KeyAgreement::prove(const KeyId& key, KeyUse use, std::size_t member, Token& token) {
@@ -76,6 +89,15 @@ void KeyAgreement::note_trouble(const KeyId& key, std::size_t member) {
     troubled.next_look = std::chrono::steady_clock::now() + pauses_.first_look;
 }
 
+void KeyAgreement::hold_to(const KeyId& key, const KeyEvidence& known) {
+    const std::unique_lock lock(mutex_);
+    static_cast<void>(place(key, 0));
+    Entry& entry = entries_[key];
+    if (entry.proof == known) return;
+    entry.proof = known;
+    for (Place& held : entry.places) held.standing = Standing::unknown;
+}
+
 void KeyAgreement::forget(const KeyId& key) {
     const std::unique_lock lock(mutex_);
     entries_.erase(key);
@@ -89,8 +111,8 @@ std::size_t KeyAgreement::different_keys(std::size_t member) const {
         }));
 }
 
-KeyAgreement::Proof KeyAgreement::make_proof(const KeyId& key, KeyUse use, Token& token) {
-    const base::ByteView text = base::as_bytes(proof_text);
+KeyEvidence KeyAgreement::make_proof(const KeyId& key, KeyUse use, Token& token) {
+    const base::ByteView text = base::as_bytes(key_evidence_text);
     switch (use) {
         case KeyUse::encrypts:
             return {use, token.encrypt(key, {}, text)};
@@ -102,39 +124,23 @@ KeyAgreement::Proof KeyAgreement::make_proof(const KeyId& key, KeyUse use, Token
     return {use, {{}, token.public_key(key)}};
 }
 
-bool KeyAgreement::test_proof(const KeyId& key, const Proof& proof, Token& token) {
-    const base::ByteView text = base::as_bytes(proof_text);
-    const base::Bytes& expected = proof.answer.ciphertext;
-    switch (proof.use) {
-        case KeyUse::encrypts:
-            return token.decrypt(key, proof.answer.iv, {}, expected).equals(text);
-        case KeyUse::makes_macs:
-            return base::equal_constant_time(token.mac(key, text), expected);
-        case KeyUse::is_pair:
-            break;
-    }
-    return token.public_key(key) == expected;
-}
-
-// A key of another kind than the others' is another key.
-Standing KeyAgreement::judge(const KeyId& key, const Proof& proof, Token& token) const {
+// One that is spoilt in this token is another key.
+Standing KeyAgreement::judge(const KeyId& key, const KeyEvidence& proof, Token& token) {
     try {
-        return test_proof(key, proof, token) ? Standing::proven : Standing::different;
+        return token.hold_to(key, proof) ? Standing::proven : Standing::different;
     } catch (const base::Error& error) {
-        if (error.code() != base::ErrorCode::integrity_failure &&
-            error.code() != base::ErrorCode::internal)
-            throw;
+        if (error.code() != base::ErrorCode::internal) throw;
         return Standing::different;
     }
 }
 
-std::optional<KeyAgreement::Proof> KeyAgreement::find_proof(const KeyId& key) const {
+std::optional<KeyEvidence> KeyAgreement::find_proof(const KeyId& key) const {
     const std::shared_lock lock(mutex_);
     const auto found = entries_.find(key);
     return found == entries_.end() ? std::nullopt : found->second.proof;
 }
 
-std::optional<KeyAgreement::Proof> KeyAgreement::keep_proof(const KeyId& key, Proof made) {
+std::optional<KeyEvidence> KeyAgreement::keep_proof(const KeyId& key, KeyEvidence made) {
     const std::unique_lock lock(mutex_);
     static_cast<void>(place(key, 0));
     auto& kept = entries_[key].proof;
@@ -145,19 +151,28 @@ std::optional<KeyAgreement::Proof> KeyAgreement::keep_proof(const KeyId& key, Pr
 
 Standing KeyAgreement::note(const KeyId& key, std::size_t member, Standing standing,
                             std::uint64_t generation) {
-    const std::unique_lock lock(mutex_);
-    Place& noted = place(key, member);
-    if (standing == Standing::different && noted.standing != Standing::different) {
+    Standing before = Standing::unknown;
+    {
+        const std::unique_lock lock(mutex_);
+        Place& noted = place(key, member);
+        before = std::exchange(noted.standing, standing);
+        noted.generation = generation;
+        if (standing == Standing::proven) noted.pause = {};
+        if (standing != Standing::proven && noted.pause.count() == 0) {
+            noted.pause = pauses_.first_look;
+            noted.next_look = std::chrono::steady_clock::now() + noted.pause;
+        }
+    }
+    const bool is_different = standing == Standing::different;
+    if ((before == Standing::different) == is_different) return standing;
+    if (is_different) {
         log_.error("a token of several has another key under an id: it is not used for that key",
                    {{"token", members_.name(member)}, {"token_key_id", key.to_string()}});
+    } else {
+        log_.info("a token of several has no other key under an id any more",
+                  {{"token", members_.name(member)}, {"token_key_id", key.to_string()}});
     }
-    noted.standing = standing;
-    noted.generation = generation;
-    if (standing == Standing::proven) noted.pause = {};
-    if (standing != Standing::proven && noted.pause.count() == 0) {
-        noted.pause = pauses_.first_look;
-        noted.next_look = std::chrono::steady_clock::now() + noted.pause;
-    }
+    if (changed_) changed_();
     return standing;
 }
 

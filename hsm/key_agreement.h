@@ -12,13 +12,11 @@
 
 namespace hsm {
 
-enum class KeyUse { encrypts, makes_macs, is_pair };
-
 enum class Standing {
     unknown,    // not looked at since the member's last login
     proven,     // it has the key that the others have
     absent,     // it has none
-    different,  // it has another one, and is not used for it
+    different,  // it has another one, and is not used for it until it has the right one
 };
 
 // Safe to share between threads.
@@ -26,9 +24,11 @@ class KeyAgreement {
 public:
     using Instant = std::chrono::steady_clock::time_point;
 
-    // All must outlive it.
-    KeyAgreement(TokenMembers& members, TokenSetPauses pauses, base::Log& log)
-        : members_(members), pauses_(pauses), log_(log) {}
+    // All must outlive it. `changed` is called when a member is found to have another key than the
+    // others, or to have the right one again; on the thread that found it.
+    KeyAgreement(TokenMembers& members, TokenSetPauses pauses, base::Log& log,
+                 std::function<void()> changed)
+        : members_(members), pauses_(pauses), log_(log), changed_(std::move(changed)) {}
 
     Standing standing(const KeyId& key, std::size_t member) const;
     // Whether it is time to look again at what is not proven; then not again before a pause.
@@ -36,8 +36,9 @@ public:
 
     // Has the member's key prove that it is the one of the others, and notes what comes of it. The
     // first member that is asked sets what the others must fit to, with one encryption, one MAC or
-    // its public key. `unknown` when none has, and the member's key is of no such use or there
-    // twice: another one's may be good. Throws what the token throws, but for not_found.
+    // its public key; the member's token is held to that. `unknown` when none has, and the member's
+    // key is of no such use or there twice: another one's may be good. Throws what the token
+    // throws, but for not_found.
     Standing prove(const KeyId& key, KeyUse use, std::size_t member, Token& token);
     // The same for a key that has proven itself before, whatever it is noted as; `unknown` when no
     // member has set anything.
@@ -49,15 +50,16 @@ public:
     void note_trouble(const KeyId& key, std::size_t member);
     // There is nothing under this id any more, or something new.
     void forget(const KeyId& key);
+    // What all members must fit to from now on, whoever set something else.
+    void hold_to(const KeyId& key, const KeyEvidence& known);
 
     // How many keys the member has another one of.
     std::size_t different_keys(std::size_t member) const;
+    // Of these, those that it is time to look at again, with their use, as take_look() says; `most`
+    // at a time.
+    std::vector<std::pair<KeyId, KeyUse>> take_looks(std::size_t member, std::size_t most);
 
 private:
-    struct Proof {
-        KeyUse use = KeyUse::encrypts;
-        Encrypted answer;  // of a pair the public key, of a MAC key the MAC, in `ciphertext`
-    };
     struct Place {
         Standing standing = Standing::unknown;
         std::uint64_t generation = 0;
@@ -65,23 +67,24 @@ private:
         std::chrono::milliseconds pause{0};
     };
     struct Entry {
-        std::optional<Proof> proof;
+        std::optional<KeyEvidence> proof;
         std::vector<Place> places;
     };
 
-    static Proof make_proof(const KeyId& key, KeyUse use, Token& token);
-    static bool test_proof(const KeyId& key, const Proof& proof, Token& token);
-    std::optional<Proof> find_proof(const KeyId& key) const;
+    static KeyEvidence make_proof(const KeyId& key, KeyUse use, Token& token);
+    std::optional<KeyEvidence> find_proof(const KeyId& key) const;
     // What another thread has kept meanwhile; empty when it is this one.
-    std::optional<Proof> keep_proof(const KeyId& key, Proof made);
-    Standing judge(const KeyId& key, const Proof& proof, Token& token) const;
+    std::optional<KeyEvidence> keep_proof(const KeyId& key, KeyEvidence made);
+    static Standing judge(const KeyId& key, const KeyEvidence& proof, Token& token);
     Standing note(const KeyId& key, std::size_t member, Standing standing,
                   std::uint64_t generation);
     Place& place(const KeyId& key, std::size_t member);
+    bool take_look(Place& looked_at, std::size_t member) const;
 
     TokenMembers& members_;
     const TokenSetPauses pauses_;
     base::Log& log_;
+    const std::function<void()> changed_;
     mutable std::shared_mutex mutex_;
     std::unordered_map<KeyId, Entry> entries_;
 };

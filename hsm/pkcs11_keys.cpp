@@ -9,11 +9,14 @@
 namespace hsm {
 namespace {
 
-constexpr std::string_view proof_text = "strongroom key proof";
 constexpr std::size_t max_objects_of_one_id = 8;
 
 [[noreturn]] void refuse_key(base::ErrorCode code, const std::string& why, const KeyId& id) {
     throw base::Error(code, why, "CKA_ID " + id.to_string());
+}
+
+bool is_of_kind(const Operation& operation, const KeyObjects& objects, KeyKind kind) {
+    return read_kind(operation.session(), objects.key) == kind;
 }
 
 Pkcs11Error doubtful_objects(std::string_view why) {
@@ -145,6 +148,17 @@ std::optional<KeyHandles::Entry> KeyHandles::cached(const KeyId& id) const {
     return entry->second;
 }
 
+std::optional<KeyObjects> KeyHandles::search(const Operation& operation, const KeyId& id) {
+    auto objects = take_listed(operation, id);
+    if (!objects) objects = look_up(operation, id);
+    if (objects) return objects;
+    // What comes under this id later must still be the key that was there.
+    const std::lock_guard lock(mutex_);
+    const auto gone = entries_.find(id);
+    if (gone != entries_.end()) gone->second.generation = gone->second.unproven_generation = 0;
+    return std::nullopt;
+}
+
 std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId& id) {
     {
         const std::lock_guard lock(mutex_);
@@ -152,34 +166,83 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
         if (entry != entries_.end() && entry->second.generation == operation.generation)
             return entry->second.known;
     }
-    auto objects = take_listed(operation, id);
-    if (!objects) objects = look_up(operation, id);
-    if (!objects) {
-        forget(id);
-        return std::nullopt;
-    }
+    const auto objects = search(operation, id);
+    if (!objects) return std::nullopt;
     auto entry = cached(id);
-    const bool is_new = !entry;
-    if (is_new) {
+    if (!entry) {
         entry = introduce(operation, id, *objects);
         // Only now: the known answer must not be another key's.
         require_id(operation.session(), objects->key, id);
         if (objects->public_half != CK_INVALID_HANDLE)
             require_id(operation.session(), objects->public_half, id);
-    }
-    // A pair that is seen for the first time proves that its halves belong together.
-    if ((!is_new || is_pair(entry->known.kind)) && !holds(operation, objects->key, *entry)) {
-        if (is_new) refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
-        if (may_doubt(id)) throw doubtful_objects("a key does not fit to its known answer");
+        // A pair that is seen for the first time proves that its halves belong together.
+        if (is_pair(entry->known.kind) && !holds(operation, objects->key, *entry))
+            refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
+    } else if (!proves(operation, id, *objects, *entry)) {
         refuse_key(base::ErrorCode::unavailable,
                    "the token gave another key back under the same id", id);
     }
-    entry->known.handle = objects->key;
-    entry->public_half = objects->public_half;
-    entry->generation = operation.generation;
+    return keep(operation, id, *objects, std::move(*entry));
+}
+
+std::optional<bool> KeyHandles::fits(const Operation& operation, const KeyId& id) {
+    auto entry = cached(id);
+    if (!entry) return std::nullopt;  // destroyed by another thread meanwhile
+    // Where it was found before, if that still holds: a search takes longer.
+    if (std::max(entry->generation, entry->unproven_generation) == operation.generation) {
+        const KeyObjects seen{entry->known.handle, entry->public_half};
+        if (is_of_kind(operation, seen, entry->known.kind) && holds(operation, seen.key, *entry)) {
+            keep(operation, id, seen, std::move(*entry));
+            return true;
+        }
+    }
+    const auto objects = search(operation, id);
+    if (!objects) return std::nullopt;
+    if (!proves(operation, id, *objects, *entry)) return false;
+    keep(operation, id, *objects, std::move(*entry));
+    return true;
+}
+
+bool KeyHandles::proves(const Operation& operation, const KeyId& id, const KeyObjects& objects,
+                        const Entry& entry) {
+    if (is_of_kind(operation, objects, entry.known.kind) && holds(operation, objects.key, entry))
+        return true;
+    // Those that never were what they should be have one doubt together: there may be many.
+    if (may_doubt(entry.has_fitted ? id : KeyId{}))
+        throw doubtful_objects("a key does not fit to its known answer");
+    return false;
+}
+
+KnownKey KeyHandles::keep(const Operation& operation, const KeyId& id, const KeyObjects& objects,
+                          Entry entry) {
+    entry.known.handle = objects.key;
+    entry.public_half = objects.public_half;
+    entry.generation = operation.generation;
+    entry.has_fitted = true;
     const std::lock_guard lock(mutex_);
     doubted_.erase(id);
-    return entries_.insert_or_assign(id, std::move(*entry)).first->second.known;
+    const auto [kept, is_new] = entries_.try_emplace(id, entry);
+    if (!is_new && kept->second.age != entry.age) {
+        // It was held to something else meanwhile: once more.
+        throw Pkcs11Error(CKR_OBJECT_HANDLE_INVALID, "a known answer that was replaced",
+                          ErrorClass::handles_stale);
+    }
+    if (!is_new) kept->second = std::move(entry);
+    return kept->second.known;
+}
+
+void KeyHandles::hold_to(const KeyId& id, const KeyEvidence& known) {
+    Entry entry = entry_of(id, known);
+    const std::lock_guard lock(mutex_);
+    const auto [kept, is_new] = entries_.try_emplace(id, entry);
+    if (is_new) return;
+    Entry& held = kept->second;
+    if (held.has_same_answer(entry)) return;
+    entry.age = held.age + 1;
+    entry.known.handle = held.known.handle;
+    entry.public_half = held.public_half;
+    entry.unproven_generation = std::max(held.generation, held.unproven_generation);
+    held = std::move(entry);
 }
 
 std::optional<KeyObjects> KeyHandles::in_use(const Operation& operation, const KeyId& id) const {
@@ -205,6 +268,33 @@ void KeyHandles::forget(const KeyId& id) {
     doubted_.erase(id);
 }
 
+KeyHandles::Entry KeyHandles::entry_of(const KeyId& id, const KeyEvidence& known) {
+    Entry entry;
+    switch (known.use) {
+        case KeyUse::encrypts:
+            entry.iv = known.answer.iv;
+            entry.answer = known.answer.ciphertext;
+            return entry;
+        case KeyUse::makes_macs:
+            entry.known.kind = KeyKind::hmac_sha_256;
+            entry.answer = known.answer.ciphertext;
+            return entry;
+        case KeyUse::is_pair:
+            break;
+    }
+    const auto kind = kind_of_public_key(known.answer.ciphertext);
+    if (!kind) refuse_key(base::ErrorCode::internal, "no public key of a kind that we know", id);
+    entry.known.kind = *kind;
+    entry.known.public_key = std::make_shared<const base::Bytes>(known.answer.ciphertext);
+    return entry;
+}
+
+bool KeyHandles::Entry::has_same_answer(const Entry& other) const {
+    if (known.kind != other.known.kind) return false;
+    if (known.public_key) return *known.public_key == *other.known.public_key;
+    return iv == other.iv && answer == other.answer;
+}
+
 KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId& id,
                                         const KeyObjects& objects) {
     const Session& session = operation.session();
@@ -214,9 +304,10 @@ KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId&
     entry.known.kind = *kind;
     if (*kind == KeyKind::aes_256) {
         entry.iv = ivs_.draw(session);
-        entry.answer = session.encrypt(objects.key, entry.iv, {}, base::as_bytes(proof_text));
+        entry.answer =
+            session.encrypt(objects.key, entry.iv, {}, base::as_bytes(key_evidence_text));
     } else if (*kind == KeyKind::hmac_sha_256) {
-        entry.answer = sign(session, objects.key, *kind, base::as_bytes(proof_text));
+        entry.answer = sign(session, objects.key, *kind, base::as_bytes(key_evidence_text));
     } else {
         if (objects.public_half == CK_INVALID_HANDLE)
             refuse_key(base::ErrorCode::internal, "the token lost the public half of a key", id);
@@ -227,7 +318,7 @@ KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId&
 }
 
 bool KeyHandles::holds(const Operation& operation, CK_OBJECT_HANDLE key, const Entry& entry) {
-    const auto text = base::as_bytes(proof_text);
+    const auto text = base::as_bytes(key_evidence_text);
     const KeyKind kind = entry.known.kind;
     try {
         if (kind == KeyKind::aes_256) {

@@ -46,7 +46,8 @@ struct FoundObjects {
 // leaves a known answer: an AES key encrypts one (one encryption in its count), an HMAC key makes a
 // MAC, of a pair it is the public key. A handle that is found in a later generation must fit to it
 // before it is used. A pair must do so at its first use already: sign what its public half
-// verifies.
+// verifies. Who knows an answer from elsewhere sets it (hold_to); then that is what each handle
+// must fit to.
 class KeyHandles {
 public:
     // `serialise` is for SoftHSM, which fails when objects are made and searched for at the same
@@ -72,6 +73,13 @@ public:
     // Each is used once, and only in the generation of `operation`.
     void note_listing(const Operation& operation, std::unordered_map<KeyId, FoundObjects> listing);
 
+    // From now on only a key that fits to `known` is given under this id, in no generation another.
+    // Throws internal for an answer that no key gives.
+    void hold_to(const KeyId& id, const KeyEvidence& known);
+    // Whether the key of that id is the one that it is held to; empty when there is none. As
+    // find(), but that a key is another one is no trouble.
+    std::optional<bool> fits(const Operation& operation, const KeyId& id);
+
     // The next two look in the token itself, past the cache. Half a pair that is only public is no
     // key.
     std::optional<KeyObjects> look_up(const Operation& operation, const KeyId& id) const;
@@ -95,9 +103,15 @@ private:
         KnownKey known;
         CK_OBJECT_HANDLE public_half = CK_INVALID_HANDLE;  // of a pair, where there is one
         std::uint64_t generation = 0;
+        // In which the handles were found, when they have not proven themselves in it.
+        std::uint64_t unproven_generation = 0;
+        bool has_fitted = false;  // at any time
+        std::uint64_t age = 0;    // another one for each known answer
         // The known answer, when it isn't the public key.
         Iv iv{};
         base::Bytes answer;
+
+        bool has_same_answer(const Entry& other) const;
     };
     struct Doubt {
         std::chrono::steady_clock::time_point next;
@@ -106,7 +120,8 @@ private:
     static constexpr std::chrono::seconds max_doubt_pause{60};
 
     // Whether the module may be initialised anew on this key's account: handles that were mixed up
-    // are good then. Less and less often: the key may be another one for good.
+    // are good then, and objects that were exchanged are seen. Less and less often: the key may be
+    // another one for good.
     bool may_doubt(const KeyId& id) const;
     static std::optional<KeyObjects> choose(const FoundObjects& found, const KeyId& id);
     std::optional<KeyObjects> take_listed(const Operation& operation, const KeyId& id);
@@ -115,7 +130,15 @@ private:
     // False when the key does not fit to its known answer; throws Pkcs11Error when the session, the
     // login, the handle or the token is in trouble, since that says nothing of the key.
     static bool holds(const Operation& operation, CK_OBJECT_HANDLE key, const Entry& entry);
+    static Entry entry_of(const KeyId& id, const KeyEvidence& known);
     std::optional<Entry> cached(const KeyId& id) const;
+    std::optional<KeyObjects> search(const Operation& operation, const KeyId& id);
+    // As holds(), for objects that were looked for in this generation; has the module initialised
+    // anew now and then when they don't.
+    bool proves(const Operation& operation, const KeyId& id, const KeyObjects& objects,
+                const Entry& entry);
+    KnownKey keep(const Operation& operation, const KeyId& id, const KeyObjects& objects,
+                  Entry entry);
 
     IvSource& ivs_;
     bool serialise_;

@@ -280,6 +280,15 @@ void Pkcs11Token::destroy_key(const KeyId& id) {
     if (guard_) guard_->sync();
 }
 
+bool Pkcs11Token::hold_to(const KeyId& id, const KeyEvidence& known) {
+    keys_.hold_to(id, known);
+    return connection_->repeatable([&](const Operation& operation) {
+        const auto fits = keys_.fits(operation, id);
+        if (!fits) no_such_key(id);
+        return *fits;
+    });
+}
+
 KnownKey Pkcs11Token::require_key(const Operation& operation, const KeyId& id) {
     auto key = keys_.find(operation, id);
     if (!key) no_such_key(id);

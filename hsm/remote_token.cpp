@@ -16,7 +16,6 @@ constexpr Patience patience_of_an_item{10};
 // 2, 4, 8, 16 and 32 ms: as long as a process that was killed takes to end.
 constexpr unsigned most_repeats = 5;
 constexpr std::chrono::milliseconds first_repeat_pause{1};
-constexpr std::string_view worker_proof_text = "strongroom key proof across token workers";
 constexpr std::size_t item_frame_bytes = 64;  // id, IV and lengths of an item, more or less
 
 std::size_t size_of(const EncryptItem& item) { return item.aad.size() + item.plaintext.size(); }
@@ -116,6 +115,17 @@ typename Request::Answer RemoteToken::call(const Request& request, std::span<con
     }
 }
 
+bool RemoteToken::is_proven(const Worker& worker, const KeyId& key) const {
+    std::uint64_t age = 0;
+    {
+        const std::shared_lock lock(mutex_);
+        const auto found = proofs_.find(key);
+        if (found == proofs_.end()) return false;
+        age = found->second.age;
+    }
+    return worker.is_proven(key, age);
+}
+
 std::optional<RemoteToken::Proof> RemoteToken::find_proof(const KeyId& key) const {
     const std::shared_lock lock(mutex_);
     const auto found = proofs_.find(key);
@@ -123,76 +133,60 @@ std::optional<RemoteToken::Proof> RemoteToken::find_proof(const KeyId& key) cons
     return found->second;
 }
 
+std::optional<RemoteToken::Proof> RemoteToken::keep_proof(const KeyId& key, KeyEvidence made,
+                                                          std::uint64_t& age) {
+    const std::unique_lock lock(mutex_);
+    const auto [kept, is_first] = proofs_.try_emplace(key);
+    if (!is_first) return kept->second;
+    age = ++last_age_;
+    kept->second = {std::move(made), age};
+    return std::nullopt;
+}
+
 RemoteToken::Exchange RemoteToken::prove(Channel& channel, const Wanted& wanted) {
-    if (channel.worker().is_proven(wanted.key)) return Exchange::answered;
-    auto known = find_proof(wanted.key);
+    if (is_proven(channel.worker(), wanted.key)) return Exchange::answered;
+    auto proof = find_proof(wanted.key);
+    std::uint64_t age = 0;
     try {
-        if (!known) {
-            Proof made;
-            const Exchange came = make_proof(channel, wanted, made);
+        if (!proof) {
+            KeyEvidence made;
+            const Exchange came = make_evidence(channel, wanted, made);
             if (came != Exchange::answered) return came;
-            const std::unique_lock lock(mutex_);
-            const auto [kept, is_first] = proofs_.emplace(wanted.key, std::move(made));
-            // Another thread's may come from another worker: then this key must fit to that.
-            if (!is_first) known = kept->second;
+            proof = keep_proof(wanted.key, std::move(made), age);
         }
-        if (known) {
-            bool holds = false;
-            const Exchange came = test_proof(channel, wanted.key, *known, holds);
+        if (proof) {
+            bool fits = false;
+            const Exchange came = exchange(channel, HoldToRequest{wanted.key, proof->known}, fits);
             if (came != Exchange::answered) return came;
-            if (!holds) refuse_other_key(wanted.key);
+            if (!fits) refuse_other_key(wanted.key);
+            age = proof->age;
         }
     } catch (const base::Error& error) {
         // No key, or none of that kind, is nothing to prove: the operation itself says so. But what
         // was a key of that kind before must be one now.
         if (!channel.is_whole()) throw;
-        if (error.code() == base::ErrorCode::internal && known) refuse_other_key(wanted.key);
+        if (error.code() == base::ErrorCode::internal && proof) refuse_other_key(wanted.key);
         if (error.code() != base::ErrorCode::not_found && error.code() != base::ErrorCode::internal)
             throw;
         return Exchange::answered;
     }
-    channel.worker().note_proven(wanted.key);
+    channel.worker().note_proven(wanted.key, age);
     return Exchange::answered;
 }
 
-RemoteToken::Exchange RemoteToken::make_proof(Channel& channel, const Wanted& wanted,
-                                              Proof& proof) {
-    const base::ByteView text = base::as_bytes(worker_proof_text);
-    proof.kind = wanted.kind;
-    switch (wanted.kind) {
-        case ProofKind::encrypts:
-            return exchange(channel, EncryptRequest{wanted.key, {}, text}, proof.answer);
-        case ProofKind::makes_macs:
-            return exchange(channel, MacRequest{wanted.key, text}, proof.answer.ciphertext);
-        case ProofKind::is_pair:
+RemoteToken::Exchange RemoteToken::make_evidence(Channel& channel, const Wanted& wanted,
+                                                 KeyEvidence& known) {
+    const base::ByteView text = base::as_bytes(key_evidence_text);
+    known.use = wanted.use;
+    switch (wanted.use) {
+        case KeyUse::encrypts:
+            return exchange(channel, EncryptRequest{wanted.key, {}, text}, known.answer);
+        case KeyUse::makes_macs:
+            return exchange(channel, MacRequest{wanted.key, text}, known.answer.ciphertext);
+        case KeyUse::is_pair:
             break;
     }
-    return exchange(channel, PublicKeyRequest{wanted.key}, proof.answer.ciphertext);
-}
-
-RemoteToken::Exchange RemoteToken::test_proof(Channel& channel, const KeyId& key,
-                                              const Proof& proof, bool& holds) {
-    const base::ByteView text = base::as_bytes(worker_proof_text);
-    const base::Bytes& expected = proof.answer.ciphertext;
-    Exchange came = Exchange::answered;
-    if (proof.kind == ProofKind::encrypts) {
-        base::SecretBytes opened;
-        try {
-            came = exchange(channel, DecryptRequest{key, proof.answer.iv, {}, expected}, opened);
-        } catch (const base::Error& error) {
-            if (error.code() != base::ErrorCode::integrity_failure) throw;
-        }
-        holds = opened.equals(text);
-        return came;
-    }
-    base::Bytes given;
-    if (proof.kind == ProofKind::makes_macs) {
-        came = exchange(channel, MacRequest{key, text}, given);
-    } else {
-        came = exchange(channel, PublicKeyRequest{key}, given);
-    }
-    holds = base::equal_constant_time(given, expected);
-    return came;
+    return exchange(channel, PublicKeyRequest{wanted.key}, known.answer.ciphertext);
 }
 
 template <typename Request, typename Item>
@@ -208,7 +202,7 @@ typename Request::Answer RemoteToken::call_in_batches(std::span<const Item> item
             if (bytes > max_batch_bytes && !request.items.empty()) break;
             request.items.push_back(item);
             if (keys.empty() || keys.back().key != item.key)
-                keys.push_back({item.key, ProofKind::encrypts});
+                keys.push_back({item.key, KeyUse::encrypts});
         }
         auto some = call(request, keys);
         if (some.size() != request.items.size()) WireReader::refuse_malformed();
@@ -244,7 +238,7 @@ void RemoteToken::destroy_key(const KeyId& id) {
 }
 
 Encrypted RemoteToken::encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) {
-    return call(EncryptRequest{id, aad, plaintext}, Wanted{id, ProofKind::encrypts});
+    return call(EncryptRequest{id, aad, plaintext}, Wanted{id, KeyUse::encrypts});
 }
 
 std::vector<std::optional<Encrypted>> RemoteToken::encrypt_many(
@@ -254,7 +248,7 @@ std::vector<std::optional<Encrypted>> RemoteToken::encrypt_many(
 
 base::SecretBytes RemoteToken::decrypt(const KeyId& id, const Iv& iv, base::ByteView aad,
                                        base::ByteView ciphertext) {
-    return call(DecryptRequest{id, iv, aad, ciphertext}, Wanted{id, ProofKind::encrypts});
+    return call(DecryptRequest{id, iv, aad, ciphertext}, Wanted{id, KeyUse::encrypts});
 }
 
 std::vector<std::optional<base::SecretBytes>> RemoteToken::decrypt_many(
@@ -263,24 +257,33 @@ std::vector<std::optional<base::SecretBytes>> RemoteToken::decrypt_many(
 }
 
 base::Bytes RemoteToken::public_key(const KeyId& id) {
-    return call(PublicKeyRequest{id}, Wanted{id, ProofKind::is_pair});
+    return call(PublicKeyRequest{id}, Wanted{id, KeyUse::is_pair});
 }
 
 base::Bytes RemoteToken::sign(const KeyId& id, KeyKind kind, base::ByteView message) {
-    return call(SignRequest{id, kind, message}, Wanted{id, ProofKind::is_pair});
+    return call(SignRequest{id, kind, message}, Wanted{id, KeyUse::is_pair});
 }
 
 bool RemoteToken::verify(const KeyId& id, KeyKind kind, base::ByteView message,
                          base::ByteView signature) {
-    return call(VerifyRequest{id, kind, message, signature}, Wanted{id, ProofKind::is_pair});
+    return call(VerifyRequest{id, kind, message, signature}, Wanted{id, KeyUse::is_pair});
 }
 
 base::Bytes RemoteToken::mac(const KeyId& id, base::ByteView message) {
-    return call(MacRequest{id, message}, Wanted{id, ProofKind::makes_macs});
+    return call(MacRequest{id, message}, Wanted{id, KeyUse::makes_macs});
 }
 
 bool RemoteToken::verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) {
-    return call(VerifyMacRequest{id, message, mac}, Wanted{id, ProofKind::makes_macs});
+    return call(VerifyMacRequest{id, message, mac}, Wanted{id, KeyUse::makes_macs});
+}
+
+bool RemoteToken::hold_to(const KeyId& id, const KeyEvidence& known) {
+    {
+        const std::unique_lock lock(mutex_);
+        Proof& proof = proofs_[id];
+        if (proof.age == 0 || proof.known != known) proof = {known, ++last_age_};
+    }
+    return call(HoldToRequest{id, known});
 }
 
 void RemoteToken::random(std::span<std::uint8_t> out) {

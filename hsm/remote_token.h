@@ -34,6 +34,7 @@ public:
                 base::ByteView signature) override;
     base::Bytes mac(const KeyId& id, base::ByteView message) override;
     bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) override;
+    bool hold_to(const KeyId& id, const KeyEvidence& known) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override;
 
@@ -44,16 +45,15 @@ private:
         lost,    // it went before it answered
         late,    // it did not answer in time
     };
-    // What a key left behind that only it fits to: a ciphertext of a fixed text, a MAC of it, or
-    // the public key.
-    enum class ProofKind { encrypts, makes_macs, is_pair };
+    // What a key must fit to in each worker before it is used there. No two that a key had are of
+    // the same age.
     struct Proof {
-        ProofKind kind = ProofKind::encrypts;
-        Encrypted answer;  // of a pair the public key, of a MAC key the MAC, in `ciphertext`
+        KeyEvidence known;
+        std::uint64_t age = 0;
     };
     struct Wanted {
         KeyId key;
-        ProofKind kind = ProofKind::encrypts;
+        KeyUse use = KeyUse::encrypts;
     };
 
     // One operation, on a second worker when the first was lost and it may be repeated. `keys`
@@ -74,14 +74,18 @@ private:
     Patience patience_of(const Request& request) const;
 
     Exchange prove(Channel& channel, const Wanted& wanted);
-    Exchange make_proof(Channel& channel, const Wanted& wanted, Proof& proof);
-    Exchange test_proof(Channel& channel, const KeyId& key, const Proof& proof, bool& holds);
+    Exchange make_evidence(Channel& channel, const Wanted& wanted, KeyEvidence& known);
+    bool is_proven(const Worker& worker, const KeyId& key) const;
     std::optional<Proof> find_proof(const KeyId& key) const;
+    // What another thread has kept meanwhile, for another worker's key maybe; empty when it is
+    // this one, `made` by the key itself, with its age in `age`.
+    std::optional<Proof> keep_proof(const KeyId& key, KeyEvidence made, std::uint64_t& age);
 
     const WorkerConfig config_;
     WorkerKeeper keeper_;
     mutable std::shared_mutex mutex_;
     std::unordered_map<KeyId, Proof> proofs_;
+    std::uint64_t last_age_ = 0;
 };
 
 }  // namespace hsm

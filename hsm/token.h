@@ -88,6 +88,7 @@ std::vector<std::string> differences_from_profile(const KeyAttributes& attribute
 struct Encrypted {
     Iv iv{};
     base::Bytes ciphertext;  // as long as the plaintext, followed by the 16-byte tag
+    bool operator==(const Encrypted&) const = default;
 };
 
 // One item of a batch.
@@ -101,6 +102,19 @@ struct DecryptItem {
     Iv iv{};
     base::ByteView aad;
     base::ByteView ciphertext;  // with tag
+};
+
+// What a key does, whatever its kind.
+enum class KeyUse { encrypts, makes_macs, is_pair };
+
+// What a key left behind that only it fits to: its known answer, by which it is known again.
+inline constexpr std::string_view key_evidence_text = "strongroom key proof";
+struct KeyEvidence {
+    KeyUse use = KeyUse::encrypts;
+    // key_evidence_text, encrypted without AAD. Of an HMAC key its MAC, of a pair the public key,
+    // in `ciphertext`.
+    Encrypted answer;
+    bool operator==(const KeyEvidence&) const = default;
 };
 
 struct TokenInfo {
@@ -194,6 +208,13 @@ public:
     virtual base::Bytes mac(const KeyId& id, base::ByteView message) = 0;
     // Whether `mac` is that of `message`, compared in constant time; one of another length is not.
     virtual bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) = 0;
+
+    // Whether the key under `id` is the one that left `known` behind. From now on, whatever came of
+    // it, no other key is used under this id, also after a reconnection: what the token had for its
+    // known answer before, of a key that has been put right since, is replaced. Where nothing is
+    // remembered of keys it only answers. No encryption is made. A key of another kind is another
+    // key. Throws not_found; unavailable and internal as above.
+    virtual bool hold_to(const KeyId& id, const KeyEvidence& known) = 0;
 
     // Random bytes from the token's generator.
     virtual void random(std::span<std::uint8_t> out) = 0;

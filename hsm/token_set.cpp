@@ -6,13 +6,13 @@
 #include <unordered_set>
 
 #include "base/error.h"
-#include "hsm/kept_pin.h"
 
 namespace hsm {
 namespace {
 
 constexpr bool repeatable = true;
 constexpr bool counted = false;  // by the caller: never done twice
+constexpr std::size_t looks_of_a_check = 16;
 
 bool is_unavailable(const base::Error& error) {
     return error.code() == base::ErrorCode::unavailable;
@@ -34,7 +34,7 @@ bool is_members_own(const base::Error& error) {
 
 TokenSet::TokenSet(std::vector<TokenMember> members, Options options, base::Log& log)
     : options_(std::move(options)),
-      agreement_(members_, options_.pauses, log),
+      agreement_(members_, options_.pauses, log, [this] { tell(); }),
       members_(std::move(members), options_.pauses, {options_.logged_in_again, [this] { tell(); }},
                log) {
     tell();
@@ -125,9 +125,8 @@ void TokenSet::look_later(const KeyId& key, KeyUse use, std::size_t member) {
     members_.post([this, key, use, member] {
         // Many may have been posted before it went away, each of which would wait for a deadline.
         if (!members_.is_well(member)) return;
-        const Standing standing = ask_to_use(
-            member, [&](Token& token) { return agreement_.prove(key, use, member, token); });
-        if (standing == Standing::different) tell();
+        static_cast<void>(ask_to_use(
+            member, [&](Token& token) { return agreement_.prove(key, use, member, token); }));
     });
 }
 
@@ -139,7 +138,6 @@ std::optional<std::size_t> TokenSet::find_member(const KeyId& key, KeyUse use, S
             const Standing standing = ask_to_use(
                 member, [&](Token& token) { return agreement_.prove(key, use, member, token); });
             if (standing == Standing::proven) return member;
-            if (standing == Standing::different) tell();
             if (standing == Standing::unknown && !unfit) unfit = member;
         } catch (const base::Error& error) {
             if (!is_members_own(error)) throw;
@@ -286,6 +284,8 @@ void TokenSet::check_member(std::size_t member) {
     ask(member, [](Token& token) { return token.check(), true; });
     const std::size_t different = agreement_.different_keys(member);
     if (different == 0) return;
+    for (const auto& [key, use] : agreement_.take_looks(member, looks_of_a_check))
+        look_later(key, use, member);
     throw base::Error(base::ErrorCode::unavailable,
                       "keys under whose ids this token has others than the other tokens: " +
                           std::to_string(different));
@@ -461,26 +461,32 @@ bool TokenSet::verify_mac(const KeyId& id, base::ByteView message, base::ByteVie
                [&](Token& token) { return token.verify_mac(id, message, mac); });
 }
 
+bool TokenSet::hold_to(const KeyId& id, const KeyEvidence& known) {
+    agreement_.hold_to(id, known);
+    bool is_different = false;
+    std::optional<base::Error> trouble;
+    for (const std::size_t member : well_first()) {
+        try {
+            const Standing standing = ask(member, [&](Token& token) {
+                return agreement_.prove(id, known.use, member, token);
+            });
+            if (standing == Standing::proven) return true;
+            is_different = is_different || standing == Standing::different;
+        } catch (const base::Error& error) {
+            if (!is_members_own(error)) throw;
+            trouble.emplace(error);
+        }
+    }
+    if (trouble) throw base::Error(*trouble);
+    if (!is_different) no_such_key(id);
+    return false;
+}
+
 void TokenSet::random(std::span<std::uint8_t> out) {
     std::vector<std::size_t> order = in_turn(begin_search());
     std::stable_partition(order.begin(), order.end(),
                           [this](std::size_t member) { return members_.is_well(member); });
     use_any(order, [&](Token& token) { return token.random(out), true; });
-}
-
-std::unique_ptr<TokenSet> open_token_set(const std::vector<RemoteMember>& members,
-                                         TokenSet::Options options, base::Log& log) {
-    std::vector<TokenMember> opened_later;
-    for (const RemoteMember& member : members) {
-        const auto pin = std::make_shared<const KeptPin>(member.pin);
-        opened_later.push_back(
-            {member.name, [worker = member.worker, pin, &log](std::function<void()> again) {
-                 WorkerConfig told = worker;
-                 told.token.logged_in_again = std::move(again);
-                 return open_remote_token(told, pin->reveal(), log);
-             }});
-    }
-    return std::make_unique<TokenSet>(std::move(opened_later), std::move(options), log);
 }
 
 void TokenSet::check() {

@@ -50,8 +50,8 @@ public:
 
     std::size_t members() const noexcept { return members_.size(); }
     const std::string& name(std::size_t member) const { return members_.name(member); }
-    // That it answers, and has no other keys than the others. Throws unavailable, in words for
-    // operators.
+    // That it answers, and has no other keys than the others; has those looked at again that it is
+    // time to. Throws unavailable, in words for operators.
     void check_member(std::size_t member);
     TokenSetState state() const;
     bool is_open(std::size_t member) const { return members_.token(member) != nullptr; }
@@ -76,6 +76,7 @@ public:
                 base::ByteView signature) override;
     base::Bytes mac(const KeyId& id, base::ByteView message) override;
     bool verify_mac(const KeyId& id, base::ByteView message, base::ByteView mac) override;
+    bool hold_to(const KeyId& id, const KeyEvidence& known) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override;
 

@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "hsm/worker_fields.h"
 
@@ -63,14 +65,16 @@ bool Worker::say_goodbye(std::chrono::milliseconds patience) {
     return process_.wait_exit(patience);
 }
 
-bool Worker::is_proven(const KeyId& key) const {
+bool Worker::is_proven(const KeyId& key, std::uint64_t age) const {
     const std::shared_lock lock(mutex_);
-    return proven_.count(key) != 0;
+    const auto found = proven_.find(key);
+    return found != proven_.end() && found->second == age;
 }
 
-void Worker::note_proven(const KeyId& key) {
+void Worker::note_proven(const KeyId& key, std::uint64_t age) {
     const std::unique_lock lock(mutex_);
-    proven_.insert(key);
+    std::uint64_t& proven = proven_[key];
+    proven = std::max(proven, age);
 }
 
 }  // namespace hsm

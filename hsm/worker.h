@@ -6,7 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <shared_mutex>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "hsm/frame_socket.h"
 #include "hsm/worker_protocol.h"
@@ -37,9 +37,9 @@ public:
     // It ends by itself when it hears nothing more; whether it has within `patience`.
     bool say_goodbye(std::chrono::milliseconds patience);
 
-    // Thread-safe.
-    bool is_proven(const KeyId& key) const;
-    void note_proven(const KeyId& key);
+    // That a key has fitted to a known answer of that age here. Thread-safe.
+    bool is_proven(const KeyId& key, std::uint64_t age) const;
+    void note_proven(const KeyId& key, std::uint64_t age);
 
 private:
     SocketPair sockets_;
@@ -49,7 +49,7 @@ private:
     bool refused_pin_ = false;
     std::atomic<std::uint32_t> logins_{1};
     mutable std::shared_mutex mutex_;
-    std::unordered_set<KeyId> proven_;
+    std::unordered_map<KeyId, std::uint64_t> proven_;  // the age of the answer
 };
 
 }  // namespace hsm

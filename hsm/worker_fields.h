@@ -111,6 +111,13 @@ struct Fields<RandomRequest> {
     }
 };
 template <>
+struct Fields<HoldToRequest> {
+    template <typename Archive, typename Struct>
+    static void pass(Archive& archive, Struct& value) {
+        archive(value.key, value.known.use, value.known.answer);
+    }
+};
+template <>
 struct Fields<WorkerOpening> {
     template <typename Archive, typename Struct>
     static void pass(Archive& archive, Struct& value) {

@@ -21,7 +21,7 @@
 
 namespace hsm {
 
-inline constexpr std::uint32_t worker_protocol_version = 1;
+inline constexpr std::uint32_t worker_protocol_version = 2;
 inline constexpr std::size_t frame_length_bytes = 4;
 inline constexpr std::size_t max_frame_bytes = 8UL * 1024 * 1024;
 // What one request of many items may carry; more is sent as several.
@@ -158,11 +158,19 @@ struct CheckRequest {
     static constexpr bool repeatable = true;
 };
 
+struct HoldToRequest {
+    using Answer = bool;
+    static constexpr Pace pace = Pace::quick;
+    static constexpr bool repeatable = true;
+    KeyId key;
+    KeyEvidence known;
+};
+
 using WorkerRequest =
     std::variant<SupportedKindsRequest, GenerateKeyRequest, MakeDurableRequest, FindKeyRequest,
                  ListKeysRequest, DestroyKeyRequest, EncryptRequest, EncryptManyRequest,
                  DecryptRequest, DecryptManyRequest, PublicKeyRequest, SignRequest, VerifyRequest,
-                 MacRequest, VerifyMacRequest, RandomRequest, CheckRequest>;
+                 MacRequest, VerifyMacRequest, RandomRequest, CheckRequest, HoldToRequest>;
 
 // The first request to a worker, on the socket that it was started with. It carries a PIN only when
 // a person typed it; else the worker reads the file.

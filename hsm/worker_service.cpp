@@ -75,6 +75,9 @@ base::SecretBytes perform(Token& token, const RandomRequest& request) {
     token.random(bytes.expose_mutable());
     return bytes;
 }
+bool perform(Token& token, const HoldToRequest& request) {
+    return token.hold_to(request.key, request.known);
+}
 Nothing perform(Token& token, const CheckRequest& /*request*/) {
     token.check();
     return {};

@@ -35,6 +35,8 @@ inline constexpr std::uint8_t enumeration_limit<KeyKind> = all_key_kinds.size();
 template <>
 inline constexpr std::uint8_t enumeration_limit<KeyProfile> = 2;
 template <>
+inline constexpr std::uint8_t enumeration_limit<KeyUse> = 3;
+template <>
 inline constexpr std::uint8_t enumeration_limit<base::LogLevel> = 4;
 
 // Appends to a buffer. Not thread-safe.

@@ -339,6 +339,26 @@ TYPED_TEST(TokenContract, ManyThreadsMakeAndUseKeysAtOnce) {
     EXPECT_EQ(this->token_->list_keys().size(), 5U);
 }
 
+TYPED_TEST(TokenContract, AKeyIsUsedWhileItFitsToWhatItIsHeldToAndNotElse) {
+    const auto evidence_of = [&](const KeyId& key) {
+        return hsm::KeyEvidence{hsm::KeyUse::encrypts,
+                                this->token_->encrypt(key, {}, as_bytes(hsm::key_evidence_text))};
+    };
+    const KeyId key = this->make_key();
+    const auto its_own = evidence_of(key);
+    const auto anothers = evidence_of(this->make_key());
+    EXPECT_TRUE(this->token_->hold_to(key, its_own));
+    EXPECT_FALSE(this->token_->hold_to(key, anothers));
+    EXPECT_ERROR(unavailable, this->token_->encrypt(key, {}, as_bytes("x")));
+    EXPECT_ERROR(unavailable,
+                 this->token_->decrypt(key, its_own.answer.iv, {}, its_own.answer.ciphertext));
+    EXPECT_FALSE(
+        this->token_->hold_to(key, {hsm::KeyUse::makes_macs, {{}, base::Bytes(hsm::hmac_bytes)}}));
+    EXPECT_TRUE(this->token_->hold_to(key, its_own));
+    EXPECT_NO_THROW(this->token_->decrypt(key, its_own.answer.iv, {}, its_own.answer.ciphertext));
+    EXPECT_ERROR(not_found, this->token_->hold_to(KeyId::random(), its_own));
+}
+
 TYPED_TEST(TokenContract, TheTokenSaysWhoItIs) {
     const auto info = this->token_->info();
     EXPECT_EQ("pkcs11:token=" + info.label, this->fixture_.config().uri);

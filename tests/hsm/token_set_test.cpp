@@ -363,6 +363,14 @@ protected:
         options.pauses.probe = 50ms;
         set_ = std::make_unique<hsm::TokenSet>(std::move(members), options, log_);
     }
+    // Another key under the id, in the second token only.
+    void replace_key_of_second() {
+        // Raw calls take the folder that the environment names.
+        ::setenv("SOFTHSM2_CONF", configs_[1].token.softhsm_config.c_str(), 1);
+        const RawSession raw(fixture_);
+        raw.destroy(raw.find(key_));
+        raw.generate_key(base::as_text(key_.bytes()));
+    }
     bool both_are_used() {
         const std::array<std::size_t, 2> before{counted_[0]->uses(), counted_[1]->uses()};
         return comes_true([&] {
@@ -427,13 +435,7 @@ TEST_F(TokenSetUnderFire, ATokenThatIsLostFailsNoCallButThoseInFlightAndIsUsedAg
 }
 
 TEST_F(TokenSetUnderFire, ACopyWithAnotherKeyUnderTheIdIsNotUsedForItAndIsReported) {
-    // Raw calls take the folder that the environment names.
-    ::setenv("SOFTHSM2_CONF", configs_[1].token.softhsm_config.c_str(), 1);
-    {
-        const RawSession raw(fixture_);
-        raw.destroy(raw.find(key_));
-        raw.generate_key(base::as_text(key_.bytes()));
-    }
+    replace_key_of_second();
     open();
     const auto encrypted = set_->encrypt(key_, {}, as_bytes("secret"));
     const std::vector<hsm::DecryptItem> items(3, {key_, encrypted.iv, {}, encrypted.ciphertext});
@@ -446,6 +448,38 @@ TEST_F(TokenSetUnderFire, ACopyWithAnotherKeyUnderTheIdIsNotUsedForItAndIsReport
     EXPECT_NO_THROW(set_->check_member(0));
     EXPECT_ERROR_SAYING(unavailable, "others than the other tokens", set_->check_member(1));
     EXPECT_ERROR_SAYING(failed_precondition, "another key", set_->destroy_key(key_));
+}
+
+// The workers know the token's objects from before: a copy that is put right from outside is seen,
+// proven and used by those that run, and not before.
+TEST_F(TokenSetUnderFire, ACopyThatIsPutRightIsUsedForTheKeyAgainWithoutARestart) {
+    replace_key_of_second();
+    open();
+    const auto encrypted = set_->encrypt(key_, {}, as_bytes("secret"));
+    const auto use = [&] {
+        for (int i = 0; i < 8; ++i) {
+            EXPECT_TRUE(set_->decrypt(key_, encrypted.iv, {}, encrypted.ciphertext)
+                            .equals(as_bytes("secret")));
+            const auto more = set_->encrypt(key_, {}, as_bytes("more"));
+            EXPECT_NO_THROW(set_->decrypt(key_, more.iv, {}, more.ciphertext));
+        }
+    };
+    EXPECT_TRUE(comes_true([&] { return use(), set_->state().different_keys == 1; }));
+    use();
+    const auto workers_of_second = [] { return children_of(::getpid(), "second-worker"); };
+    ASSERT_TRUE(comes_true([&] { return workers_of_second().size() == 2; }));
+    const auto workers = workers_of_second();
+    std::filesystem::remove_all(second_tokens_);
+    std::filesystem::copy(fixture_.folder() / "tokens", second_tokens_,
+                          std::filesystem::copy_options::recursive);
+    EXPECT_TRUE(comes_true([&] { return use(), set_->state().different_keys == 0; }));
+    EXPECT_NO_THROW(set_->check_member(1));
+    EXPECT_TRUE(comes_true([&] {
+        const auto before = counted_[1]->uses();
+        use();
+        return counted_[1]->uses() >= before + 8;
+    }));
+    EXPECT_EQ(workers_of_second(), workers);
 }
 
 }  // namespace

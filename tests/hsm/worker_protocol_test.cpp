@@ -47,7 +47,8 @@ std::vector<hsm::WorkerRequest> all_requests() {
             hsm::MacRequest{key, text},
             hsm::VerifyMacRequest{key, text, aad},
             hsm::RandomRequest{32},
-            hsm::CheckRequest{}};
+            hsm::CheckRequest{},
+            hsm::HoldToRequest{key, {hsm::KeyUse::makes_macs, {iv, {'t', 'e', 'x', 't'}}}}};
 }
 
 hsm::WireBytes frame_of(const hsm::WorkerRequest& request) {

@@ -38,6 +38,7 @@ public:
                 base::ByteView signature) override;
     base::Bytes mac(const hsm::KeyId& id, base::ByteView message) override;
     bool verify_mac(const hsm::KeyId& id, base::ByteView message, base::ByteView mac) override;
+    bool hold_to(const hsm::KeyId& id, const hsm::KeyEvidence& known) override;
     void random(std::span<std::uint8_t> out) override;
     void check() override;
 

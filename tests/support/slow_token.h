@@ -59,6 +59,9 @@ public:
     bool verify_mac(const hsm::KeyId& id, base::ByteView message, base::ByteView mac) override {
         return inner_.verify_mac(id, message, mac);
     }
+    bool hold_to(const hsm::KeyId& id, const hsm::KeyEvidence& known) override {
+        return inner_.hold_to(id, known);
+    }
     void random(std::span<std::uint8_t> out) override { inner_.random(out); }
     void check() override { inner_.check(); }
 

@@ -80,6 +80,9 @@ public:
     bool verify_mac(const hsm::KeyId& id, base::ByteView message, base::ByteView mac) override {
         return use([&] { return inner_->verify_mac(id, message, mac); });
     }
+    bool hold_to(const hsm::KeyId& id, const hsm::KeyEvidence& known) override {
+        return use([&] { return inner_->hold_to(id, known); });
+    }
     void random(std::span<std::uint8_t> out) override {
         call([&] { inner_->random(out); });
     }
