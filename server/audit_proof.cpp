@@ -18,7 +18,7 @@ constexpr std::string_view index_word = "index ";
 
 [[noreturn]] void no_evidence() {
     throw Error(ErrorCode::invalid_argument,
-                "this is no proof as \"kmsctl audit prove\" makes it (C2SP tlog-proof)");
+                "this is no proof of an audit record (C2SP tlog-proof)");
 }
 
 // Takes the next line off `text`.

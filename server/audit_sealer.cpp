@@ -46,7 +46,7 @@ std::string head_of(const Checkpoint& checkpoint) {
 [[noreturn]] void refuse_log(const AuditConfig& config, const std::string& what) {
     throw Error(ErrorCode::failed_precondition,
                 "the audit log in " + config.directory.string() + " " + what +
-                    "; keep the folder for an investigation (kmsctl audit verify says more), and "
+                    "; keep the folder for an investigation (verifying it says more), and "
                     "give \"audit.directory\" an empty folder to go on");
 }
 
