@@ -207,9 +207,11 @@ protected:
                 return {Method::POST, key + "/rotate", ""};
             case KeyOperation::change:
                 return {Method::PATCH, key,
-                        R"({"if_revision":)" + revision + R"(,"description":"d"})"};
+                        R"({"if_revision":)" + revision +
+                            R"(,"description":"d","tags":{"t":"new"},"rotation_period_days":9,)"
+                            R"("context_rule":{"required":["tenant"]}})"};
             case KeyOperation::add_alias:
-                return {Method::PUT, "/v1/aliases/state-cell",
+                return {Method::PUT, std::string("/v1/aliases/") + alias_of_cells,
                         R"({"key":")" + id.to_string() + "\"}"};
             case KeyOperation::enable:
                 return {Method::POST, key + "/enable", ""};
@@ -234,9 +236,13 @@ protected:
         const Call call = call_for(operation, id, made);
         const Permission expected = kms::permission(state, operation);
         // "unprivileged" may do everything but use a compromised key.
+        const auto before = rig_.store.find(id);
+        const auto objects = token_.list_keys(nullptr).size();
         const auto plain = send("unprivileged", call.method, call.path, call.body);
+        expect_alike_in_a_batch(operation, call, plain);
         if (expected == Permission::yes) {
             EXPECT_EQ(plain.status, 200U) << cell << ": " << plain.body;
+            expect_done(operation, *before, plain, cell);
             return;
         }
         EXPECT_EQ(plain.status, 409U) << cell << ": " << plain.body;
@@ -250,10 +256,88 @@ protected:
             EXPECT_NE(plain.body.find(kms::to_string(other), permitted_in), std::string::npos)
                 << cell << ": " << plain.body;
         }
+        EXPECT_EQ(rig_.store.find(id)->change, before->change)
+            << cell << ": a refusal changed the key";
+        EXPECT_EQ(token_.list_keys(nullptr).size(), objects) << cell;
         const auto privileged = send("root", call.method, call.path, call.body);
         EXPECT_EQ(privileged.status, expected == Permission::with_right ? 200U : 409U)
             << cell << ": " << privileged.body;
+        if (expected == Permission::with_right) expect_done(operation, *before, privileged, cell);
     }
+
+    // What unwraps and rewraps alone has the same result as the item of a batch.
+    void expect_alike_in_a_batch(KeyOperation operation, const Call& call,
+                                 const server::Response& alone) {
+        if (operation != KeyOperation::unwrap && operation != KeyOperation::rewrap_from &&
+            operation != KeyOperation::rewrap_to) {
+            return;
+        }
+        const auto answer =
+            send("unprivileged", call.method, call.path, R"({"items":[)" + call.body + "]}");
+        ASSERT_EQ(answer.status, 200U) << answer.body;
+        const auto value = json_of(answer);
+        const auto& result = value.find("results")->array()->front();
+        const auto* error = result.find("error");
+        ASSERT_EQ(error == nullptr, alone.status == 200U) << answer.body;
+        if (error == nullptr) return;
+        EXPECT_EQ(text_in(*error, "code"), "failed_precondition");
+        EXPECT_EQ(text_in(*error, "message"), text_in(*json_of(alone).find("error"), "message"));
+    }
+
+    // The answer is not all: what was ordered has come to pass, and nothing else.
+    void expect_done(KeyOperation operation, kms::Key expected, const server::Response& answer,
+                     const std::string& cell) {
+        const KeyState before = expected.state;
+        const auto seen = *rig_.store.find(expected.id);
+        const auto value = json_of(answer);
+        switch (operation) {
+            case KeyOperation::unwrap:
+            case KeyOperation::decrypt:
+                EXPECT_FALSE(text_in(value, "plaintext").empty()) << cell;
+                break;
+            case KeyOperation::verify:
+            case KeyOperation::verify_mac:
+                EXPECT_NE(answer.body.find(R"("valid":true)"), std::string::npos) << cell;
+                break;
+            case KeyOperation::rotate:
+                EXPECT_EQ(seen.primary_version, 2U) << cell;
+                return;
+            case KeyOperation::change:
+                EXPECT_EQ(seen.description, "d") << cell;
+                EXPECT_EQ(seen.tags.at("t"), "new") << cell;
+                EXPECT_EQ(seen.rotation_period_days, 9) << cell;
+                EXPECT_EQ(seen.context_rule.required, std::vector<std::string>{"tenant"}) << cell;
+                EXPECT_EQ(seen.state, before) << cell;
+                return;
+            case KeyOperation::add_alias:
+                EXPECT_EQ(seen.aliases, std::vector<std::string>{alias_of_cells}) << cell;
+                EXPECT_EQ(seen.state, before) << cell;
+                return;
+            case KeyOperation::enable:
+                expected.state = KeyState::enabled;
+                break;
+            case KeyOperation::disable:
+                expected.state = KeyState::disabled;
+                break;
+            case KeyOperation::schedule_deletion:
+                expected.state = KeyState::pending_deletion;
+                break;
+            case KeyOperation::cancel_deletion:
+                expected.state = KeyState::disabled;
+                break;
+            case KeyOperation::mark_compromised:
+                EXPECT_TRUE(seen.compromised_at) << cell;
+                if (before != KeyState::pending_deletion) expected.state = KeyState::compromised;
+                break;
+            default:
+                break;
+        }
+        EXPECT_EQ(seen.state, expected.state) << cell;
+        EXPECT_EQ(seen.primary_version, 1U) << cell;
+        EXPECT_TRUE(seen.aliases.empty()) << cell;
+    }
+
+    static constexpr const char* alias_of_cells = "state-cell";
 
     TemporaryDirectory folder_;
     FakeToken token_;
@@ -264,7 +348,89 @@ protected:
 
 TEST_F(StateCells, EveryCellHoldsOverTheApi) {
     for (const auto state : kms::key_states) {
-        for (const auto operation : kms::key_operations) expect_cell(state, operation);
+        for (const auto operation : kms::key_operations) {
+            expect_cell(state, operation);
+            send("root", server::Method::DELETE, std::string("/v1/aliases/") + alias_of_cells, "");
+        }
+    }
+}
+
+// One by one, so that none of them hides behind another.
+TEST_F(StateCells, EachKindOfChangeGoesByTheRowOfChange) {
+    for (const auto state : kms::key_states) {
+        for (const std::string change :
+             {R"("description":"d")", R"("tags":{"t":"new"})", R"("rotation_period_days":9)",
+              R"("rotation_period_days":null)", R"("context_rule":{"required":["tenant"]})",
+              R"("context_rule":null)"}) {
+            const base::Uuid id = make_key(hsm::KeyKind::aes_256);
+            bring_into(id, state);
+            const auto before = *rig_.store.find(id);
+            const std::string body =
+                R"({"if_revision":)" + std::to_string(before.revision) + "," + change + "}";
+            const auto answer =
+                send("root", server::Method::PATCH, "/v1/keys/" + id.to_string(), body);
+            const bool can = kms::permits(state, KeyOperation::change);
+            EXPECT_EQ(answer.status, can ? 200U : 409U)
+                << change << " in " << kms::to_string(state) << ": " << answer.body;
+            EXPECT_EQ(rig_.store.find(id)->change == before.change, !can)
+                << change << kms::to_string(state);
+        }
+    }
+}
+
+TEST_F(StateCells, AnAliasIsTakenAwayInEveryStateAlsoByGivingItToAnotherKey) {
+    using server::Method;
+    for (const auto state : kms::key_states) {
+        const auto key = rig_.create_key("leaving");
+        bring_into(key->id, state);
+        const auto removed = send("root", Method::DELETE, "/v1/aliases/leaving", "");
+        EXPECT_EQ(removed.status, 200U) << kms::to_string(state) << removed.body;
+        EXPECT_TRUE(rig_.store.find(key->id)->aliases.empty());
+
+        const auto from = rig_.create_key("moving");
+        const auto to = rig_.create_key();
+        bring_into(from->id, state);
+        const auto moved = send("root", Method::PUT, "/v1/aliases/moving",
+                                R"({"key":")" + to->id.to_string() + "\"}");
+        EXPECT_EQ(moved.status, 200U) << kms::to_string(state) << moved.body;
+        EXPECT_EQ(rig_.catalogue.snapshot()->find_alias("moving")->id, to->id);
+        EXPECT_EQ(send("root", Method::DELETE, "/v1/aliases/moving", "").status, 200U);
+    }
+}
+
+// Of a key in service, a version that is not: what names it, in an envelope or by number, is told
+// so. Version 2 is the primary one and works on.
+TEST_F(StateCells, WhatNamesAVersionThatIsNotEnabledIsRefusedOverTheApi) {
+    for (const auto operation :
+         {KeyOperation::unwrap, KeyOperation::rewrap_from, KeyOperation::decrypt,
+          KeyOperation::verify, KeyOperation::public_key, KeyOperation::verify_mac}) {
+        for (const auto state : {KeyState::pending, KeyState::destroyed}) {
+            const base::Uuid id = make_key(kind_for(operation));
+            const std::string path = "/v1/keys/" + id.to_string();
+            const std::string made = made_before(operation, path);
+            ASSERT_EQ(send("root", server::Method::POST, path + "/rotate", "").status, 200U);
+            kms::Key key = *rig_.store.find(id);
+            key.versions.at(0).state = state;
+            rig_.catalogue.put(key);
+            Call call = call_for(operation, id, made);
+            std::string query;
+            if (operation == KeyOperation::public_key) query = "version=1";
+            if (operation == KeyOperation::verify || operation == KeyOperation::verify_mac) {
+                call.body.insert(1, R"("key_version":1,)");
+            }
+            const auto answer =
+                send_as(rig_, "unprivileged", call.method, call.path, call.body, query);
+            EXPECT_EQ(answer.status, 409U) << kms::to_string(operation) << answer.body;
+            EXPECT_NE(answer.body.find("version 1 of the key is in state " +
+                                       std::string(kms::to_string(state)) + ", which forbids " +
+                                       std::string(kms::to_string(operation))),
+                      std::string::npos)
+                << answer.body;
+            const auto fresh = made_before(operation, path);
+            const Call newer = call_for(operation, id, fresh);
+            EXPECT_EQ(send("unprivileged", newer.method, newer.path, newer.body).status, 200U)
+                << kms::to_string(operation);
+        }
     }
 }
 
