@@ -11,33 +11,6 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-// A row whose answers are never stored. Reading needs no key, and ignores one.
-server::Route without_key(server::Route row, std::string_view why) {
-    if (row.method == server::Method::GET) return row;
-    row.handler = [handler = std::move(row.handler), why](server::Operation& operation,
-                                                          const server::Request& request) {
-        refuse_idempotency_key(request, why);
-        return handler(operation, request);
-    };
-    return row;
-}
-
-// A row whose orders are done once. A repeated one is answered before anything is authorised (see
-// Idempotency::replay); who may do its action on nothing at all takes the way of everybody else,
-// and is refused there.
-server::Route done_once(server::Route row, Idempotency& idempotency,
-                        const server::Authorizer& authorizer) {
-    if (row.method == server::Method::GET) return row;
-    row.handler = [handler = std::move(row.handler), action = row.action, &idempotency,
-                   &authorizer](server::Operation& operation, const server::Request& request) {
-        if (authorizer.may_ever(operation, action)) {
-            if (auto answer = idempotency.replay(operation, request)) return *std::move(answer);
-        }
-        return handler(operation, request);
-    };
-    return row;
-}
-
 constexpr std::string_view repeatable_as_is = "it may be repeated as it is";
 constexpr std::string_view openapi_text =
     "Every POST, PUT, PATCH and DELETE that changes something (keys, aliases, API tokens, "
@@ -60,11 +33,11 @@ std::vector<server::Route> Api::routes() {
     for (const auto& orders :
          {key_routes(), lifecycle_routes(), alias_routes(), parts_.more_routes}) {
         for (const auto& row : orders) {
-            rows.push_back(done_once(row, parts_.idempotency, parts_.authorizer));
+            rows.push_back(server::done_once(row, parts_.idempotency, parts_.authorizer));
         }
     }
     for (const auto& calls : {data_key_routes(), text_routes(), signing_routes()}) {
-        for (const auto& row : calls) rows.push_back(without_key(row, repeatable_as_is));
+        for (const auto& row : calls) rows.push_back(server::without_orders(row, repeatable_as_is));
     }
     std::vector<server::ReadinessCheck> checks{{"token", [this] { parts_.service.check_token(); }},
                                                {"store", [this] { parts_.store.check(); }},

@@ -10,13 +10,13 @@
 
 #include "base/json.h"
 #include "kms/catalogue.h"
-#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/service.h"
 #include "kms/signing.h"
 #include "kms/store.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
+#include "server/idempotency.h"
 #include "server/metrics.h"
 #include "server/operational_routes.h"
 #include "server/route.h"
@@ -27,7 +27,7 @@ namespace kms {
 struct ApiParts {
     KeyService& service;
     KeyLifecycle& lifecycle;
-    Idempotency& idempotency;
+    server::Idempotency& idempotency;
     KeySigning& signing;
     const Catalogue& catalogue;
     const server::Authorizer& authorizer;

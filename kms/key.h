@@ -66,7 +66,7 @@ struct KeyVersion {
         0;  // of those, known to have been moved to another key or version
     std::optional<base::Time> last_used_at;
     std::optional<base::Time> destroyed_at;
-    // The idempotent request that ordered it (kms/idempotency.h); empty: none.
+    // The idempotent request that ordered it (server/idempotency.h); empty: none.
     std::string request;
     // Ciphertext of a fixed text under this very key (kms/known_answer.h); empty while pending.
     hsm::Encrypted known_answer;

@@ -14,7 +14,6 @@
 #include "kms/catalogue.h"
 #include "kms/config.h"
 #include "kms/follower.h"
-#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/paths.h"
 #include "kms/reconcile.h"
@@ -32,6 +31,7 @@
 #include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/idempotency.h"
 #include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
@@ -207,7 +207,7 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
     kms::KeyService service(catalogue, *token, usage, log, reconciled.unproven);
     kms::KeyLifecycle lifecycle(catalogue, store, *token, usage, clock, log);
     kms::KeySigning signing(catalogue, *token, usage, log);
-    kms::Idempotency idempotency(store, clock);
+    server::Idempotency idempotency(store, clock);
     server::IdentityMethods identity(config.identity, *database, authorizer, clock, log);
     kms::Api api(
         {service, lifecycle, idempotency, signing, catalogue, authorizer, store, audit, metrics,

@@ -2,7 +2,7 @@
 
 #include "base/error.h"
 #include "kms/actions.h"
-#include "kms/idempotency.h"
+#include "server/idempotency.h"
 
 namespace kms {
 namespace {
@@ -131,7 +131,7 @@ void Schedule::keep_books(base::Time now) {
         next_report_ = now + usage_report_interval;
     }
     if (now >= next_forgetting_) {
-        parts_.store.forget_requests(now - idempotency_memory);
+        parts_.store.forget_requests(now - server::idempotency_memory);
         next_forgetting_ = now + std::chrono::hours(1);
     }
 }

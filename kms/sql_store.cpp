@@ -154,12 +154,12 @@ std::string alias_holder(soci::session& sql, const std::string& alias) {
 
 }  // namespace
 
-SqlStore::SqlStore(server::Database& database) : database_(database) {
+SqlStore::SqlStore(server::Database& database) : database_(database), orders_(database) {
     database_.migrate("keys", key_migrations(), server::Database::Unnamed::this_rooms);
     if (database_.is_shared()) return;
     database_.write([&](soci::session& sql) {
         sql << "DELETE FROM locks";
-        sql << "UPDATE requests SET node = ''";
+        server::SqlOrderRows::free_all(sql);
         change_count_ = select_change_count(sql);
     });
 }

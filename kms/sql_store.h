@@ -5,13 +5,7 @@
 #include <functional>
 
 #include "kms/store.h"
-
-namespace soci {
-class session;
-}
-namespace server {
-class Database;
-}
+#include "server/sql_order_store.h"
 
 namespace kms {
 
@@ -52,8 +46,8 @@ public:
                               std::uint64_t count) override;
     void add_usage(std::span<const UsageReport> reports) override;
     std::optional<VersionName> find_version_of(const std::string& request) override;
-    std::optional<IdempotentRequest> find_request(const std::string& id) override;
-    void begin_request(const IdempotentRequest& request) override;
+    std::optional<server::IdempotentRequest> find_request(const std::string& id) override;
+    void begin_request(const server::IdempotentRequest& request) override;
     bool take_over_request(const std::string& id, const std::string& from_node,
                            const std::string& to_node, base::Time at) override;
     void finish_request(const std::string& id, unsigned status, const std::string& answer) override;
@@ -71,6 +65,7 @@ private:
     void change(const Work& work);
 
     server::Database& database_;
+    server::SqlOrderRows orders_;
     std::atomic<std::uint64_t> change_count_{0};
 };
 

@@ -44,59 +44,19 @@ std::optional<VersionName> SqlStore::find_version_of(const std::string& request)
     return name;
 }
 
-std::optional<IdempotentRequest> SqlStore::find_request(const std::string& id) {
-    std::optional<IdempotentRequest> request;
-    database_.read([&](soci::session& sql) {
-        request.reset();
-        IdempotentRequest found;
-        long long begun_at = 0;
-        int applied = 0, status = 0;
-        sql << "SELECT id, digest, node, begun_at, applied, status, answer FROM requests "
-               "WHERE id = :id",
-            soci::into(found.id), soci::into(found.digest), soci::into(found.node),
-            soci::into(begun_at), soci::into(applied), soci::into(status), soci::into(found.answer),
-            soci::use(id, "id");
-        if (!sql.got_data()) return;
-        found.begun_at = base::from_milliseconds(begun_at);
-        found.applied = applied != 0;
-        found.status = static_cast<unsigned>(status);
-        request = std::move(found);
-    });
-    return request;
+std::optional<server::IdempotentRequest> SqlStore::find_request(const std::string& id) {
+    return orders_.find(id);
 }
 
-void SqlStore::begin_request(const IdempotentRequest& request) {
-    const long long begun_at = to_column(request.begun_at);
-    database_.write([&](soci::session& sql) {
-        sql << "INSERT INTO requests (id, digest, node, begun_at, applied, status, answer) "
-               "VALUES (:id, :digest, :node, :begun, 0, 0, :answer)",
-            soci::use(request.id, "id"), soci::use(request.digest, "digest"),
-            soci::use(request.node, "node"), soci::use(begun_at, "begun"),
-            soci::use(request.answer, "answer");
-    });
-}
+void SqlStore::begin_request(const server::IdempotentRequest& request) { orders_.begin(request); }
 
 bool SqlStore::take_over_request(const std::string& id, const std::string& from_node,
                                  const std::string& to_node, base::Time at) {
-    const long long begun_at = to_column(at);
-    bool taken = false;
-    database_.write([&](soci::session& sql) {
-        soci::statement update = (sql.prepare << "UPDATE requests SET node = :to, begun_at = :at "
-                                                 "WHERE id = :id AND node = :from AND status = 0",
-                                  soci::use(to_node, "to"), soci::use(begun_at, "at"),
-                                  soci::use(id, "id"), soci::use(from_node, "from"));
-        update.execute(true);
-        taken = update.get_affected_rows() == 1;
-    });
-    return taken;
+    return orders_.take_over(id, from_node, to_node, at);
 }
 
 void SqlStore::finish_request(const std::string& id, unsigned status, const std::string& answer) {
-    const int number = static_cast<int>(status);
-    database_.write([&](soci::session& sql) {
-        sql << "UPDATE requests SET node = '', status = :status, answer = :answer WHERE id = :id",
-            soci::use(number, "status"), soci::use(answer, "answer"), soci::use(id, "id");
-    });
+    orders_.finish(id, status, answer);
 }
 
 std::size_t SqlStore::forget_requests(base::Time time) {
@@ -106,10 +66,7 @@ std::size_t SqlStore::forget_requests(base::Time time) {
         sql << "UPDATE key_versions SET request = '' WHERE request <> '' "
                "AND request IN (SELECT id FROM requests WHERE begun_at < :before)",
             soci::use(before, "before");
-        soci::statement remove = (sql.prepare << "DELETE FROM requests WHERE begun_at < :before",
-                                  soci::use(before, "before"));
-        remove.execute(true);
-        forgotten = static_cast<std::size_t>(remove.get_affected_rows());
+        forgotten = server::SqlOrderRows::forget(sql, time);
     });
     return forgotten;
 }

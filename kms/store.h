@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kms/key.h"
+#include "server/order_store.h"
 
 namespace kms {
 
@@ -26,26 +27,13 @@ struct UsageReport {
     base::Time last_used_at{};
 };
 
-// A request that named an Idempotency-Key (kms/idempotency.h).
-struct IdempotentRequest {
-    std::string id;      // hex: of the caller and his key
-    std::string digest;  // hex: of method, path and body; behind a '/' what its names stood for
-    std::string node;    // the instance that works on it; empty: none does
-    base::Time begun_at{};
-    bool applied = false;  // what it ordered is in the store
-    unsigned status = 0;   // of the answer; 0: not answered yet
-    std::string answer;    // the body, never anything secret; before, what no other row has
-};
-
 // Every change is durable and whole when its function returns. Implementations are safe to share
 // between threads. Every function may throw unavailable. A change with a `request` marks the
 // idempotent request of that id as applied in the same moment. A change with a `holder` is made
 // only while he has the lock of making keys (take_lock), told in the same moment: else it throws
 // unavailable, changing nothing.
-class Store {
+class Store : public server::OrderStore {
 public:
-    virtual ~Store() = default;
-
     // Every key, destroyed ones too, in no order.
     virtual std::vector<Key> load() = 0;
 
@@ -137,17 +125,7 @@ public:
     // The version that an idempotent request ordered; empty when there is none.
     virtual std::optional<VersionName> find_version_of(const std::string& request) = 0;
 
-    // Empty when there is none.
-    virtual std::optional<IdempotentRequest> find_request(const std::string& id) = 0;
-    // Throws already_exists.
-    virtual void begin_request(const IdempotentRequest& request) = 0;
-    // Another node goes on with it, unless it changed hands meanwhile: false then.
-    virtual bool take_over_request(const std::string& id, const std::string& from_node,
-                                   const std::string& to_node, base::Time at) = 0;
-    virtual void finish_request(const std::string& id, unsigned status,
-                                const std::string& answer) = 0;
-    // How many were begun before `time` and are forgotten now, by their versions too.
-    virtual std::size_t forget_requests(base::Time time) = 0;
+    // The orders are OrderStore's: they are forgotten by the versions that they ordered, too.
 
     // The lock that serialises the making of keys between nodes. True when `holder` has it now,
     // until `until`; false when somebody else has it and his time is not over at `now`. A holder is

@@ -1,6 +1,6 @@
 // Doing an order once however often it is sent (the header Idempotency-Key), as the routes that
-// both daemons have see it. A daemon whose store remembers orders implements this
-// (kms/idempotency.h); without it every request is an order of its own.
+// both daemons have see it. server/idempotency.h implements this; without it every request is an
+// order of its own.
 #pragma once
 
 #include <functional>

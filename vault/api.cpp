@@ -142,6 +142,21 @@ ManyReveals read_reveals(const server::Request& request) {
     return wanted;
 }
 
+// Their answers are no orders' to remember: they have secrets in them, or the version that was made
+// says it better.
+constexpr std::string_view own_repetition =
+    "a store or restore with if_version is done once however often it is sent, and every other "
+    "call "
+    "may be repeated as it is";
+constexpr std::string_view openapi_text =
+    "POST and DELETE of API tokens, /v1/budgets/lift and /v1/backups take the header "
+    "Idempotency-Key, 1 to 128 visible ASCII characters: the same request of the same caller has "
+    "the same answer for 24 hours, another request with the same key is answered with 409. The "
+    "text of an API token is shown once: the repeated order is answered with 409, which names the "
+    "token that it made. All other POST, PUT and DELETE refuse the header with 400. A store or a "
+    "restore with if_version is done once however often it is sent; the others may be repeated as "
+    "they are.";
+
 }  // namespace
 
 Api::Api(ApiParts parts)
@@ -182,17 +197,25 @@ std::vector<server::Route> Api::routes() {
     rows = server::join(std::move(rows), history_.routes());
     rows = server::join(std::move(rows), destruction_.routes());
     rows = server::join(std::move(rows), parts_.more_routes);
+    for (auto& row : rows) row = server::without_orders(std::move(row), own_repetition);
+    for (const auto& row : parts_.common_routes) {
+        rows.push_back(parts_.orders == nullptr
+                           ? server::without_orders(row, own_repetition)
+                           : server::done_once(row, *parts_.orders, parts_.authorizer));
+    }
     std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
                                                {"audit", [this] { parts_.audit.check(); }},
                                                {"kms", [this] { parts_.keys.check(); }}};
     checks.insert(checks.end(), parts_.more_checks.begin(), parts_.more_checks.end());
-    return server::with_operational_routes(std::move(rows), {.authorizer = parts_.authorizer,
-                                                             .metrics = parts_.metrics,
-                                                             .observe = observe,
-                                                             .daemon = "vaultd",
-                                                             .title = "Strongroom credential vault",
-                                                             .version = STRONGROOM_VERSION,
-                                                             .checks = std::move(checks)});
+    return server::with_operational_routes(std::move(rows),
+                                           {.authorizer = parts_.authorizer,
+                                            .metrics = parts_.metrics,
+                                            .observe = observe,
+                                            .daemon = "vaultd",
+                                            .title = "Strongroom credential vault",
+                                            .version = STRONGROOM_VERSION,
+                                            .checks = std::move(checks),
+                                            .description = std::string(openapi_text)});
 }
 
 server::Grant Api::authorize(server::Operation& operation, server::Action action,

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
+#include "server/idempotency.h"
 #include "server/metrics.h"
 #include "server/operational_routes.h"
 #include "server/route.h"
@@ -30,6 +31,9 @@ struct ApiParts {
     std::vector<server::Route> more_routes{};           // of the daemon's, as ours
     std::vector<server::ReadinessCheck> more_checks{};  // for /readyz
     base::Log* log = nullptr;                           // of rows that can't be shown
+    // What every daemon serves: their orders are done once, by `orders`.
+    std::vector<server::Route> common_routes{};
+    server::Idempotency* orders = nullptr;  // null: an order that is named is refused
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.

@@ -13,6 +13,7 @@
 #include "server/database.h"
 #include "server/edge.h"
 #include "server/gate.h"
+#include "server/idempotency.h"
 #include "server/identity_methods.h"
 #include "server/metrics.h"
 #include "server/metrics_listener.h"
@@ -20,6 +21,7 @@
 #include "server/policy.h"
 #include "server/reload.h"
 #include "server/route.h"
+#include "server/sql_order_store.h"
 #include "vault/actions.h"
 #include "vault/api.h"
 #include "vault/caching_data_keys.h"
@@ -126,6 +128,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
                                  {service, *database, clock, metrics}, authorizer, items.get());
     Rewraps rewraps(*database, keys, {audit, metrics, authorizer, clock, log},
                     config.rewrap_workers);
+    server::SqlOrderStore remembered(*database);
+    server::Idempotency orders(remembered, clock);
     vault::Api api(
         {service,
          authorizer,
@@ -133,11 +137,12 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          keys,
          audit,
          metrics,
-         all_of({value_api.routes(), rewraps.api.routes(), shapes.routes(),
-                 server::common_routes({identity.routes(), sealer.get(), budgets.get(), *database,
-                                        authorizer, clock, vault::back_up, "vaultd"})}),
+         all_of({value_api.routes(), rewraps.api.routes(), shapes.routes()}),
          {{"witness", [&witness] { witness.check(); }}},
-         &log});
+         &log,
+         server::common_routes({identity.routes(&orders), sealer.get(), budgets.get(), *database,
+                                authorizer, clock, vault::back_up, "vaultd", &orders}),
+         &orders});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

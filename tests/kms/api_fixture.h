@@ -1,5 +1,4 @@
-// Calls on the native dialect, as the gate makes them, without a socket: route, handler, error
-// answer.
+// Calls on the native dialect, as the gate makes them.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,10 +8,9 @@
 #include <string_view>
 
 #include "base/encoding.h"
-#include "base/json.h"
-#include "server/answer.h"
 #include "tests/kms/key_service_rig.h"
 #include "tests/support/fake_token.h"
+#include "tests/support/route_calls.h"
 
 namespace tests {
 
@@ -28,13 +26,7 @@ protected:
         request.query = query;
         request.body = body;
         if (!body.empty()) request.headers["content-type"] = "application/json";
-        try {
-            const auto match = rig_.routes.match(method, path);
-            request.path_parameters = match.parameters;
-            return match.route->handler(*operation_, request);
-        } catch (const base::Error& error) {
-            return server::error_answer(error, base::Uuid());
-        }
+        return call_route(rig_.routes, *operation_, std::move(request));
     }
     server::Response post(const std::string& caller, const std::string& path,
                           std::string_view body) {
@@ -45,15 +37,9 @@ protected:
         return call(caller, server::Method::GET, path, {}, query);
     }
 
-    static base::JsonValue parse(const server::Response& response) {
-        base::JsonLimits limits;
-        limits.bytes = 1 << 22;
-        return base::parse_json(response.body, limits);
-    }
+    static base::JsonValue parse(const server::Response& response) { return json_of(response); }
     static std::string text_of(const base::JsonValue& value, std::string_view name) {
-        const auto* member = value.find(name);
-        if (member == nullptr || member->string() == nullptr) return {};
-        return std::string(*member->string());
+        return text_in(value, name);
     }
     static std::string code_of(const server::Response& response) {
         const auto value = parse(response);

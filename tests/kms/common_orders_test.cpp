@@ -1,152 +1,42 @@
-// Orders with an Idempotency-Key on what kmsd has in common with the other daemon: API tokens,
-// suspensions, backups.
-#include <gtest/gtest.h>
-
-#include <filesystem>
-#include <fstream>
-#include <set>
-#include <tuple>
-
-#include "server/api_token_routes.h"
-#include "server/budget.h"
-#include "server/common_routes.h"
 #include "tests/kms/api_calls.h"
-#include "tests/support/expect_error.h"
+#include "tests/support/common_orders_contract.h"
 #include "tests/support/fake_token.h"
 
 namespace tests {
 namespace {
 
-using server::Method;
-
-// Does the work and is not heard of any more, as long as `dies` is set.
-class DyingOrders final : public server::OrdersOnce {
+class KmsOrders final : public OrdersDaemon {
 public:
-    explicit DyingOrders(server::OrdersOnce& inner) : inner_(inner) {}
-    server::Response do_once(server::Operation& operation, const server::Request& request,
-                             const Work& work) override {
-        return inner_.do_once(operation, request, [&](const Order& order) {
-            Outcome outcome = work(order);
-            if (dies) {
-                throw base::Error(base::ErrorCode::unavailable, "the node died here");
-            }
-            return outcome;
-        });
+    std::filesystem::path folder() const override { return folder_.path(); }
+    FakeClock& clock() override { return rig_.clock; }
+    const server::Authorizer& authorizer() override { return rig_.authorizer; }
+    server::OrderStore& store() override { return rig_.store; }
+    server::Idempotency& orders() override { return rig_.idempotency; }
+    server::PolicyWords words() const override { return kms::known_actions(); }
+    server::Action back_up() const override { return kms::back_up; }
+    std::vector<server::Route> routes(std::vector<server::Route> common) override {
+        api_ = std::make_unique<kms::Api>(kms::ApiParts{
+            rig_.service, rig_.lifecycle, rig_.idempotency, rig_.signing, rig_.catalogue,
+            rig_.authorizer, rig_.store, rig_.audit, rig_.metrics, std::move(common)});
+        return api_->routes();
     }
-    bool dies = false;
 
 private:
-    server::OrdersOnce& inner_;
-};
-
-class CommonOrders : public testing::Test {
-protected:
-    server::Response order(const std::string& key, Method method, const std::string& path,
-                           std::string_view body = {}, const std::string& caller = "root") {
-        operation_ = std::make_unique<server::Operation>(operation_of(caller));
-        server::Request request;
-        request.method = method;
-        request.path = path;
-        request.body = body;
-        if (!key.empty()) request.headers["idempotency-key"] = key;
-        try {
-            const auto match = routes_.match(method, path);
-            request.path_parameters = match.parameters;
-            return match.route->handler(*operation_, request);
-        } catch (const base::Error& error) {
-            return server::error_answer(error, base::Uuid());
-        }
-    }
-    server::Response make_token(const std::string& key, std::string_view body = R"({"name":"ci"})",
-                                const std::string& caller = "root") {
-        return order(key, Method::POST, "/v1/api-tokens", body, caller);
-    }
-    server::Response lift(const std::string& key, const std::string& caller = "app") {
-        return order(key, Method::POST, "/v1/budgets/lift", R"({"caller":")" + caller + "\"}");
-    }
-    server::Grant token_grant(server::Action action, const std::string& name) {
-        token_operation_ = std::make_unique<server::Operation>(operation_of("root"));
-        server::Resource resource;
-        resource.kind = "api_token";
-        resource.id = name;
-        return rig_.authorizer.authorize(*token_operation_, action, std::move(resource));
-    }
-    bool is_told_before() const { return operation_->facts().count("repeated") != 0; }
-    static std::string message_of(const server::Response& response) {
-        return text_in(*json_of(response).find("error"), "message");
-    }
-
-    std::size_t tokens() {
-        const auto answer = order("", Method::GET, "/v1/api-tokens");
-        return json_of(answer).find("api_tokens")->array()->size();
-    }
-    std::size_t backups() const {
-        std::size_t count = 0;
-        for (const auto& each : std::filesystem::directory_iterator(folder_ / "backups")) {
-            count += each.path().extension() == ".db" ? 1U : 0U;
-        }
-        return count;
-    }
-    void suspend_app() {
-        for (int i = 0; i < 100 && budgets_.suspended().empty(); ++i) {
-            auto operation = operation_of("app");
-            try {
-                budgets_.charge(operation, kms::list_keys, kms::all_keys(), {});
-            } catch (const base::Error& error) {
-                continue;  // what is over the limit
-            }
-        }
-        ASSERT_EQ(budgets_.suspended().size(), 1U);
-    }
-
     TemporaryDirectory folder_;
     FakeToken token_;
     KeyServiceRig rig_{token_, folder_.path()};
-    std::unique_ptr<server::Database> database_ = server::open_database(
-        server::SqliteConfig{folder_ / "common.db", folder_ / "backups"}, rig_.log);
-    server::ApiTokens tokens_{*database_, base::SecretBytes(base::as_bytes(std::string(32, 'k'))),
-                              rig_.clock};
-    server::Budgets budgets_{
-        server::parse_budgets(R"({"version":1,"suspension":{"overruns":10,"within_seconds":600},
-            "tiers":{"t":[{"id":"l","actions":["*"],"quota":{"hour":1}}]},
-            "bindings":[{"caller":"app","tier":"t"}]})",
-                              kms::known_actions()),
-        server::BudgetParts{*database_, rig_.clock, [](std::string_view, const auto&) {}}};
-    DyingOrders orders_{rig_.idempotency};
-    kms::Api api_{
-        {rig_.service, rig_.lifecycle, rig_.idempotency, rig_.signing, rig_.catalogue,
-         rig_.authorizer, rig_.store, rig_.audit, rig_.metrics,
-         server::common_routes(
-             {server::api_token_routes(tokens_, rig_.authorizer, std::chrono::hours(24), &orders_),
-              nullptr, &budgets_, *database_, rig_.authorizer, rig_.clock, kms::back_up, "kmsd",
-              &orders_})}};
-    server::RouteTable routes_{api_.routes()};
-    std::unique_ptr<server::Operation> operation_;
-    std::unique_ptr<server::Operation> token_operation_;
+    std::unique_ptr<kms::Api> api_;
 };
 
-TEST_F(CommonOrders, EveryRouteThatChangesSomethingTakesAKeyAndAllOthersRefuseIt) {
-    std::set<std::string> of_keys;
-    std::set<std::string> others;
-    for (const auto& route : routes_.routes()) {
-        if (route.method == Method::GET) continue;
-        const std::string name =
-            std::string(to_string(route.method)) + " " + std::string(route.pattern);
-        server::Request request;
-        request.headers["idempotency-key"] = "k";
-        auto operation = operation_of("root");
-        std::string refusal;
-        try {
-            route.handler(operation, request);
-        } catch (const base::Error& error) {
-            refusal = error.message();
-        }
-        if (refusal.find("takes no Idempotency-Key") != std::string::npos) {
-            others.insert(name);
-        } else {
-            of_keys.insert(name);
-        }
-    }
+std::unique_ptr<OrdersDaemon> make_kms_orders() { return std::make_unique<KmsOrders>(); }
+
+INSTANTIATE_TEST_SUITE_P(Kmsd, CommonOrders, testing::Values(&make_kms_orders));
+
+class KmsCommonOrders : public CommonOrders {};
+INSTANTIATE_TEST_SUITE_P(Kmsd, KmsCommonOrders, testing::Values(&make_kms_orders));
+
+TEST_P(KmsCommonOrders, EveryRouteThatChangesSomethingTakesAKeyAndAllOthersRefuseIt) {
+    auto [of_keys, others] = order_rows(routes_.routes(), [this] { return of("root"); });
     const std::set<std::string> repeatable{"POST /v1/keys/{key}/data-keys",
                                            "POST /v1/keys/alias/{alias}/data-keys",
                                            "POST /v1/data-keys/unwrap",
@@ -176,166 +66,6 @@ TEST_F(CommonOrders, EveryRouteThatChangesSomethingTakesAKeyAndAllOthersRefuseIt
     EXPECT_EQ(of_keys.size(), 4U);
     const auto document = order("", Method::GET, "/openapi.json");
     EXPECT_NE(document.body.find("Idempotency-Key"), std::string::npos);
-}
-
-TEST_F(CommonOrders, ARepeatedLiftHasTheSameAnswerAndLiftsNothingElse) {
-    EXPECT_EQ(lift("early").status, 404U);
-    suspend_app();
-    const auto first = lift("k");
-    ASSERT_EQ(first.status, 200U) << first.body;
-    EXPECT_FALSE(is_told_before());
-    rig_.clock.advance(std::chrono::hours(1));
-    suspend_app();
-    const auto again = lift("k");
-    EXPECT_EQ(again.status, 200U);
-    EXPECT_EQ(again.body, first.body);
-    EXPECT_TRUE(is_told_before());
-    EXPECT_EQ(budgets_.suspended().size(), 1U) << "the new suspension stands";
-    EXPECT_EQ(lift("early").status, 404U) << "a refusal is an answer, too";
-    EXPECT_EQ(lift("k", "somebody").status, 409U);
-    EXPECT_EQ(lift("k2").status, 200U);
-    EXPECT_EQ(lift("").status, 404U);
-}
-
-TEST_F(CommonOrders, ALiftThatWasDoneButNotAnsweredIsAnsweredWhenItIsSentAgain) {
-    suspend_app();
-    orders_.dies = true;
-    EXPECT_EQ(lift("k").status, 503U);
-    EXPECT_TRUE(budgets_.suspended().empty());
-    orders_.dies = false;
-    const auto again = lift("k");
-    EXPECT_EQ(again.status, 200U) << again.body;
-    EXPECT_EQ(lift("k").body, again.body);
-}
-
-TEST_F(CommonOrders, ARepeatedBackupIsTheSameFile) {
-    const auto back_up = [&](const std::string& key) {
-        return order(key, Method::POST, "/v1/backups");
-    };
-    const auto first = back_up("k");
-    ASSERT_EQ(first.status, 201U) << first.body;
-    rig_.clock.advance(std::chrono::hours(1));
-    const auto again = back_up("k");
-    EXPECT_EQ(again.status, 201U);
-    EXPECT_EQ(again.body, first.body);
-    EXPECT_EQ(backups(), 1U);
-    EXPECT_EQ(lift("k").status, 409U) << "another order";
-    EXPECT_EQ(back_up("k2").status, 201U);
-    EXPECT_EQ(backups(), 2U);
-}
-
-TEST_F(CommonOrders, ARepeatedOrderOfATokenMakesNoSecondAndNamesTheFirst) {
-    const auto made = make_token("k");
-    ASSERT_EQ(made.status, 201U) << made.body;
-    const std::string id = text_in(json_of(made), "id");
-    const std::string secret = text_in(json_of(made), "token");
-    EXPECT_EQ(tokens_.verify(secret).id, "token:ci");
-    for (int i = 0; i < 2; ++i) {
-        const auto again = make_token("k");
-        EXPECT_EQ(again.status, 409U) << again.body;
-        EXPECT_EQ(text_in(*json_of(again).find("error"), "code"), "failed_precondition");
-        const std::string message = message_of(again);
-        EXPECT_NE(message.find("token " + id + " was made by this order"), std::string::npos)
-            << message;
-        EXPECT_NE(message.find("shown only once"), std::string::npos) << message;
-        EXPECT_NE(message.find("revoke"), std::string::npos) << message;
-        EXPECT_EQ(message.find(secret.substr(21)), std::string::npos);
-    }
-    EXPECT_EQ(tokens(), 1U);
-    const auto other = make_token("k", R"({"name":"ci-2"})");
-    EXPECT_EQ(other.status, 409U);
-    EXPECT_NE(message_of(other).find("another request"), std::string::npos) << other.body;
-    EXPECT_EQ(make_token("k", R"({"name":"ci"})", "app").status, 403U)
-        << "what another caller made is told to nobody";
-    EXPECT_EQ(tokens(), 1U);
-    EXPECT_EQ(make_token("k2").status, 201U);
-    EXPECT_EQ(make_token("").status, 201U);
-    EXPECT_EQ(make_token("").status, 201U);
-    EXPECT_EQ(tokens(), 4U);
-}
-
-TEST_F(CommonOrders, TheTextOfATokenIsStoredNowhere) {
-    const std::string secret = text_in(json_of(make_token("k")), "token").substr(21);
-    make_token("k");
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path())) {
-        if (!entry.is_regular_file()) continue;
-        std::ifstream in(entry.path(), std::ios::binary);
-        const std::string all{std::istreambuf_iterator<char>(in), {}};
-        EXPECT_EQ(all.find(secret), std::string::npos) << entry.path();
-    }
-}
-
-TEST_F(CommonOrders, ATokenThatWasMadeButNotAnsweredIsNotMadeAgain) {
-    orders_.dies = true;
-    EXPECT_EQ(make_token("k").status, 503U);
-    orders_.dies = false;
-    ASSERT_EQ(tokens(), 1U);
-    const std::string id =
-        tokens_.list(token_grant(server::list_api_tokens, "*"), "", 10).front().id;
-    for (int i = 0; i < 2; ++i) {
-        const auto again = make_token("k");
-        EXPECT_EQ(again.status, 409U) << again.body;
-        EXPECT_NE(message_of(again).find("token " + id + " was made"), std::string::npos)
-            << again.body;
-    }
-    EXPECT_EQ(make_token("k", R"({"name":"other"})").status, 409U);
-    EXPECT_EQ(tokens(), 1U);
-}
-
-TEST_F(CommonOrders, ANodeThatIsHeldDeadAndTheOneInItsPlaceMakeOneTokenTogether) {
-    kms::Idempotency other_node(rig_.store, rig_.clock);
-    server::Request request;
-    request.method = Method::POST;
-    request.path = "/v1/api-tokens";
-    request.headers["idempotency-key"] = "k";
-    auto operation = operation_of("root");
-    const auto make = [&](const server::OrdersOnce::Order& name) {
-        tokens_.create(token_grant(server::create_api_token, "ci"), "ci", {}, std::chrono::hours(1),
-                       name.name);
-        return server::OrdersOnce::Outcome{};
-    };
-    const auto slow = [&](const server::OrdersOnce::Order& name) {
-        EXPECT_FALSE(name.begun_before);
-        rig_.clock.advance(kms::idempotency_lease);
-        static_cast<void>(other_node.do_once(operation, request, make));
-        return make(name);
-    };
-    EXPECT_ERROR_SAYING(failed_precondition, "was made by this order",
-                        rig_.idempotency.do_once(operation, request, slow));
-    EXPECT_EQ(tokens(), 1U);
-}
-
-TEST_F(CommonOrders, AfterADayTheSameKeyOrdersAnotherToken) {
-    EXPECT_EQ(make_token("k").status, 201U);
-    rig_.clock.advance(kms::idempotency_memory - std::chrono::milliseconds(1));
-    EXPECT_EQ(make_token("k").status, 409U);
-    rig_.clock.advance(std::chrono::milliseconds(1));
-    EXPECT_EQ(make_token("k").status, 201U);
-    EXPECT_EQ(tokens(), 2U);
-}
-
-TEST_F(CommonOrders, ARepeatedRevocationHasTheSameAnswer) {
-    const auto made = json_of(make_token("k"));
-    const std::string path = "/v1/api-tokens/" + text_in(made, "id");
-    const auto first = order("r", Method::DELETE, path);
-    ASSERT_EQ(first.status, 200U) << first.body;
-    rig_.clock.advance(std::chrono::hours(1));
-    const auto again = order("r", Method::DELETE, path);
-    EXPECT_EQ(again.body, first.body);
-    EXPECT_TRUE(is_told_before());
-    EXPECT_EQ(order("k", Method::DELETE, path).status, 409U);
-    EXPECT_ERROR(unauthenticated, tokens_.verify(text_in(made, "token")));
-}
-
-TEST_F(CommonOrders, WhoMayNotLeavesNoOrderBehind) {
-    for (const auto& [method, path, body] :
-         {std::tuple(Method::POST, "/v1/api-tokens", R"({"name":"ci"})"),
-          std::tuple(Method::DELETE, "/v1/api-tokens/0123456789abcdef", ""),
-          std::tuple(Method::POST, "/v1/budgets/lift", R"({"caller":"x"})"),
-          std::tuple(Method::POST, "/v1/backups", "")}) {
-        EXPECT_EQ(order("k", method, path, body, "app").status, 403U) << path;
-    }
-    EXPECT_EQ(rig_.store.forget_requests(rig_.clock.now() + std::chrono::hours(1)), 0U);
 }
 
 }  // namespace

@@ -179,6 +179,28 @@ TEST_F(DataApi, RequestsUnwrappedTogetherAreAnsweredAsEachAloneInOnePassOverTheT
     }
 }
 
+TEST_F(DataApi, ANamedOrderAmongThoseUnwrappedTogetherIsRefusedAsItIsAlone) {
+    server::Request good;
+    good.method = server::Method::POST;
+    good.path = unwrap_;
+    good.body = R"({"wrapped":")" + wrap(key_->id) + R"("})";
+    server::Request named = good;
+    named.headers["idempotency-key"] = "k";
+    auto first = operation_of("app");
+    auto second = operation_of("app");
+    auto third = operation_of("app");
+    std::vector<server::JointCall> calls{{first, good}, {second, named}, {third, good}};
+    const auto* route = rig_.routes.match(server::Method::POST, unwrap_).route;
+    EXPECT_ERROR_SAYING(invalid_argument, "Idempotency-Key", route->handler(second, named));
+    route->together(calls);
+    ASSERT_TRUE(calls[1].error.has_value());
+    EXPECT_EQ(calls[1].error->code(), base::ErrorCode::invalid_argument);
+    EXPECT_EQ(calls[1].error->message(),
+              "this call takes no Idempotency-Key: it may be repeated as it is");
+    EXPECT_EQ(calls[0].response->status, 200U);
+    EXPECT_EQ(calls[2].response->status, 200U);
+}
+
 TEST_F(DataApi, OneKeyThatTheTokenCantUseIsNoMatterOfTheOthersUnwrappedTogether) {
     server::Request good;
     server::Request bad;

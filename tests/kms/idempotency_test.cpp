@@ -1,4 +1,4 @@
-#include "kms/idempotency.h"
+#include "server/idempotency.h"
 
 #include <gtest/gtest.h>
 
@@ -156,7 +156,7 @@ TEST_F(IdempotencyTest, AnOrderThatWasAppliedButNotAnsweredIsAnsweredFromTheReco
 
 TEST_F(IdempotencyTest, AStoreThatCouldNotNoteTheAnswerDoesNotBlockTheKey) {
     SharedStore store(rig_.store);
-    kms::Idempotency idempotency(store, rig_.clock);
+    server::Idempotency idempotency(store, rig_.clock);
     server::Request request;
     request.method = Method::POST;
     request.path = "/somewhere";
@@ -304,13 +304,13 @@ TEST_F(IdempotencyTest, AnOrderHasANameOfItsOwnUntilItIsForgotten) {
         return server::OrdersOnce::Outcome{};
     };
     EXPECT_ERROR(unavailable, rig_.idempotency.do_once(operation, request, work));
-    kms::Idempotency other_node(rig_.store, rig_.clock);
+    server::Idempotency other_node(rig_.store, rig_.clock);
     for (int i = 0; i < 2; ++i) static_cast<void>(other_node.do_once(operation, request, work));
     ASSERT_EQ(seen.size(), 2U);
     EXPECT_FALSE(seen[0].begun_before);
     EXPECT_TRUE(seen[1].begun_before);
     EXPECT_EQ(seen[0].name, seen[1].name);
-    rig_.clock.advance(kms::idempotency_memory);
+    rig_.clock.advance(server::idempotency_memory);
     static_cast<void>(rig_.idempotency.do_once(operation, request, work));
     auto another = operation_of("operator");
     static_cast<void>(rig_.idempotency.do_once(another, request, work));
@@ -338,7 +338,7 @@ TEST_F(IdempotencyTest, WhatIsUnderWayIsNotBegunASecondTimeUnlessItsNodeIsDead) 
     request.path = "/somewhere";
     request.headers["idempotency-key"] = "k";
     auto operation = operation_of("root");
-    kms::Idempotency other_node(rig_.store, rig_.clock);
+    server::Idempotency other_node(rig_.store, rig_.clock);
     int done = 0;
     const auto work = [&](const std::string&) {
         ++done;
@@ -347,7 +347,7 @@ TEST_F(IdempotencyTest, WhatIsUnderWayIsNotBegunASecondTimeUnlessItsNodeIsDead) 
     const auto nested = [&](const std::string& id) {
         EXPECT_ERROR(failed_precondition, rig_.idempotency.once(operation, request, work));
         EXPECT_ERROR(failed_precondition, other_node.once(operation, request, work));
-        rig_.clock.advance(kms::idempotency_lease);
+        rig_.clock.advance(server::idempotency_lease);
         EXPECT_ERROR(failed_precondition, rig_.idempotency.once(operation, request, work));
         static_cast<void>(other_node.once(operation, request, work));
         return work(id);
@@ -358,7 +358,7 @@ TEST_F(IdempotencyTest, WhatIsUnderWayIsNotBegunASecondTimeUnlessItsNodeIsDead) 
 
 TEST_F(IdempotencyTest, AfterADayTheKeyIsForgotten) {
     const auto first = post("k", "/v1/keys", "{}");
-    rig_.clock.advance(kms::idempotency_memory - std::chrono::milliseconds(1));
+    rig_.clock.advance(server::idempotency_memory - std::chrono::milliseconds(1));
     EXPECT_EQ(post("k", "/v1/keys", "{}").body, first.body);
     rig_.clock.advance(std::chrono::milliseconds(1));
     const auto second = post("k", "/v1/keys", "{}");

@@ -7,7 +7,6 @@
 #include "kms/actions.h"
 #include "kms/api.h"
 #include "kms/catalogue.h"
-#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/reconcile.h"
 #include "kms/service.h"
@@ -15,6 +14,7 @@
 #include "kms/usage.h"
 #include "server/audit.h"
 #include "server/authorizer.h"
+#include "server/idempotency.h"
 #include "server/metrics.h"
 #include "server/policy.h"
 #include "tests/support/fake_clock.h"
@@ -173,7 +173,7 @@ public:
     kms::KeySigning signing;
     server::Authorizer authorizer;
     server::AuditLog audit;
-    kms::Idempotency idempotency;
+    server::Idempotency idempotency;
     kms::Api api;
     server::RouteTable routes;
 };

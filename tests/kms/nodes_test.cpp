@@ -6,11 +6,11 @@
 
 #include "base/clock.h"
 #include "kms/follower.h"
-#include "kms/idempotency.h"
 #include "kms/lifecycle.h"
 #include "kms/making_lock.h"
 #include "kms/service.h"
 #include "kms/sql_store.h"
+#include "server/idempotency.h"
 #include "tests/kms/key_service_rig.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
@@ -308,14 +308,14 @@ TEST_F(NodesTest, ARotationThatStoodStillMakesNoPrimaryVersion) {
 }
 
 TEST_F(NodesTest, AnOrderSentToBothNodesIsDoneOnce) {
-    kms::Idempotency here(first_->store, clock_);
-    kms::Idempotency there(second_->store, clock_);
+    server::Idempotency here(first_->store, clock_);
+    server::Idempotency there(second_->store, clock_);
     server::Request request;
     request.method = server::Method::POST;
     request.path = "/v1/keys";
     request.headers["idempotency-key"] = "order";
     std::atomic<int> done = 0;
-    const auto send = [&](kms::Idempotency& idempotency) {
+    const auto send = [&](server::Idempotency& idempotency) {
         auto operation = operation_of("root");
         return idempotency.once(operation, request, [&](const std::string&) {
             server::Response response;

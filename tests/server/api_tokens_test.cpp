@@ -5,12 +5,12 @@
 
 #include <fstream>
 
-#include "server/answer.h"
 #include "server/api_token_routes.h"
 #include "server/digest.h"
 #include "server/policy.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/route_calls.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 
@@ -56,18 +56,7 @@ protected:
         request.path = path;
         request.query = query;
         request.body = body;
-        try {
-            const auto match = routes_.match(method, path);
-            request.path_parameters = match.parameters;
-            return match.route->handler(*operation_, request);
-        } catch (const base::Error& error) {
-            return server::error_answer(error, base::Uuid());
-        }
-    }
-    static std::string text_in(const base::JsonValue& value, std::string_view name) {
-        const auto* member = value.find(name);
-        return member == nullptr || member->string() == nullptr ? std::string()
-                                                                : std::string(*member->string());
+        return call_route(routes_, *operation_, std::move(request));
     }
     base::JsonValue make(std::string_view body, const std::string& who = "maker") {
         const auto answer = call(certificate(who), Method::POST, "/v1/api-tokens", body);

@@ -71,10 +71,10 @@ public:
     std::optional<kms::VersionName> find_version_of(const std::string& request) override {
         return there().find_version_of(request);
     }
-    std::optional<kms::IdempotentRequest> find_request(const std::string& id) override {
+    std::optional<server::IdempotentRequest> find_request(const std::string& id) override {
         return there().find_request(id);
     }
-    void begin_request(const kms::IdempotentRequest& request) override {
+    void begin_request(const server::IdempotentRequest& request) override {
         there().begin_request(request);
     }
     bool take_over_request(const std::string& id, const std::string& from_node,

@@ -1,4 +1,4 @@
-#include "kms/idempotency.h"
+#include "server/idempotency.h"
 
 #include <algorithm>
 #include <array>
@@ -8,13 +8,13 @@
 #include "server/answer.h"
 #include "server/digest.h"
 
-namespace kms {
+namespace server {
 namespace {
 
 constexpr std::string_view idempotency_header = "idempotency-key";
 constexpr std::size_t max_idempotency_key = 128;
 
-std::optional<std::string> idempotency_key(const server::Request& request) {
+std::optional<std::string> idempotency_key(const Request& request) {
     const auto found = request.headers.find(idempotency_header);
     if (found == request.headers.end()) return std::nullopt;
     const base::WipedString& key = found->second;
@@ -63,11 +63,11 @@ std::string digest_of(std::initializer_list<std::string_view> parts) {
         text += std::to_string(part.size()) + ":";
         text += part;
     }
-    return server::Sha256().hex(text);
+    return Sha256().hex(text);
 }
 
 // The row of a caller's order. A server that calls for users orders for each of them apart.
-std::string order_id(const server::Operation& operation, const std::string& key) {
+std::string order_id(const Operation& operation, const std::string& key) {
     if (!operation.user()) return digest_of({operation.caller().id, key});
     return digest_of({operation.caller().id, key, operation.user()->id});
 }
@@ -80,9 +80,8 @@ std::string order_name(const std::string& id, const std::string& nonce) {
 // Hex, so no separator is in it.
 constexpr char before_subject = '/';
 
-std::string request_digest(const server::Request& request) {
-    return digest_of(
-        {server::to_string(request.method), request.path, request.query, request.body});
+std::string request_digest(const Request& request) {
+    return digest_of({to_string(request.method), request.path, request.query, request.body});
 }
 
 // Whatever the names of both stood for.
@@ -95,15 +94,15 @@ bool is_same_request(std::string_view left, std::string_view right) {
 }
 
 // The answer of before; throws the refusal of before.
-server::Response answer_again(server::Operation& operation, server::Response response) {
+Response answer_again(Operation& operation, Response response) {
     const bool was_refused = response.status >= first_refusing_status;
     operation.set_fact("repeated", was_refused ? "refused before" : "answered before");
     if (was_refused) refuse_again(std::string(response.body));
     return response;
 }
 
-server::Response answer_of(const IdempotentRequest& found) {
-    server::Response response;
+Response answer_of(const IdempotentRequest& found) {
+    Response response;
     response.status = found.status;
     response.body.assign(found.answer.begin(), found.answer.end());
     return response;
@@ -137,8 +136,7 @@ std::optional<IdempotentRequest> Idempotency::remembered(const std::string& id) 
     return found;
 }
 
-std::optional<server::Response> Idempotency::replay(server::Operation& operation,
-                                                    const server::Request& request) {
+std::optional<Response> Idempotency::replay(Operation& operation, const Request& request) {
     const auto key = idempotency_key(request);
     if (!key) return std::nullopt;
     const auto found = remembered(order_id(operation, *key));
@@ -189,9 +187,8 @@ void Idempotency::let_go(const std::string& id) {
     }
 }
 
-server::Response Idempotency::once(server::Operation& operation, const server::Request& request,
-                                   const Work& work, const Again& again,
-                                   const std::string& subject) {
+Response Idempotency::once(Operation& operation, const Request& request, const Work& work,
+                           const Again& again, const std::string& subject) {
     const auto key = idempotency_key(request);
     if (!key) return work({});
     return run(operation, request, *key, subject, [&](const std::string& id, const Begun& begun) {
@@ -201,8 +198,8 @@ server::Response Idempotency::once(server::Operation& operation, const server::R
     });
 }
 
-server::Response Idempotency::do_once(server::Operation& operation, const server::Request& request,
-                                      const server::OrdersOnce::Work& work) {
+Response Idempotency::do_once(Operation& operation, const Request& request,
+                              const OrdersOnce::Work& work) {
     const auto key = idempotency_key(request);
     if (!key) return work({}).response;
     return run(operation, request, *key, {}, [&](const std::string& /*id*/, const Begun& begun) {
@@ -212,9 +209,8 @@ server::Response Idempotency::do_once(server::Operation& operation, const server
     });
 }
 
-server::Response Idempotency::run(server::Operation& operation, const server::Request& request,
-                                  const std::string& key, const std::string& subject,
-                                  const AnyWork& work) {
+Response Idempotency::run(Operation& operation, const Request& request, const std::string& key,
+                          const std::string& subject, const AnyWork& work) {
     const std::string id = order_id(operation, key);
     const std::string digest = request_digest(request) + before_subject + subject;
     const UnderWay hold(*this, id);
@@ -245,13 +241,53 @@ server::Response Idempotency::run(server::Operation& operation, const server::Re
 }
 
 void Idempotency::remember_refusal(const std::string& id, const base::Error& error) {
-    store_.finish_request(id, server::http_status(error.code()), refusal_text(error));
+    store_.finish_request(id, http_status(error.code()), refusal_text(error));
 }
 
-void refuse_idempotency_key(const server::Request& request, std::string_view why) {
-    if (request.headers.count(idempotency_header) == 0) return;
+namespace {
+
+bool names_an_order(const Request& request) {
+    return request.headers.count(idempotency_header) != 0;
+}
+
+[[noreturn]] void refuse_order(std::string_view why) {
     throw base::Error(base::ErrorCode::invalid_argument,
                       "this call takes no Idempotency-Key: " + std::string(why));
 }
 
-}  // namespace kms
+}  // namespace
+
+Route done_once(Route row, Idempotency& idempotency, const Authorizer& authorizer) {
+    if (row.method == Method::GET) return row;
+    row.handler = [handler = std::move(row.handler), action = row.action, &idempotency,
+                   &authorizer](Operation& operation, const Request& request) {
+        if (authorizer.may_ever(operation, action)) {
+            if (auto answer = idempotency.replay(operation, request)) return *std::move(answer);
+        }
+        return handler(operation, request);
+    };
+    return row;
+}
+
+Route without_orders(Route row, std::string_view why) {
+    if (row.method == Method::GET || row.access == Access::open) return row;
+    row.handler = [handler = std::move(row.handler), why](Operation& operation,
+                                                          const Request& request) {
+        if (names_an_order(request)) refuse_order(why);
+        return handler(operation, request);
+    };
+    if (!row.together) return row;
+    row.together = [together = std::move(row.together),
+                    alone = row.handler](std::span<JointCall> calls) {
+        const bool none = std::none_of(calls.begin(), calls.end(), [](const JointCall& call) {
+            return names_an_order(call.request);
+        });
+        if (none) return together(calls);
+        for (JointCall& call : calls) {
+            settle(call, [&] { return alone(call.operation, call.request); });
+        }
+    };
+    return row;
+}
+
+}  // namespace server

@@ -11,22 +11,24 @@
 #include <string_view>
 
 #include "base/clock.h"
-#include "kms/store.h"
+#include "server/authorizer.h"
 #include "server/operation.h"
+#include "server/order_store.h"
 #include "server/orders_once.h"
 #include "server/request.h"
+#include "server/route.h"
 
-namespace kms {
+namespace server {
 
 inline constexpr std::chrono::hours idempotency_memory{24};
 // After that another node may take over what a dead one has begun. What is done twice at once finds
-// what the other made (KeyLifecycle) or that it was faster (compare-and-set).
+// what the other made or that it was faster: that is the work's to see to.
 inline constexpr std::chrono::seconds idempotency_lease{30};
 
 // Thread-safe. `store` and `clock` must outlive it.
-class Idempotency final : public server::OrdersOnce {
+class Idempotency final : public OrdersOnce {
 public:
-    Idempotency(Store& store, const base::Clock& clock) : store_(store), clock_(clock) {}
+    Idempotency(OrderStore& store, const base::Clock& clock) : store_(store), clock_(clock) {}
 
     // The answer, or the refusal, that the same caller (for the same user) got for the same
     // request before; empty when there is none. For before anything is authorised: what the order
@@ -36,8 +38,7 @@ public:
     // everything that it is done on. A deny on certain keys is not asked for: what the order did
     // may be what makes it apply, an alias or a tag. Throws invalid_argument as once(), and the
     // refusal.
-    std::optional<server::Response> replay(server::Operation& operation,
-                                           const server::Request& request);
+    std::optional<Response> replay(Operation& operation, const Request& request);
 
     // Gives `work` the id under which the store marks the order as applied; empty when the request
     // has no Idempotency-Key. The same caller's same key gives the answer of the first time;
@@ -48,33 +49,32 @@ public:
     // the caller is authorised. Throws invalid_argument for a key that is not 1 to 128 visible
     // ASCII characters, failed_precondition when the key was used for another request or when the
     // first one is under way, and what `work` throws.
-    using Work = std::function<server::Response(const std::string& request_id)>;
-    using Again = std::function<server::Response()>;
+    using Work = std::function<Response(const std::string& request_id)>;
+    using Again = std::function<Response()>;
     // `subject` is what the path's names stand for now, where they may come to mean something else:
     // an order that was not answered is then another one, and refused (failed_precondition).
-    server::Response once(server::Operation& operation, const server::Request& request,
-                          const Work& work, const Again& again = {},
-                          const std::string& subject = {});
+    Response once(Operation& operation, const Request& request, const Work& work,
+                  const Again& again = {}, const std::string& subject = {});
 
     // The same for what the store can't mark as applied: `work` finds out itself, by the order's
     // name, or does it again.
-    server::Response do_once(server::Operation& operation, const server::Request& request,
-                             const server::OrdersOnce::Work& work) override;
+    Response do_once(Operation& operation, const Request& request,
+                     const OrdersOnce::Work& work) override;
 
 private:
     class UnderWay;
     enum class Standing { fresh, begun_before, applied, answered };
     struct Begun {
         Standing standing = Standing::fresh;
-        std::string name{};           // OrdersOnce::Order::name, unless it is answered
-        server::Response response{};  // when it is
+        std::string name{};   // OrdersOnce::Order::name, unless it is answered
+        Response response{};  // when it is
     };
     // Ours to work on, unless it is answered.
     Begun begin(const std::string& id, const std::string& digest);
     // once() and do_once(): `work` is called, with what came of begin(), unless it is answered.
     using AnyWork = std::function<Outcome(const std::string& id, const Begun&)>;
-    server::Response run(server::Operation& operation, const server::Request& request,
-                         const std::string& key, const std::string& subject, const AnyWork& work);
+    Response run(Operation& operation, const Request& request, const std::string& key,
+                 const std::string& subject, const AnyWork& work);
     // Empty when there is no such row, or none that still counts.
     std::optional<IdempotentRequest> remembered(const std::string& id) const;
 
@@ -82,15 +82,23 @@ private:
     // Throws as the store.
     void remember_refusal(const std::string& id, const base::Error& error);
 
-    Store& store_;
+    OrderStore& store_;
     const base::Clock& clock_;
     std::mutex mutex_;
     std::set<std::string> under_way_;  // ids that a thread of this process works on
     const std::string node_ = base::Uuid::random().to_string();
 };
 
-// For calls whose answers are not kept: throws invalid_argument, naming the header and `why`, when
-// there is an Idempotency-Key. Ignored, it would promise what is not done.
-void refuse_idempotency_key(const server::Request& request, std::string_view why);
+// A row of routes whose orders are done once. A repeated one is answered before anything is
+// authorised (see Idempotency::replay); who may do its action on nothing at all takes the way of
+// everybody else, and is refused there. Reading needs no key: a GET stays as it is, and ignores
+// one. `idempotency` and `authorizer` must outlive the row.
+Route done_once(Route row, Idempotency& idempotency, const Authorizer& authorizer);
 
-}  // namespace kms
+// A row of routes that remembers nothing: a request with an Idempotency-Key is invalid_argument,
+// which names the header and says `why`, also where requests are handled together. Ignored, it
+// would promise what is not done. A GET stays as it is, and a row that is open to nobody in
+// particular, which changes nothing.
+Route without_orders(Route row, std::string_view why);
+
+}  // namespace server
