@@ -19,10 +19,12 @@ constexpr std::string_view openapi_text =
     "the same key is answered with 409. The text of an API token is shown once: the repeated order "
     "is answered with 409, which names the token that it made. Calls that change nothing (wrap, "
     "open, rewrap, sign, verify) refuse the header with 400 and may be repeated as they are.\n\n"
-    "A body of /v1/data-keys/unwrap and /v1/data-keys/rewrap has 2 MiB at most: 1,000 items whose "
-    "contexts have up to 1,900 bytes each as JSON (both contexts together where a rewrap has two), "
-    "or 239 items with contexts of the largest size, 8 KiB in 64 entries. A larger one is refused "
-    "before any work: send fewer items in a call.";
+    "A body of /v1/data-keys/unwrap and /v1/data-keys/rewrap has 18 MiB at most: 1,000 items with "
+    "contexts of the largest size, 8 KiB in 64 entries, also where a rewrap has two of them. Where "
+    "contexts are full of characters that JSON escapes it may be fewer. A larger body is refused "
+    "before any work. Bodies over 2 MiB share 96 MiB over all connections: beyond that the answer "
+    "is "
+    "503 with Retry-After, before the body is read.";
 
 }  // namespace
 

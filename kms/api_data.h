@@ -8,10 +8,9 @@
 namespace kms {
 
 inline constexpr std::size_t max_data_body_bytes = 64UL * 1024;
-// 1,000 items whose contexts have up to 1,900 bytes as JSON, or 239 with the largest contexts there
-// may be. A body of 1,000 such would be 17 MiB (a rewrap has two contexts), and one of the largest
-// of any route is taken on each connection before its caller is known.
-inline constexpr std::size_t max_batch_body_bytes = 2UL * 1024 * 1024;
+// 1,000 rewraps from the largest context to the largest, with nothing in them that JSON escapes,
+// are 17 MiB. Bodies over server::ordinary_body_bytes share a room over all connections.
+inline constexpr std::size_t max_batch_body_bytes = 18UL * 1024 * 1024;
 
 EncryptionContext read_context(base::JsonReader& reader, std::string_view field = "context");
 

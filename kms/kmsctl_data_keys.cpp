@@ -11,7 +11,7 @@
 namespace kms {
 namespace {
 
-constexpr std::size_t max_input_bytes = 2048UL * 1024;  // as much as the service takes at a time
+constexpr std::size_t max_input_bytes = 18432UL * 1024;  // as much as the service takes at a time
 constexpr std::size_t max_line_context_bytes = 64UL * 1024;
 
 struct DataKeyCreateOptions {

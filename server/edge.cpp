@@ -106,7 +106,13 @@ struct Edge::State {
         : config(std::move(the_config)),
           metrics(the_metrics),
           log(the_log),
-          environment{config, handler, metrics, log, log_throttle, nullptr},
+          environment{config,
+                      handler,
+                      metrics,
+                      log,
+                      log_throttle,
+                      nullptr,
+                      std::make_shared<LargeBodies>(config.max_large_bodies_bytes)},
           limits(std::make_shared<ConnectionLimits>(config.max_connections,
                                                     config.max_connections_per_peer, metrics)) {
         check_plain(config);

@@ -16,7 +16,7 @@ using boost::asio::socket_base;
 // How long and how much is read and thrown away after a refusal, so that the peer gets to read the
 // answer: closing on unread bytes would send a reset that may overtake it.
 constexpr std::chrono::seconds linger_time{1};
-constexpr std::size_t max_linger_bytes = 1024UL * 1024;
+constexpr std::size_t max_linger_bytes = 32UL * 1024 * 1024;  // the largest body there is
 
 void release(base::WipedString& text) { base::WipedString().swap(text); }
 
@@ -257,6 +257,14 @@ Connection::Next Connection::take_head() {
                        limit == 0 ? "this request takes no body"
                                   : "the body is larger than " + std::to_string(limit) + " bytes"});
     }
+    if (head.content_length > loop_->environment().config.large_body_bytes) {
+        large_body_.emplace(loop_->environment().large_bodies, head.content_length, !certificate_);
+        if (!large_body_->has_room()) {
+            loop_->environment().metrics.count("large_bodies_refused");
+            return refuse(
+                {base::ErrorCode::unavailable, "too many large requests at once: try again later"});
+        }
+    }
     reader_.begin_body();
     phase_ = Phase::body;
     deadline_ = request_deadline_;
@@ -296,6 +304,7 @@ void Connection::take_answer(const Response& response) {
 }
 
 Connection::Next Connection::answer(const Response& response, bool keep_alive) {
+    large_body_.reset();
     keep_alive_ = keep_alive && !loop_->winding_down();
     output_ = serialize(response, keep_alive_, loop_->date());
     written_ = 0;
@@ -417,6 +426,7 @@ void Connection::close() {
     socket_.close(ignored);
     reader_.release(true);
     release(output_);
+    large_body_.reset();
     place_.reset();
     loop_->remove(*this);
 }

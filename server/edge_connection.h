@@ -92,6 +92,7 @@ private:
     bool readable_ = false;          // the socket said so and was not read since
 
     RequestReader reader_;
+    std::optional<LargeBody> large_body_;  // of the request under way, if it has one
     base::WipedString output_;
     std::size_t written_ = 0;
     bool keep_alive_ = true;  // after the answer being written

@@ -59,6 +59,23 @@ void ConnectionLimits::detach_metrics() {
     metrics_alive_ = false;
 }
 
+bool LargeBodies::take(std::size_t bytes, bool is_stranger) {
+    const std::scoped_lock lock(mutex_);
+    if (bytes > total_ - taken_) return false;
+    if (is_stranger) {
+        if (by_strangers_ + bytes > total_ / 2) return false;
+        by_strangers_ += bytes;
+    }
+    taken_ += bytes;
+    return true;
+}
+
+void LargeBodies::give_back(std::size_t bytes, bool is_stranger) noexcept {
+    const std::scoped_lock lock(mutex_);
+    taken_ -= bytes;
+    if (is_stranger) by_strangers_ -= bytes;
+}
+
 void block_signals() noexcept {
     sigset_t all;
     sigfillset(&all);

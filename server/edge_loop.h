@@ -79,6 +79,46 @@ private:
     std::string group_;
 };
 
+// The room for large bodies over all connections (EdgeConfig::max_large_bodies_bytes), in bytes
+// that they announce. Thread-safe.
+class LargeBodies {
+public:
+    // Half of `total` is not for strangers.
+    explicit LargeBodies(std::size_t total) : total_(total) {}
+
+    // False when there is no room for so many more.
+    bool take(std::size_t bytes, bool is_stranger);
+    void give_back(std::size_t bytes, bool is_stranger) noexcept;
+
+private:
+    const std::size_t total_;
+    std::mutex mutex_;
+    std::size_t taken_ = 0;
+    std::size_t by_strangers_ = 0;  // of those
+};
+
+// What a connection has of it, given back at the end.
+class LargeBody {
+public:
+    // Takes `bytes`; the caller looks at has_room() before anything else.
+    LargeBody(std::shared_ptr<LargeBodies> room, std::size_t bytes, bool is_stranger)
+        : room_(std::move(room)), bytes_(bytes), is_stranger_(is_stranger) {
+        if (!room_->take(bytes_, is_stranger_)) room_.reset();
+    }
+    ~LargeBody() {
+        if (room_ != nullptr) room_->give_back(bytes_, is_stranger_);
+    }
+    LargeBody(const LargeBody&) = delete;
+    LargeBody& operator=(const LargeBody&) = delete;
+
+    bool has_room() const { return room_ != nullptr; }
+
+private:
+    std::shared_ptr<LargeBodies> room_;
+    std::size_t bytes_;
+    bool is_stranger_;
+};
+
 // An accepted socket on its way to its loop; closed unless somebody takes it.
 struct Accepted {
     Accepted(int the_socket, ConnectionPlace the_place, Peer the_peer)
@@ -114,6 +154,7 @@ struct EdgeEnvironment {
     base::Log& log;
     Throttle& log_throttle;
     TlsInForce* tls;  // null where bytes are plain
+    std::shared_ptr<LargeBodies> large_bodies;
 };
 
 // A thread with its own io_context. A connection is on one loop at a time, so nothing of it needs a

@@ -57,7 +57,9 @@ struct Gate::State {
           origin(log_origin(audit.config().node, audit.config().daemon)),
           queue(config.max_queued, routes.routes()) {
         for (const Route& route : routes.routes()) {
-            largest_body = std::max(largest_body, route.max_body_bytes);
+            if (route.max_body_bytes <= ordinary_body_bytes) {
+                largest_body = std::max(largest_body, route.max_body_bytes);
+            }
             every_action.push_back(route.action);
         }
         for (std::size_t i = 0; i < std::max<std::size_t>(config.workers, 1); ++i) {
@@ -399,11 +401,14 @@ struct Gate::State {
 
     // The body bytes of a request, or the refusal of who shows nothing of himself. Bodies of all
     // routes that are not open are taken alike: what a route's own are is told with its answer, to
-    // who is known.
+    // who is known. But for those larger than the others': which takes such is in the API's
+    // document, and who sends one elsewhere is not to fill the memory.
     std::variant<std::size_t, Response> admit(const Request& head) {
         const Route* route = route_of(head);
         if (route != nullptr && route->access == Access::open) return route->max_body_bytes;
-        if (!authenticator.shows_nothing(head)) return largest_body;
+        const std::size_t most =
+            std::max(largest_body, route == nullptr ? 0 : route->max_body_bytes);
+        if (!authenticator.shows_nothing(head)) return most;
         const std::string_view pattern = route == nullptr ? head.path : route->pattern;
         try {
             // Asks nobody, since there is nothing to ask about.
@@ -418,7 +423,7 @@ struct Gate::State {
                                           authenticator.challenge(head, pattern));
             return response;
         }
-        return largest_body;
+        return most;
     }
 
     Response refusal(const Request& head, const base::Error& error,

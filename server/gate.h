@@ -16,6 +16,10 @@
 
 namespace server {
 
+// The largest body that is taken on any connection at any time. A route may take larger ones: those
+// share a room over all connections (EdgeConfig::max_large_bodies_bytes).
+inline constexpr std::size_t ordinary_body_bytes = 2UL * 1024 * 1024;
+
 // What the edge needs from above. Thread-safe.
 class RequestHandler {
 public:
@@ -52,7 +56,8 @@ using LogHead = std::function<std::string()>;
 //
 // Who proves nothing of himself hears 401 from every path and method but the open routes, whether
 // there is such a route or not; without any credential before a body is read, else after one of at
-// most the largest size that any route takes. What is wrong with a request (its body, its size, its
+// most the largest size that any route takes; bodies over ordinary_body_bytes are taken by those
+// routes only that are for them. What is wrong with a request (its body, its size, its
 // query, a name in its path) is told to callers who could be allowed the route's action on
 // something; that there is no such path or method to who could be allowed any route's. Who could
 // not is refused with 403, whatever he sent.

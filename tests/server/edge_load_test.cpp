@@ -196,6 +196,64 @@ TEST_F(EdgeLoadTest, ConnectionsOverTheCapsAreRefusedAndComeBackAfterwards) {
     EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
 }
 
+TEST_F(EdgeLoadTest, LargeBodiesShareARoomAndBeyondItAreRefusedUnread) {
+    house_.config.large_body_bytes = 1000;
+    house_.config.max_large_bodies_bytes = 100'000;
+    house_.start();
+    const auto announce = [](std::size_t bytes) {
+        return "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: " + std::to_string(bytes) +
+               "\r\n\r\n";
+    };
+    const auto holding = client();
+    holding->send(post("/hold", std::string(60'000, 'x')));
+    ASSERT_TRUE(house_.handler.wait_for_held(1));
+    const auto beyond = client();
+    const WireAnswer refusal = beyond->ask(announce(60'000));
+    EXPECT_EQ(refusal.status, 503);
+    EXPECT_TRUE(refusal.has("Retry-After: 1\r\n"));
+    EXPECT_TRUE(beyond->ends());
+    EXPECT_NE(house_.metrics.text().find("strongroom_large_bodies_refused_total"),
+              std::string::npos);
+    EXPECT_EQ(client()->ask(post("/x", std::string(1000, 'x'))).status, 200) << "no large one";
+    EXPECT_EQ(client()->ask(post("/x", std::string(40'000, 'x'))).status, 200) << "it fits";
+    EXPECT_EQ(client()->ask(announce(40'001)).status, 503);
+
+    // Who has its whole request there and waits for its answer counts, and no longer.
+    house_.handler.release();
+    EXPECT_EQ(holding->read().status, 200);
+    EXPECT_EQ(holding->ask(post("/x", std::string(60'000, 'x'))).status, 200);
+
+    // Nor does who goes away in the middle.
+    {
+        const auto leaving = client();
+        ASSERT_EQ(leaving
+                      ->ask("POST /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+                            "Content-Length: 60000\r\n\r\n")
+                      .status,
+                  100);
+        EXPECT_EQ(client()->ask(announce(60'000)).status, 503);
+    }
+    EXPECT_TRUE(eventually(
+        [&] { return client()->ask(post("/x", std::string(60'000, 'x'))).status == 200; }));
+}
+
+TEST_F(EdgeLoadTest, StrangersHaveHalfOfTheRoomForLargeBodies) {
+    house_.config.large_body_bytes = 1000;
+    house_.config.max_large_bodies_bytes = 60'000;
+    house_.start();
+    const ClientOptions nobody{house_.pki.ca(), std::nullopt, 0, {}};
+    RawClient stranger(house_.edge->port(), nobody);
+    EXPECT_EQ(stranger.ask(post("/x", std::string(30'001, 'x'))).status, 503);
+    RawClient holding(house_.edge->port(), nobody);
+    holding.send(post("/hold", std::string(30'000, 'x')));
+    ASSERT_TRUE(house_.handler.wait_for_held(1));
+    RawClient another(house_.edge->port(), nobody);
+    EXPECT_EQ(another.ask(post("/x", std::string(1001, 'x'))).status, 503);
+    EXPECT_EQ(client()->ask(post("/x", std::string(30'000, 'x'))).status, 200);
+    house_.handler.release();
+    EXPECT_EQ(holding.read().status, 200);
+}
+
 TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
     house_.config.refused_deadline = std::chrono::milliseconds(50);
     house_.config.max_connections = 1;

@@ -51,6 +51,8 @@ protected:
                 [](Operation&, const Request&) { return ok(); }),
             row(Method::GET, "/watch", observe, Access::observed, 0,
                 [](Operation&, const Request&) { return ok(); }),
+            row(Method::POST, "/large", read_thing, Access::authenticated,
+                server::ordinary_body_bytes + 1, [](Operation&, const Request&) { return ok(); }),
             row(Method::POST, "/things/{name}", read_thing, Access::authenticated, 100,
                 [this](Operation& operation, const Request& request) {
                     traceparent_ = operation.traceparent();

@@ -41,6 +41,10 @@ TEST_F(GateTest, AdmitTakesBodiesOfAllRoutesAlikeButOfWhoShowsNothing) {
     EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/watch")), 100U);
     EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/nothing")), 100U);
     EXPECT_EQ(std::get<std::size_t>(admit(Method::GET, "/open", false)), 0U);
+    // What is larger than all others' is taken on its own path only.
+    EXPECT_EQ(std::get<std::size_t>(admit(Method::POST, "/large")),
+              server::ordinary_body_bytes + 1);
+    EXPECT_EQ(std::get<Response>(admit(Method::POST, "/large", false)).status, 401U);
     for (const char* path : {"/things/a", "/nothing", "/things/a%2Fb", "/things/.."}) {
         const auto refused = std::get<Response>(admit(Method::POST, path, false));
         EXPECT_EQ(refused.status, 401U) << path;
