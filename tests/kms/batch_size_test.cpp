@@ -87,10 +87,11 @@ TEST_F(DataApi, TheBodyOfABatchHasRoomForWhatTheDocumentsSay) {
     base::JsonWriter target;
     target.begin_object().field("to_key", "alias/" + std::string(64, 'n'));
     target.field("to_context", other).end_object();
+    const std::string more = "}," + std::string(target.text().substr(1));
     std::string rewraps = thousand;
-    for (auto at = rewraps.find("}},"); at != std::string::npos; at = rewraps.find("}},", at)) {
-        rewraps.replace(at + 1, 1, "," + std::string(target.text().substr(1)));
-        at += target.text().size();
+    for (std::size_t at = 0; (at = rewraps.find("}}", at)) != std::string::npos;) {
+        rewraps.replace(at, 2, more);
+        at += more.size();
     }
     EXPECT_GT(rewraps.size(), 17'000'000U);
     EXPECT_LE(rewraps.size(), kms::max_batch_body_bytes);
@@ -102,6 +103,8 @@ TEST_F(DataApi, TheBodyOfABatchHasRoomForWhatTheDocumentsSay) {
         count += each.find("wrapped") != nullptr ? 1U : 0U;
     }
     EXPECT_EQ(count, 1000U);
+    EXPECT_EQ(operation_->decided().size(), 2U) << "one pass for each key and context";
+    EXPECT_EQ(operation_->items().size(), 1U);
 
     // More than that is refused as a whole, before anybody is asked for anything.
     const std::string too_much =

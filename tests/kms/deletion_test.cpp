@@ -54,6 +54,23 @@ TEST_F(LifecycleTest, DestroyingTakesAllVersionsFromTheTokenAndLeavesATombstone)
     EXPECT_TRUE(rig->describe(other->id).tombstone.empty());
 }
 
+TEST_F(LifecycleTest, WhatTheTokenStillHasIsNotDestroyedWhateverItSaid) {
+    const auto rig = start();
+    const auto key = rig->create_key("a");
+    rig->rotate(key->id);
+    rig->schedule_deletion(key->id, 7);
+    rig->clock.advance(7 * day);
+    token_.keeps_the_destroyed = true;
+    EXPECT_ERROR_SAYING(unavailable, "still has a key", rig->lifecycle.destroy_if_due(key->id, {}));
+    EXPECT_EQ(rig->store.find(key->id)->state, KeyState::pending_deletion);
+    EXPECT_EQ(rig->describe(key->id).tombstone, "");
+    EXPECT_EQ(token_.list_keys(nullptr).size(), 2U);
+    token_.keeps_the_destroyed = false;
+    EXPECT_TRUE(rig->lifecycle.destroy_if_due(key->id, {}));
+    EXPECT_TRUE(token_.list_keys(nullptr).empty());
+    EXPECT_NE(rig->describe(key->id).tombstone, "");
+}
+
 TEST_F(LifecycleTest, ADestructionThatIsCutShortGoesOnAndCantBeCancelled) {
     base::Uuid id;
     {

@@ -8,6 +8,8 @@
 
 #include <array>
 #include <fstream>
+#include <map>
+#include <sstream>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -186,6 +188,22 @@ TEST_F(KmsdTest, AThousandDataKeysAreMadeUnwrappedAndWrappedAnewOverTheWire) {
     EXPECT_ERROR(integrity_failure, app.decrypt(text.bytes, {}));
     EXPECT_ERROR(invalid_argument,
                  app.call("POST", "/v1/data-keys/unwrap", R"({"wrapped":"QQ=="})", {"", "once"}));
+
+    // One record for each call on many, which names every item.
+    EXPECT_EQ(daemon->stop(), 0) << daemon->output();
+    std::istringstream log(base::read_file(house_.folder() / "audit-kms" / "audit.jsonl", 1 << 20));
+    std::map<std::string, int> of_many;
+    for (std::string line; std::getline(log, line);) {
+        const auto record = base::parse_json(line, {1 << 20, 16});
+        const auto* items = record.find("items");
+        if (items == nullptr || items->array()->empty()) continue;
+        ASSERT_EQ(items->array()->size(), 1U) << line;
+        EXPECT_EQ(*items->array()->front().find("items")->string(), "0-999") << line;
+        EXPECT_EQ(*items->array()->front().find("outcome")->string(), "ok") << line;
+        ++of_many[std::string(*record.find("action")->string())];
+    }
+    EXPECT_EQ(of_many,
+              (std::map<std::string, int>{{"rewrap_data_key", 1}, {"unwrap_data_key", 1}}));
 }
 
 TEST_F(KmsdTest, AKillLosesNoAcknowledgedKey) {

@@ -187,7 +187,7 @@ std::vector<hsm::KeyId> FakeToken::list_keys(std::size_t* unnamed_objects) {
 
 void FakeToken::destroy_key(const hsm::KeyId& id) {
     static_cast<void>(require(id));
-    keys_.erase(id);
+    if (!keeps_the_destroyed) keys_.erase(id);
 }
 
 hsm::Encrypted FakeToken::encrypt(const hsm::KeyId& id, base::ByteView aad,

@@ -55,6 +55,7 @@ public:
     bool refuses_service = false;           // … failed_precondition
     bool fails_to_generate = false;         // generate_key throws unavailable, having made nothing
     bool dies_after_generate = false;       // … having made the key
+    bool keeps_the_destroyed = false;       // destroy_key says that it did, and does nothing
     bool fails_to_be_durable = false;       // nobody can say whether a key is durable
     bool flips_a_bit = false;               // in every ciphertext, signature and MAC it returns
     std::size_t flips_left = 0;             // … in as many ciphertexts and no more
