@@ -132,9 +132,17 @@ Api::SigningGrant Api::authorize_signing(server::Operation& operation,
     NamedKey named = name_key(request);
     server::Grant grant = parts_.authorizer.authorize(operation, action, named.resource);
     if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
-    const bool may_use_compromised =
-        named.key->state == KeyState::compromised &&
-        parts_.authorizer.would_allow(operation, use_compromised_key, named.resource);
+    bool may_use_compromised = false;
+    if (named.key->state == KeyState::compromised) {
+        // Asked for and not only looked up, so that the record says whose right it was.
+        try {
+            static_cast<void>(
+                parts_.authorizer.authorize(operation, use_compromised_key, named.resource));
+            may_use_compromised = true;
+        } catch (const Error& error) {
+            if (error.code() != ErrorCode::permission_denied) throw;
+        }
+    }
     return {std::move(grant), named.key->id, may_use_compromised};
 }
 

@@ -294,7 +294,10 @@ TEST_F(SigningTest, StatesForbidAndTheRightToCompromisedKeysLetsOldSignaturesBeV
     EXPECT_EQ(post("root", path + "sign", message_body("m")).status, 409U);
     EXPECT_EQ(post("signer", path + "verify", verify).status, 409U);
     EXPECT_EQ(post("root", path + "verify", verify).status, 200U);
+    ASSERT_EQ(operation_->decided().size(), 2U) << "the record says by which right";
+    EXPECT_EQ(operation_->decided()[1].action, "use_compromised_key");
     EXPECT_EQ(call("root", server::Method::GET, path + "public-key").status, 200U);
+    EXPECT_EQ(operation_->decided().size(), 2U);
 }
 
 TEST_F(SigningTest, EachActNeedsItsOwnRight) {
