@@ -18,15 +18,12 @@ void require_size(base::ByteView message) {
     throw Error(ErrorCode::invalid_argument, "a message has at most 65536 bytes; sign its digest");
 }
 
-// Only a version whose token key is there can do anything.
-const KeyVersion& require_version(const Key& key, std::uint32_t number) {
+// Only a version whose token key is there can do anything. The key's own state was judged before,
+// by the caller's rights.
+const KeyVersion& require_version(const Key& key, std::uint32_t number, KeyOperation operation) {
     const KeyVersion* version = key.find_version(number);
-    if (version == nullptr || version->state == KeyState::pending)
-        throw Error(ErrorCode::not_found, "the key has no such version");
-    if (version->state != KeyState::enabled)
-        base::refuse("version " + std::to_string(number) + " of the key is in state " +
-                     std::string(to_string(version->state)) +
-                     ", which forbids its use; it is permitted for a version in state enabled");
+    if (version == nullptr) throw Error(ErrorCode::not_found, "the key has no such version");
+    require_permitted(key, *version, operation, true);
     return *version;
 }
 
@@ -65,8 +62,9 @@ KeyPointer KeySigning::require_key(const SigningRequest& request, server::Action
 }
 
 std::vector<const KeyVersion*> KeySigning::versions_to_try(const Key& key,
-                                                           std::optional<std::uint32_t> version) {
-    if (version) return {&require_version(key, *version)};
+                                                           std::optional<std::uint32_t> version,
+                                                           KeyOperation operation) {
+    if (version) return {&require_version(key, *version, operation)};
     std::vector<const KeyVersion*> versions;
     for (const auto& each : key.versions) {
         if (each.state == KeyState::enabled) versions.push_back(&each);
@@ -111,7 +109,7 @@ void KeySigning::require_same_mac_key(const Key& key, const KeyVersion& version)
 Signed KeySigning::sign(const SigningRequest& request, base::ByteView message) {
     const KeyPointer key = require_key(request, sign_action, KeyUse::sign, KeyOperation::sign);
     require_size(message);
-    const KeyVersion& version = require_version(*key, key->primary_version);
+    const KeyVersion& version = require_version(*key, key->primary_version, KeyOperation::sign);
     return with_token_key(*key, version, [&] {
         require_same_public_key(*key, version);
         usage_.note(key->id, version.version);
@@ -124,7 +122,7 @@ Verified KeySigning::verify(const SigningRequest& request, base::ByteView messag
                             base::ByteView signature, std::optional<std::uint32_t> version) {
     const KeyPointer key = require_key(request, verify_action, KeyUse::sign, KeyOperation::verify);
     require_size(message);
-    for (const KeyVersion* each : versions_to_try(*key, version)) {
+    for (const KeyVersion* each : versions_to_try(*key, version, KeyOperation::verify)) {
         const bool valid = with_token_key(*key, *each, [&] {
             require_same_public_key(*key, *each);
             usage_.note(key->id, each->version);
@@ -139,7 +137,8 @@ NamedPublicKey KeySigning::public_key(const SigningRequest& request,
                                       std::optional<std::uint32_t> version) {
     const KeyPointer key =
         require_key(request, get_public_key, KeyUse::sign, KeyOperation::public_key);
-    const KeyVersion& wanted = require_version(*key, version.value_or(key->primary_version));
+    const KeyVersion& wanted =
+        require_version(*key, version.value_or(key->primary_version), KeyOperation::public_key);
     return with_token_key(*key, wanted, [&] {
         require_same_public_key(*key, wanted);
         return NamedPublicKey{base::to_bytes(public_key_of(wanted)), wanted.version,
@@ -150,7 +149,7 @@ NamedPublicKey KeySigning::public_key(const SigningRequest& request,
 Signed KeySigning::mac(const SigningRequest& request, base::ByteView message) {
     const KeyPointer key = require_key(request, mac_action, KeyUse::mac, KeyOperation::mac);
     require_size(message);
-    const KeyVersion& version = require_version(*key, key->primary_version);
+    const KeyVersion& version = require_version(*key, key->primary_version, KeyOperation::mac);
     return with_token_key(*key, version, [&] {
         require_same_mac_key(*key, version);
         usage_.note(key->id, version.version);
@@ -164,7 +163,7 @@ Verified KeySigning::verify_mac(const SigningRequest& request, base::ByteView me
     const KeyPointer key =
         require_key(request, verify_mac_action, KeyUse::mac, KeyOperation::verify_mac);
     require_size(message);
-    for (const KeyVersion* each : versions_to_try(*key, version)) {
+    for (const KeyVersion* each : versions_to_try(*key, version, KeyOperation::verify_mac)) {
         const bool valid = with_token_key(*key, *each, [&] {
             require_same_mac_key(*key, *each);
             usage_.note(key->id, each->version);

@@ -77,7 +77,8 @@ private:
                            KeyOperation operation) const;
     // Those to verify under, newest first.
     static std::vector<const KeyVersion*> versions_to_try(const Key& key,
-                                                          std::optional<std::uint32_t> version);
+                                                          std::optional<std::uint32_t> version,
+                                                          KeyOperation operation);
     // Runs `work`, which asks the token for this version's key; a key that the token lost, or has
     // another in the place of, is unavailable and logged.
     template <typename Work>
