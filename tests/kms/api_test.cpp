@@ -271,6 +271,9 @@ TEST_F(ApiTest, ReadyNamesTokenStoreAndAudit) {
     const auto ready = get("operator", "/readyz");
     EXPECT_EQ(ready.status, 200U) << ready.body;
     EXPECT_NE(ready.body.find(R"("token":"ok","store":"ok","audit":"ok")"), std::string::npos);
+    EXPECT_NE(ready.body.find(R"("policy_hash":")" + rig_.authorizer.policy_hash()),
+              std::string::npos)
+        << ready.body;
     token_.is_away = true;
     const auto away = get("operator", "/readyz");
     EXPECT_EQ(away.status, 503U);

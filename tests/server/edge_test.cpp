@@ -7,6 +7,7 @@
 
 #include <thread>
 
+#include "server/edge_head.h"
 #include "tests/server/edge_house.h"
 
 namespace tests {
@@ -70,6 +71,46 @@ TEST_F(EdgeTest, TheHandlerGetsTheWholeRequestAndThePeer) {
     ASSERT_EQ(request->certificate->uri_names.size(), 1U);
     EXPECT_EQ(request->certificate->uri_names[0], "spiffe://strongroom/app");
     EXPECT_EQ(request->certificate->fingerprint.size(), 64U);
+}
+
+// Escapes mean something in paths and queries only, and a peer's address is its socket's.
+TEST_F(EdgeTest, HeadersAreTakenAsTheyStandAndNoneSaysWhereThePeerIs) {
+    client()->ask(
+        "GET /p HTTP/1.1\r\nHost: h\r\nX-Some: a%0d%0aX-Other: b%00\r\nREMOTE_ADDR: 192.0.2.6\r\n"
+        "X-Real-IP: 192.0.2.6\r\nX-Forwarded-For: 192.0.2.6\r\nForwarded: for=192.0.2.6\r\n\r\n");
+    const auto request = house_.handler.last();
+    ASSERT_TRUE(request);
+    EXPECT_EQ(request->header("x-some"), "a%0d%0aX-Other: b%00");
+    EXPECT_EQ(request->header("x-other"), "");
+    EXPECT_EQ(request->peer_address, "127.0.0.1");
+    EXPECT_EQ(request->peer_group, "127.0.0.1");
+}
+
+TEST(EdgeHead, NoHeaderOfAnAnswerEndsItsLine) {
+    server::Response response;
+    response.content_type = "application/json\r\nX-Injected: 1";
+    response.body = "{}";
+    response.headers = {{"X-Good", "a b"},
+                        {"X-Bad", "a\r\nX-Injected: 1"},
+                        {"X-Bad\r\nX-Injected", "1"},
+                        {"X-Bad:", "1"},
+                        {"X-Null", std::string("a\0b", 3)}};
+    const base::WipedString text = server::serialize(response, true, "now");
+    EXPECT_NE(text.find("X-Good: a b\r\n"), std::string::npos);
+    for (const char* part : {"X-Injected", "X-Bad", "X-Null", "\nContent-Type:"}) {
+        EXPECT_EQ(text.find(part), std::string::npos) << part;
+    }
+}
+
+TEST_F(EdgeTest, ARangeIsNoOrder) {
+    std::string ranges = "bytes=0-0";
+    for (int i = 0; i < 500; ++i) ranges += ",0-";
+    const std::string body(1000, 'x');
+    const WireAnswer answer =
+        client()->ask("POST /x HTTP/1.1\r\nHost: h\r\nRange: " + ranges +
+                      "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body, "POST /x " + body);
 }
 
 TEST_F(EdgeTest, AnswersCarryTheHouseHeaders) {
@@ -161,6 +202,17 @@ TEST_F(EdgeTest, AnythingButAPlainContentLengthIsRefused) {
          {"2, 2", "+2", "-2", "abc", "0x2", "", "2 2", "18446744073709551616"}) {
         expect_refused(with_header("Content-Length: " + std::string(length)) + "{}");
     }
+}
+
+TEST_F(EdgeTest, WhatFollowsAnAmbiguousLengthIsNoRequest) {
+    const std::string inner = get("/smuggled");
+    const std::string length = std::to_string(inner.size());
+    expect_refused(with_header("Content-Length: 5\r\nTransfer-Encoding: chunked") + "0\r\n\r\n" +
+                   inner);
+    expect_refused(with_header("Transfer-Encoding: chunked\r\nContent-Length: 0") + inner);
+    expect_refused(with_header("Content-Length: 0\r\nContent-Length: " + length) + inner);
+    expect_refused(with_header("Content-Length: " + length + "\r\nContent-Length: 0") + inner);
+    expect_refused(with_header("Transfer-Encoding: chunked") + "-2\r\n" + inner);
 }
 
 TEST_F(EdgeTest, AHeaderThatIsNoListStandsOnce) {
@@ -269,6 +321,18 @@ TEST_F(EdgeTest, ASlowBodyIsRefusedAtItsDeadline) {
     EXPECT_EQ(house_.handler.handled(), 0U);
 }
 
+TEST_F(EdgeTest, ATricklingBodyGetsNoMoreTimeForItsTrickle) {
+    const auto peer = client();
+    const auto start = std::chrono::steady_clock::now();
+    peer->send("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+    while (house_.handler.refused().empty() && peer->send("x")) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        ASSERT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    }
+    EXPECT_EQ(peer->read().status, 408);
+    EXPECT_EQ(house_.handler.handled(), 0U);
+}
+
 TEST_F(EdgeTest, AnAbortedRequestIsNotHandled) {
     client()->send("POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n{");
     EXPECT_EQ(client()->ask(get("/next")).status, 200);
@@ -281,9 +345,14 @@ TEST_F(EdgeTest, AnAttackDoesNotGrowTheMemory) {
     client()->ask(get("/warm-up"));
     const long before = resident_kib();
     for (int i = 0; i < 5; ++i) {
-        const auto peer = client();
-        peer->send("GET / HTTP/1.1\r\nX: ");
-        for (int j = 0; j < 4 && peer->send(junk); ++j) {
+        for (const std::string& begin :
+             {std::string("GET / HTTP/1.1\r\nX: "),
+              with_header("Transfer-Encoding: chunked") + "fffffff\r\n",
+              with_header("Content-Encoding: gzip\r\nContent-Length: 268435456")}) {
+            const auto peer = client();
+            peer->send(begin);
+            for (int j = 0; j < 4 && peer->send(junk); ++j) {
+            }
         }
         const auto announcing = client();
         announcing->send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 65536\r\n\r\nx");

@@ -164,6 +164,9 @@ TEST_F(GateTest, EveryErrorIsAnsweredAndRecordedWithoutItsDetail) {
     EXPECT_EQ(strange.status, 500U);
     for (const Response* answer : {&denied, &unavailable, &strange}) {
         EXPECT_FALSE(says(*answer, "inner detail"));
+        for (const auto& [name, value] : answer->headers) {
+            EXPECT_EQ((name + value).find("detail"), std::string::npos) << name;
+        }
         EXPECT_TRUE(says(*answer, header_of(*answer, "X-Request-Id")));
     }
     const std::string all = records();
