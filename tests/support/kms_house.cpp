@@ -120,7 +120,7 @@ DaemonOptions KmsHouse::options() const {
         std::filesystem::create_directory(copies);
         for (const auto* name : {"kmsd", "strongroom-key-readback", "strongroom-token-worker"}) {
             std::filesystem::copy_file(built_program(name), copies / name,
-                                       std::filesystem::copy_options::overwrite_existing);
+                                       std::filesystem::copy_options::skip_existing);
         }
         options.program = copies / "kmsd";
     }

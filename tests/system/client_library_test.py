@@ -21,7 +21,8 @@ class ClientLibrary(unittest.TestCase):
         cls.check("cmake", "--install", house.House.programs.parent, "--component", "client", "--prefix", installed)
         cls.installed = sorted(str(path.relative_to(installed)) for path in installed.rglob("*") if not path.is_dir())
         shutil.copytree(EXAMPLE, cls.folder / "example")
-        cls.check("cmake", "-S", cls.folder / "example", "-B", cls.folder / "build", f"-DCMAKE_PREFIX_PATH={installed}")
+        cls.check("cmake", "-G", "Ninja", "-S", cls.folder / "example", "-B", cls.folder / "build",
+                  f"-DCMAKE_PREFIX_PATH={installed}")
         cls.check("cmake", "--build", cls.folder / "build")
         cls.house = cls.enterClassContext(house.House())
         cls.kms, cls.vault = cls.house.start_both()
