@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace tests {
@@ -112,18 +113,24 @@ std::filesystem::path KmsHouse::write(std::string_view name, std::string_view co
     return file;
 }
 
+std::filesystem::path KmsHouse::program(std::string_view name,
+                                        std::initializer_list<std::string_view> beside) const {
+    auto built = built_program(name);
+    if (is_open_to_all(built)) return built;
+    const auto copies = directory_ / "bin";
+    std::filesystem::create_directory(copies);
+    const auto copy = [&copies](std::string_view one) {
+        std::filesystem::copy_file(built_program(one), copies / one,
+                                   std::filesystem::copy_options::skip_existing);
+    };
+    copy(name);
+    std::for_each(beside.begin(), beside.end(), copy);
+    return copies / name;
+}
+
 DaemonOptions KmsHouse::options() const {
     DaemonOptions options;
-    options.program = built_program("kmsd");
-    if (!is_open_to_all(options.program)) {
-        const auto copies = directory_ / "bin";
-        std::filesystem::create_directory(copies);
-        for (const auto* name : {"kmsd", "strongroom-key-readback", "strongroom-token-worker"}) {
-            std::filesystem::copy_file(built_program(name), copies / name,
-                                       std::filesystem::copy_options::skip_existing);
-        }
-        options.program = copies / "kmsd";
-    }
+    options.program = program("kmsd", {"strongroom-key-readback", "strongroom-token-worker"});
     options.arguments = {"--config", (directory_ / "kmsd.json").string()};
     return options;
 }

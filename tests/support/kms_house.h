@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -38,6 +39,11 @@ public:
     std::unique_ptr<Daemon> start() const;
     // How start() does it, to change something.
     DaemonOptions options() const;
+
+    // A built program where the daemons' user can start it, with those that it looks for beside
+    // it: a checkout may lie in a folder that is closed to others.
+    std::filesystem::path program(std::string_view name,
+                                  std::initializer_list<std::string_view> beside = {}) const;
 
 private:
     TemporaryDirectory directory_;

@@ -43,7 +43,7 @@ public:
     }
     DaemonOptions options() const {
         DaemonOptions how;
-        how.program = built_program("vaultd");
+        how.program = kms_.program("vaultd");
         how.arguments = {"--config", (kms_ / "vaultd.json").string()};
         return how;
     }
