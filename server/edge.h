@@ -44,11 +44,12 @@ struct EdgeConfig {
     std::size_t max_connections = 4096;
     std::size_t max_connections_per_peer = 1024;
     std::size_t max_head_bytes = 16UL * 1024;
-    // Bodies that announce more than this are large: they are taken while all that are under way,
-    // over all connections, announce no more than the second figure together, strangers' (peers
-    // without a certificate) no more than half of it. Beyond that the answer is 503 before a byte
-    // of the body is read. A large body counts until it is answered.
-    std::size_t large_body_bytes = ordinary_body_bytes;
+    // Bodies that announce more than this, which is what any body may take at once, are large: they
+    // are taken while all that are under way, over all connections, announce no more than the
+    // second figure together, strangers' (peers without a certificate) no more than half of it.
+    // Beyond that the answer is 503 before a byte of the body is read. A large body counts until it
+    // is answered. So thousands of peers that stop in the middle of one do not fill the memory.
+    std::size_t large_body_bytes = 16UL * 1024;
     std::size_t max_large_bodies_bytes = 96UL * 1024 * 1024;
     std::chrono::milliseconds handshake_deadline{3000};
     std::chrono::milliseconds head_deadline{5000};

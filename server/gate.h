@@ -16,8 +16,8 @@
 
 namespace server {
 
-// The largest body that is taken on any connection at any time. A route may take larger ones: those
-// share a room over all connections (EdgeConfig::max_large_bodies_bytes).
+// The largest body that is taken without asking for which route it is. A route may take larger ones
+// for itself.
 inline constexpr std::size_t ordinary_body_bytes = 2UL * 1024 * 1024;
 
 // What the edge needs from above. Thread-safe.

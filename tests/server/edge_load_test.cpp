@@ -254,6 +254,33 @@ TEST_F(EdgeLoadTest, StrangersHaveHalfOfTheRoomForLargeBodies) {
     EXPECT_EQ(holding.read().status, 200);
 }
 
+// Each stops before the last byte of its body. Without the room they would have 12 MiB.
+TEST_F(EdgeLoadTest, SlowBodiesOfManyStrangersHaveNoMoreThanTheRoom) {
+    house_.config.max_large_bodies_bytes = 2UL * 1024 * 1024;
+    for (auto* deadline : {&house_.config.handshake_deadline, &house_.config.head_deadline,
+                           &house_.config.request_deadline}) {
+        *deadline = std::chrono::seconds(60);
+    }
+    house_.start();
+    const std::string text = post("/x", std::string(EchoHandler::max_body, 'x'));
+    const std::string begun = text.substr(0, text.size() - 1);
+    const ClientOptions nobody{house_.pki.ca(), std::nullopt, 0, {}};
+    std::vector<std::unique_ptr<RawClient>> slow;
+    while (slow.size() < 200) {
+        slow.push_back(std::make_unique<RawClient>(house_.edge->port(), nobody));
+        slow.back()->send(begun);
+    }
+    EXPECT_TRUE(house_.handler.wait_for_refusals(200 - 16));
+    EXPECT_EQ(client()->ask(text).status, 200) << "who is known has the other half";
+    EXPECT_EQ(house_.handler.refused().size(), 200U - 16U);
+    std::size_t served = 0;
+    for (const auto& peer : slow) {
+        peer->send("x");
+        served += peer->read().status == 200 ? 1U : 0U;
+    }
+    EXPECT_EQ(served, 16U);
+}
+
 TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
     house_.config.refused_deadline = std::chrono::milliseconds(50);
     house_.config.max_connections = 1;

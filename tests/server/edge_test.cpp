@@ -188,6 +188,8 @@ TEST(EdgeConfig, DeadlinesAndCapsAreThesePromised) {
     EXPECT_EQ(config.head_deadline, std::chrono::seconds(5));
     EXPECT_EQ(config.request_deadline, std::chrono::seconds(10));
     EXPECT_EQ(config.max_head_bytes, 16U * 1024);
+    EXPECT_EQ(config.large_body_bytes, 16U * 1024);
+    EXPECT_EQ(config.max_large_bodies_bytes, 96U * 1024 * 1024);
 }
 
 TEST_F(EdgeTest, AnythingButAPlainContentLengthIsRefused) {
