@@ -233,6 +233,9 @@ KnownKey KeyHandles::keep(const Operation& operation, const KeyId& id, const Key
 
 void KeyHandles::hold_to(const KeyId& id, const KeyEvidence& known) {
     Entry entry = entry_of(id, known);
+    // Not that of an answer which a key gives of itself: who finds the key for the first time at
+    // this moment must not put his in the place of this one.
+    entry.age = 1;
     const std::lock_guard lock(mutex_);
     const auto [kept, is_new] = entries_.try_emplace(id, entry);
     if (is_new) return;

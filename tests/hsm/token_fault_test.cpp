@@ -410,5 +410,33 @@ TEST_F(TokenFault, AnAnswerAgainstTheStandardIsInternal) {
     EXPECT_ERROR(internal, open());
 }
 
+// Two threads at once: one finds the key for the first time, the other holds it to an answer.
+TEST_F(TokenFault, AKeyThatIsJustBeingFoundIsHeldToAnAnswerToo) {
+    const KeyId other = KeyId::random();
+    token_->generate_aes_key(other, "", KeyProfile::sealed);
+    const hsm::KeyEvidence anothers{hsm::KeyUse::encrypts,
+                                    token_->encrypt(other, {}, as_bytes(hsm::key_evidence_text))};
+    token_.reset();
+    token_ = hsm::open_token(Faults::module(), fixture_.config(), fixture_.pin(), log_);
+    static std::atomic<bool> is_found{false};
+    static std::atomic<bool> may_go_on{false};
+    Faults::table.C_Encrypt = [](CK_SESSION_HANDLE session, CK_BYTE* in, CK_ULONG size,
+                                 CK_BYTE* out, CK_ULONG* room) {
+        is_found = true;
+        while (!may_go_on) std::this_thread::yield();
+        return Faults::real.C_Encrypt(session, in, size, out, room);
+    };
+    Faults::decrypt.calls = 0;
+    std::thread finding(
+        [&] { EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x"))); });
+    while (!is_found) std::this_thread::yield();
+    std::thread holding([&] { EXPECT_FALSE(token_->hold_to(key_, anothers)); });
+    while (Faults::decrypt.calls == 0) std::this_thread::yield();
+    may_go_on = true;
+    finding.join();
+    holding.join();
+    EXPECT_ERROR(unavailable, token_->encrypt(key_, {}, as_bytes("x")));
+}
+
 }  // namespace
 }  // namespace tests
