@@ -74,11 +74,12 @@ public:
     void begin(const server::Request& request, const Catalogue& catalogue,
                std::vector<OpenJob>& jobs) {
         server::refuse_query(request);
+        // Who has no right to any key learns nothing from the blob, whatever it is; nor does he
+        // fill the memory, since what a large body says takes many times its room.
+        rights_->require_any(unwrap_data_key);
         const base::JsonValue body = parse_body(request, max_batch_body_bytes);
         const std::vector<UnwrapRequest> wanted = read(body);
         for (const auto& one : wanted) operation_.add_record(base::as_text(one.wrapped));
-        // Who has no right to any key learns nothing from the blob, whatever it is.
-        rights_->require_any(unwrap_data_key);
         const auto snapshot = catalogue.snapshot();
         items_.reserve(wanted.size());
         first_ = jobs.size();

@@ -129,10 +129,12 @@ server::Response answer_many(KeyService& service, server::Operation& operation,
 
 server::Response Api::rewrap(server::Operation& operation, const server::Request& request) {
     server::refuse_query(request);
+    Rights rights(parts_.authorizer, operation);
+    // Before a body that may be large is read, as for unwraps.
+    rights.require_any(rewrap_data_key);
     const auto snapshot = parts_.catalogue.snapshot();
     const base::JsonValue body = parse_body(request, max_batch_body_bytes);
     base::JsonReader reader(body);
-    Rights rights(parts_.authorizer, operation);
     std::vector<RewrapRequest> wanted;
     const bool commits = reader.optional_boolean("commitment").value_or(false);
     const base::JsonValue::Array* list = reader.optional_array("items", max_batch, 1);
@@ -147,7 +149,6 @@ server::Response Api::rewrap(server::Operation& operation, const server::Request
             wanted.push_back(read_rewrap(item, *snapshot, rights));
         }
     }
-    rights.require_any(rewrap_data_key);
 
     std::vector<RewrapJob> jobs;
     jobs.reserve(wanted.size());

@@ -129,5 +129,14 @@ TEST_F(DataApi, TheBodyOfABatchHasRoomForWhatTheDocumentsSay) {
     }
 }
 
+// What a body says takes many times its room in memory: who may use no key has none of it read.
+TEST_F(DataApi, TheBodyOfABatchIsReadForCallersWithARightToAnyKeyOnly) {
+    for (const std::string& path : {unwrap_, rewrap_}) {
+        for (const auto& [caller, status] : {std::pair("operator", 403U), std::pair("app", 400U)}) {
+            EXPECT_EQ(post(caller, path, "{").status, status) << caller << path;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace tests
