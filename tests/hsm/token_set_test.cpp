@@ -1,10 +1,12 @@
 // Several tokens used as one: who is asked, what is believed of a member's keys, and what happens
 // when one is lost. What every token promises is in token_contract_test.cpp.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): POSIX names
 
 #include <chrono>
+#include <cstdio>
 #include <fstream>
 #include <thread>
 
@@ -453,6 +455,10 @@ TEST_F(TokenSetUnderFire, ACopyWithAnotherKeyUnderTheIdIsNotUsedForItAndIsReport
 // The workers know the token's objects from before: a copy that is put right from outside is seen,
 // proven and used by those that run, and not before.
 TEST_F(TokenSetUnderFire, ACopyThatIsPutRightIsUsedForTheKeyAgainWithoutARestart) {
+    // Before anybody writes to the one that it is a copy of.
+    const std::filesystem::path put_right = fixture_.folder() / "put-right";
+    std::filesystem::copy(fixture_.folder() / "tokens", put_right,
+                          std::filesystem::copy_options::recursive);
     replace_key_of_second();
     open();
     const auto encrypted = set_->encrypt(key_, {}, as_bytes("secret"));
@@ -469,9 +475,10 @@ TEST_F(TokenSetUnderFire, ACopyThatIsPutRightIsUsedForTheKeyAgainWithoutARestart
     const auto workers_of_second = [] { return children_of(::getpid(), "second-worker"); };
     ASSERT_TRUE(comes_true([&] { return workers_of_second().size() == 2; }));
     const auto workers = workers_of_second();
-    std::filesystem::remove_all(second_tokens_);
-    std::filesystem::copy(fixture_.folder() / "tokens", second_tokens_,
-                          std::filesystem::copy_options::recursive);
+    // In one step: a worker that looked while there was no folder would end.
+    ASSERT_EQ(
+        ::renameat2(AT_FDCWD, put_right.c_str(), AT_FDCWD, second_tokens_.c_str(), RENAME_EXCHANGE),
+        0);
     EXPECT_TRUE(comes_true([&] { return use(), set_->state().different_keys == 0; }));
     EXPECT_NO_THROW(set_->check_member(1));
     EXPECT_TRUE(comes_true([&] {
