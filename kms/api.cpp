@@ -22,7 +22,8 @@ constexpr std::string_view openapi_text =
     "A body of /v1/data-keys/unwrap and /v1/data-keys/rewrap has 18 MiB at most: 1,000 items with "
     "contexts of the largest size, 8 KiB in 64 entries, also where a rewrap has two of them. Where "
     "contexts are full of characters that JSON escapes it may be fewer. A larger body is refused "
-    "before any work. Bodies over 16 KiB share 96 MiB over all connections: beyond that the "
+    "before any work. Bodies over 16 KiB share 96 MiB over all connections, peers without a client "
+    "certificate half of that and one address of theirs 16 MiB, 18 with a batch: beyond that the "
     "answer is 503 with Retry-After, before the body is read.";
 
 }  // namespace

@@ -46,9 +46,12 @@ struct EdgeConfig {
     std::size_t max_head_bytes = 16UL * 1024;
     // Bodies that announce more than this, which is what any body may take at once, are large: they
     // are taken while all that are under way, over all connections, announce no more than the
-    // second figure together, strangers' (peers without a certificate) no more than half of it.
-    // Beyond that the answer is 503 before a byte of the body is read. A large body counts until it
-    // is answered. So thousands of peers that stop in the middle of one do not fill the memory.
+    // second figure together, strangers' (peers without a certificate) no more than half of it, and
+    // one such peer's no more than a third of that half, or than the largest body that it may send
+    // if that is more, so that one address does not take the others' room; local users have no
+    // share of their own. Beyond that the answer is 503 before a byte of the body is read. A large
+    // body counts until it is answered. So thousands of peers that stop in the middle of one do not
+    // fill the memory.
     std::size_t large_body_bytes = 16UL * 1024;
     std::size_t max_large_bodies_bytes = 96UL * 1024 * 1024;
     std::chrono::milliseconds handshake_deadline{3000};

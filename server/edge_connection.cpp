@@ -257,13 +257,10 @@ Connection::Next Connection::take_head() {
                        limit == 0 ? "this request takes no body"
                                   : "the body is larger than " + std::to_string(limit) + " bytes"});
     }
-    if (head.content_length > loop_->environment().config.large_body_bytes) {
-        large_body_.emplace(loop_->environment().large_bodies, head.content_length, !certificate_);
-        if (!large_body_->has_room()) {
-            loop_->environment().metrics.count("large_bodies_refused");
-            return refuse(
-                {base::ErrorCode::unavailable, "too many large requests at once: try again later"});
-        }
+    if (head.content_length > loop_->environment().config.large_body_bytes &&
+        !take_room(head.content_length, limit)) {
+        return refuse(
+            {base::ErrorCode::unavailable, "too many large requests at once: try again later"});
     }
     reader_.begin_body();
     phase_ = Phase::body;
@@ -275,6 +272,18 @@ Connection::Next Connection::take_head() {
         phase_ = Phase::writing;
     }
     return Next::again;
+}
+
+bool Connection::take_room(std::size_t bytes, std::size_t largest) {
+    // Who comes over a UNIX socket was let in by its mode: strangers' half is bound enough.
+    large_body_.emplace(loop_->environment().large_bodies,
+                        LargeBodyClaim{.bytes = bytes,
+                                       .largest = largest,
+                                       .is_stranger = !certificate_,
+                                       .group = peer_.local ? std::string() : peer_.group});
+    if (large_body_->has_room()) return true;
+    loop_->environment().metrics.count("large_bodies_refused");
+    return false;
 }
 
 Connection::Next Connection::read_body() {

@@ -53,6 +53,8 @@ private:
     void begin_idle();
     Next read_head();
     Next take_head();
+    // Room for a large body, of `largest` bytes at most. False when there is none.
+    bool take_room(std::size_t bytes, std::size_t largest);
     Next read_body();
     Next call_handler();
     Next write();

@@ -59,21 +59,35 @@ void ConnectionLimits::detach_metrics() {
     metrics_alive_ = false;
 }
 
-bool LargeBodies::take(std::size_t bytes, bool is_stranger) {
+bool LargeBodies::has_share(const LargeBodyClaim& claim) const {
+    if (claim.group.empty()) return true;
+    const auto of_group = by_group_.find(claim.group);
+    const std::size_t held = of_group == by_group_.end() ? 0 : of_group->second;
+    return held + claim.bytes <= std::max(claim.largest, total_ / 2 / 3);
+}
+
+bool LargeBodies::take(const LargeBodyClaim& claim) {
     const std::scoped_lock lock(mutex_);
-    if (bytes > total_ - taken_) return false;
-    if (is_stranger) {
-        if (by_strangers_ + bytes > total_ / 2) return false;
-        by_strangers_ += bytes;
+    if (claim.bytes > total_ - taken_) return false;
+    if (claim.is_stranger) {
+        if (by_strangers_ + claim.bytes > total_ / 2 || !has_share(claim)) return false;
+        // First, since it is the one step that may fail.
+        if (!claim.group.empty()) by_group_[claim.group] += claim.bytes;
+        by_strangers_ += claim.bytes;
     }
-    taken_ += bytes;
+    taken_ += claim.bytes;
     return true;
 }
 
-void LargeBodies::give_back(std::size_t bytes, bool is_stranger) noexcept {
+void LargeBodies::give_back(const LargeBodyClaim& claim) noexcept {
     const std::scoped_lock lock(mutex_);
-    taken_ -= bytes;
-    if (is_stranger) by_strangers_ -= bytes;
+    taken_ -= claim.bytes;
+    if (!claim.is_stranger) return;
+    by_strangers_ -= claim.bytes;
+    const auto of_group = by_group_.find(claim.group);
+    if (of_group != by_group_.end() && (of_group->second -= claim.bytes) == 0) {
+        by_group_.erase(of_group);
+    }
 }
 
 void block_signals() noexcept {

@@ -79,34 +79,47 @@ private:
     std::string group_;
 };
 
+// A large body that asks for room, and whose it is.
+struct LargeBodyClaim {
+    std::size_t bytes = 0;
+    std::size_t largest = 0;  // what the same request may take at most, in bytes
+    bool is_stranger = false;
+    std::string group;  // of strangers who have one share together; empty: no share of their own
+};
+
 // The room for large bodies over all connections (EdgeConfig::max_large_bodies_bytes), in bytes
 // that they announce. Thread-safe.
 class LargeBodies {
 public:
-    // Half of `total` is not for strangers.
+    // Half of `total` is not for strangers. A group of them has a third of their half, or one body
+    // of the largest size if that is more.
     explicit LargeBodies(std::size_t total) : total_(total) {}
 
-    // False when there is no room for so many more.
-    bool take(std::size_t bytes, bool is_stranger);
-    void give_back(std::size_t bytes, bool is_stranger) noexcept;
+    // False when there is no room for so many more, and then nothing is taken.
+    bool take(const LargeBodyClaim& claim);
+    // What take() gave for the same claim.
+    void give_back(const LargeBodyClaim& claim) noexcept;
 
 private:
+    bool has_share(const LargeBodyClaim& claim) const;
+
     const std::size_t total_;
     std::mutex mutex_;
     std::size_t taken_ = 0;
-    std::size_t by_strangers_ = 0;  // of those
+    std::size_t by_strangers_ = 0;                           // of those
+    std::unordered_map<std::string, std::size_t> by_group_;  // of those; none that has nothing
 };
 
 // What a connection has of it, given back at the end.
 class LargeBody {
 public:
-    // Takes `bytes`; the caller looks at has_room() before anything else.
-    LargeBody(std::shared_ptr<LargeBodies> room, std::size_t bytes, bool is_stranger)
-        : room_(std::move(room)), bytes_(bytes), is_stranger_(is_stranger) {
-        if (!room_->take(bytes_, is_stranger_)) room_.reset();
+    // Takes what is claimed; the caller looks at has_room() before anything else.
+    LargeBody(std::shared_ptr<LargeBodies> room, LargeBodyClaim claim)
+        : room_(std::move(room)), claim_(std::move(claim)) {
+        if (!room_->take(claim_)) room_.reset();
     }
     ~LargeBody() {
-        if (room_ != nullptr) room_->give_back(bytes_, is_stranger_);
+        if (room_ != nullptr) room_->give_back(claim_);
     }
     LargeBody(const LargeBody&) = delete;
     LargeBody& operator=(const LargeBody&) = delete;
@@ -115,8 +128,7 @@ public:
 
 private:
     std::shared_ptr<LargeBodies> room_;
-    std::size_t bytes_;
-    bool is_stranger_;
+    LargeBodyClaim claim_;
 };
 
 // An accepted socket on its way to its loop; closed unless somebody takes it.

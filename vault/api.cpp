@@ -155,7 +155,10 @@ constexpr std::string_view openapi_text =
     "text of an API token is shown once: the repeated order is answered with 409, which names the "
     "token that it made. All other POST, PUT and DELETE refuse the header with 400. A store or a "
     "restore with if_version is done once however often it is sent; the others may be repeated as "
-    "they are.";
+    "they are.\n\n"
+    "Bodies over 16 KiB share 96 MiB over all connections, peers without a client certificate half "
+    "of that and one address of theirs 16 MiB: beyond that the answer is 503 with Retry-After, "
+    "before the body is read.";
 
 }  // namespace
 

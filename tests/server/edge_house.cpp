@@ -108,11 +108,21 @@ void EdgeHouse::start() {
     edge->start();
 }
 
-int connect_tcp(std::uint16_t port) {
+int connect_tcp(std::uint16_t port, const std::string& from) {
     const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (socket < 0) return -1;
+    // Left to connect(), which may then use a port that other connections have, to other peers.
+    const int late = 1;
+    ::setsockopt(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof(late));
+    sockaddr_in source{};
+    source.sin_family = AF_INET;
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    if (::inet_pton(AF_INET, from.c_str(), &source.sin_addr) != 1 ||
+        ::bind(socket, reinterpret_cast<sockaddr*>(&source), sizeof(source)) != 0) {
+        ::close(socket);
+        return -1;
+    }
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (::connect(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {

@@ -117,8 +117,9 @@ private:
     std::string input_;
 };
 
-// A TCP connection that says nothing; -1 when refused.
-int connect_tcp(std::uint16_t port);
+// A TCP connection that says nothing; -1 when refused. The peer is `from`, which has to be one of
+// this machine: any of 127.0.0.0/8.
+int connect_tcp(std::uint16_t port, const std::string& from = "127.0.0.1");
 int connect_unix(const std::filesystem::path& path);
 
 // What this process has of real memory.

@@ -44,6 +44,19 @@ protected:
                                            ClientOptions{house_.pki.ca(), house_.app, 0, {}});
     }
 
+    // Without a certificate.
+    std::unique_ptr<RawClient> stranger(const std::string& from) {
+        return std::make_unique<RawClient>(connect_tcp(house_.edge->port(), from),
+                                           ClientOptions{house_.pki.ca(), std::nullopt, 0, {}});
+    }
+
+    void never_too_slow() {
+        for (auto* deadline : {&house_.config.handshake_deadline, &house_.config.head_deadline,
+                               &house_.config.request_deadline}) {
+            *deadline = std::chrono::seconds(60);
+        }
+    }
+
     EdgeHouse house_;
 };
 
@@ -257,17 +270,13 @@ TEST_F(EdgeLoadTest, StrangersHaveHalfOfTheRoomForLargeBodies) {
 // Each stops before the last byte of its body. Without the room they would have 12 MiB.
 TEST_F(EdgeLoadTest, SlowBodiesOfManyStrangersHaveNoMoreThanTheRoom) {
     house_.config.max_large_bodies_bytes = 2UL * 1024 * 1024;
-    for (auto* deadline : {&house_.config.handshake_deadline, &house_.config.head_deadline,
-                           &house_.config.request_deadline}) {
-        *deadline = std::chrono::seconds(60);
-    }
+    never_too_slow();
     house_.start();
     const std::string text = post("/x", std::string(EchoHandler::max_body, 'x'));
     const std::string begun = text.substr(0, text.size() - 1);
-    const ClientOptions nobody{house_.pki.ca(), std::nullopt, 0, {}};
     std::vector<std::unique_ptr<RawClient>> slow;
     while (slow.size() < 200) {
-        slow.push_back(std::make_unique<RawClient>(house_.edge->port(), nobody));
+        slow.push_back(stranger("127.0.1." + std::to_string(slow.size() + 1)));
         slow.back()->send(begun);
     }
     EXPECT_TRUE(house_.handler.wait_for_refusals(200 - 16));
@@ -279,6 +288,67 @@ TEST_F(EdgeLoadTest, SlowBodiesOfManyStrangersHaveNoMoreThanTheRoom) {
         served += peer->read().status == 200 ? 1U : 0U;
     }
     EXPECT_EQ(served, 16U);
+}
+
+// Five bodies are a third of the strangers' half, in which there is room for sixteen.
+TEST_F(EdgeLoadTest, OnePeersLargeBodiesLeaveRoomForOthers) {
+    house_.config.max_large_bodies_bytes = 2UL * 1024 * 1024;
+    never_too_slow();
+    house_.start();
+    const std::string body(EchoHandler::max_body, 'x');
+    std::vector<std::unique_ptr<RawClient>> holding;
+    while (holding.size() < 5) {
+        holding.push_back(stranger("127.0.0.2"));
+        holding.back()->send(post("/hold", body));
+    }
+    ASSERT_TRUE(house_.handler.wait_for_held(5));
+    const auto sixth = stranger("127.0.0.2");
+    const WireAnswer refusal = sixth->ask(post("/x", body));
+    EXPECT_EQ(refusal.status, 503);
+    EXPECT_TRUE(refusal.has("Retry-After: 1\r\n"));
+    EXPECT_TRUE(sixth->ends());
+    EXPECT_EQ(stranger("127.0.0.2")->ask(post("/x", "small")).status, 200);
+    EXPECT_EQ(stranger("127.0.0.3")->ask(post("/x", body)).status, 200) << "another peer";
+    RawClient known(connect_tcp(house_.edge->port(), "127.0.0.2"),
+                    ClientOptions{house_.pki.ca(), house_.app, 0, {}});
+    EXPECT_EQ(known.ask(post("/x", body)).status, 200) << "no share for certificates";
+
+    house_.handler.release();
+    for (const auto& peer : holding) EXPECT_EQ(peer->read().status, 200);
+    EXPECT_EQ(stranger("127.0.0.2")->ask(post("/x", body)).status, 200) << "it was given back";
+}
+
+TEST_F(EdgeLoadTest, OnePeersShareHasRoomForOneOfTheLargestBodies) {
+    house_.config.max_large_bodies_bytes = 4 * EchoHandler::max_body;  // the third is less than one
+    never_too_slow();
+    house_.start();
+    const auto holding = stranger("127.0.0.2");
+    holding->send(post("/hold", std::string(EchoHandler::max_body, 'x')));
+    ASSERT_TRUE(house_.handler.wait_for_held(1));
+    const std::string more = post("/x", std::string(house_.config.large_body_bytes + 1, 'x'));
+    EXPECT_EQ(stranger("127.0.0.2")->ask(more).status, 503);
+    EXPECT_EQ(stranger("127.0.0.3")->ask(more).status, 200);
+    house_.handler.release();
+    EXPECT_EQ(holding->read().status, 200);
+}
+
+// A socket's mode says who may come, and one local user may stand for many: a proxy.
+TEST_F(EdgeLoadTest, LocalUsersHaveNoShareOfTheirOwnOfTheRoom) {
+    house_.config.max_large_bodies_bytes = 2UL * 1024 * 1024;
+    const auto path = house_.directory / "edge.sock";
+    house_.config.listen.push_back({"unix:" + path.string()});
+    never_too_slow();
+    house_.start();
+    const std::string body(EchoHandler::max_body, 'x');
+    std::vector<std::unique_ptr<RawClient>> holding;
+    while (holding.size() < 16) {
+        holding.push_back(std::make_unique<RawClient>(
+            connect_unix(path), ClientOptions{house_.pki.ca(), std::nullopt, 0, {}}));
+        holding.back()->send(post("/hold", body));
+    }
+    EXPECT_TRUE(house_.handler.wait_for_held(16));
+    house_.handler.release();
+    for (const auto& peer : holding) EXPECT_EQ(peer->read().status, 200);
 }
 
 TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
