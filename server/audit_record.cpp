@@ -16,15 +16,6 @@ constexpr std::size_t usual_record_bytes = 1536;
 constexpr std::string_view previous_start = ",\"previous\":\"";
 constexpr std::string_view line_close = "\"}";
 
-void write_context(JsonWriter& out, const AuditConfig& config,
-                   const std::map<std::string, std::string>& context) {
-    if (config.context) {
-        config.context->write(out, context);
-    } else {
-        out.field("context", context);
-    }
-}
-
 void write_caller(JsonWriter& out, std::string_view name, const Caller& caller) {
     out.name(name).begin_object();
     out.field("id", caller.id);
@@ -40,6 +31,7 @@ void write_caller(JsonWriter& out, std::string_view name, const Caller& caller) 
 
 void write_decisions(JsonWriter& out, const AuditConfig& config,
                      const std::vector<DecidedAccess>& decided) {
+    RecordContexts contexts(config.context.get());
     out.name("decisions").begin_array();
     for (const DecidedAccess& access : decided) {
         out.begin_object().field("action", access.action);
@@ -48,7 +40,7 @@ void write_decisions(JsonWriter& out, const AuditConfig& config,
         out.field("id", access.resource.id);
         out.field("owner", access.resource.owner);
         out.end_object();
-        write_context(out, config, access.context);
+        contexts.write(out, access.context);
         out.field("allowed", access.decision.allowed);
         out.field("rule", access.decision.rule);
         out.field("policy", access.decision.policy_hash);
