@@ -104,6 +104,8 @@ private:
     }
 
     bool add(JsonValue value) {
+        if (++values_ > limits_.values && limits_.values > 0)
+            refuse_text("the JSON has more than " + std::to_string(limits_.values) + " values");
         if (stack_.empty()) {
             root_ = std::move(value);
             return true;
@@ -120,6 +122,7 @@ private:
     const JsonLimits& limits_;
     std::vector<Frame> stack_;
     JsonValue root_;
+    std::size_t values_ = 0;
 };
 
 }  // namespace

@@ -20,6 +20,9 @@ namespace base {
 struct JsonLimits {
     std::size_t bytes = 64UL * 1024;
     std::size_t depth = 16;
+    // Values in all, nested ones counted. A tree takes some forty bytes for each, where the text
+    // may have spent two. 0: as many as the text has.
+    std::size_t values = 0;
     bool comments = false;  // "//" and "/* */", for configuration and policy files only
 };
 

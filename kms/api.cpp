@@ -60,7 +60,8 @@ server::Resource key_resource(const Key& key) {
     return resource;
 }
 
-base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes) {
+base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes,
+                           std::size_t max_values) {
     const std::string_view type = request.header("content-type");
     const std::string_view media_type = type.substr(0, type.find_first_of("; \t"));
     if (!type.empty() && media_type != "application/json") {
@@ -68,6 +69,7 @@ base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes
     }
     base::JsonLimits limits;
     limits.bytes = max_bytes;
+    limits.values = max_values;
     return base::parse_json(request.body, limits);
 }
 

@@ -133,8 +133,9 @@ NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,
                     std::string_view field);
 
 // The JSON of a request's body. Throws unsupported_media_type when it says that it is something
-// else.
-base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes);
+// else, and invalid_argument when it has more than `max_values` values; 0: as many as fit.
+base::JsonValue parse_body(const server::Request& request, std::size_t max_bytes,
+                           std::size_t max_values = 0);
 // The same, where no body stands for {}.
 base::JsonValue parse_optional_body(const server::Request& request, std::size_t max_bytes);
 

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "kms/envelope.h"
+#include "kms/service.h"
 
 namespace kms {
 
@@ -11,6 +12,8 @@ inline constexpr std::size_t max_data_body_bytes = 64UL * 1024;
 // 1,000 rewraps from the largest context to the largest, with nothing in them that JSON escapes,
 // are 17 MiB. Bodies over server::ordinary_body_bytes share a room over all connections.
 inline constexpr std::size_t max_batch_body_bytes = 18UL * 1024 * 1024;
+// Of the JSON of such a body: two contexts and some fields for each item.
+inline constexpr std::size_t max_batch_values = max_batch * (2 * max_context_entries + 8);
 
 EncryptionContext read_context(base::JsonReader& reader, std::string_view field = "context");
 

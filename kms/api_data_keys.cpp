@@ -77,7 +77,7 @@ public:
         // Who has no right to any key learns nothing from the blob, whatever it is; nor does he
         // fill the memory, since what a large body says takes many times its room.
         rights_->require_any(unwrap_data_key);
-        const base::JsonValue body = parse_body(request, max_batch_body_bytes);
+        const base::JsonValue body = parse_body(request, max_batch_body_bytes, max_batch_values);
         const std::vector<UnwrapRequest> wanted = read(body);
         for (const auto& one : wanted) operation_.add_record(base::as_text(one.wrapped));
         const auto snapshot = catalogue.snapshot();

@@ -133,7 +133,7 @@ server::Response Api::rewrap(server::Operation& operation, const server::Request
     // Before a body that may be large is read, as for unwraps.
     rights.require_any(rewrap_data_key);
     const auto snapshot = parts_.catalogue.snapshot();
-    const base::JsonValue body = parse_body(request, max_batch_body_bytes);
+    const base::JsonValue body = parse_body(request, max_batch_body_bytes, max_batch_values);
     base::JsonReader reader(body);
     std::vector<RewrapRequest> wanted;
     const bool commits = reader.optional_boolean("commitment").value_or(false);

@@ -153,7 +153,8 @@ constexpr std::string_view openapi_text =
     "Idempotency-Key, 1 to 128 visible ASCII characters: the same request of the same caller has "
     "the same answer for 24 hours, another request with the same key is answered with 409. The "
     "text of an API token is shown once: the repeated order is answered with 409, which names the "
-    "token that it made. All other POST, PUT and DELETE refuse the header with 400. A store or a "
+    "token that it made. All other POST, PUT and DELETE under /v1 refuse the header with 400. A "
+    "store or a "
     "restore with if_version is done once however often it is sent; the others may be repeated as "
     "they are.\n\n"
     "Bodies over 16 KiB share 96 MiB over all connections, peers without a client certificate half "
@@ -206,6 +207,7 @@ std::vector<server::Route> Api::routes() {
                            ? server::without_orders(row, own_repetition)
                            : server::done_once(row, *parts_.orders, parts_.authorizer));
     }
+    rows = server::join(std::move(rows), parts_.foreign_routes);
     std::vector<server::ReadinessCheck> checks{{"store", [this] { parts_.store.check(); }},
                                                {"audit", [this] { parts_.audit.check(); }},
                                                {"kms", [this] { parts_.keys.check(); }}};

@@ -34,6 +34,9 @@ struct ApiParts {
     // What every daemon serves: their orders are done once, by `orders`.
     std::vector<server::Route> common_routes{};
     server::Idempotency* orders = nullptr;  // null: an order that is named is refused
+    // Those whose callers were written for another service, which knew no Idempotency-Key: they
+    // leave the header alone.
+    std::vector<server::Route> foreign_routes{};
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.

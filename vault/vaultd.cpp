@@ -53,12 +53,6 @@ std::unique_ptr<server::AuditSealer> seal(server::AuditLog& audit, const kms::Cl
         *config.seal, clock, log);
 }
 
-std::vector<server::Route> all_of(std::vector<std::vector<server::Route>> rooms) {
-    std::vector<server::Route> rows;
-    for (auto& room : rooms) rows = server::join(std::move(rows), std::move(room));
-    return rows;
-}
-
 // What rewrap jobs stand on.
 struct RewrapGround {
     server::AuditLog& audit;
@@ -137,12 +131,13 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          keys,
          audit,
          metrics,
-         all_of({value_api.routes(), rewraps.api.routes(), shapes.routes()}),
+         server::join(value_api.routes(), rewraps.api.routes()),
          {{"witness", [&witness] { witness.check(); }}},
          &log,
          server::common_routes({identity.routes(&orders), sealer.get(), budgets.get(), *database,
                                 authorizer, clock, vault::back_up, "vaultd", &orders}),
-         &orders});
+         &orders,
+         shapes.routes()});
     const server::RouteTable routes(api.routes());
     server::check_identity_routes(config.identity, routes);
     server::Gate gate(config.gate, routes, identity.authenticator(), authorizer, audit, metrics,

@@ -90,6 +90,17 @@ TEST(ParseJson, SizeIsBounded) {
                         parse_json("\"123456789\"", limits));
 }
 
+TEST(ParseJson, NumberOfValuesIsBounded) {
+    base::JsonLimits limits;
+    limits.values = 4;
+    EXPECT_NO_THROW(base::parse_json(R"({"a":[1,2]})", limits));
+    EXPECT_NO_THROW(base::parse_json("[[],{},3]", limits));
+    EXPECT_ERROR_SAYING(invalid_argument, "more than 4 values",
+                        base::parse_json(R"({"a":[1,2,3]})", limits));
+    EXPECT_ERROR_SAYING(invalid_argument, "more than 4 values",
+                        base::parse_json("[[],{},3,4]", limits));
+}
+
 TEST(JsonReader, EveryComplaintNamesTheField) {
     const JsonValue value = parse_json(
         R"({"text":5,"number":"x","flag":1,"id":"no","blob":"Zh==","list":{},"map":{"a":1},

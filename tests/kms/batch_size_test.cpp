@@ -130,6 +130,18 @@ TEST_F(DataApi, TheBodyOfABatchHasRoomForWhatTheDocumentsSay) {
 }
 
 // What a body says takes many times its room in memory: who may use no key has none of it read.
+// Each costs a tree's worth of memory before anybody can count the items.
+TEST_F(DataApi, ABatchOfMoreValuesThanItCanHaveIsRefusedWhileItIsRead) {
+    std::string zeros(2 * kms::max_batch_values, '0');
+    for (std::size_t at = 1; at < zeros.size(); at += 2) zeros[at] = ',';
+    zeros.pop_back();
+    for (const std::string& path : {unwrap_, rewrap_}) {
+        const auto answer = post("app", path, "{\"items\":[" + zeros + "]}");
+        EXPECT_EQ(answer.status, 400U) << path;
+        EXPECT_NE(answer.body.find("more than"), std::string::npos) << answer.body;
+    }
+}
+
 TEST_F(DataApi, TheBodyOfABatchIsReadForCallersWithARightToAnyKeyOnly) {
     for (const std::string& path : {unwrap_, rewrap_}) {
         for (const auto& [caller, status] : {std::pair("operator", 403U), std::pair("app", 400U)}) {

@@ -19,6 +19,21 @@ constexpr std::string_view orders_policy = R"({"version":1,
   "roles":{"root":[{"id":"root-all","effect":"allow","actions":["*"],"resources":["*"]}]},
   "bindings":[{"caller":"root","roles":["root"]}]})";
 
+constexpr std::string_view foreign_path = "/api/credentials/store";
+
+// As those of vault/compat.
+server::Route foreign_route() {
+    return {Method::POST,
+            foreign_path,
+            vault::store_credential,
+            server::Access::authenticated,
+            100,
+            "another service's",
+            [](server::Operation&, const server::Request&) {
+                return server::json_answer(base::JsonWriter().begin_object().end_object());
+            }};
+}
+
 class VaultOrders final : public OrdersDaemon {
 public:
     std::filesystem::path folder() const override { return world_.directory.path(); }
@@ -38,7 +53,8 @@ public:
                             .metrics = metrics_,
                             .more_routes = server::join(value_api_.routes(), rewrap_api_.routes()),
                             .common_routes = std::move(common),
-                            .orders = &orders_});
+                            .orders = &orders_,
+                            .foreign_routes = {foreign_route()}});
         return api_->routes();
     }
 
@@ -68,7 +84,8 @@ class VaultCommonOrders : public CommonOrders {};
 INSTANTIATE_TEST_SUITE_P(Vaultd, VaultCommonOrders, testing::Values(&make_vault_orders));
 
 TEST_P(VaultCommonOrders, AKeyIsHonouredWhereBothDaemonsTakeItAndRefusedEverywhereElse) {
-    const auto rows = order_rows(routes_.routes(), [this] { return of("root"); });
+    auto rows = order_rows(routes_.routes(), [this] { return of("root"); });
+    EXPECT_EQ(rows.once.erase("POST " + std::string(foreign_path)), 1U) << "it refuses nothing";
     EXPECT_EQ(rows.once, (std::set<std::string>{"POST /v1/api-tokens", "DELETE /v1/api-tokens/{id}",
                                                 "POST /v1/budgets/lift", "POST /v1/backups"}));
     EXPECT_EQ(rows.refusing,
@@ -94,6 +111,13 @@ TEST_P(VaultCommonOrders, ARefusedKeyStoresNothingAndTheAnswerSaysWhatToDo) {
     // What it says to do: with if_version it is done once.
     EXPECT_EQ(order("", Method::PUT, path, body).status, 201U);
     EXPECT_EQ(order("", Method::PUT, path, body).status, 409U);
+}
+
+TEST_P(VaultCommonOrders, AShapeOfAnotherServiceLeavesTheKeyAlone) {
+    for (int times = 0; times < 2; ++times) {
+        const auto answer = order("k", Method::POST, std::string(foreign_path), "{}");
+        EXPECT_EQ(answer.status, 200U) << answer.body;
+    }
 }
 
 TEST(SqlOrders, WhatBeginsADayLaterForgetsWhatIsOlderThanADay) {
