@@ -73,23 +73,32 @@ void sort_out(CredentialPage& page) {
 }
 
 // What the caller may not see by itself, as a deny by owner or name says it, is in no list, and no
-// cursor names it. How many there were is said in the record.
-void leave_out(server::Operation& operation, const server::Authorizer& authorizer,
-               CredentialPage& page) {
-    std::size_t left_out = 0;
+// cursor names it. How many there were is said in the record. Returns what of it is unsound.
+std::vector<UnsoundCredential> leave_out(server::Operation& operation,
+                                         const server::Authorizer& authorizer,
+                                         CredentialPage& page) {
+    CredentialPage hidden;
     const auto is_hidden = [&](const CredentialId& id, const Tags& tags) {
         server::Resource item = credential_resource(id);
         item.tags = tags;
         if (authorizer.shows(operation, list_credentials, item)) return false;
-        ++left_out;
         if (id == page.last.id) page.last.id = page.last_row;
         return true;
     };
-    std::erase_if(page.credentials,
-                  [&](const CredentialInfo& info) { return is_hidden(info.id, info.tags); });
-    std::erase_if(page.unsound,
-                  [&](const UnsoundCredential& one) { return is_hidden(one.id, {}); });
+    std::erase_if(page.credentials, [&](const CredentialInfo& info) {
+        if (!is_hidden(info.id, info.tags)) return false;
+        hidden.credentials.push_back(info);
+        return true;
+    });
+    std::erase_if(page.unsound, [&](const UnsoundCredential& one) {
+        if (!is_hidden(one.id, {})) return false;
+        hidden.unsound.push_back(one);
+        return true;
+    });
+    const std::size_t left_out = hidden.credentials.size() + hidden.unsound.size();
     if (left_out > 0) operation.set_fact("left_out", std::to_string(left_out));
+    sort_out(hidden);
+    return std::move(hidden.unsound);
 }
 
 void write_unsound(JsonWriter& body, const std::vector<UnsoundCredential>& unsound) {
@@ -147,12 +156,17 @@ server::Response ListApi::list_all(server::Operation& operation, const server::R
     return page_answer(operation, service_.expiring(grant, question), true);
 }
 
-// What can't be shown hides nothing else: it is named, recorded and logged.
+// What can't be shown hides nothing else: it is named, recorded and logged. Where the caller may
+// not see it, the log alone names it and the record counts it: a caller may fetch its own record.
 server::Response ListApi::page_answer(server::Operation& operation, CredentialPage page,
                                       bool by_expiry) {
-    leave_out(operation, authorizer_, page);
+    const auto unsound_left_out = leave_out(operation, authorizer_, page);
     sort_out(page);
     note_unsound(operation, page.unsound);
+    if (!unsound_left_out.empty()) {
+        operation.set_fact("left_out_unsound", std::to_string(unsound_left_out.size()));
+        log_unsound(operation, unsound_left_out);
+    }
     JsonWriter body;
     body.begin_object().name("credentials").begin_array();
     for (const auto& info : page.credentials) {
@@ -175,6 +189,11 @@ void ListApi::note_unsound(server::Operation& operation,
         operation.add_item(
             {one.id.owner + "/" + one.id.name, "integrity_failure", {}, {}, std::nullopt});
     }
+    log_unsound(operation, unsound);
+}
+
+void ListApi::log_unsound(const server::Operation& operation,
+                          const std::vector<UnsoundCredential>& unsound) {
     if (log_ == nullptr) return;
     log_->error("rows of credentials can't be believed; who can write the database changed them",
                 {{"request_id", operation.request_id().to_string()},

@@ -28,6 +28,8 @@ private:
     server::Response list_all(server::Operation& operation, const server::Request& request);
     server::Response page_answer(server::Operation& operation, CredentialPage page, bool by_expiry);
     void note_unsound(server::Operation& operation, const std::vector<UnsoundCredential>& unsound);
+    void log_unsound(const server::Operation& operation,
+                     const std::vector<UnsoundCredential>& unsound);
 
     CredentialService& service_;
     const server::Authorizer& authorizer_;

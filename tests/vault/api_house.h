@@ -24,8 +24,10 @@ protected:
     VaultApiHouse() { build(); }
 
     void build() {
-        api_ = std::make_unique<vault::Api>(vault::ApiParts{
-            *world_.service, world_.authorizer, *world_.store, world_.keys, audit_, metrics_});
+        vault::ApiParts parts{*world_.service, world_.authorizer, *world_.store, world_.keys,
+                              audit_,          metrics_};
+        parts.log = log_of_rows_;
+        api_ = std::make_unique<vault::Api>(std::move(parts));
         routes_ = std::make_unique<server::RouteTable>(api_->routes());
     }
 
@@ -59,6 +61,7 @@ protected:
 
     World world_;
     base::Log log_{"test", base::LogLevel::error};
+    base::Log* log_of_rows_ = nullptr;  // takes what is wrong with rows, from the next build() on
     server::AuditLog audit_{
         {.directory = world_.directory / "audit",
          .daemon = "vaultd",

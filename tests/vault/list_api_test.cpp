@@ -276,12 +276,26 @@ TEST_F(FilteredListTest, ADenyByNameHoldsForEveryList) {
     }
 }
 
-TEST_F(FilteredListTest, ARowThatCantBeBelievedIsHiddenLikeAnyOther) {
+TEST_F(FilteredListTest, ARowThatCantBeBelievedIsHiddenLikeAnyOtherButCountedAndLogged) {
     rule(R"({"id":"d","effect":"deny","actions":["*"],"resources":["credential:vip/*"]})");
-    edit("UPDATE credentials SET metadata = '[]' WHERE owner = 'vip'");
-    const auto page = send(Method::GET, "/v1/credentials?" + before(100), {}, "operator");
-    EXPECT_EQ(page.json.find("unsound"), nullptr) << page.body;
-    EXPECT_TRUE(items_.empty());
+    log_of_rows_ = &log_;
+    build();
+    const std::string list = "/v1/credentials?" + before(100);
+    send(Method::GET, list, {}, "operator");
+    EXPECT_EQ(facts_.at("left_out"), "1");
+    EXPECT_EQ(facts_.count("left_out_unsound"), 0U) << "nothing is wrong with it yet";
+    for (const auto* change : {"metadata = '[]'", "expires_at = expires_at + 1"}) {
+        edit(std::string("UPDATE credentials SET ") + change + " WHERE owner = 'vip'");
+        testing::internal::CaptureStderr();
+        const auto page = send(Method::GET, list, {}, "operator");
+        const std::string logged = testing::internal::GetCapturedStderr();
+        EXPECT_EQ(page.json.find("unsound"), nullptr) << page.body;
+        EXPECT_TRUE(items_.empty()) << "the record may be shown to its caller";
+        EXPECT_EQ(facts_.count("unsound"), 0U);
+        EXPECT_EQ(facts_.at("left_out"), "1");
+        EXPECT_EQ(facts_.at("left_out_unsound"), "1") << change;
+        EXPECT_NE(logged.find("vip/g"), std::string::npos) << logged;
+    }
 }
 
 // The place is still known when what stood there expires at another time, or is destroyed.
