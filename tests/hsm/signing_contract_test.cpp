@@ -208,6 +208,9 @@ TYPED_TEST(SigningContract, APrivateKeyCanNotBeReadOrWeakenedAndIsGoneWhenDestro
         const KeyId key = this->make_key(kind);
         this->expect_closed(key);
         this->destroy(key);
+        // Who tried to open it made an object that this process has not seen, and a token that was
+        // read anew for that is not read anew again at once.
+        this->reopen();
     }
 }
 
