@@ -1,5 +1,6 @@
-// Peers that hang on to a server: a third says nothing, a third sends a head at one byte every two
-// seconds, a third has had an answer and stays idle. Whoever is thrown out comes back. They come
+// Peers that hang on to a server: a quarter says nothing, a quarter sends a head at one byte every
+// two seconds, a quarter a body at that pace, and a quarter has had an answer and stays idle.
+// Whoever is thrown out comes back. They come
 // from 127.0.0.2 and up, a few hundred from each address, so that the cap for one peer is not what
 // keeps them out. Usage: bench_slow_peers PORT PKI COUNT; prints "ready" when all have come, and
 // ends when its standard input does, with the fewest that were there at any look. Everything stays
@@ -26,6 +27,8 @@ namespace {
 constexpr std::size_t peers_of_an_address = 500;
 constexpr std::string_view request =
     "POST /empty HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+constexpr std::string_view request_with_body =
+    "POST /empty HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n{";
 
 struct Free {
     void operator()(SSL_CTX* context) const { SSL_CTX_free(context); }
@@ -34,10 +37,10 @@ struct Free {
 
 class SlowPeer {
 public:
-    enum class Kind { silent, trickling, idle };
+    enum class Kind { silent, trickling_head, trickling_body, idle };
 
     SlowPeer(std::size_t number, std::uint16_t port, SSL_CTX* context)
-        : kind_(static_cast<Kind>(number % 3)),
+        : kind_(static_cast<Kind>(number % 4)),
           from_(INADDR_LOOPBACK + 1 + static_cast<std::uint32_t>(number / peers_of_an_address)),
           port_(port),
           context_(context) {}
@@ -48,12 +51,14 @@ public:
     // Comes back when it was thrown out; true when it is there.
     bool hang_on() { return is_connected() || come(); }
     void send_a_byte() {
-        if (kind_ == Kind::trickling && is_connected() && SSL_write(tls_.get(), "x", 1) != 1) {
-            leave();
-        }
+        if (!is_trickling() || !is_connected()) return;
+        if (SSL_write(tls_.get(), "x", 1) != 1) leave();
     }
 
 private:
+    bool is_trickling() const {
+        return kind_ == Kind::trickling_head || kind_ == Kind::trickling_body;
+    }
     bool is_connected() {
         if (socket_ < 0) return false;
         pollfd entry{socket_, POLLRDHUP, 0};
@@ -78,8 +83,9 @@ private:
         return greeted;
     }
     bool begin() {
-        const std::string_view text =
-            kind_ == Kind::idle ? request : request.substr(0, request.size() - 4);
+        std::string_view text = request;
+        if (kind_ == Kind::trickling_head) text.remove_suffix(4);
+        if (kind_ == Kind::trickling_body) text = request_with_body;
         if (SSL_write(tls_.get(), text.data(), static_cast<int>(text.size())) <= 0) return false;
         char answer[2048];
         return kind_ != Kind::idle || SSL_read(tls_.get(), answer, sizeof(answer)) > 0;
