@@ -49,8 +49,13 @@ constexpr const char* page_style =
 std::size_t turns_direction(std::string_view text, std::size_t at) {
     constexpr std::size_t bytes = 3;
     const std::string_view here = text.substr(at, bytes);
-    const bool turns = (here >= "\u202a" && here <= "\u202e" && here.size() == bytes) ||
-                       (here >= "\u2066" && here <= "\u2069" && here.size() == bytes);
+    // As UTF-8, byte by byte: a source with the characters themselves could hide things.
+    constexpr std::string_view first_of_line = "\xe2\x80\xaa";
+    constexpr std::string_view last_of_line = "\xe2\x80\xae";
+    constexpr std::string_view first_isolate = "\xe2\x81\xa6";
+    constexpr std::string_view last_isolate = "\xe2\x81\xa9";
+    const bool turns = here.size() == bytes && ((here >= first_of_line && here <= last_of_line) ||
+                                                (here >= first_isolate && here <= last_isolate));
     return turns ? bytes : 0;
 }
 

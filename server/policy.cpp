@@ -85,7 +85,7 @@ public:
         many.of_many = true;
         const PolicyQuestion of_many{question.caller, question.action, many, question.context,
                                      question.now};
-        const Decision decision = decide_as_it_is(of_many);
+        Decision decision = decide_as_it_is(of_many);
         const auto& parts = words_.parts_of(question.action.word);
         if (!decision.allowed || parts.empty()) return decision;
         const Rule* denying = first_deny_of_one(of_many);
