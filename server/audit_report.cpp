@@ -47,15 +47,14 @@ constexpr const char* page_style =
 // How many bytes of a character that turns the direction of the text around it are at `at`: a name
 // with one would not be read as it is written (U+202A to U+202E, U+2066 to U+2069).
 std::size_t turns_direction(std::string_view text, std::size_t at) {
-    constexpr std::size_t bytes = 3;
-    const std::string_view here = text.substr(at, bytes);
-    // As UTF-8, byte by byte: a source with the characters themselves could hide things.
-    constexpr std::string_view first_of_line = "\xe2\x80\xaa";
-    constexpr std::string_view last_of_line = "\xe2\x80\xae";
-    constexpr std::string_view first_isolate = "\xe2\x81\xa6";
-    constexpr std::string_view last_isolate = "\xe2\x81\xa9";
-    const bool turns = here.size() == bytes && ((here >= first_of_line && here <= last_of_line) ||
-                                                (here >= first_isolate && here <= last_isolate));
+    constexpr std::size_t bytes = 3;  // of each in UTF-8
+    if (text.size() - at < bytes) return 0;
+    const auto byte = [&](std::size_t which) {
+        return static_cast<unsigned char>(text[at + which]);
+    };
+    const bool turns =
+        byte(0) == 0xe2 && ((byte(1) == 0x80 && byte(2) >= 0xaa && byte(2) <= 0xae) ||
+                            (byte(1) == 0x81 && byte(2) >= 0xa6 && byte(2) <= 0xa9));
     return turns ? bytes : 0;
 }
 
