@@ -13,7 +13,7 @@ namespace server {
 namespace {
 
 constexpr std::size_t min_context_key_bytes = 16;
-constexpr std::size_t hash_hex_digits = 64;
+constexpr std::size_t keyed_hash_digits = 64;
 
 std::string hmac_hex(base::ByteView key, std::string_view message) {
     const base::ByteView bytes = base::as_bytes(message);
@@ -98,7 +98,7 @@ std::size_t AuditContext::most_bytes(const std::map<std::string, std::string>& c
         const ContextMode mode = mode_of(name);
         if (mode == ContextMode::drop) continue;
         bytes += around_field + most_escaped_bytes(name);
-        bytes += mode == ContextMode::hash ? hash_hex_digits : most_escaped_bytes(value);
+        bytes += mode == ContextMode::hash ? keyed_hash_digits : most_escaped_bytes(value);
     }
     return bytes;
 }
