@@ -36,9 +36,9 @@ public:
 
     // Has the member's key prove that it is the one of the others, and notes what comes of it. The
     // first member that is asked sets what the others must fit to, with one encryption, one MAC or
-    // its public key; the member's token is held to that. `unknown` when none has, and the member's
-    // key is of no such use or there twice: another one's may be good. Throws what the token
-    // throws, but for not_found.
+    // its public key, unless hold_to() has; the member's token is held to that. `unknown` when
+    // nobody has, and the member's key is of no such use or there twice: another one's may be good.
+    // Throws what the token throws, but for not_found.
     Standing prove(const KeyId& key, KeyUse use, std::size_t member, Token& token);
     // The same for a key that has proven itself before, whatever it is noted as; `unknown` when no
     // member has set anything.

@@ -273,17 +273,10 @@ void KeyHandles::forget(const KeyId& id) {
 
 KeyHandles::Entry KeyHandles::entry_of(const KeyId& id, const KeyEvidence& known) {
     Entry entry;
-    switch (known.use) {
-        case KeyUse::encrypts:
-            entry.iv = known.answer.iv;
-            entry.answer = known.answer.ciphertext;
-            return entry;
-        case KeyUse::makes_macs:
-            entry.known.kind = KeyKind::hmac_sha_256;
-            entry.answer = known.answer.ciphertext;
-            return entry;
-        case KeyUse::is_pair:
-            break;
+    if (known.use != KeyUse::is_pair) {
+        if (known.use == KeyUse::makes_macs) entry.known.kind = KeyKind::hmac_sha_256;
+        entry.evidence = known;
+        return entry;
     }
     const auto kind = kind_of_public_key(known.answer.ciphertext);
     if (!kind) refuse_key(base::ErrorCode::internal, "no public key of a kind that we know", id);
@@ -295,7 +288,7 @@ KeyHandles::Entry KeyHandles::entry_of(const KeyId& id, const KeyEvidence& known
 bool KeyHandles::Entry::has_same_answer(const Entry& other) const {
     if (known.kind != other.known.kind) return false;
     if (known.public_key) return *known.public_key == *other.known.public_key;
-    return iv == other.iv && answer == other.answer;
+    return evidence == other.evidence;
 }
 
 KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId& id,
@@ -305,12 +298,13 @@ KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId&
     if (!kind) refuse_key(base::ErrorCode::internal, "the token's key is of an unknown kind", id);
     Entry entry;
     entry.known.kind = *kind;
+    KeyEvidence& made = entry.evidence;
     if (*kind == KeyKind::aes_256) {
-        entry.iv = ivs_.draw(session);
-        entry.answer =
-            session.encrypt(objects.key, entry.iv, {}, base::as_bytes(key_evidence_text));
+        made.answer.iv = ivs_.draw(session);
+        made.answer.ciphertext = session.encrypt(objects.key, made.answer.iv, made.aad, made.text);
     } else if (*kind == KeyKind::hmac_sha_256) {
-        entry.answer = sign(session, objects.key, *kind, base::as_bytes(key_evidence_text));
+        made.use = KeyUse::makes_macs;
+        made.answer.ciphertext = sign(session, objects.key, *kind, made.text);
     } else {
         if (objects.public_half == CK_INVALID_HANDLE)
             refuse_key(base::ErrorCode::internal, "the token lost the public half of a key", id);
@@ -321,17 +315,17 @@ KeyHandles::Entry KeyHandles::introduce(const Operation& operation, const KeyId&
 }
 
 bool KeyHandles::holds(const Operation& operation, CK_OBJECT_HANDLE key, const Entry& entry) {
-    const auto text = base::as_bytes(key_evidence_text);
+    const auto& [use, known, text, aad] = entry.evidence;
     const KeyKind kind = entry.known.kind;
     try {
         if (kind == KeyKind::aes_256) {
             base::SecretBytes opened;
-            check_call(operation.session().decrypt(key, entry.iv, {}, entry.answer, opened),
+            check_call(operation.session().decrypt(key, known.iv, aad, known.ciphertext, opened),
                        "C_Decrypt");
             return opened.equals(text);
         }
         const base::Bytes answer = sign(operation.session(), key, kind, text);
-        if (!is_pair(kind)) return base::equal_constant_time(answer, entry.answer);
+        if (!is_pair(kind)) return base::equal_constant_time(answer, known.ciphertext);
         return verify_signature(kind, *entry.known.public_key, text, answer);
     } catch (const Pkcs11Error& error) {
         if (error.error_class() != ErrorClass::caller_fault &&

@@ -107,9 +107,8 @@ private:
         std::uint64_t unproven_generation = 0;
         bool has_fitted = false;  // at any time
         std::uint64_t age = 0;    // another one for each known answer
-        // The known answer, when it isn't the public key.
-        Iv iv{};
-        base::Bytes answer;
+        // The known answer, when it isn't the public key, as KeyEvidence has it.
+        KeyEvidence evidence;
 
         bool has_same_answer(const Entry& other) const;
     };

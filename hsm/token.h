@@ -111,9 +111,11 @@ enum class KeyUse { encrypts, makes_macs, is_pair };
 inline constexpr std::string_view key_evidence_text = "strongroom key proof";
 struct KeyEvidence {
     KeyUse use = KeyUse::encrypts;
-    // key_evidence_text, encrypted without AAD. Of an HMAC key its MAC, of a pair the public key,
-    // in `ciphertext`.
+    // `text`, encrypted with `aad`. Of an HMAC key the MAC of `text`, of a pair the public key, in
+    // `ciphertext`.
     Encrypted answer;
+    base::Bytes text{key_evidence_text.begin(), key_evidence_text.end()};
+    base::Bytes aad{};
     bool operator==(const KeyEvidence&) const = default;
 };
 

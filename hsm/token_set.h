@@ -23,10 +23,11 @@ struct TokenSetState {
 // Uses of keys go to the members in turn; to one that did not answer only when no other is left,
 // until it answers again. A member is used for a key only after the key has proven to be the one
 // that the others have, again after each of the member's logins. The member that is asked first for
-// a key, in the order of the list, sets what the others' must fit to. A member that has no such key
-// is looked at again later, with growing pauses; so is one that has another, which is logged as an
-// error and never used for it. When nobody has the key, or who might have it does not answer, that
-// is not_found, or unavailable.
+// a key, in the order of the list, sets what the others' must fit to, unless hold_to() has; what
+// hold_to() says counts for all members, also when another one had been believed. A member that has
+// no such key is looked at again later, with growing pauses; so is one that has another, which is
+// logged as an error and never used for it. When nobody has the key, or who might have it does not
+// answer, that is not_found, or unavailable.
 //
 // What may be repeated is repeated once, with another member, when the first is unavailable or
 // refuses service (failed_precondition). Encryptions are counted by the caller, and are not.

@@ -114,7 +114,7 @@ template <>
 struct Fields<HoldToRequest> {
     template <typename Archive, typename Struct>
     static void pass(Archive& archive, Struct& value) {
-        archive(value.key, value.known.use, value.known.answer);
+        archive(value.key, value.known.use, value.known.answer, value.known.text, value.known.aad);
     }
 };
 template <>

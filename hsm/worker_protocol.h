@@ -21,7 +21,7 @@
 
 namespace hsm {
 
-inline constexpr std::uint32_t worker_protocol_version = 2;
+inline constexpr std::uint32_t worker_protocol_version = 3;
 inline constexpr std::size_t frame_length_bytes = 4;
 inline constexpr std::size_t max_frame_bytes = 8UL * 1024 * 1024;
 // What one request of many items may carry; more is sent as several.

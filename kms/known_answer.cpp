@@ -1,5 +1,7 @@
 #include "kms/known_answer.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "hsm/public_key.h"
 
@@ -31,6 +33,35 @@ bool fits(hsm::Token& token, const Key& key, const KeyVersion& version) {
     const base::Bytes text = question(aad);
     return hsm::verify_signature(key.kind, answer, text,
                                  token.sign(version.token_key_id, key.kind, text));
+}
+
+hsm::KeyEvidence evidence_of(const Key& key, const KeyVersion& version) {
+    base::Bytes aad = known_answer_aad(key.id, version.version);
+    switch (key.use()) {
+        case KeyUse::encrypt:
+            return {hsm::KeyUse::encrypts, version.known_answer, base::to_bytes(known_plaintext()),
+                    std::move(aad)};
+        case KeyUse::mac:
+            return {hsm::KeyUse::makes_macs, version.known_answer, question(aad)};
+        case KeyUse::sign:
+            break;
+    }
+    return {hsm::KeyUse::is_pair, version.known_answer};
+}
+
+template <typename Question>
+KeyProof judge(Question&& is_right) {
+    try {
+        return is_right() ? KeyProof::proven : KeyProof::different;
+    } catch (const base::Error& error) {
+        if (error.code() == base::ErrorCode::not_found) return KeyProof::missing;
+        // internal: a key of another kind, or a pair whose halves don't fit to each other.
+        if (error.code() == base::ErrorCode::integrity_failure ||
+            error.code() == base::ErrorCode::internal) {
+            return KeyProof::different;
+        }
+        throw;
+    }
 }
 
 }  // namespace
@@ -73,18 +104,16 @@ hsm::Encrypted make_known_answer(hsm::Token& token, const Key& key, const KeyVer
     return {{}, token.public_key(version.token_key_id)};
 }
 
+KeyProof hold_to_known_answer(hsm::Token& token, const Key& key, const KeyVersion& version) {
+    if (version.known_answer.ciphertext.empty()) return KeyProof::different;
+    return judge([&] { return token.hold_to(version.token_key_id, evidence_of(key, version)); });
+}
+
 KeyProof prove_key(hsm::Token& token, const Key& key, const KeyVersion& version) {
-    try {
-        return fits(token, key, version) ? KeyProof::proven : KeyProof::different;
-    } catch (const base::Error& error) {
-        if (error.code() == base::ErrorCode::not_found) return KeyProof::missing;
-        // internal: a key of another kind, or a pair whose halves don't fit to each other.
-        if (error.code() == base::ErrorCode::integrity_failure ||
-            error.code() == base::ErrorCode::internal) {
-            return KeyProof::different;
-        }
-        throw;
-    }
+    const KeyProof proof = judge([&] { return fits(token, key, version); });
+    // Of what failed before this it is the reason, whatever is used from now on.
+    if (proof == KeyProof::different) hold_to_known_answer(token, key, version);
+    return proof;
 }
 
 base::ByteView public_key_of(const KeyVersion& version) noexcept {

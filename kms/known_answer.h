@@ -27,7 +27,15 @@ base::Bytes known_answer_aad(const base::Uuid& key_id, std::uint32_t version);
 // version: the caller has counted it. Throws what hsm::Token throws.
 hsm::Encrypted make_known_answer(hsm::Token& token, const Key& key, const KeyVersion& version);
 
-// Throws unavailable or failed_precondition when the token can't tell.
+// Whether the version's key in the token is the right one, and the token is held to it from now on,
+// whatever comes of it (Token::hold_to): of several tokens only one with this key is used,
+// whichever was believed before, and each is used once it has the key. Not for a version without a
+// known answer: that is `different`, and nothing is held. Throws unavailable or failed_precondition
+// when the token can't tell.
+KeyProof hold_to_known_answer(hsm::Token& token, const Key& key, const KeyVersion& version);
+
+// Whether the key that the token uses now, of its own choice, is the right one: the way to tell why
+// a use failed. When it is not, the token is held to the right one. Throws as above.
 KeyProof prove_key(hsm::Token& token, const Key& key, const KeyVersion& version);
 
 // The public key of a version of a pair, SubjectPublicKeyInfo, as the catalogue keeps it; empty

@@ -162,7 +162,7 @@ hsm::KeyAttributes KeyLifecycle::make_in_token(const Key& key, KeyVersion& versi
         version.token_key_id, token_label(key.id, version.version), key.kind, key.profile);
     if (key.use() == KeyUse::encrypt) usage_.take(key.id, version.version, 1);
     version.known_answer = make_known_answer(token_, key, version);
-    if (prove_key(token_, key, version) != KeyProof::proven) {
+    if (hold_to_known_answer(token_, key, version) != KeyProof::proven) {
         throw base::Error(base::ErrorCode::unavailable,
                           "the new key did not prove itself and is not used",
                           "key " + key.id.to_string());

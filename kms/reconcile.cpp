@@ -39,7 +39,7 @@ struct Reconciler {
         if (key.destruction_begun) return;
         for (const auto& version : key.versions) {
             if (version.state != KeyState::enabled) continue;
-            const KeyProof proof = prove_key(token, key, version);
+            const KeyProof proof = hold_to_known_answer(token, key, version);
             if (proof == KeyProof::proven) continue;
             result.unproven.push_back({key.id, version.version});
             log.error(proof == KeyProof::missing

@@ -260,7 +260,7 @@ void KeyService::check_token() {
         const KeyVersion* version = key == nullptr ? nullptr : key->find_version(name.version);
         const bool is_in_service = version != nullptr && version->state == KeyState::enabled &&
                                    key->state != KeyState::destroyed && !key->destruction_begun;
-        return !is_in_service || prove_key(token_, *key, *version) == KeyProof::proven;
+        return !is_in_service || hold_to_known_answer(token_, *key, *version) == KeyProof::proven;
     };
     unproven_.erase(std::remove_if(unproven_.begin(), unproven_.end(), is_fine), unproven_.end());
     if (unproven_.empty()) return;

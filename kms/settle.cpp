@@ -81,7 +81,7 @@ Settler::Finding Settler::prove(const Key& key, const KeyVersion& version) {
         if (!is_about_the_key(error)) throw;
         return give_up(key, version, error.message(), error.what());
     }
-    const KeyProof proof = prove_key(token_, key, proven);
+    const KeyProof proof = hold_to_known_answer(token_, key, proven);
     if (proof == KeyProof::proven) return {Settled::finished, std::move(proven.known_answer)};
     return give_up(key, version,
                    "it does not prove itself: it is " + std::string(to_string(proof)));

@@ -357,6 +357,17 @@ TYPED_TEST(TokenContract, AKeyIsUsedWhileItFitsToWhatItIsHeldToAndNotElse) {
     EXPECT_TRUE(this->token_->hold_to(key, its_own));
     EXPECT_NO_THROW(this->token_->decrypt(key, its_own.answer.iv, {}, its_own.answer.ciphertext));
     EXPECT_ERROR(not_found, this->token_->hold_to(KeyId::random(), its_own));
+    // To a text and an AAD of the caller's own, and to no other.
+    hsm::KeyEvidence callers = its_own;
+    callers.aad = base::to_bytes(as_bytes("aad"));
+    callers.text = base::to_bytes(as_bytes("text"));
+    callers.answer = this->token_->encrypt(key, callers.aad, callers.text);
+    EXPECT_TRUE(this->token_->hold_to(key, callers));
+    callers.text.push_back('s');
+    EXPECT_FALSE(this->token_->hold_to(key, callers));
+    callers.text.pop_back();
+    callers.aad.push_back('s');
+    EXPECT_FALSE(this->token_->hold_to(key, callers));
 }
 
 TYPED_TEST(TokenContract, TheTokenSaysWhoItIs) {

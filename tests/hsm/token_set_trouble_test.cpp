@@ -81,6 +81,31 @@ TEST_F(TokenSetInTrouble, AKeyThatIsSpoiltInOneMemberIsUsedInTheOtherThatProvesI
     EXPECT_ERROR(internal, static_cast<void>(set_->public_key(spoilt_in_both)));
 }
 
+// What the first member says of a key is believed until somebody knows better.
+TEST_F(TokenSetInTrouble, AFirstMemberWithAnotherKeyIsNotUsedForItOnceTheRightOneIsKnown) {
+    open();
+    const KeyId key = make_shared_key();
+    const hsm::KeyEvidence known{
+        hsm::KeyUse::encrypts, b().encrypt(key, as_bytes("aad"), as_bytes("known")),
+        base::to_bytes(as_bytes("known")), base::to_bytes(as_bytes("aad"))};
+    a().change([&](FakeToken& fake) { fake.replace_key(key); });
+    static_cast<void>(set_->encrypt(key, {}, as_bytes("sets what the others must fit to")));
+    EXPECT_TRUE(set_->hold_to(key, known));
+    const auto encrypted = set_->encrypt(key, {}, as_bytes("secret"));
+    for (int i = 0; i < 20; ++i) {
+        const auto more = set_->encrypt(key, {}, as_bytes("secret"));
+        EXPECT_NO_THROW(static_cast<void>(b().decrypt(key, more.iv, {}, more.ciphertext)));
+        EXPECT_EQ(open_text(key, encrypted), "secret");
+    }
+    EXPECT_EQ(different_keys_, 1U);
+    EXPECT_ERROR_SAYING(unavailable, "others than the other tokens", set_->check_member(0));
+    EXPECT_NO_THROW(set_->check_member(1));
+    const auto bytes = b().change([&](FakeToken& fake) { return fake.key_bytes(key); });
+    a().change([&](FakeToken& fake) { fake.set_key(key, bytes.expose()); });
+    EXPECT_TRUE(both_are_used(key, encrypted));
+    EXPECT_NO_THROW(set_->check_member(0));
+}
+
 TEST_F(TokenSetInTrouble, LooksThatWereOrderedBeforeAMemberWentAwayAreNotTaken) {
     options_.pauses = {1h, 5ms, 5ms, 20ms};
     open();

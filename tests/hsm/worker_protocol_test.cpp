@@ -31,24 +31,26 @@ std::vector<hsm::WorkerRequest> all_requests() {
     const auto aad = as_bytes("aad");
     const auto text = as_bytes("text");
     const hsm::Iv iv{1, 2, 3};
-    return {hsm::SupportedKindsRequest{},
-            hsm::GenerateKeyRequest{key, "label", KeyKind::ed25519, hsm::KeyProfile::sealed},
-            hsm::MakeDurableRequest{key},
-            hsm::FindKeyRequest{key},
-            hsm::ListKeysRequest{},
-            hsm::DestroyKeyRequest{key},
-            hsm::EncryptRequest{key, aad, text},
-            hsm::EncryptManyRequest{{{key, aad, text}, {key, {}, {}}}},
-            hsm::DecryptRequest{key, iv, aad, text},
-            hsm::DecryptManyRequest{{{key, iv, aad, text}}},
-            hsm::PublicKeyRequest{key},
-            hsm::SignRequest{key, KeyKind::rsa_pss_4096, text},
-            hsm::VerifyRequest{key, KeyKind::ecdsa_p256, text, aad},
-            hsm::MacRequest{key, text},
-            hsm::VerifyMacRequest{key, text, aad},
-            hsm::RandomRequest{32},
-            hsm::CheckRequest{},
-            hsm::HoldToRequest{key, {hsm::KeyUse::makes_macs, {iv, {'t', 'e', 'x', 't'}}}}};
+    return {
+        hsm::SupportedKindsRequest{},
+        hsm::GenerateKeyRequest{key, "label", KeyKind::ed25519, hsm::KeyProfile::sealed},
+        hsm::MakeDurableRequest{key},
+        hsm::FindKeyRequest{key},
+        hsm::ListKeysRequest{},
+        hsm::DestroyKeyRequest{key},
+        hsm::EncryptRequest{key, aad, text},
+        hsm::EncryptManyRequest{{{key, aad, text}, {key, {}, {}}}},
+        hsm::DecryptRequest{key, iv, aad, text},
+        hsm::DecryptManyRequest{{{key, iv, aad, text}}},
+        hsm::PublicKeyRequest{key},
+        hsm::SignRequest{key, KeyKind::rsa_pss_4096, text},
+        hsm::VerifyRequest{key, KeyKind::ecdsa_p256, text, aad},
+        hsm::MacRequest{key, text},
+        hsm::VerifyMacRequest{key, text, aad},
+        hsm::RandomRequest{32},
+        hsm::CheckRequest{},
+        hsm::HoldToRequest{
+            key, {hsm::KeyUse::makes_macs, {iv, {'m', 'a', 'c'}}, {'t', 'e', 'x', 't'}, {'a'}}}};
 }
 
 hsm::WireBytes frame_of(const hsm::WorkerRequest& request) {

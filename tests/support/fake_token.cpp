@@ -289,15 +289,14 @@ bool FakeToken::verify_mac(const hsm::KeyId& id, base::ByteView message, base::B
 }
 
 bool FakeToken::hold_to(const hsm::KeyId& id, const hsm::KeyEvidence& known) {
-    const base::ByteView text = base::as_bytes(hsm::key_evidence_text);
     require_answer();
     const auto kind = require(id).attributes.kind.value();
     if ((known.use == hsm::KeyUse::is_pair) != hsm::is_pair(kind)) return false;
     if (known.use == hsm::KeyUse::is_pair) return public_key(id) == known.answer.ciphertext;
     if ((known.use == hsm::KeyUse::encrypts) != (kind == hsm::KeyKind::aes_256)) return false;
-    if (known.use == hsm::KeyUse::makes_macs) return mac(id, text) == known.answer.ciphertext;
+    if (known.use == hsm::KeyUse::makes_macs) return mac(id, known.text) == known.answer.ciphertext;
     try {
-        return decrypt(id, known.answer.iv, {}, known.answer.ciphertext).equals(text);
+        return decrypt(id, known.answer.iv, known.aad, known.answer.ciphertext).equals(known.text);
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::integrity_failure) throw;
         return false;

@@ -5,6 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
+import struct
 import threading
 import unittest
 
@@ -13,6 +14,32 @@ import house
 ROUNDS = house.number("ROUNDS", 1, 10)
 UNWRAPPING = 3
 MAKING = 2
+
+
+CKA_VALUE = 0x11
+
+
+def attributes_of(file):
+    """{type: (where its value begins, where it ends)} of an object file of SoftHSM (hsm/softhsm_object_file.h)."""
+    found, at = {}, 8
+    while at < len(file):
+        kind, form = struct.unpack_from(">QQ", file, at)
+        at += 16
+        size = {1: 1, 2: 8}.get(form)
+        if size is None:  # bytes and templates begin with their length, a set of mechanisms with how many they are
+            size = struct.unpack_from(">Q", file, at)[0] * (8 if form == 5 else 1)
+            at += 8
+        found[kind] = (at, at + size)
+        at += size
+    return found
+
+
+def exchange_keys(one, other):
+    """Two key objects have each other's key from now on, under ids that stay."""
+    before = [path.read_bytes() for path in (one, other)]
+    places = [slice(*attributes_of(file)[CKA_VALUE]) for file in before]
+    for path, file, place, value in zip((one, other), before, places, (before[1][places[1]], before[0][places[0]])):
+        path.write_bytes(file[:place.start] + value + file[place.stop:])
 
 
 class Caller(threading.Thread):
@@ -96,11 +123,21 @@ class SeveralTokens(unittest.TestCase):
         before = [caller.good for caller in callers]
         house.wait_until(lambda: all(caller.good > count + 20 for caller, count in zip(callers, before)), "answers go on")
 
-    def take_b_away(self):
+    def opens_and_makes(self):
+        with contextlib.closing(self.house.client(self.kms, "app")) as client:
+            for _ in range(6):  # each token has its turn
+                made = client.call("POST", "/v1/keys/alias/applications/data-keys", {})
+                self.assertEqual(made.status, 200, made)
+                for key in (made.json()["data_keys"][0], self.data_key):
+                    answer = client.call("POST", "/v1/data-keys/unwrap", {"wrapped": key["wrapped"]})
+                    self.assertEqual((answer.status, answer.json().get("plaintext")), (200, key["plaintext"]))
+
+    def take_b_away(self, use=lambda: None):
+        """`use`: what meets it, where no caller does."""
         (self.folder / "tokens-b").rename(self.folder / "aside")
         for worker in house.workers_of(self.kms, "worker-of-b"):
             os.kill(worker, signal.SIGKILL)
-        house.wait_until(lambda: self.gauge("tokens_in_use") == 1, "b is known to be gone")
+        house.wait_until(lambda: (use(), self.gauge("tokens_in_use") == 1)[1], "b is known to be gone")
 
     def take_a_away(self):
         (self.folder / "tokens").rename(self.folder / "aside")
@@ -188,6 +225,39 @@ class SeveralTokens(unittest.TestCase):
         with contextlib.closing(self.house.client(self.kms, "app")) as client:
             house.wait_until(lambda: client.call("POST", "/v1/keys/alias/applications/data-keys", {}).status == 200,
                              "the copied key is found in b", every=0.1)
+
+    def test_a_first_token_with_another_key_is_not_used_for_it_and_is_used_once_it_is_put_right(self):
+        with contextlib.closing(self.house.client(self.house.start("kmsd"), "operator")) as operator:
+            self.assertEqual(operator.call("POST", "/v1/keys", {"alias": "other"}).status, 201)
+        self.assertEqual(self.house.daemons[-1].stop()[0], 0)
+        self.copy_new_objects()
+        # The pair that signs the audit log is no secret key: it has no such value.
+        keys = [path for path in (self.folder / "tokens").glob("*/*.object")
+                if path.name != "token.object" and CKA_VALUE in attributes_of(path.read_bytes())]
+        self.assertEqual(len(keys), 2, keys)
+        right = {path: path.read_bytes() for path in keys}
+        exchange_keys(*keys)
+        self.start()
+        self.assertEqual(self.gauge("token_keys_different"), 2)
+        status, checks = self.ready()
+        self.assertEqual((status, checks["token"], checks["token.b"]), (200, "ok", "ok"))
+        self.assertNotEqual(checks["token.a"], "ok")
+        self.opens_and_makes()
+        workers = house.wait_until(lambda: house.both_workers(self.kms), "both workers of a")
+        for path, content in right.items():
+            path.write_bytes(content)
+
+        def all_is_seen():
+            self.opens_and_makes()
+            self.ready()  # which has keys looked at that nobody uses
+            return self.gauge("token_keys_different") == 0
+
+        house.wait_until(all_is_seen, "what was put right is seen", every=0.1)
+        self.assertEqual(self.ready()[1]["token.a"], "ok")
+        self.assertEqual(house.workers_of(self.kms), workers)
+        with contextlib.closing(self.house.client(self.kms, "app")) as client:
+            self.take_b_away(lambda: client.call("POST", "/v1/data-keys/unwrap", {"wrapped": self.data_key["wrapped"]}))
+        self.opens_and_makes()
 
 
 if __name__ == "__main__":
