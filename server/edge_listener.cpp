@@ -179,6 +179,7 @@ void Listener::listen_tcp(const ListenAddress& address, int backlog) {
     }
     port_ = ntohs(bound.ss_family == AF_INET ? from_storage<sockaddr_in>(bound).sin_port
                                              : from_storage<sockaddr_in6>(bound).sin6_port);
+    text_ = address.address + " port " + std::to_string(port_);
 }
 
 void Listener::listen_unix(const ListenAddress& address, int backlog) {

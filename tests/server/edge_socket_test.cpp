@@ -46,7 +46,12 @@ TEST_F(EdgeSocketTest, AUnixSocketServesTlsAsTcpDoesAndSaysWhoIsThere) {
 TEST_F(EdgeSocketTest, OneEdgeListensInSeveralPlaces) {
     house_.config.listen = {{"127.0.0.1", 0}, socket(), {"::1", 0}};
     house_.start();
-    EXPECT_EQ(house_.edge->places().size(), 3U);
+    const auto places = house_.edge->places();
+    ASSERT_EQ(places.size(), 3U);
+    EXPECT_EQ(places[0], "127.0.0.1 port " + std::to_string(house_.edge->port()));
+    EXPECT_EQ(places[1], "unix:" + path().string());
+    EXPECT_TRUE(places[2].starts_with("::1 port ")) << places[2];
+    EXPECT_NE(places[2], "::1 port 0");
     RawClient over_tcp(house_.edge->port(), options());
     EXPECT_EQ(over_tcp.ask(get("/")).status, 200);
     EXPECT_EQ(house_.handler.last()->peer_address, "127.0.0.1");
