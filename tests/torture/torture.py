@@ -304,11 +304,11 @@ class Torture:
                                      environment, ", ".join(f"{name}={value}" for name, value in environment.items()))
 
     def kills(self):
-        """kill -9 of the daemons at random moments, with lists of what was acknowledged."""
-        rounds = str(self.times(10_000, 1))
-        for script in ("crash_test.py", "crash_keys_test.py"):
+        """kill -9 of the daemons and the token workers at random moments, with lists of what was acknowledged."""
+        times = str(self.times(10_000, 1))
+        for script in ("kills_test.py", "crash_keys_test.py"):
             self.subprocess_campaign(f"kills.{script}", [sys.executable, "-B", HERE.parent / "system" / script, self.programs],
-                                     {"LONG": "1", "ROUNDS": rounds, "SEED": str(self.options.seed)}, f"{rounds} rounds")
+                                     {"LONG": "1", "ROUNDS": times, "KILLS": times, "SEED": str(self.options.seed)}, f"{times} times")
 
     def write_report(self, begun):
         lines = ["# Torture", "", f"Seed {self.options.seed}, {(time.monotonic() - begun) / 60:.1f} minutes, "

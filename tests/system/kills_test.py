@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""kill -9 at any moment of kmsd, of vaultd, of one of kmsd's token workers or of all of them, KILLS times in turn while keys
+are made and used and credentials are stored: what was acknowledged is there and right, the token is, too, and everything
+goes on. SEED=n repeats the choices of one run."""
+import collections
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import threading
+import time
+import unittest
+
+import house
+
+KILLS = house.number("KILLS", 200, 1000)
+LOOK_EVERY = 500  # kills; at so many of what was acknowledged as
+SAMPLE = 2000
+MOST_KEYS = 1000  # a token with more is slow
+BATCH = 100
+VICTIMS = ("kmsd", "vaultd", "one worker", "all workers")
+EVERYTHING = {"version": 1,
+              "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
+              "bindings": [{"caller": f"spiffe://strongroom/{name}", "roles": ["all"]}
+                           for name in ("operator", "app", "vaultd")]}
+
+
+class Writer(threading.Thread):
+    """Calls work(client, number) until it is told to stop; keeps what was acknowledged. What is down now is asked again."""
+
+    def __init__(self, client, work):
+        super().__init__()
+        self.client, self.work = client, work
+        self.acknowledged = {}
+        self.done = 0  # how often something was acknowledged
+        self.failure = None
+        self.stopping = threading.Event()
+
+    def run(self):
+        number = 0
+        with contextlib.closing(self.client):
+            while not self.stopping.is_set():
+                number += 1
+                try:
+                    made = self.work(self.client, number)
+                    self.acknowledged.update(made)
+                    self.done += bool(made)
+                except (OSError, http.client.HTTPException):
+                    pass  # killed under this request, or not there yet: nothing was acknowledged
+                except AssertionError as error:
+                    self.failure = error
+                    return
+                time.sleep(0.005)
+
+
+@house.both_forms
+class Kills(unittest.TestCase):
+    def setUp(self):
+        self.house = self.enterContext(house.House())
+        seed = os.environ.get("SEED", str(time.time_ns()))
+        print(f"SEED={seed}")
+        self.random = random.Random(seed)
+        self.house.write(self.house.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
+        self.kms = self.house.start("kmsd")
+        # Others find it where it was.
+        self.house.configure("kmsd", {"listen": {"address": "127.0.0.1", "port": self.kms.port}})
+        self.house.write(self.house.folder / "kmsd" / "policy.json", json.dumps(EVERYTHING))
+        with contextlib.closing(self.house.client(self.kms, "operator")) as operator:
+            for alias in ("credentials", "applications"):
+                self.assertEqual(operator.call("POST", "/v1/keys", {"alias": alias}).status, 201)
+        self.house.configure("vaultd", kms_port=self.kms.port)
+        self.vault = self.house.start("vaultd")
+        self.house.configure("vaultd", {"listen": {"address": "127.0.0.1", "port": self.vault.port}}, self.kms.port)
+        self.kills = collections.Counter()
+
+    def make_key(self, client, number):
+        """A new master key after each kill, then data keys of those that are there."""
+        if len(self.aliases) <= min(self.kills.total(), MOST_KEYS):
+            alias = f"key-{number}"
+            made = client.call("POST", "/v1/keys", {"alias": alias})
+            if made.status == 503:
+                return {}
+            assert made.status == 201, made
+            self.aliases.append((alias, made.json()["id"]))
+        alias, key = self.random_of_keys.choice(self.aliases)
+        made = client.call("POST", f"/v1/keys/alias/{alias}/data-keys", {})
+        if made.status == 503:
+            return {}
+        assert made.status == 200, made
+        data_key = made.json()["data_keys"][0]
+        return {data_key["wrapped"]: (alias, key, data_key["plaintext"])}
+
+    @staticmethod
+    def store(client, number):
+        secret = {"token": os.urandom(24).hex()}
+        stored = client.call("PUT", house.credential_path("acme", f"c{number}"), {"secret": secret})
+        if stored.status == 503:
+            return {}  # one that it needs was killed; it was said so, and nothing promised
+        assert stored.status == 201, stored
+        return {f"c{number}": secret}
+
+    def kill(self, victim):
+        if victim == "kmsd":
+            self.kms.kill()
+            self.kms = self.house.start("kmsd")
+        elif victim == "vaultd":
+            self.vault.kill()
+            self.vault = self.house.start("vaultd")
+        else:
+            workers = house.workers_of(self.kms)  # also one that is logging in just now
+            if victim == "one worker":
+                workers = workers and [self.random.choice(workers)]
+            for worker in workers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                    self.kills["workers"] += 1
+            return
+        self.kills[victim] += 1
+
+    def check_keys(self, acknowledged):
+        with contextlib.closing(self.house.client(self.kms, "app")) as client:
+            for alias, key in list(self.aliases):
+                described = client.call("GET", f"/v1/keys/alias/{alias}")
+                self.assertEqual((described.status, described.json().get("id")), (200, key), alias)
+            wrapped = list(acknowledged)
+            for first in range(0, len(wrapped), BATCH):
+                some = wrapped[first:first + BATCH]
+                answer = client.call("POST", "/v1/data-keys/unwrap", {"items": [{"wrapped": each} for each in some]})
+                self.assertEqual(answer.status, 200, answer)
+                for each, item in zip(some, answer.json()["results"], strict=True):
+                    self.assertEqual(item.get("plaintext"), acknowledged[each][2], (acknowledged[each][0], item))
+
+    def check_credentials(self, acknowledged):
+        with contextlib.closing(self.house.client(self.vault, "app")) as client:
+            for name, secret in acknowledged.items():
+                revealed = client.call("POST", house.credential_path("acme", name, "/reveal"))
+                self.assertEqual((revealed.status, revealed.json().get("secret")), (200, secret), name)
+
+    def sample(self, writer):
+        acknowledged = dict(writer.acknowledged)
+        return dict(self.random.sample(sorted(acknowledged.items()), min(SAMPLE, len(acknowledged))))
+
+    def well_again(self, writers):
+        before = [writer.done for writer in writers]
+        house.wait_until(lambda: all(writer.done > count or not writer.is_alive() for writer, count in zip(writers, before)),
+                         "both daemons acknowledge again")
+
+    def test_what_was_acknowledged_survives_every_kill(self):
+        self.aliases, self.random_of_keys = [], random.Random(0)
+        writers = [Writer(self.house.client(self.kms, "app"), self.make_key), Writer(self.house.client(self.vault, "app"), self.store)]
+        keys, credentials = writers
+        for writer in writers:
+            writer.start()
+            self.addCleanup(writer.join)
+            self.addCleanup(writer.stopping.set)
+        look = LOOK_EVERY
+        while self.kills.total() < KILLS:
+            self.well_again(writers)
+            self.assertEqual([writer.failure for writer in writers], [None, None])
+            # The moment of the kill is what is random here; nothing is waited for.
+            time.sleep(self.random.uniform(0, 0.06))
+            self.kill(self.random.choice(VICTIMS))
+            if self.kills.total() >= look:
+                look += LOOK_EVERY
+                self.well_again(writers)
+                self.check_keys(self.sample(keys))
+                self.check_credentials(self.sample(credentials))
+        self.well_again(writers)
+        for writer in writers:
+            writer.stopping.set()
+            writer.join()
+            self.assertIsNone(writer.failure)
+        self.check_keys(keys.acknowledged)
+        self.check_credentials(credentials.acknowledged)
+        print(f"{self.kills.total()} kills ({', '.join(f'{count} of {what}' for what, count in sorted(self.kills.items()))}): "
+              f"{len(self.aliases)} keys, {len(keys.acknowledged)} data keys and {len(credentials.acknowledged)} credentials "
+              "acknowledged, none lost")
+
+
+if __name__ == "__main__":
+    house.main()
