@@ -411,13 +411,18 @@ def measure_audit(figures, seconds):
     measure_verification(figures, seconds)
 
 
+def measure_token_set(figures, seconds):
+    measure_worker.measure_set(figures, seconds, load, unwrap_body, ROUNDS)
+
+
 def measure_token_worker(figures, seconds):
     measure_worker.measure(figures, seconds, load, unwrap_body, ROUNDS)
 
 
 PARTS = {"edge": measure_edge, "daemons": measure_daemons, "batches": measure_batches_alone, "keys": measure_many_keys,
          "gate": measure_gate, "audit": measure_audit,
-         "stores": stores.measure_stores, "worker": measure_token_worker}
+         "stores": stores.measure_stores, "worker": measure_token_worker,
+         "tokens": measure_token_set}
 
 
 def main():
