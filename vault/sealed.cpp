@@ -2,7 +2,6 @@
 
 #include <botan/aead.h>
 #include <botan/exceptn.h>
-#include <botan/kdf.h>
 #include <botan/version.h>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 
 #include "base/encoding.h"
 #include "base/error.h"
+#include "base/hkdf.h"
 #include "base/key_commitment.h"
 #include "base/random.h"
 
@@ -21,6 +21,7 @@ using base::ErrorCode;
 
 constexpr std::string_view hkdf_salt = "strongroom sealed credential 2";
 constexpr std::string_view record_key_info = "record key";
+constexpr std::size_t record_key_bytes = 32;
 constexpr std::string_view credential_magic = "SRsc";
 constexpr std::string_view value_magic = "SRsv";
 constexpr std::uint8_t format_version = 2;
@@ -74,22 +75,14 @@ base::Bytes associated_data(const ValueBinding& binding) {
     return associated_data(value_magic, binding.owner, binding.context);
 }
 
-Botan::secure_vector<std::uint8_t> derive(const base::SecretBytes& data_key,
-                                          std::string_view info) {
-    const auto kdf = Botan::KDF::create_or_throw("HKDF(SHA-512)");
-    // The form of the call that both Botan 2 and 3 have.
-    const Botan::secure_vector<std::uint8_t> key(data_key.expose().begin(),
-                                                 data_key.expose().end());
-    return kdf->derive_key(32, key, std::string(hkdf_salt), std::string(info));
-}
-
 // A GCM operation ready for finish(): keyed, bound and started.
 std::unique_ptr<Botan::AEAD_Mode> start_gcm(Botan::Cipher_Dir direction,
                                             const base::SecretBytes& data_key, base::ByteView aad,
                                             base::ByteView iv) {
     auto gcm = Botan::AEAD_Mode::create_or_throw("AES-256/GCM", direction);
-    const auto record_key = derive(data_key, record_key_info);
-    gcm->set_key(record_key.data(), record_key.size());
+    const base::SecretBytes record_key =
+        base::hkdf_sha_512(data_key, hkdf_salt, record_key_info, record_key_bytes);
+    gcm->set_key(record_key.expose().data(), record_key.size());
     gcm->set_associated_data(aad.data(), aad.size());
     gcm->start(iv.data(), iv.size());
     return gcm;
