@@ -55,6 +55,25 @@ Bytes decode_symbols(std::string_view text, std::size_t size) {
     return bytes;
 }
 
+// The symbol of a value of six bits, computed: a table would be asked at a secret's own place.
+constexpr char symbol_of(unsigned value) {
+    const int v = static_cast<int>(value);
+    int symbol = v + 'A';
+    symbol += ((25 - v) >> 8) & 6;   // from 26 on: a to z
+    symbol -= ((51 - v) >> 8) & 75;  // from 52 on: 0 to 9
+    symbol -= ((61 - v) >> 8) & 15;  // 62: +
+    symbol += ((62 - v) >> 8) & 3;   // 63: /
+    return static_cast<char>(symbol);
+}
+
+// Four symbols of up to three bytes, '=' for what is missing.
+void encode_group(char* out, ByteView bytes) {
+    unsigned group = 0;
+    for (std::size_t i = 0; i < 3; ++i) group = group << 8U | (i < bytes.size() ? bytes[i] : 0U);
+    for (std::size_t i = 0; i < 4; ++i)
+        out[i] = i <= bytes.size() ? symbol_of(group >> (18U - 6U * i) & 63U) : '=';
+}
+
 }  // namespace
 
 std::string to_base64(ByteView bytes) { return Botan::base64_encode(bytes.data(), bytes.size()); }
@@ -62,8 +81,9 @@ std::string to_base64(ByteView bytes) { return Botan::base64_encode(bytes.data()
 void append_base64(WipedString& out, ByteView bytes) {
     const std::size_t old_size = out.size();
     out.resize(old_size + (bytes.size() + 2) / 3 * 4);
-    std::size_t consumed = 0;
-    Botan::base64_encode(out.data() + old_size, bytes.data(), bytes.size(), consumed, true);
+    char* at = out.data() + old_size;
+    for (; bytes.size() >= 3; bytes = bytes.subspan(3), at += 4) encode_group(at, bytes.first(3));
+    if (!bytes.empty()) encode_group(at, bytes);
 }
 
 std::optional<Bytes> parse_base64(std::string_view text) {

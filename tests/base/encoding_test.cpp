@@ -43,6 +43,25 @@ TEST(Base64, AppendingKeepsWhatWasThere) {
     EXPECT_EQ(std::string_view(body), "key=Zm9vYmE=");
 }
 
+// Two ways to make it: one is ours, the other the library's.
+TEST(Base64, AppendingGivesWhatEncodingGives) {
+    base::Bytes bytes;
+    for (unsigned i = 0; i < 64 * 64; ++i) {  // every value of both halves of a group
+        const unsigned group = i << 12U | (i ^ 0xFFFU);
+        for (const unsigned shift : {16U, 8U, 0U})
+            bytes.push_back(static_cast<std::uint8_t>(group >> shift));
+    }
+    for (const std::size_t cut : {0U, 1U, 2U, 3U}) {
+        const auto part = base::ByteView(bytes).first(bytes.size() - cut);
+        base::WipedString text;
+        base::append_base64(text, part);
+        EXPECT_EQ(std::string_view(text), base::to_base64(part)) << cut;
+    }
+    base::WipedString nothing;
+    base::append_base64(nothing, {});
+    EXPECT_TRUE(nothing.empty());
+}
+
 TEST(Base64, OnlyTheCanonicalTextIsAccepted) {
     for (const char* text : {"Zg", "Zg=", "Zg===", "=Zg=", "Z===", "====", "Zh==", "Zm9=", "Zm9v\n",
                              " Zm9v", "Zm9v=", "Zm-v", "Zm_v", "Zg==Zg==", "Zm 9v"}) {
