@@ -36,7 +36,7 @@ struct Config {
     std::string master_key;                   // a key id or "alias/<name>"
     WitnessConfig witness;                    // of the key service's audit log
     std::optional<KeyCacheLimits> key_cache;  // of data keys, for reading; empty: there is none
-    std::size_t rewrap_workers = 2;           // of this node, for rewrap jobs; 0: none
+    std::size_t rewrap_workers = 3;           // of this node, for rewrap jobs; 0: none
     ValueOwners value_owners;
     Passthrough passthrough;      // of values that are not sealed
     compat::Config compat;        // older shapes that are served
