@@ -15,6 +15,8 @@ constexpr std::size_t max_listed_objects = 100'000;
 constexpr std::size_t readback_challenge_bytes = 32;
 constexpr int most_looks = 4;
 constexpr std::chrono::milliseconds pause_between_looks{20};
+constexpr std::size_t small_batch = 16;  // too quick to wait for a large one
+constexpr std::chrono::milliseconds patience_for_a_turn{100};
 
 [[noreturn]] void fail(base::ErrorCode code, const std::string& message,
                        const std::string& detail = {}) {
@@ -317,8 +319,16 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
     });
 }
 
+// Behind SoftHSM's locks two threads get no more done than one, and waiting for each other at every
+// item costs them most of a processor. The turn is a courtesy: behind one that hangs nobody stays.
+std::unique_lock<std::timed_mutex> Pkcs11Token::turn_of_batch(std::size_t items) {
+    if (!traits_.is_softhsm || items <= small_batch) return {};
+    return {batches_, patience_for_a_turn};
+}
+
 std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(
     std::span<const EncryptItem> items) {
+    const auto turn = turn_of_batch(items.size());
     std::vector<std::optional<Encrypted>> made;
     made.reserve(items.size());
     // A repetition goes on behind the last that was made: callers have counted each item once.
@@ -418,6 +428,7 @@ base::SecretBytes Pkcs11Token::decrypt(const KeyId& id, const Iv& iv, base::Byte
 
 std::vector<std::optional<base::SecretBytes>> Pkcs11Token::decrypt_many(
     std::span<const DecryptItem> items) {
+    const auto turn = turn_of_batch(items.size());
     return connection_->repeatable([&](const Operation& operation) {
         std::vector<std::optional<base::SecretBytes>> opened;
         opened.reserve(items.size());

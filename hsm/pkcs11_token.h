@@ -62,6 +62,8 @@ private:
     // Empty when the ciphertext does not open; throws for any other failure.
     std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,
                                           CK_OBJECT_HANDLE key, const DecryptItem& item);
+    // Lasts as long as the batch. Owns nothing when nobody has to wait, or waited long enough.
+    std::unique_lock<std::timed_mutex> turn_of_batch(std::size_t items);
 
     // In the order of their building: what is below uses what is above.
     KeptPin pin_;
@@ -72,7 +74,8 @@ private:
     TokenInfo info_;
     IvSource ivs_;
     KeyHandles keys_;
-    std::mutex generation_;  // SoftHSM only: one new key at a time, from its making to its proof
+    std::mutex generation_;     // SoftHSM only: one new key at a time, from its making to its proof
+    std::timed_mutex batches_;  // SoftHSM only: one large batch at a time
     std::unique_ptr<Connection> connection_;
 };
 
