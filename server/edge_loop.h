@@ -179,7 +179,8 @@ public:
     using PassOn = std::function<void(std::shared_ptr<Arrival>)>;
 
     // With `pass_on` the loop only shakes hands, and its thread has a lower priority than the
-    // others': a handshake costs as much as many requests, and anybody may ask for one.
+    // others' and gives way when they wake up: a handshake costs as much as many requests, and
+    // anybody may ask for one.
     explicit Loop(const EdgeEnvironment& environment, PassOn pass_on = {});
     ~Loop();
     Loop(const Loop&) = delete;
