@@ -321,9 +321,9 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
 
 // Behind SoftHSM's locks two threads get no more done than one, and waiting for each other at every
 // item costs them most of a processor. The turn is a courtesy: behind one that hangs nobody stays.
-std::unique_lock<std::timed_mutex> Pkcs11Token::turn_of_batch(std::size_t items) {
-    if (!traits_.is_softhsm || items <= small_batch) return {};
-    return {batches_, patience_for_a_turn};
+BatchTurns::Turn Pkcs11Token::turn_of_batch(std::size_t items) {
+    if (!traits_.is_softhsm || items <= small_batch) return nullptr;
+    return batches_.take(patience_for_a_turn);
 }
 
 std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(

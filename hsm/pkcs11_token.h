@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "hsm/batch_turns.h"
 #include "hsm/pkcs11_keys.h"
 #include "hsm/pkcs11_traits.h"
 #include "hsm/softhsm_guard.h"
@@ -63,7 +64,7 @@ private:
     std::optional<base::SecretBytes> open(const Operation& operation, const KeyId& id,
                                           CK_OBJECT_HANDLE key, const DecryptItem& item);
     // Lasts as long as the batch. Owns nothing when nobody has to wait, or waited long enough.
-    std::unique_lock<std::timed_mutex> turn_of_batch(std::size_t items);
+    BatchTurns::Turn turn_of_batch(std::size_t items);
 
     // In the order of their building: what is below uses what is above.
     KeptPin pin_;
@@ -74,8 +75,8 @@ private:
     TokenInfo info_;
     IvSource ivs_;
     KeyHandles keys_;
-    std::mutex generation_;     // SoftHSM only: one new key at a time, from its making to its proof
-    std::timed_mutex batches_;  // SoftHSM only: one large batch at a time
+    std::mutex generation_;  // SoftHSM only: one new key at a time, from its making to its proof
+    BatchTurns batches_;     // SoftHSM only
     std::unique_ptr<Connection> connection_;
 };
 
