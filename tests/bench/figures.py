@@ -2,6 +2,7 @@
 import contextlib
 import pathlib
 import re
+import statistics
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import house  # noqa: E402
 BARE_DECRYPT = "bench_bare_decrypt"
 CONNECTIONS = 16
 ROUNDS = 3  # of each kind, in turn, so that a slow moment of the machine meets them all
+PAIRED_ROUNDS = 2 * ROUNDS + 1  # where the figure is a ratio of two kinds of one round
 BATCH = 100  # items
 BATCH_CONNECTIONS = 4
 
@@ -34,6 +36,16 @@ def memory_mib(pid):
         text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
         return resident, int(re.search(r"Pss:\s+(\d+)", text).group(1)) / 1024
     return resident, None
+
+
+def in_turn(kinds, number):
+    """The kinds of round `number`, forwards and backwards by turns: what drifts meets both ends alike."""
+    return list(kinds) if number % 2 == 0 else list(kinds)[::-1]
+
+
+def ratio_of(rates, above, below):
+    """The median of the rounds' own ratios: both of one round meet the same machine."""
+    return statistics.median(a / b for a, b in zip(rates[above], rates[below]))
 
 
 class Figures:

@@ -20,7 +20,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
 import house  # noqa: E402
 import measure_worker  # noqa: E402
 import stores  # noqa: E402
-from figures import BARE_DECRYPT, BATCH, BATCH_CONNECTIONS, CONNECTIONS, ROUNDS, Figures, bare_decrypt, load, memory_mib  # noqa: E402
+from figures import (BARE_DECRYPT, BATCH, BATCH_CONNECTIONS, CONNECTIONS, PAIRED_ROUNDS, ROUNDS, Figures,  # noqa: E402
+                     bare_decrypt, in_turn, load, memory_mib, ratio_of)
 
 EMPTY_SERVER = "bench_empty_server"
 UNAUDITED = "bench_kmsd_unaudited"
@@ -64,16 +65,18 @@ def measure_rates(figures, strongroom, kms, vault, seconds):
                  "unwrap": (kms.port, "/v1/data-keys/unwrap", unwrap),
                  "reveal": (vault.port, house.credential_path("acme", "bench", "/reveal"), "")}
         results = {kind: [] for kind in kinds}
-        for _ in range(ROUNDS):
-            for kind, (port, path, body) in kinds.items():
+        for number in range(PAIRED_ROUNDS):
+            for kind in in_turn(kinds, number):
+                port, path, body = kinds[kind]
                 results[kind].append(load(port, strongroom.pki, path, body, seconds))
     median = {kind: statistics.median_low(found) for kind, found in results.items()}
     for kind, (rate, middle, high) in median.items():
         print(f"{kind:16} {rate:8.0f} requests/s, p50 {middle:6.2f} ms, p99 {high:6.2f} ms "
-              f"({CONNECTIONS} connections, median of {ROUNDS} rounds)", flush=True)
-    ratio = median["unwrap"][0] / median["empty handler"][0]
+              f"({CONNECTIONS} connections, median of {PAIRED_ROUNDS} rounds)", flush=True)
+    rates = {kind: [rate for rate, _, _ in found] for kind, found in results.items()}
+    ratio = ratio_of(rates, "unwrap", "empty handler")
     figures.show("unwrap, audited and durable / empty handler", f"{ratio:.2f}", ratio >= 0.30, "at least 0.30")
-    ratio = median["reveal"][0] / median["unwrap"][0]
+    ratio = ratio_of(rates, "reveal", "unwrap")
     figures.show("reveal / unwrap", f"{ratio:.2f}", ratio >= 0.30, "at least 0.30")
 
 
@@ -337,12 +340,13 @@ def measure_gate(figures, seconds):
     """The same unwrap through the least gate and through one with an API token, many rules and all budgets."""
     with gate_house(small_policy(), None) as without, gate_house(policy_of_rules(RULES), all_budgets()) as full:
         rates = {"without": [], "with": []}
-        for _ in range(2 * ROUNDS + 1):
-            for which, (strongroom, kms, body, bearer_file) in (("without", without), ("with", full)):
+        gates = {"without": without, "with": full}
+        for number in range(PAIRED_ROUNDS):
+            for which in in_turn(gates, number):
+                strongroom, kms, body, bearer_file = gates[which]
                 rates[which].append(
                     load(kms.port, strongroom.pki, "/v1/data-keys/unwrap", body, seconds, bearer_file=bearer_file)[0])
-    # Both of one round meet the same machine: the median of the rounds' own ratios.
-    ratio = statistics.median(b / a for a, b in zip(rates["without"], rates["with"]))
+    ratio = ratio_of(rates, "with", "without")
     for which, found in rates.items():
         print(f"unwrap {which:8} {statistics.median_low(found):8.0f} requests/s (median of {len(found)} rounds)", flush=True)
     figures.show(f"unwrap, API token, {RULES} rules, budgets / none", f"{ratio:.2f}", ratio >= 0.85, "at least 0.85")
@@ -387,14 +391,15 @@ def measure_auditing(figures, seconds):
             }
             for connections, bound in AUDITED_CONNECTIONS:
                 rates = {name: [] for name in houses}
-                for _ in range(ROUNDS):
-                    for name, (port, pki, body) in houses.items():
+                for number in range(PAIRED_ROUNDS):
+                    for name in in_turn(houses, number):
+                        port, pki, body = houses[name]
                         rates[name].append(load(port, pki, "/v1/data-keys/unwrap", body, seconds, connections)[0])
                 rate = {name: statistics.median_low(found) for name, found in rates.items()}
                 for name, found in rate.items():
-                    print(f"{name:24} {found:8.0f} unwraps/s ({connections} connections, median of {ROUNDS} rounds)",
+                    print(f"{name:24} {found:8.0f} unwraps/s ({connections} connections, median of {PAIRED_ROUNDS} rounds)",
                           flush=True)
-                cost = {name: 1 - found / rate["no auditing"] for name, found in rate.items()}
+                cost = {name: 1 - ratio_of(rates, name, "no auditing") for name in rates}
                 figures.show(f"durable auditing of an unwrap, {connections} connections, costs", f"{cost['audited, durable']:.0%}",
                              cost["audited, durable"] <= bound, f"at most {bound:.0%}")
                 print(f"  of it without a disk: {cost['audited in memory']:.0%}; with checkpoints: "

@@ -130,6 +130,8 @@ class FailingDisk(unittest.TestCase):
                 self.assertIsNone(daemon.process.poll(), (form, call))
                 call += 1 if call < FIRST_ONES else EVERY
         print(f"{order.__name__}: {failed} failing calls, {refused} refused", flush=True)
+        self.assertGreater(failed, 0, "nothing failed: the library that fails calls was not there")
+        self.assertGreater(refused, 0)
 
     def well_again(self, form, call, order):
         begin = time.monotonic()

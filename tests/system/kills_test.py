@@ -15,7 +15,7 @@ import unittest
 
 import house
 
-KILLS = house.number("KILLS", 200, 1000)
+KILLS = house.number("KILLS", 30, 1000)  # .ci/run asks for 200
 LOOK_EVERY = 500  # kills; at so many of what was acknowledged as
 SAMPLE = 2000
 MOST_KEYS = 1000  # a token with more is slow
@@ -49,7 +49,7 @@ class Writer(threading.Thread):
                     self.done += bool(made)
                 except (OSError, http.client.HTTPException):
                     pass  # killed under this request, or not there yet: nothing was acknowledged
-                except AssertionError as error:
+                except Exception as error:  # whatever else it is, the test must hear of it
                     self.failure = error
                     return
                 time.sleep(0.005)
@@ -146,6 +146,9 @@ class Kills(unittest.TestCase):
         before = [writer.done for writer in writers]
         house.wait_until(lambda: all(writer.done > count or not writer.is_alive() for writer, count in zip(writers, before)),
                          "both daemons acknowledge again")
+        for writer in writers:
+            self.assertIsNone(writer.failure)
+            self.assertTrue(writer.is_alive())
 
     def test_what_was_acknowledged_survives_every_kill(self):
         self.aliases, self.random_of_keys = [], random.Random(0)
@@ -158,7 +161,6 @@ class Kills(unittest.TestCase):
         look = LOOK_EVERY
         while self.kills.total() < KILLS:
             self.well_again(writers)
-            self.assertEqual([writer.failure for writer in writers], [None, None])
             # The moment of the kill is what is random here; nothing is waited for.
             time.sleep(self.random.uniform(0, 0.06))
             self.kill(self.random.choice(VICTIMS))
