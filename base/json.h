@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -143,7 +142,7 @@ private:
 
     const JsonValue::Object* object_;
     std::string path_;
-    mutable std::set<std::string, std::less<>> known_;
+    mutable std::vector<std::string> known_;  // the names that somebody asked for
 };
 
 // Writes JSON into wiped memory, without a tree in between. Well-formed nesting is the caller's
@@ -156,7 +155,6 @@ public:
     explicit JsonWriter(Style style = Style::compact, std::size_t expected_bytes = 512)
         : style_(style) {
         out_.reserve(expected_bytes);
-        has_items_.reserve(8);
     }
 
     JsonWriter& begin_object();
@@ -210,7 +208,7 @@ private:
 
     Style style_;
     WipedString out_;
-    std::vector<bool> has_items_;  // one for each open bracket
+    std::string has_items_;  // a 0 or 1 for each open bracket; few need no memory of their own
     bool after_name_ = false;
 };
 

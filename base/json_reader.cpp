@@ -39,14 +39,14 @@ void JsonReader::refuse(std::string_view name, std::string_view complaint) const
 }
 
 const JsonValue* JsonReader::take(std::string_view name) {
-    known_.emplace(name);
+    known_.emplace_back(name);
     const auto found = std::find_if(object_->begin(), object_->end(),
                                     [&](const auto& member) { return member.name == name; });
     return found == object_->end() ? nullptr : &found->value;
 }
 
 bool JsonReader::has(std::string_view name) const {
-    known_.emplace(name);
+    known_.emplace_back(name);
     return std::any_of(object_->begin(), object_->end(),
                        [&](const auto& member) { return member.name == name; });
 }
@@ -203,8 +203,10 @@ std::map<std::string, std::string> JsonReader::optional_string_map(std::string_v
 }
 
 void JsonReader::refuse_unknown() const {
+    std::sort(known_.begin(), known_.end());
     for (const auto& member : *object_) {
-        if (known_.find(std::string_view(member.name)) != known_.end()) continue;
+        if (std::binary_search(known_.begin(), known_.end(), std::string_view(member.name)))
+            continue;
         if (is_plain_name(member.name)) refuse(member.name, "is not a known field");
         throw Error(ErrorCode::invalid_argument,
                     (path_.empty() ? "the JSON" : "\"" + path_ + "\"") +

@@ -106,20 +106,20 @@ void JsonWriter::before_value() {
         return;
     }
     if (has_items_.empty()) return;
-    if (has_items_.back()) out_ += ',';
-    has_items_.back() = true;
+    if (has_items_.back() != 0) out_ += ',';
+    has_items_.back() = 1;
     new_line();
 }
 
 void JsonWriter::open(char bracket) {
     before_value();
     out_ += bracket;
-    has_items_.push_back(false);
+    has_items_.push_back(0);
 }
 
 void JsonWriter::close(char bracket) {
     assert(!has_items_.empty() && !after_name_);
-    const bool had_items = has_items_.back();
+    const bool had_items = has_items_.back() != 0;
     has_items_.pop_back();
     if (had_items) new_line();
     out_ += bracket;

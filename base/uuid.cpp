@@ -24,8 +24,13 @@ Uuid Uuid::from_bytes(ByteView bytes) {
 }
 
 Uuid Uuid::random() {
-    Uuid id;
-    random_bytes(id.bytes_);
+    std::array<std::uint8_t, size> drawn{};
+    random_bytes(drawn);
+    return random(drawn);
+}
+
+Uuid Uuid::random(std::span<const std::uint8_t, size> drawn) {
+    Uuid id = from_bytes(drawn);
     id.bytes_[6] = static_cast<std::uint8_t>((id.bytes_[6] & 0x0FU) | 0x40U);
     id.bytes_[8] = static_cast<std::uint8_t>((id.bytes_[8] & 0x3FU) | 0x80U);
     return id;
@@ -47,12 +52,15 @@ std::optional<Uuid> Uuid::parse(std::string_view text) {
 }
 
 std::string Uuid::to_string() const {
-    const std::string digits = to_hex(bytes_);
-    std::string text;
-    text.reserve(text_length);
-    for (const char digit : digits) {
-        if (is_dash_position(text.size())) text += '-';
-        text += digit;
+    // Each request writes several: by hand, since the library's encoder takes as long as all the
+    // rest of it.
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text(text_length, '-');
+    std::size_t at = 0;
+    for (const std::uint8_t byte : bytes_) {
+        if (is_dash_position(at)) ++at;
+        text[at++] = digits[byte >> 4U];
+        text[at++] = digits[byte & 0x0FU];
     }
     return text;
 }

@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,6 +25,8 @@ public:
 
     // A fresh random UUID, version 4. Throws unavailable when the system has no randomness.
     static Uuid random();
+    // The same of random bytes that were drawn already.
+    static Uuid random(std::span<const std::uint8_t, size> drawn);
     // Reads the canonical form only: 36 characters, lower case. Empty otherwise.
     static std::optional<Uuid> parse(std::string_view text);
 
