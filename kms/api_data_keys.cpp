@@ -127,7 +127,7 @@ private:
     static const Error* error_of(const UnwrapItem& item, std::span<const OpenAnswer> opened) {
         static const Error unknown = base::decryption_failed();
         if (item.job) return std::get_if<Error>(&opened[*item.job]);
-        return item.verdict == nullptr ? &unknown : &item.verdict->error;
+        return item.verdict == nullptr ? &unknown : &item.verdict->refusal();
     }
 
     server::Response answer_one(std::span<const OpenJob> jobs, std::span<const OpenAnswer> opened) {

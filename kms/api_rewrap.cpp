@@ -59,13 +59,13 @@ RewrapItem prepare(const RewrapRequest& wanted, const CatalogueSnapshot& snapsho
     if (key == nullptr) return item;
     const Verdict& source = rights.to_open(rewrap_data_key, key, *wanted.context);
     item.decision = source.decision;
-    item.error = source.error;
+    item.error = source.refusal();
     if (!source.grant) return item;
     const NamedKey& to_key = wanted.to_key != nullptr
                                  ? *wanted.to_key
                                  : rights.named(snapshot, key->id.to_string(), "to_key");
     const Verdict& target = rights.to_use(rewrap_data_key, to_key, *wanted.to_context);
-    item.error = target.error;
+    item.error = target.refusal();
     if (!target.grant) return item;
     item.job = jobs.size();
     jobs.push_back({{&*source.grant, source.compromised ? &*source.compromised : nullptr,

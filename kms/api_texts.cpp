@@ -86,7 +86,7 @@ server::Response Api::decrypt(server::Operation& operation, const server::Reques
     const KeyPointer key = parts_.catalogue.snapshot()->find(envelope->key_id);
     if (key == nullptr) throw base::decryption_failed("no such key");
     const Verdict& verdict = rights.to_open(decrypt_action, key, context);
-    if (!verdict.grant) throw Error(verdict.error);
+    if (!verdict.grant) throw Error(verdict.refusal());
     const OpenJob job{&*verdict.grant, verdict.compromised ? &*verdict.compromised : nullptr,
                       &context, std::move(*envelope)};
     const base::SecretBytes text = parts_.service.decrypt(job);

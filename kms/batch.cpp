@@ -9,6 +9,11 @@ namespace kms {
 using base::Error;
 using base::ErrorCode;
 
+const Error& Verdict::refusal() const {
+    static const Error unknown = base::decryption_failed();
+    return error ? *error : unknown;
+}
+
 void Rights::require_any(server::Action action) const {
     if (authorizer_.may_ever(operation_, action)) return;
     server::Resource any_key;
@@ -48,22 +53,23 @@ const Verdict& Rights::to_use(server::Action action, const NamedKey& key, const 
 }
 
 Verdict Rights::decide_open(server::Action action, const KeyPointer& key, const Context& context) {
-    server::Resource resource = key_resource(*key);
     Verdict verdict;
     verdict.decision = operation_.decided().size();
     try {
-        verdict.grant = authorizer_.authorize(operation_, action, resource, context.entries);
+        verdict.grant =
+            authorizer_.authorize(operation_, action, key_resource(*key), context.entries);
         if (key->state == KeyState::compromised) {
             try {
                 verdict.compromised = authorizer_.authorize(operation_, use_compromised_key,
-                                                            resource, context.entries);
+                                                            key_resource(*key), context.entries);
             } catch (const Error& error) {
                 if (error.code() != ErrorCode::permission_denied) throw;
             }
         }
     } catch (const Error& error) {
         if (error.code() != ErrorCode::permission_denied) throw;
-        if (authorizer_.would_allow(operation_, describe_key, resource)) verdict.error = error;
+        if (authorizer_.would_allow(operation_, describe_key, key_resource(*key)))
+            verdict.error = error;
     }
     return verdict;
 }

@@ -20,8 +20,12 @@ namespace kms {
 struct Verdict {
     std::optional<server::Grant> grant;
     std::optional<server::Grant> compromised;  // use_compromised_key, where it is needed and given
-    base::Error error = base::decryption_failed();  // when there is no grant
-    std::size_t decision = 0;                       // its place in Operation::decided()
+    // Why there is no grant, for who may know; see refusal().
+    std::optional<base::Error> error;
+    std::size_t decision = 0;  // its place in Operation::decided()
+
+    // What the caller hears when there is no grant.
+    const base::Error& refusal() const;
 };
 
 // The rights of one call. One thread; operation and authorizer must outlive it. References that it

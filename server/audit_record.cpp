@@ -75,8 +75,8 @@ std::int64_t duration_us(base::Time started, base::Time now) {
 
 }  // namespace
 
-std::string audit_fields(const AuditConfig& config, const Operation& operation,
-                         const Outcome& outcome, base::Time now) {
+base::WipedString audit_fields(const AuditConfig& config, const Operation& operation,
+                               const Outcome& outcome, base::Time now) {
     JsonWriter out(JsonWriter::Style::compact, usual_record_bytes);
     out.begin_object();
     out.field("time", base::to_rfc3339(now));
@@ -95,8 +95,10 @@ std::string audit_fields(const AuditConfig& config, const Operation& operation,
     out.field("status", std::uint32_t{outcome.status});
     out.field("duration_us", duration_us(operation.started(), now));
     out.end_object();
-    const std::string_view text = out.text();
-    return std::string(text.substr(1, text.size() - 2));
+    base::WipedString text = out.take();
+    text.pop_back();
+    text.erase(0, 1);
+    return text;
 }
 
 void append_audit_line(std::string& out, std::uint64_t sequence, std::string_view fields,

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "base/secret_bytes.h"
 #include "server/audit.h"
 #include "server/merkle.h"
 
@@ -19,8 +20,8 @@ namespace server {
 
 // All of a record but its place in the log: the inside of a JSON object, from "time" to
 // "duration_us".
-std::string audit_fields(const AuditConfig& config, const Operation& operation,
-                         const Outcome& outcome, base::Time now);
+base::WipedString audit_fields(const AuditConfig& config, const Operation& operation,
+                               const Outcome& outcome, base::Time now);
 
 // Appends `{"sequence":…,<fields>,"previous":…}` without a line end.
 void append_audit_line(std::string& out, std::uint64_t sequence, std::string_view fields,

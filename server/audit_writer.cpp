@@ -218,7 +218,7 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
     std::uint64_t sequence = chain.sequence;
     for (Queued& queued : in_flight) {
         ++sequence;
-        queued_bytes -= queued.entry.fields.size();
+        queued_bytes -= queued.entry.fields.capacity();
         if (queued.told_false && queued.waited_for && queued.may_be_withheld)
             withheld.push_back(withheld_record(queued, sequence));
         tell(queued, sequence, calls);
@@ -228,7 +228,7 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
     chain = std::move(reached);
     retry_at.reset();
     hanging = false;
-    for (const Queued& queued : withheld) queued_bytes += queued.entry.fields.size();
+    for (const Queued& queued : withheld) queued_bytes += queued.entry.fields.capacity();
     queue.insert(queue.begin(), std::make_move_iterator(withheld.begin()),
                  std::make_move_iterator(withheld.end()));
 }
@@ -306,9 +306,9 @@ void AuditWriter::append(AuditEntry entry) {
     {
         const std::lock_guard lock(state.mutex);
         const bool room = state.queue.size() < max_queued_records &&
-                          state.queued_bytes + entry.fields.size() <= max_queued_bytes;
+                          state.queued_bytes + entry.fields.capacity() <= max_queued_bytes;
         if (room && !state.stopping) {
-            state.queued_bytes += entry.fields.size();
+            state.queued_bytes += entry.fields.capacity();
             ++state.appended;
             state.new_since_failure = true;
             Queued queued{std::move(entry), std::chrono::steady_clock::now() + state.config.bound};

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/secret_bytes.h"
 #include "server/audit.h"
 #include "server/audit_file.h"
 
@@ -27,7 +28,7 @@ struct AuditChain {
 
 // One record on its way.
 struct AuditEntry {
-    std::string fields;  // of audit_fields()
+    base::WipedString fields;  // of audit_fields()
     base::Uuid request_id;
     std::string action;
     AuditLog::Done done;  // may be empty: nobody waits

@@ -113,7 +113,8 @@ Connection::Next Connection::shake_hands() {
     if (status == Stream::Status::ended) return refuse_handshake(stream_->handshake_failure());
     if (status != Stream::Status::done) return after(status);
     try {
-        certificate_ = read_peer_certificate(stream_->ssl());
+        if (auto shown = read_peer_certificate(stream_->ssl()))
+            certificate_ = std::make_shared<const PeerCertificate>(std::move(*shown));
         if (certificate_) holds_until_ = holds_until(stream_->ssl(), *loop_->tls());
     } catch (const base::Error& error) {
         return refuse_handshake(error.message());
@@ -218,6 +219,8 @@ void Connection::begin_request() {
     request.peer_group = peer_.group;
     request.local_peer = peer_.local;
     request.certificate = certificate_;
+    if (caller_ == nullptr) caller_ = loop_->environment().handler.recognize(request);
+    request.connected = caller_;
     request.received = now;
     phase_ = Phase::head;
     request_deadline_ = now + config.request_deadline;

@@ -83,7 +83,8 @@ private:
     std::optional<Stream> stream_;          // empty once closed
     std::optional<ConnectionPlace> place_;  // empty once closed
     Peer peer_;
-    std::optional<PeerCertificate> certificate_;
+    std::shared_ptr<const PeerCertificate> certificate_;
+    std::shared_ptr<const Caller> caller_;    // whom the handler recognized; null before a request
     std::uint64_t judged_by_ = 0;             // the generation of TLS that the certificate held by
     std::chrono::sys_seconds holds_until_{};  // the time from which it must be judged again
 

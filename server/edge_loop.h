@@ -153,7 +153,7 @@ struct Arrival : Accepted {
           ssl(std::move(the_ssl)) {}
 
     Ssl ssl;
-    std::optional<PeerCertificate> certificate;
+    std::shared_ptr<const PeerCertificate> certificate;
     std::uint64_t judged_by = 0;  // as in Connection
     std::chrono::sys_seconds holds_until{};
 };

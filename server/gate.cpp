@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <csignal>
 #include <optional>
 #include <span>
 #include <thread>
@@ -15,7 +14,6 @@
 #include "server/gate_finished.h"
 #include "server/gate_queue.h"
 #include "server/gate_rules.h"
-#include "server/gate_trace.h"
 #include "server/throttle.h"
 
 namespace server {
@@ -84,11 +82,7 @@ struct Gate::State {
     }
 
     void run_worker() {
-        // Signals are for the program's main thread, and a write to a peer that is gone must not
-        // raise SIGPIPE here.
-        sigset_t all;
-        sigfillset(&all);
-        pthread_sigmask(SIG_BLOCK, &all, nullptr);
+        hold_back_signals();
         GateQueue::Work work;
         while (queue.next(work)) {
             if (work.refused) {
@@ -146,13 +140,13 @@ struct Gate::State {
         }
     }
 
-    static base::Error stopping_error() {
-        return {base::ErrorCode::unavailable, "the service is stopping"};
+    std::shared_ptr<const Caller> recognize(const Request& request) const {
+        return std::make_shared<const Caller>(authenticator.connected(request));
     }
 
-    Operation begin(const Request& request) {
-        Operation operation(base::Uuid::random(), clock.now(), authenticator.connected(request));
-        operation.set_traceparent(traceparent_for(request.header("traceparent")));
+    Operation begin(const Request& request) const {
+        auto caller = request.connected ? request.connected : recognize(request);
+        Operation operation = begin_operation(request, clock.now(), std::move(caller));
         operation.set_action(unknown_action);
         return operation;
     }
@@ -279,10 +273,12 @@ struct Gate::State {
             if (credential == Credential::any) {
                 auto other =
                     authenticator.authenticate(request, pattern, finished.operation.caller());
-                if (other) finished.operation.caller_ = std::move(*other);
+                if (other) {
+                    finished.operation.caller_ = std::make_shared<const Caller>(std::move(*other));
+                }
             } else {
                 Identified both = authenticator.authenticate_server(request, pattern);
-                finished.operation.caller_ = std::move(both.caller);
+                finished.operation.caller_ = std::make_shared<const Caller>(std::move(both.caller));
                 finished.operation.user_ = std::move(both.user);
             }
             finished.is_known = true;
@@ -364,6 +360,7 @@ struct Gate::State {
 
     void send(Finished& finished) {
         const auto request_id = finished.operation.request_id().to_string();
+        finished.response.headers.reserve(finished.response.headers.size() + 2);
         finished.response.headers.emplace_back("X-Request-Id", request_id);
         if (log_head && finished.outcome.word == "ok" && !finished.operation.caller().is_nobody()) {
             finished.response.headers.emplace_back("Strongroom-Checkpoint", log_head());
@@ -482,6 +479,10 @@ Gate::Gate(GateConfig config, const RouteTable& routes, const Authenticator& aut
 Gate::~Gate() = default;
 
 std::variant<std::size_t, Response> Gate::admit(const Request& head) { return state_->admit(head); }
+
+std::shared_ptr<const Caller> Gate::recognize(const Request& peer) {
+    return state_->recognize(peer);
+}
 
 void Gate::handle(Request request, std::function<void(Response)> done) {
     if (state_->enqueue(request, done)) return;

@@ -29,6 +29,12 @@ public:
     // that refuses it right away. Must not block.
     virtual std::variant<std::size_t, Response> admit(const Request& head) = 0;
 
+    // Whom a connection shows without a credential of a request's own: asked once for each
+    // connection, before its first head is read, so that only certificate and addresses of `peer`
+    // are set; given with all of its requests (Request::connected). Must not block; what it throws
+    // ends the connection. Null: the handler has no use for it.
+    virtual std::shared_ptr<const Caller> recognize(const Request& /*peer*/) { return nullptr; }
+
     // Called with the whole request; `done` is called exactly once, on any thread, and must not
     // block.
     virtual void handle(Request request, std::function<void(Response)> done) = 0;
@@ -75,6 +81,7 @@ public:
     ~Gate() override;
 
     std::variant<std::size_t, Response> admit(const Request& head) override;
+    std::shared_ptr<const Caller> recognize(const Request& peer) override;
     void handle(Request request, std::function<void(Response)> done) override;
     Response refuse(const Request& head, const base::Error& error) override;
 

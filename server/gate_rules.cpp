@@ -1,8 +1,14 @@
 #include "server/gate_rules.h"
 
 #include <algorithm>
+#include <array>
+#include <csignal>
+#include <span>
+#include <utility>
 
+#include "base/random.h"
 #include "base/secret_bytes.h"
+#include "server/gate_trace.h"
 
 namespace server {
 namespace {
@@ -47,10 +53,31 @@ void check_wait(std::chrono::steady_clock::time_point queued, std::chrono::milli
     throw base::Error(base::ErrorCode::unavailable, "too many requests at once: try again later");
 }
 
+// One draw for both ids: each is a call into the kernel.
+Operation begin_operation(const Request& request, base::Time now,
+                          std::shared_ptr<const Caller> caller) {
+    std::array<std::uint8_t, base::Uuid::size + trace_random_bytes> drawn{};
+    base::random_bytes(drawn);
+    const std::span<const std::uint8_t, drawn.size()> random(drawn);
+    Operation operation(base::Uuid::random(random.first<base::Uuid::size>()), now,
+                        std::move(caller));
+    operation.set_traceparent(
+        traceparent_for(request.header("traceparent"), random.last<trace_random_bytes>()));
+    return operation;
+}
+
+void hold_back_signals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
 void drop_body(Response& response) {
     base::wipe(response.body.data(), response.body.size());
     response.body.clear();
 }
+
+base::Error stopping_error() { return {base::ErrorCode::unavailable, "the service is stopping"}; }
 
 base::Error internal_error(const std::string& detail) {
     return {base::ErrorCode::internal, "internal error", detail};

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "server/audit.h"
+#include "server/operation.h"
 #include "server/request.h"
 #include "server/route.h"
 
@@ -24,9 +27,19 @@ void check_body(const Request& request, const Route& route);
 // Throws unavailable where a request has waited longer than `longest` for a worker.
 void check_wait(std::chrono::steady_clock::time_point queued, std::chrono::milliseconds longest);
 
+// A fresh operation of `caller`, in the trace that the request names or in one of its own. Throws
+// unavailable when the system has no randomness.
+Operation begin_operation(const Request& request, base::Time now,
+                          std::shared_ptr<const Caller> caller);
+
+// In a worker's thread: signals are for the program's main thread, and a write to a peer that is
+// gone must not raise SIGPIPE.
+void hold_back_signals();
+
 // Wipes it.
 void drop_body(Response& response);
 
+base::Error stopping_error();
 base::Error internal_error(const std::string& detail);
 
 }  // namespace server

@@ -4,7 +4,6 @@
 #include <array>
 
 #include "base/encoding.h"
-#include "base/random.h"
 
 namespace server {
 
@@ -31,14 +30,19 @@ bool is_well_formed(std::string_view text) {
 
 }  // namespace
 
-std::string traceparent_for(std::string_view header) {
+std::string traceparent_for(std::string_view header,
+                            std::span<const std::uint8_t, trace_random_bytes> drawn) {
     if (is_well_formed(header)) return std::string(header);
-    std::array<std::uint8_t, 24> ids{};
-    base::random_bytes(ids);
+    std::array<std::uint8_t, trace_random_bytes> ids{};
+    std::copy(drawn.begin(), drawn.end(), ids.begin());
     ids[0] |= 1;  // neither id may be zero
     ids[16] |= 1;
-    const std::string hex = base::to_hex(ids);
-    return "00-" + hex.substr(0, 32) + "-" + hex.substr(32) + "-00";
+    std::string text = base::to_hex(ids);
+    text.reserve(55);
+    text.insert(32, 1, '-');
+    text.insert(0, "00-");
+    text += "-00";
+    return text;
 }
 
 }  // namespace server

@@ -72,11 +72,14 @@ struct ItemOutcome {
 class Operation {
 public:
     Operation(base::Uuid request_id, base::Time started, Caller caller)
+        : Operation(request_id, started, std::make_shared<const Caller>(std::move(caller))) {}
+    // `caller` is not null.
+    Operation(base::Uuid request_id, base::Time started, std::shared_ptr<const Caller> caller)
         : request_id_(request_id), started_(started), caller_(std::move(caller)) {}
 
     const base::Uuid& request_id() const { return request_id_; }
     base::Time started() const { return started_; }
-    const Caller& caller() const { return caller_; }
+    const Caller& caller() const { return *caller_; }
     // The user for whom a server calls, where the route takes one: what is authorised then must be
     // allowed to both, and is charged to both. Empty where there is none.
     const std::optional<Caller>& user() const { return user_; }
@@ -119,7 +122,7 @@ private:
     friend class Gate;  // says who the caller is, before anything is decided
     base::Uuid request_id_;
     base::Time started_;
-    Caller caller_;
+    std::shared_ptr<const Caller> caller_;  // never null; requests of one connection share it
     std::optional<Caller> user_;
     std::string traceparent_;
     Action action_{};

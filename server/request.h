@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,8 @@ namespace server {
 enum class Method { GET, POST, PUT, PATCH, DELETE };  // NOLINT(readability-identifier-naming)
 std::string_view to_string(Method method) noexcept;
 std::optional<Method> parse_method(std::string_view text) noexcept;
+
+struct Caller;
 
 // What TLS proved about the peer. Identity makes a caller of it.
 struct PeerCertificate {
@@ -43,7 +46,8 @@ struct Request {
     std::string peer_address;             // numeric; empty for UNIX sockets
     std::string peer_group;               // whom the edge counts as one peer; may be binary
     std::optional<LocalPeer> local_peer;  // for UNIX sockets
-    std::optional<PeerCertificate> certificate;
+    std::shared_ptr<const PeerCertificate> certificate;  // null: none; all requests share it
+    std::shared_ptr<const Caller> connected;  // of RequestHandler::recognize(); null: not asked
     std::map<std::string, std::string, std::less<>> path_parameters;  // filled by routing, decoded
     std::chrono::steady_clock::time_point received{};
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
+#include <forward_list>
 #include <iterator>
 
 #include "server/percent.h"
@@ -29,7 +29,7 @@ struct PathSegments {
     std::array<std::string_view, max_segments> items;
     std::size_t count = 0;
     bool too_many = false;
-    std::deque<std::string> decoded;
+    std::forward_list<std::string> decoded;  // the views need them where they are
 };
 
 std::string_view decode(std::string_view segment, PathSegments& segments) {
@@ -38,7 +38,7 @@ std::string_view decode(std::string_view segment, PathSegments& segments) {
     if (!plain) {
         auto text = percent_decode(segment);
         if (!text || text->find('/') != std::string::npos) refuse_path();
-        segment = segments.decoded.emplace_back(std::move(*text));
+        segment = segments.decoded.emplace_front(std::move(*text));
     }
     if (segment == "." || segment == "..") refuse_path();
     return segment;

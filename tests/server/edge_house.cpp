@@ -36,6 +36,14 @@ std::variant<std::size_t, server::Response> EchoHandler::admit(const server::Req
     return max_body;
 }
 
+std::shared_ptr<const server::Caller> EchoHandler::recognize(const server::Request& peer) {
+    server::Caller caller;
+    if (peer.certificate) caller.id = peer.certificate->uri_names.at(0);
+    const std::scoped_lock lock(mutex_);
+    ++recognized_;
+    return std::make_shared<const server::Caller>(std::move(caller));
+}
+
 void EchoHandler::handle(server::Request request, std::function<void(server::Response)> done) {
     server::Response response;
     response.body = base::WipedString(server::to_string(request.method)) + " " +
@@ -80,6 +88,11 @@ bool EchoHandler::wait_for_refusals(std::size_t count) {
 std::size_t EchoHandler::handled() const {
     const std::scoped_lock lock(mutex_);
     return handled_;
+}
+
+std::size_t EchoHandler::recognized() const {
+    const std::scoped_lock lock(mutex_);
+    return recognized_;
 }
 
 std::vector<std::string> EchoHandler::refused() const {

@@ -27,6 +27,8 @@ public:
     static constexpr std::size_t max_body = 64UL * 1024;
 
     std::variant<std::size_t, server::Response> admit(const server::Request& head) override;
+    // A caller named as the certificate's first URI.
+    std::shared_ptr<const server::Caller> recognize(const server::Request& peer) override;
     void handle(server::Request request, std::function<void(server::Response)> done) override;
     server::Response refuse(const server::Request& head, const base::Error& error) override;
 
@@ -37,6 +39,7 @@ public:
     bool wait_for_refusals(std::size_t count);
 
     std::size_t handled() const;
+    std::size_t recognized() const;
     std::vector<std::string> refused() const;  // error words
     std::optional<server::Request> last() const;
 
@@ -46,6 +49,7 @@ private:
     bool released_ = false;
     std::vector<std::function<void()>> held_;
     std::size_t handled_ = 0;
+    std::size_t recognized_ = 0;
     std::vector<std::string> refused_;
     std::optional<server::Request> last_;
 };

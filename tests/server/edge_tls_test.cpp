@@ -80,6 +80,19 @@ TEST_F(EdgeTlsTest, AllUriNamesOfACertificateAreSeenInOrder) {
               (std::vector<std::string>{"spiffe://a/one", "https://b/two"}));
 }
 
+TEST_F(EdgeTlsTest, EachConnectionIsRecognizedOnceAndByItsOwnCertificate) {
+    house_.start();
+    RawClient first(house_.edge->port(), with(house_.pki.client("one", "spiffe://t/one")));
+    RawClient second(house_.edge->port(), with(house_.pki.client("two", "spiffe://t/two")));
+    for (int round = 0; round < 2; ++round) {
+        EXPECT_EQ(first.ask(get("/p")).status, 200);
+        EXPECT_EQ(house_.handler.last()->connected->id, "spiffe://t/one");
+        EXPECT_EQ(second.ask(get("/p")).status, 200);
+        EXPECT_EQ(house_.handler.last()->connected->id, "spiffe://t/two");
+    }
+    EXPECT_EQ(house_.handler.recognized(), 2U);
+}
+
 TEST_F(EdgeTlsTest, Tls12IsRefusedByDefault) {
     house_.start();
     EXPECT_FALSE(is_served(tls_1_2()));

@@ -129,7 +129,8 @@ protected:
         result.peer_address = "127.0.0.1";
         result.received = std::chrono::steady_clock::now();
         if (with_certificate) {
-            result.certificate = server::PeerCertificate{"CN=app", {"spiffe://t/app"}, "ab"};
+            result.certificate = std::make_shared<const server::PeerCertificate>(
+                server::PeerCertificate{"CN=app", {"spiffe://t/app"}, "ab"});
         }
         return result;
     }

@@ -87,6 +87,16 @@ TEST_F(GateTest, AnAnswerComesWithItsRecordAndItsRequestId) {
     EXPECT_NE(all.find("spiffe://t/app"), std::string::npos);
 }
 
+TEST_F(GateTest, WhomTheConnectionShowedIsTheCallerOfItsRequests) {
+    Request of_connection = request(Method::POST, "/things/a");
+    auto shown = *gate_->recognize(of_connection);
+    EXPECT_EQ(shown.id, "spiffe://t/app");
+    shown.address = "192.0.2.7";
+    of_connection.connected = std::make_shared<const server::Caller>(shown);
+    EXPECT_EQ(ask(std::move(of_connection)).status, 200U);
+    EXPECT_TRUE(recorded(R"("address":"192.0.2.7")"));
+}
+
 TEST_F(GateTest, TheCallersOwnRequestIdIsNotTaken) {
     Request with_id = request(Method::POST, "/things/a");
     with_id.headers["x-request-id"] = "11111111-1111-4111-8111-111111111111";
@@ -276,9 +286,13 @@ TEST_F(GateTest, AWellFormedTraceIsPassedOnAndAnythingElseReplaced) {
                                   "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
                                   "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
                                   "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}) {
-        const std::string made = server::traceparent_for(bad);
+        std::array<std::uint8_t, server::trace_random_bytes> drawn{};
+        const std::string made = server::traceparent_for(bad, drawn);
         EXPECT_NE(made, bad);
-        EXPECT_EQ(made, server::traceparent_for(made)) << made;
+        EXPECT_EQ(made, server::traceparent_for(made, drawn)) << made;
+        drawn.fill(0xA5);
+        EXPECT_EQ(server::traceparent_for(bad, drawn),
+                  "00-a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5-a5a5a5a5a5a5a5a5-00");
     }
 }
 
@@ -413,7 +427,8 @@ TEST_F(GateTest, TheEdgesRefusalsAreRecordedWithWhatIsKnown) {
 // 415 is for callers with a right; who has none is refused by the policy, on record.
 TEST_F(GateTest, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {
     Request with_body = request(Method::POST, "/things/a");
-    with_body.certificate = server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"};
+    with_body.certificate = std::make_shared<const server::PeerCertificate>(
+        server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"});
     with_body.body = "{}";
     with_body.headers["content-type"] = "text/plain";
     EXPECT_EQ(ask(std::move(with_body)).status, 403U);
@@ -421,7 +436,8 @@ TEST_F(GateTest, WhatIsWrongWithARequestIsNotForWhoMayDoNothing) {
     EXPECT_TRUE(recorded(R"("error":"permission_denied")"));
     // Our own trouble is told: it says nothing of what there is.
     Request failing = request(Method::POST, "/fail/later");
-    failing.certificate = server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"};
+    failing.certificate = std::make_shared<const server::PeerCertificate>(
+        server::PeerCertificate{"CN=x", {"spiffe://t/stranger"}, "ab"});
     EXPECT_EQ(ask(std::move(failing)).status, 503U);
 }
 

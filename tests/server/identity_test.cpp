@@ -60,7 +60,8 @@ protected:
         if (!bearer.empty()) result.headers["authorization"] = bearer;
         if (!secret.empty()) result.headers["x-secret"] = secret;
         if (!certificate.empty()) {
-            result.certificate = server::PeerCertificate{"CN=x", {certificate}, "ab"};
+            result.certificate = std::make_shared<const server::PeerCertificate>(
+                server::PeerCertificate{"CN=x", {certificate}, "ab"});
         }
         return result;
     }

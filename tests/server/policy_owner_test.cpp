@@ -53,7 +53,7 @@ protected:
     bool marked(const std::string& id, const server::Resource& resource) const {
         auto asked = operation(id);
         static_cast<void>(authorizer_.authorize(asked, owner_action, resource));
-        const std::string fields = server::audit_fields(
+        const base::WipedString fields = server::audit_fields(
             {.directory = "unused", .daemon = "d", .node = "n"}, asked, {}, asked.started());
         return fields.find("\"for_another_owner\":true") != std::string::npos;
     }

@@ -224,8 +224,8 @@ TEST(Answer, JsonAnswerTakesTheBody) {
 TEST(Identity, FirstUriNameIsTheCaller) {
     server::Request request;
     request.peer_address = "::1";
-    request.certificate =
-        server::PeerCertificate{"CN=app", {"spiffe://strongroom/app", "https://b"}, "f1"};
+    request.certificate = std::make_shared<const server::PeerCertificate>(
+        server::PeerCertificate{"CN=app", {"spiffe://strongroom/app", "https://b"}, "f1"});
     const auto caller = server::Authenticator().connected(request);
     EXPECT_EQ(caller.id, "spiffe://strongroom/app");
     EXPECT_EQ(caller.address, "::1");
@@ -246,7 +246,8 @@ TEST(Identity, MethodsAreTheWordsOfPoliciesAndRecords) {
 
 TEST(Identity, SubjectIsTheCallerWithoutUriName) {
     server::Request request;
-    request.certificate = server::PeerCertificate{"CN=app,O=x", {}, ""};
+    request.certificate = std::make_shared<const server::PeerCertificate>(
+        server::PeerCertificate{"CN=app,O=x", {}, ""});
     EXPECT_EQ(server::Authenticator().connected(request).id, "CN=app,O=x");
 }
 
@@ -256,7 +257,8 @@ TEST(Identity, NobodyWithoutASoundName) {
     for (const std::string& name :
          {std::string(), std::string("spiffe://a\0b", 12), std::string("a\nb"), std::string("\xFF"),
           std::string(3000, 'a')}) {
-        request.certificate = server::PeerCertificate{"CN=app", {name}, ""};
+        request.certificate = std::make_shared<const server::PeerCertificate>(
+            server::PeerCertificate{"CN=app", {name}, ""});
         EXPECT_TRUE(server::Authenticator().connected(request).is_nobody());
         EXPECT_TRUE(server::Authenticator().connected(request).id.empty());
     }

@@ -103,7 +103,8 @@ public:
         if (!shown.authorization.empty()) request.headers["authorization"] = shown.authorization;
         if (!shown.secret.empty()) request.headers["x-secret"] = shown.secret;
         if (!shown.certificate.empty()) {
-            request.certificate = server::PeerCertificate{"CN=x", {shown.certificate}, "ab"};
+            request.certificate = std::make_shared<const server::PeerCertificate>(
+                server::PeerCertificate{"CN=x", {shown.certificate}, "ab"});
         }
         auto promise = std::make_shared<std::promise<server::Response>>();
         // As the edge does: the head first.

@@ -120,7 +120,8 @@ public:
         if (!shown.api_key.empty()) request.headers["x-api-key"] = shown.api_key;
         if (!shown.bearer.empty()) request.headers["authorization"] = "Bearer " + shown.bearer;
         if (!shown.certificate.empty()) {
-            request.certificate = server::PeerCertificate{"CN=x", {shown.certificate}, "ab"};
+            request.certificate = std::make_shared<const server::PeerCertificate>(
+                server::PeerCertificate{"CN=x", {shown.certificate}, "ab"});
         }
         auto promise = std::make_shared<std::promise<server::Response>>();
         gate_->handle(std::move(request), [promise](server::Response answer) {
