@@ -5,6 +5,7 @@
 #include "kms/api.h"
 #include "kms/api_data.h"
 #include "kms/batch.h"
+#include "kms/each_key.h"
 #include "server/answer.h"
 
 namespace kms {
@@ -12,9 +13,6 @@ namespace {
 
 using base::Error;
 using base::ErrorCode;
-
-// A token that hangs takes longer to say so.
-constexpr std::chrono::milliseconds quick_failure{100};
 
 // One thing to unwrap, as the request has it.
 struct UnwrapRequest {

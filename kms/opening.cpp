@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "kms/each_key.h"
 #include "kms/known_answer.h"
 
 namespace kms {
@@ -15,6 +16,12 @@ Error key_not_at_hand(const Key& key, std::string_view why) {
 }
 
 std::vector<OpenAnswer> Opener::open(std::span<const OpenItem> items) {
+    return answer_each_key(
+        items, [](const OpenItem& item) { return item.version->token_key_id; },
+        [this](std::span<const OpenItem> some) { return open_together(some); });
+}
+
+std::vector<OpenAnswer> Opener::open_together(std::span<const OpenItem> items) {
     std::vector<base::Bytes> aads;
     aads.reserve(items.size());  // the token's items hold views of them
     std::vector<hsm::DecryptItem> work;

@@ -32,10 +32,11 @@ class Opener {
 public:
     Opener(hsm::Token& token, base::Log& log) : token_(token), log_(log) {}
 
-    // In order. Throws only when the token does not answer at all.
+    // In order. Throws only when the token answers for none of the keys.
     std::vector<OpenAnswer> open(std::span<const OpenItem> items);
 
 private:
+    std::vector<OpenAnswer> open_together(std::span<const OpenItem> items);
     base::Error explain(const Key& key, const KeyVersion& version);
     base::Error explain_failure(const Key& key, const KeyVersion& version);
 

@@ -37,12 +37,13 @@ public:
         : token_(token), usage_(usage), log_(log) {}
 
     // In order, under any mix of keys. Each encryption is counted before it is made. Throws only
-    // when the token does not answer at all.
+    // when the token answers for none of the keys.
     std::vector<SealAnswer> seal(EnvelopeKind kind, std::span<const SealItem> items);
 
 private:
     // What one pass works on and leaves behind: an answer, or nothing for what did not open again.
     struct Pass;
+    std::vector<SealAnswer> seal_together(EnvelopeKind kind, std::span<const SealItem> items);
     void count(Pass& pass);
     void encrypt(Pass& pass);
     void compare(Pass& pass);
