@@ -167,7 +167,7 @@ void KeyLifecycle::destroy_versions(const Key& key) {
     for (const auto& version : key.versions) {
         // Another key under the id means another token: destroying that would be the worst mistake.
         if (version.state == KeyState::enabled &&
-            prove_key(token_, key, version) == KeyProof::different) {
+            hold_to_known_answer(token_, key, version) == KeyProof::different) {
             base::refuse("the token has another key under the id of a version to be destroyed",
                          "key " + key.id.to_string() + "/" + std::to_string(version.version));
         }

@@ -1,6 +1,8 @@
 // The end of a key: scheduled, cancelled, done; and compromised keys.
+#include "kms/known_answer.h"
 #include "tests/kms/lifecycle_rig.h"
 #include "tests/support/expect_error.h"
+#include "tests/support/token_fixture.h"
 
 namespace tests {
 namespace {
@@ -106,6 +108,25 @@ TEST_F(LifecycleTest, AnotherKeyUnderTheIdIsNotDestroyed) {
     EXPECT_ERROR(failed_precondition, rig->lifecycle.destroy_if_due(key->id, {}));
     EXPECT_EQ(token_.list_keys(nullptr).size(), 1U);
     EXPECT_EQ(rig->store.find(key->id)->state, KeyState::pending_deletion);
+}
+
+// A real token refuses to use what it is not held to: that must not hide the reason.
+TEST(SoftHsmDeletion, AnotherKeyUnderTheIdIsNotDestroyedAndSaysWhy) {
+    const TemporaryDirectory folder;
+    const SoftHsmToken fixture;
+    base::Log log("kmsd", base::LogLevel::error);
+    const auto token = hsm::open_token(fixture.config(), fixture.pin(), log);
+    LifecycleRig rig(*token, folder.path());
+    const auto key = rig.create_key();
+    const hsm::KeyId token_key = key->primary().token_key_id;
+    rig.schedule_deletion(key->id, 7);
+    rig.clock.advance(7 * day);
+    token->destroy_key(token_key);
+    token->generate_aes_key(token_key, "", hsm::KeyProfile::sealed);
+    EXPECT_EQ(kms::hold_to_known_answer(*token, *key, key->primary()), kms::KeyProof::different);
+    EXPECT_ERROR_SAYING(failed_precondition, "another key under the id",
+                        rig.lifecycle.destroy_if_due(key->id, {}));
+    EXPECT_TRUE(token->find_key(token_key));
 }
 
 TEST_F(LifecycleTest, CompromisedIsForGoodAlsoThroughADeletion) {
