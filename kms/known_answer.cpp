@@ -111,7 +111,8 @@ KeyProof hold_to_known_answer(hsm::Token& token, const Key& key, const KeyVersio
 
 KeyProof prove_key(hsm::Token& token, const Key& key, const KeyVersion& version) {
     const KeyProof proof = judge([&] { return fits(token, key, version); });
-    // Of what failed before this it is the reason, whatever is used from now on.
+    // The answer stays that of the key that was in use when the caller's use failed, also when the
+    // token has the right one, too, and uses that from now on.
     if (proof == KeyProof::different) hold_to_known_answer(token, key, version);
     return proof;
 }
