@@ -44,7 +44,7 @@ std::vector<SealAnswer> Sealer::seal(EnvelopeKind kind, std::span<const SealItem
 std::vector<SealAnswer> Sealer::seal_together(EnvelopeKind kind, std::span<const SealItem> items) {
     std::vector<std::optional<SealAnswer>> answers(items.size());
     Pass pass{kind, items, {}, {}, {}, {}, answers};
-    // The second pass is for what a flipped bit spoilt in the first.
+    // The second pass is for what a flipped bit, or a token with another key, spoilt in the first.
     for (int passes = 0; passes < 2; ++passes) {
         pass.places.clear();
         for (std::size_t i = 0; i < items.size(); ++i) {
@@ -131,15 +131,27 @@ void Sealer::compare(Pass& pass) {
                         pass.aad_views[i], pass.made[i]->ciphertext});
     }
     const auto opened = token_.decrypt_many(work);
-    std::set<const Key*> proven;
+    Unproven unproven;
     for (std::size_t i = 0; i < keys.size(); ++i) {
-        if (opened[i] && opened[i]->equals(known_plaintext())) proven.insert(keys[i]);
+        if (!opened[i] || !opened[i]->equals(known_plaintext()))
+            unproven.emplace(keys[i], hold(*keys[i]));
     }
-    judge(pass, proven, std::span(opened).subspan(keys.size()));
+    judge(pass, unproven, std::span(opened).subspan(keys.size()));
+}
+
+// Of several tokens one may have the right key: the next pass uses that.
+std::optional<Error> Sealer::hold(const Key& key) {
+    try {
+        const KeyProof proof = hold_to_known_answer(token_, key, key.primary());
+        if (proof == KeyProof::proven) return std::nullopt;
+        return key_not_at_hand(key, to_string(proof));
+    } catch (const Error& error) {
+        return error;
+    }
 }
 
 // `opened` has what came of each item that was made, in order.
-void Sealer::judge(Pass& pass, const std::set<const Key*>& proven,
+void Sealer::judge(Pass& pass, const Unproven& unproven,
                    std::span<const std::optional<base::SecretBytes>> opened) {
     std::map<const Key*, std::uint64_t> good;
     std::uint64_t spoilt = 0;
@@ -152,8 +164,8 @@ void Sealer::judge(Pass& pass, const std::set<const Key*>& proven,
             continue;
         }
         const auto& plaintext = *next++;
-        if (proven.count(item.key) == 0) {
-            answer = key_not_at_hand(*item.key, "missing or different");
+        if (const auto found = unproven.find(item.key); found != unproven.end()) {
+            if (found->second) answer = *found->second;
         } else if (plaintext && plaintext->equals(item.plaintext)) {
             answer = Envelope{item.key->id, item.key->primary_version, pass.made[i]->iv,
                               std::move(pass.made[i]->ciphertext), pass.kind};

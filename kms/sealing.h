@@ -3,8 +3,8 @@
 // record that somebody keeps for years.
 #pragma once
 
+#include <map>
 #include <optional>
-#include <set>
 #include <span>
 #include <variant>
 #include <vector>
@@ -47,7 +47,10 @@ private:
     void count(Pass& pass);
     void encrypt(Pass& pass);
     void compare(Pass& pass);
-    void judge(Pass& pass, const std::set<const Key*>& proven,
+    // Of a key whose known answer did not open, why; empty when it does now.
+    using Unproven = std::map<const Key*, std::optional<base::Error>>;
+    std::optional<base::Error> hold(const Key& key);
+    void judge(Pass& pass, const Unproven& unproven,
                std::span<const std::optional<base::SecretBytes>> opened);
 
     hsm::Token& token_;

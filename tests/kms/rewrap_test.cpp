@@ -5,6 +5,8 @@
 #include <atomic>
 #include <thread>
 
+#include "kms/sealing.h"
+#include "tests/hsm/fake_set.h"
 #include "tests/kms/key_service_rig.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
@@ -352,6 +354,34 @@ TEST_F(FakeRewrap, AKeyThatSignsNeitherWrapsNorEncrypts) {
 
 // While a key is rotated again and again, everything that was wrapped before, during and after must
 // open, and nothing may fail.
+class SealingWithTwoTokens : public TwoFakeTokens {};
+
+// As of a key that another node made: nobody has told these tokens yet which is the right one.
+TEST_F(SealingWithTwoTokens, AKeyThatTheFirstHasAnotherOfIsUsedInTheSecond) {
+    const TemporaryDirectory folder;
+    open();
+    const auto key = KeyServiceRig(*set_, folder.path()).create_key();
+    const hsm::KeyId token_key = key->primary().token_key_id;
+    copy_to_b(token_key);
+    a().change([&](FakeToken& fake) { fake.replace_key(token_key); });
+    set_.reset();
+    open();
+    const FakeClock clock;
+    OwnSqlite<kms::SqlStore> store(folder / "kms.db");
+    kms::UsageCounter usage(store, clock);
+    kms::Sealer sealer(*set_, usage, log_);
+    const kms::Context none;
+    const base::Bytes plaintext(32, 1);
+    const std::vector<kms::SealItem> items(3, {key.get(), &none, plaintext});
+    for (const auto& answer : sealer.seal(data_key, items)) {
+        const auto& made = std::get<kms::Envelope>(answer);
+        EXPECT_TRUE(b().decrypt(token_key, made.iv,
+                                kms::envelope_aad(data_key, key->id, 1, none.canonical),
+                                made.ciphertext)
+                        .equals(plaintext));
+    }
+}
+
 TEST_F(SoftHsmRewrap, RotatingWhileWrappingAndRewrappingLosesNothing) {
     const auto key = rig_.create_key("credentials");
     std::atomic<bool> done{false};
