@@ -90,12 +90,19 @@ void KeyAgreement::note_trouble(const KeyId& key, std::size_t member) {
 }
 
 void KeyAgreement::hold_to(const KeyId& key, const KeyEvidence& known) {
-    const std::unique_lock lock(mutex_);
-    static_cast<void>(place(key, 0));
-    Entry& entry = entries_[key];
-    if (entry.proof == known) return;
-    entry.proof = known;
-    for (Place& held : entry.places) held.standing = Standing::unknown;
+    bool was_different = false;
+    {
+        const std::unique_lock lock(mutex_);
+        static_cast<void>(place(key, 0));
+        Entry& entry = entries_[key];
+        if (entry.proof == known) return;
+        entry.proof = known;
+        for (Place& held : entry.places) {
+            const Standing before = std::exchange(held.standing, Standing::unknown);
+            was_different = was_different || before == Standing::different;
+        }
+    }
+    if (was_different && changed_) changed_();
 }
 
 void KeyAgreement::forget(const KeyId& key) {

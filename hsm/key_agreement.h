@@ -25,7 +25,8 @@ public:
     using Instant = std::chrono::steady_clock::time_point;
 
     // All must outlive it. `changed` is called when a member is found to have another key than the
-    // others, or to have the right one again; on the thread that found it.
+    // others, or to have the right one again, or when that has to be found out anew; on the thread
+    // that found it.
     KeyAgreement(TokenMembers& members, TokenSetPauses pauses, base::Log& log,
                  std::function<void()> changed)
         : members_(members), pauses_(pauses), log_(log), changed_(std::move(changed)) {}
