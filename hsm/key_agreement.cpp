@@ -51,34 +51,45 @@ std::vector<std::pair<KeyId, KeyUse>> KeyAgreement::take_looks(std::size_t membe
 }
 
 Standing KeyAgreement::prove(const KeyId& key, KeyUse use, std::size_t member, Token& token) {
+    if (find_proof(key)) return prove_again(key, member, token);
     const std::uint64_t generation = members_.generation(member);
     try {
-        auto known = find_proof(key);
-        if (!known) known = keep_proof(key, make_proof(key, use, token));
-        return note(key, member, known ? judge(key, *known, token) : Standing::proven, generation);
+        const KeyEvidence made = make_proof(key, use, token);
+        if (keep_proof(key, made)) {
+            if (const auto noted = note(key, member, Standing::proven, generation, &made))
+                return *noted;
+        }
     } catch (const base::Error& error) {
-        if (error.code() == base::ErrorCode::not_found)
-            return note(key, member, Standing::absent, generation);
+        if (error.code() == base::ErrorCode::not_found) return note_absent(key, member, generation);
         // It is of no such use, and nobody has shown yet that it is of any.
         if (error.code() == base::ErrorCode::internal) return Standing::unknown;
         throw;
     }
+    return prove_again(key, member, token);
 }
 
 Standing KeyAgreement::prove_again(const KeyId& key, std::size_t member, Token& token) {
     const std::uint64_t generation = members_.generation(member);
-    const auto known = find_proof(key);
-    if (!known) return Standing::unknown;
     try {
-        return note(key, member, judge(key, *known, token), generation);
+        // Once more when the members are held to something else meanwhile: the token is, too.
+        while (const auto known = find_proof(key)) {
+            const Standing judged = judge(key, *known, token);
+            if (const auto noted = note(key, member, judged, generation, &*known)) return *noted;
+        }
+        return Standing::unknown;
     } catch (const base::Error& error) {
         if (error.code() != base::ErrorCode::not_found) throw;
-        return note(key, member, Standing::absent, generation);
+        return note_absent(key, member, generation);
     }
 }
 
 void KeyAgreement::note_absent(const KeyId& key, std::size_t member) {
-    note(key, member, Standing::absent, members_.generation(member));
+    note_absent(key, member, members_.generation(member));
+}
+
+Standing KeyAgreement::note_absent(const KeyId& key, std::size_t member, std::uint64_t generation) {
+    note(key, member, Standing::absent, generation, nullptr);
+    return Standing::absent;
 }
 
 void KeyAgreement::note_trouble(const KeyId& key, std::size_t member) {
@@ -147,21 +158,22 @@ std::optional<KeyEvidence> KeyAgreement::find_proof(const KeyId& key) const {
     return found == entries_.end() ? std::nullopt : found->second.proof;
 }
 
-std::optional<KeyEvidence> KeyAgreement::keep_proof(const KeyId& key, KeyEvidence made) {
+bool KeyAgreement::keep_proof(const KeyId& key, const KeyEvidence& made) {
     const std::unique_lock lock(mutex_);
     static_cast<void>(place(key, 0));
     auto& kept = entries_[key].proof;
-    if (kept) return kept;
-    kept = std::move(made);
-    return std::nullopt;
+    if (kept) return false;
+    kept = made;
+    return true;
 }
 
-Standing KeyAgreement::note(const KeyId& key, std::size_t member, Standing standing,
-                            std::uint64_t generation) {
+std::optional<Standing> KeyAgreement::note(const KeyId& key, std::size_t member, Standing standing,
+                                           std::uint64_t generation, const KeyEvidence* judged_by) {
     Standing before = Standing::unknown;
     {
         const std::unique_lock lock(mutex_);
         Place& noted = place(key, member);
+        if (judged_by != nullptr && entries_[key].proof != *judged_by) return std::nullopt;
         before = std::exchange(noted.standing, standing);
         noted.generation = generation;
         if (standing == Standing::proven) noted.pause = {};

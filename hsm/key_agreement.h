@@ -74,11 +74,14 @@ private:
 
     static KeyEvidence make_proof(const KeyId& key, KeyUse use, Token& token);
     std::optional<KeyEvidence> find_proof(const KeyId& key) const;
-    // What another thread has kept meanwhile; empty when it is this one.
-    std::optional<KeyEvidence> keep_proof(const KeyId& key, KeyEvidence made);
+    // False when there is one that another thread has kept meanwhile.
+    bool keep_proof(const KeyId& key, const KeyEvidence& made);
     static Standing judge(const KeyId& key, const KeyEvidence& proof, Token& token);
-    Standing note(const KeyId& key, std::size_t member, Standing standing,
-                  std::uint64_t generation);
+    // Empty, and nothing is noted, when what it was judged by, if given, is not what the members
+    // must fit to any more.
+    std::optional<Standing> note(const KeyId& key, std::size_t member, Standing standing,
+                                 std::uint64_t generation, const KeyEvidence* judged_by);
+    Standing note_absent(const KeyId& key, std::size_t member, std::uint64_t generation);
     Place& place(const KeyId& key, std::size_t member);
     bool take_look(Place& looked_at, std::size_t member) const;
 

@@ -4,6 +4,7 @@
 #include <future>
 #include <stdexcept>
 
+#include "hsm/key_agreement.h"
 #include "tests/hsm/fake_set.h"
 #include "tests/support/expect_error.h"
 
@@ -104,6 +105,32 @@ TEST_F(TokenSetInTrouble, AFirstMemberWithAnotherKeyIsNotUsedForItOnceTheRightOn
     a().change([&](FakeToken& fake) { fake.set_key(key, bytes.expose()); });
     EXPECT_TRUE(both_are_used(key, encrypted));
     EXPECT_NO_THROW(set_->check_member(0));
+}
+
+// Nobody else asks these tokens: what happens in between happens at that moment.
+TEST_F(TokenSetInTrouble, WhatWasJudgedByAnAnswerThatIsReplacedMeanwhileIsJudgedAnew) {
+    hsm::TokenMembers members({member(0)}, {}, {[] {}, [] {}}, log_);
+    std::size_t changes = 0;
+    hsm::KeyAgreement agreement(members, {}, log_, [&] { ++changes; });
+    const KeyId key = KeyId::random();
+    a().generate_aes_key(key, "", KeyProfile::sealed);
+    EXPECT_EQ(agreement.prove(key, hsm::KeyUse::encrypts, 0, a()), hsm::Standing::proven);
+    FakeToken others;
+    others.generate_aes_key(key, "", KeyProfile::sealed);
+    const auto hold_to_others = [&] {
+        agreement.hold_to(key, {hsm::KeyUse::encrypts,
+                                others.encrypt(key, {}, as_bytes(hsm::key_evidence_text))});
+    };
+    a().after_next_use(hold_to_others);
+    EXPECT_EQ(agreement.prove(key, hsm::KeyUse::encrypts, 0, a()), hsm::Standing::different);
+    EXPECT_EQ(agreement.standing(key, 0), hsm::Standing::different);
+    EXPECT_EQ(changes, 1U);
+    // Now the key is the others', and the answer that comes in between, too.
+    a().change([&](FakeToken& fake) { fake.set_key(key, others.key_bytes(key).expose()); });
+    a().after_next_use(hold_to_others);
+    EXPECT_EQ(agreement.prove_again(key, 0, a()), hsm::Standing::proven);
+    EXPECT_EQ(agreement.different_keys(0), 0U);
+    EXPECT_EQ(changes, 2U);
 }
 
 TEST_F(TokenSetInTrouble, LooksThatWereOrderedBeforeAMemberWentAwayAreNotTaken) {

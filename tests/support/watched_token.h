@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 
 #include "hsm/token.h"
 
@@ -21,6 +22,8 @@ public:
 
     // Of a key, whatever came of them.
     std::size_t uses() const { return uses_; }
+    // What happens between the next use and its caller's next step; on his thread.
+    void after_next_use(std::function<void()> happens) { after_next_use_ = std::move(happens); }
     // Changes the inner token while nobody calls it.
     template <typename Change>
     auto change(Change&& with) {
@@ -100,13 +103,16 @@ private:
     template <typename Work>
     auto use(Work&& work) {
         ++uses_;
-        return call(work);
+        auto answer = call(work);
+        if (after_next_use_) std::exchange(after_next_use_, {})();
+        return answer;
     }
 
     std::shared_ptr<Inner> inner_;
     Calls calls_;
     std::mutex mutex_;
     std::atomic<std::size_t> uses_{0};
+    std::function<void()> after_next_use_;  // not changed while other threads use it
 };
 
 }  // namespace tests
