@@ -38,7 +38,8 @@ std::variant<std::size_t, server::Response> EchoHandler::admit(const server::Req
 
 std::shared_ptr<const server::Caller> EchoHandler::recognize(const server::Request& peer) {
     server::Caller caller;
-    if (peer.certificate) caller.id = peer.certificate->uri_names.at(0);
+    if (peer.certificate && !peer.certificate->uri_names.empty())
+        caller.id = peer.certificate->uri_names.front();
     const std::scoped_lock lock(mutex_);
     ++recognized_;
     return std::make_shared<const server::Caller>(std::move(caller));
