@@ -150,7 +150,9 @@ TYPED_TEST(ExchangedKeys, AreNoMatterOfTheOthersInABatchOfUnwraps) {
         for (std::size_t i = 0; i < order.size(); ++i) {
             const auto* error = std::get_if<base::Error>(&answers[i]);
             ASSERT_EQ(error != nullptr, this->is_wrong(order[i])) << i;
-            if (error != nullptr) EXPECT_EQ(error->code(), base::ErrorCode::unavailable);
+            if (error != nullptr) {
+                EXPECT_EQ(error->code(), base::ErrorCode::unavailable);
+            }
         }
     }
 }
