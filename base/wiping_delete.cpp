@@ -13,18 +13,15 @@
 
 namespace {
 
+// Who knows the size has written to no more than that; the allocator's word for it takes longer.
 void wipe_and_free(void* memory, std::size_t size) noexcept {
+    if (memory == nullptr) return;
     ::explicit_bzero(memory, size);
     std::free(memory);  // NOLINT(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
 }
 
 void wipe_and_free(void* memory) noexcept {
-    if (memory != nullptr) wipe_and_free(memory, ::malloc_usable_size(memory));
-}
-
-// Who knows the size has written to no more than that; the allocator's word for it takes longer.
-void wipe_and_free_sized(void* memory, std::size_t size) noexcept {
-    if (memory != nullptr) wipe_and_free(memory, size);
+    wipe_and_free(memory, ::malloc_usable_size(memory));  // 0 for null
 }
 
 }  // namespace
@@ -32,8 +29,6 @@ void wipe_and_free_sized(void* memory, std::size_t size) noexcept {
 // The forms for nothrow and aligned memory of the library call these two or free memory that no
 // secret is in.
 void operator delete(void* memory) noexcept { wipe_and_free(memory); }
-void operator delete(void* memory, std::size_t size) noexcept { wipe_and_free_sized(memory, size); }
+void operator delete(void* memory, std::size_t size) noexcept { wipe_and_free(memory, size); }
 void operator delete[](void* memory) noexcept { wipe_and_free(memory); }
-void operator delete[](void* memory, std::size_t size) noexcept {
-    wipe_and_free_sized(memory, size);
-}
+void operator delete[](void* memory, std::size_t size) noexcept { wipe_and_free(memory, size); }

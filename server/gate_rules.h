@@ -1,5 +1,5 @@
-// The small rules of the gate that need nothing of its state: what a failure is called in the
-// record, which bodies pass. Private to server/gate*.cpp.
+// The small rules of the gate that need nothing of its state: how an operation begins, what a
+// failure is called in the record, which bodies pass. Private to server/gate*.cpp.
 #pragma once
 
 #include <chrono>
