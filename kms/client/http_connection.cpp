@@ -1,7 +1,6 @@
 #include "kms/client/http_connection.h"
 
 #include <fcntl.h>
-#include <httplib.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +9,8 @@
 #include <csignal>
 #include <mutex>
 
+#include "kms/client/buffered_client.h"
+
 namespace kms {
 namespace {
 
@@ -17,10 +18,14 @@ using std::chrono::milliseconds;
 
 // Writing to a connection that the peer has reset raises SIGPIPE, which would end the program; a
 // library has no right to change the process's disposition, so the signal is held back in this
-// thread and taken away again.
+// thread and taken away again, unless the program ignores it anyway.
 class PipeSignalGuard {
 public:
     PipeSignalGuard() {
+        struct sigaction current {};
+        sigaction(SIGPIPE, nullptr, &current);
+        is_ignored_ = (current.sa_flags & SA_SIGINFO) == 0 && current.sa_handler == SIG_IGN;
+        if (is_ignored_) return;
         sigemptyset(&pipe_);
         sigaddset(&pipe_, SIGPIPE);
         sigset_t pending;
@@ -29,6 +34,7 @@ public:
         pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
     }
     ~PipeSignalGuard() {
+        if (is_ignored_) return;
         if (!was_pending_) {
             const timespec at_once{};
             sigtimedwait(&pipe_, nullptr, &at_once);
@@ -41,6 +47,7 @@ public:
 private:
     sigset_t pipe_{};
     sigset_t before_{};
+    bool is_ignored_ = false;
     bool was_pending_ = false;
 };
 
@@ -161,10 +168,11 @@ struct HttpConnection::Http {
         client.set_connection_timeout(std::min(left, connect_timeout));
         client.set_read_timeout(left);
         client.set_write_timeout(left);
+        client.set_deadline(deadline);
     }
 
     SocketHandle socket;  // before the client, which uses it until its end
-    httplib::SSLClient client;
+    BufferedClient client;
     milliseconds connect_timeout;
     std::string host_header;  // empty: the library knows
 };
@@ -174,6 +182,8 @@ HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
     : http_(std::make_unique<Http>(endpoint, connect_timeout)) {
     httplib::SSLClient& client = http_->client;
     tls.apply_to(client.ssl_context());
+    // One call of the system for a record and not two.
+    SSL_CTX_set_read_ahead(client.ssl_context(), 1);
     if (endpoint.socket.empty()) {
         // Without a file the library would trust every authority of the system.
         client.set_ca_cert_path(tls.ca().string());
@@ -223,7 +233,9 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     httplib::Response in;
     httplib::Error error = httplib::Error::Success;
     try {
-        if (http_->client.send(out, in, error)) {
+        const bool fine = http_->client.send(out, in, error);
+        if (http_->client.has_unread()) http_->client.stop();
+        if (fine) {
             answer.status = in.status;
             answer.checkpoint = in.get_header_value("Strongroom-Checkpoint");
             return answer;

@@ -1,4 +1,4 @@
-// One kept-alive HTTPS connection. The only place that knows the HTTP library; nothing of it is
+// One kept-alive HTTPS connection. The HTTP library is known behind it only; nothing of it is
 // visible here, since its classes change size with the macros they are compiled with.
 #pragma once
 

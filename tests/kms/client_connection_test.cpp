@@ -47,6 +47,35 @@ TEST_F(ClientTest, AnIdleConnectionThatTheServerClosedIsReplacedEvenForCreate) {
     EXPECT_EQ(peer.connections(), 2);
 }
 
+// Whose answer the rest would be nobody knows.
+TEST_F(ClientTest, AConnectionOverWhichMoreThanTheAnswerCameIsNotUsedAgain) {
+    for (const std::string& more : {one_plaintext(), std::string("x"), std::string(20'000, 'x')}) {
+        TlsPeer& peer = serve({{one_plaintext() + more}, {one_plaintext()}});
+        kms::Client client(config());
+        for (int i = 0; i < 3; ++i) EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
+        EXPECT_EQ(peer.connections(), 2);
+        EXPECT_EQ(peer.requests(), 3);
+    }
+}
+
+TEST_F(ClientTest, BodiesOfAnySizeGoThroughTheBuffersWhole) {
+    constexpr std::size_t buffer = 8192;
+    std::string got;
+    serve_script([&got](const std::string& request) {
+        got = request.substr(request.find("\r\n\r\n") + 4);
+        return PeerReply{http_answer(200, got)};
+    });
+    kms::Client client(config());
+    for (const std::size_t size : {std::size_t{1}, buffer - 300, buffer - 100, buffer, buffer + 1,
+                                   2 * buffer, 100 * buffer + 7}) {
+        std::string body;
+        while (body.size() < size) body += std::to_string(body.size()) + ',';
+        const kms::Answer answer = client.send("POST", "/v1/echo", body);
+        EXPECT_EQ(got, body);
+        EXPECT_EQ(std::string_view(answer.body), body);
+    }
+}
+
 TEST_F(ClientTest, UnwrapIsRepeatedAfterALostAnswer) {
     for (const Then then : {Then::close, Then::reset}) {
         TlsPeer& peer = serve({{"", then}, {one_plaintext()}});
