@@ -7,6 +7,7 @@
 #include "kms/batch.h"
 #include "kms/each_key.h"
 #include "server/answer.h"
+#include "server/gate_trace.h"
 
 namespace kms {
 namespace {
@@ -18,7 +19,16 @@ using base::ErrorCode;
 struct UnwrapRequest {
     base::Bytes wrapped;
     const Context* context;
+    std::string traceparent;  // of an item of a call that holds the work of several traces
 };
+
+constexpr std::size_t max_traceparent_bytes = 256;
+
+// As with the header, a malformed one is no reason to refuse (Trace Context 3.2.2.2).
+std::string read_traceparent(base::JsonReader& item) {
+    const auto text = item.optional_string("traceparent", max_traceparent_bytes);
+    return text && server::is_traceparent(*text) ? std::string(*text) : std::string();
+}
 
 UnwrapRequest read_unwrap(base::JsonReader& reader, Rights& rights) {
     UnwrapRequest wanted{};
@@ -26,7 +36,6 @@ UnwrapRequest read_unwrap(base::JsonReader& reader, Rights& rights) {
     // not open.
     wanted.wrapped = reader.required_base64("wrapped", max_batch_body_bytes, 0);
     wanted.context = &rights.context(read_context(reader));
-    reader.refuse_unknown();
     return wanted;
 }
 
@@ -42,12 +51,14 @@ struct UnwrapItem {
     Named name;
     const Verdict* verdict = nullptr;
     std::optional<std::size_t> job;  // of its call's
+    std::string traceparent{};
 };
 
 // Takes what is well-formed and allowed as a job of the call whose first is at `first`.
 UnwrapItem prepare(const UnwrapRequest& wanted, const CatalogueSnapshot& snapshot, Rights& rights,
                    std::size_t first, std::vector<OpenJob>& jobs) {
     UnwrapItem item;
+    item.traceparent = wanted.traceparent;
     auto envelope = parse_envelope(EnvelopeKind::data_key, wanted.wrapped);
     if (!envelope) return item;
     item.name = {envelope->key_id, envelope->key_version};
@@ -110,6 +121,7 @@ private:
         is_list_ = list != nullptr;
         if (!is_list_) {
             wanted.push_back(read_unwrap(reader, *rights_));
+            reader.refuse_unknown();
             return wanted;
         }
         reader.refuse_unknown();
@@ -118,6 +130,8 @@ private:
         for (std::size_t i = 0; i < list->size(); ++i) {
             base::JsonReader item((*list)[i], reader.item_path("items", i));
             wanted.push_back(read_unwrap(item, *rights_));
+            wanted.back().traceparent = read_traceparent(item);
+            item.refuse_unknown();
         }
         return wanted;
     }
@@ -153,9 +167,9 @@ private:
             } else {
                 write_error(answer, *error);
             }
-            rows.add(
-                item.name, error, {},
-                item.verdict == nullptr ? std::nullopt : std::optional(item.verdict->decision));
+            rows.add(item.name, error, {},
+                     item.verdict == nullptr ? std::nullopt : std::optional(item.verdict->decision),
+                     item.traceparent);
         }
         answer.end_array().end_object();
         rows.write_to(operation_);

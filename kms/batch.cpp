@@ -96,11 +96,12 @@ std::string Named::to_string() const {
 }
 
 void ItemRows::add(const Named& resource, const Error* error, const Named& made,
-                   std::optional<std::size_t> decision) {
+                   std::optional<std::size_t> decision, std::string traceparent) {
     const std::size_t position = next_++;
     const std::string_view outcome = error == nullptr ? "ok" : base::to_string(error->code());
     const auto [place, is_new] = places_.emplace(
-        Common{resource, outcome, made, decision ? *decision + 1 : 0}, rows_.size());
+        Common{resource, outcome, made, decision ? *decision + 1 : 0, std::move(traceparent)},
+        rows_.size());
     if (is_new) {
         rows_.push_back({&place->first, {{position, position}}});
         return;
@@ -115,8 +116,9 @@ void ItemRows::add(const Named& resource, const Error* error, const Named& made,
 
 void ItemRows::write_to(server::Operation& operation) const {
     for (const Row& row : rows_) {
-        const auto& [resource, outcome, made, decision] = *row.common;
+        const auto& [resource, outcome, made, decision, traceparent] = *row.common;
         server::ItemOutcome item{resource.to_string(), std::string(outcome), made.to_string()};
+        item.traceparent = traceparent;
         for (const auto& [first, last] : row.runs) {
             if (!item.items.empty()) item.items += ',';
             item.items += std::to_string(first);

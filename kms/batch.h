@@ -87,15 +87,16 @@ struct Named {
 // items that have everything in common, in the order of their first.
 class ItemRows {
 public:
-    // The next item.
+    // The next item. `traceparent`: of its own trace, if it has one.
     void add(const Named& resource, const base::Error* error, const Named& made,
-             std::optional<std::size_t> decision);
+             std::optional<std::size_t> decision, std::string traceparent = {});
     // To be called once, in the end.
     void write_to(server::Operation& operation) const;
 
 private:
-    // What items of one row have in common: resource, outcome, what was made of it, decision + 1.
-    using Common = std::tuple<Named, std::string_view, Named, std::size_t>;
+    // What items of one row have in common: resource, outcome, what was made of it, decision + 1,
+    // trace.
+    using Common = std::tuple<Named, std::string_view, Named, std::size_t, std::string>;
     struct Row {
         const Common* common;
         std::vector<std::pair<std::size_t, std::size_t>> runs;  // first and last position

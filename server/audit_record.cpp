@@ -62,6 +62,7 @@ void write_items(JsonWriter& out, const std::vector<ItemOutcome>& items) {
         if (!item.made.empty()) out.field("made", item.made);
         if (!item.items.empty()) out.field("items", item.items);
         if (item.decision) out.field("decision", std::uint64_t{*item.decision});
+        if (!item.traceparent.empty()) out.field("traceparent", item.traceparent);
         out.end_object();
     }
     out.end_array();

@@ -18,7 +18,9 @@ bool is_zero(std::string_view text) {
     return text.find_first_not_of('0') == std::string_view::npos;
 }
 
-bool is_well_formed(std::string_view text) {
+}  // namespace
+
+bool is_traceparent(std::string_view text) {
     if (text.size() != 55 || text.substr(0, 3) != "00-" || text[35] != '-' || text[52] != '-') {
         return false;
     }
@@ -28,11 +30,9 @@ bool is_well_formed(std::string_view text) {
            is_hex(text.substr(53, 2));
 }
 
-}  // namespace
-
 std::string traceparent_for(std::string_view header,
                             std::span<const std::uint8_t, trace_random_bytes> drawn) {
-    if (is_well_formed(header)) return std::string(header);
+    if (is_traceparent(header)) return std::string(header);
     std::array<std::uint8_t, trace_random_bytes> ids{};
     std::copy(drawn.begin(), drawn.end(), ids.begin());
     ids[0] |= 1;  // neither id may be zero

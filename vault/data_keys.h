@@ -39,6 +39,7 @@ struct MasterKeyVersion {
 struct WrappedKey {
     base::Bytes wrapped;
     KeyContext context;
+    std::string traceparent{};  // of an item whose trace is not the call's
 };
 
 // A data key wrapped anew, and the master key that wraps it now.

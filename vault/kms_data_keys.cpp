@@ -62,7 +62,9 @@ MasterKeyVersion read_newest(const base::JsonValue& key) {
 }  // namespace
 
 KmsDataKeys::KmsDataKeys(kms::Client& client, std::string master_key)
-    : client_(client), master_key_(std::move(master_key)) {}
+    : client_(client),
+      master_key_(std::move(master_key)),
+      shared_([this](std::span<const WrappedKey> items) { return unwrap_shared(items); }) {}
 
 DataKey KmsDataKeys::create(const KeyContext& context, const std::string& traceparent) {
     return std::move(create_many(context, 1, traceparent).front());
@@ -90,18 +92,28 @@ std::vector<DataKey> KmsDataKeys::create_many(const KeyContext& context, std::si
 
 base::SecretBytes KmsDataKeys::unwrap(base::ByteView wrapped, const KeyContext& context,
                                       const std::string& traceparent) {
+    return shared_.unwrap({base::to_bytes(wrapped), context, traceparent});
+}
+
+std::vector<UnwrapOutcome> KmsDataKeys::unwrap_shared(std::span<const WrappedKey> items) {
+    const std::string& traceparent = items.front().traceparent;
+    if (items.size() > 1) return unwrap_many(items, traceparent);
+    std::vector<UnwrapOutcome> outcome;
     try {
-        return client_.unwrap({base::to_bytes(wrapped), context}, options(traceparent));
+        const WrappedKey& item = items.front();
+        outcome.emplace_back(client_.unwrap({item.wrapped, item.context}, options(traceparent)));
     } catch (const Error& error) {
         throw translated(error);
     }
+    return outcome;
 }
 
 std::vector<UnwrapOutcome> KmsDataKeys::unwrap_many(std::span<const WrappedKey> items,
                                                     const std::string& traceparent) {
     std::vector<kms::UnwrapItem> wanted;
     wanted.reserve(items.size());
-    for (const WrappedKey& item : items) wanted.push_back({item.wrapped, item.context});
+    for (const WrappedKey& item : items)
+        wanted.push_back({item.wrapped, item.context, item.traceparent});
     try {
         std::vector<UnwrapOutcome> outcomes = client_.unwrap_many(wanted, options(traceparent));
         for (UnwrapOutcome& outcome : outcomes) {

@@ -6,6 +6,7 @@
 
 #include "kms/client/client.h"
 #include "vault/data_keys.h"
+#include "vault/shared_unwraps.h"
 
 namespace vault {
 
@@ -29,10 +30,12 @@ public:
     void check() override;
 
 private:
+    std::vector<UnwrapOutcome> unwrap_shared(std::span<const WrappedKey> items);
     void remember(std::optional<MasterKeyVersion> newest);
 
     kms::Client& client_;
     std::string master_key_;
+    SharedUnwraps shared_;
 
     std::mutex mutex_;
     std::optional<MasterKeyVersion> newest_;

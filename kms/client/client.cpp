@@ -49,6 +49,12 @@ void write_item(JsonWriter& writer, const RewrapItem& item) {
     if (item.to_context) writer.field("to_context", *item.to_context);
 }
 
+void write_trace(JsonWriter& writer, const UnwrapItem& item) {
+    if (!item.traceparent.empty()) writer.field("traceparent", item.traceparent);
+}
+
+void write_trace(JsonWriter& /*writer*/, const RewrapItem& /*item*/) {}
+
 template <typename Item>
 JsonWriter one_item(const Item& item) {
     JsonWriter body;
@@ -71,6 +77,7 @@ JsonWriter many_items(std::span<const Item> items, bool with_commitment = false)
     for (const Item& item : items) {
         body.begin_object();
         write_item(body, item);
+        write_trace(body, item);
         body.end_object();
     }
     body.end_array().end_object();

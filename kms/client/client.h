@@ -74,6 +74,9 @@ struct DataKey {
 struct UnwrapItem {
     base::Bytes wrapped;
     EncryptionContext context;
+    // W3C Trace Context of an item of unwrap_many() whose trace is not the call's: the service's
+    // record names it with the item. Empty: the call's. A call on one has that of its options.
+    std::string traceparent{};
 };
 
 // Of one item: the data key, or why not.

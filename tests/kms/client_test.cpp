@@ -46,6 +46,23 @@ TEST_F(ClientTest, UnwrapSendsTheItemAndReturnsThePlaintext) {
     EXPECT_TRUE(seen.ends_with(R"({"wrapped":"BAUG","context":{"owner":"acme"}})")) << seen;
 }
 
+TEST_F(ClientTest, ItemsOfOtherTracesSayTheirs) {
+    std::string seen;
+    serve_script([&](const std::string& request) {
+        seen = request;
+        return PeerReply{http_answer(200, R"({"results":[{"plaintext":"AQID"},)"
+                                          R"({"plaintext":"AQID"}]})")};
+    });
+    kms::Client client(config());
+    std::vector<kms::UnwrapItem> items{some_item(), some_item()};
+    items[1].traceparent = "00-a-b-00";
+    client.unwrap_many(items);
+    EXPECT_TRUE(seen.ends_with(
+        R"({"items":[{"wrapped":"BAUG","context":{"owner":"acme"}},)"
+        R"({"wrapped":"BAUG","context":{"owner":"acme"},"traceparent":"00-a-b-00"}]})"))
+        << seen;
+}
+
 TEST_F(ClientTest, ManyUnwrapsHaveEachTheirOwnResult) {
     serve({{http_answer(200, R"({"results":[{"plaintext":"AQID","key_id":"x","key_version":1},)"
                              R"({"error":{"code":"integrity_failure","message":"no"}}]})")}});

@@ -138,6 +138,33 @@ TEST_F(DataApi, TheRecordNamesItemsInRowsOfWhatTheyHaveInCommon) {
     EXPECT_FALSE(rows[4].decision);
 }
 
+TEST_F(DataApi, AnItemOfAnotherTraceThanItsCallIsRecordedWithIt) {
+    const std::string trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const auto good = wrap(key_->id);
+    const auto traced = [](const std::string& wrapped, const std::string& traceparent) {
+        return R"({"wrapped":")" + wrapped + R"(","traceparent":")" + traceparent + R"("})";
+    };
+    std::string malformed = trace;
+    malformed[3] = 'X';
+    const auto answer =
+        post("app", unwrap_,
+             items_of({traced(good, trace), R"({"wrapped":")" + good + R"("})",
+                       traced(good, malformed), traced("QQ==", trace), traced(good, trace)}));
+    ASSERT_EQ(answer.status, 200U) << answer.body;
+    const auto& rows = operation_->items();
+    ASSERT_EQ(rows.size(), 3U);
+    EXPECT_EQ(rows[0].items, "0,4");
+    EXPECT_EQ(rows[0].traceparent, trace);
+    EXPECT_EQ(rows[1].items, "1-2") << "a malformed one is no reason to refuse";
+    EXPECT_EQ(rows[1].traceparent, "");
+    EXPECT_EQ(rows[2].outcome, "integrity_failure");
+    EXPECT_EQ(rows[2].traceparent, trace);
+    // A call on one has its header.
+    expect_refused(unwrap_, traced(good, trace), "\\\"traceparent\\\"");
+    expect_refused(unwrap_, R"({"items":[{"wrapped":"QQ==","traceparent":7}]})",
+                   "\\\"items[0].traceparent\\\"");
+}
+
 TEST_F(DataApi, AContextAgainstTheRuleFailsItsItemAlone) {
     const auto old = wrap(key_->id);
     const auto good = wrap(key_->id, {{"tenant", "t"}});

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The audit logs of both daemons together: kmsd signs vaultd's checkpoints, vaultd notices when kmsd's log is set
 back or forked, a caller keeps evidence of its own operation, and one reveal is followed across both logs."""
+import concurrent.futures
 import contextlib
 import json
 import pathlib
@@ -126,6 +127,30 @@ class Witness(unittest.TestCase):
         followed = [(record["daemon"], record["action"]) for folder in (self.vault_log, self.kms_log)
                     for record in self.records(folder) if TRACE in record["traceparent"]]
         self.assertEqual(followed, [("vaultd", "reveal_credential"), ("kmsd", "unwrap_data_key")])
+
+    def test_reveals_that_share_a_call_to_the_key_service_are_each_followed_by_their_own_trace(self):
+        self.start_vaultd()
+        self.store()
+        traces = [f"{TRACE[:-3]}{number:03x}" for number in range(64)]
+
+        def reveal(trace):
+            with contextlib.closing(self.house.client(self.vault, "app")) as client:
+                return client.call("POST", REVEAL, more_headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(reveal, traces))
+        self.assertEqual([answer.status for answer in answers], [200] * len(traces))
+        self.assertEqual(len({answer.body for answer in answers}), 1)
+        found = []
+        shared = 0
+        for record in self.records(self.kms_log):
+            if record["action"] == "unwrap_data_key":
+                items = [item["traceparent"] for item in record["items"]]
+                shared += len(items) > 1
+                found += [text.split("-")[1] for text in items or [record["traceparent"]]]
+        ours = [trace for trace in found if trace.startswith(TRACE[:-3])]
+        self.assertEqual(sorted(ours), traces, "each is there once")
+        self.assertGreater(shared, 0, "none shared a call")
 
     def test_log_goes_on_without_the_key_service_and_checkpoints_come_later(self):
         self.start_vaultd()
