@@ -85,14 +85,20 @@ std::size_t read_all(const Descriptor& file, std::span<std::uint8_t> room,
     return total;
 }
 
+// The room grows with what is read: mostly that is far less than what may be.
 std::string read_text(const Descriptor& file, const std::filesystem::path& path,
                       std::size_t max_bytes) {
-    std::string content(max_bytes + 1, '\0');
-    content.resize(
-        read_all(file, {reinterpret_cast<std::uint8_t*>(content.data()), content.size()}, path));
-    if (content.size() > max_bytes)
-        refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
-    return content;
+    constexpr std::size_t first_bytes = 16UL * 1024;
+    std::string content;
+    for (std::size_t total = 0; total <= max_bytes;) {
+        content.resize(std::min(max_bytes + 1, std::max(first_bytes, 2 * total)));
+        auto* const room = reinterpret_cast<std::uint8_t*>(content.data());
+        total += read_all(file, {room + total, content.size() - total}, path);
+        if (total == content.size()) continue;
+        content.resize(total);
+        return content;
+    }
+    refuse(path, "is larger than " + std::to_string(max_bytes) + " bytes");
 }
 
 [[noreturn]] void write_failed(const std::filesystem::path& path) {

@@ -21,7 +21,7 @@ MAY_INCLUDE = {
 }
 # heavy or foreign headers -> the only files that may include them
 ONLY_IN = {
-    r"httplib\.h": r"kms/client/.*\.cpp|server/https_client\.cpp|tests/.*\.cpp",
+    r"httplib\.h": r"kms/client/(.*\.cpp|buffered_client\.h)|server/https_client\.cpp|tests/.*\.cpp",
     r"nlohmann/.*": r"base/json\.cpp",
     r"boost/(asio|beast).*": r"server/edge.*\.cpp|server/edge_.*\.h|tests/.*\.cpp",
     r"p11-kit/.*|pkcs11\.h": r"hsm/pkcs11_.*|hsm/.*\.cpp|tests/.*",

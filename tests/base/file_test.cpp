@@ -31,6 +31,25 @@ TEST(ReadFile, ReturnsTheWholeFile) {
     EXPECT_EQ(base::read_file(directory.write("exact", "12345"), 5), "12345");
 }
 
+TEST(ReadFile, AFileOfAnySizeIsReadWholeUpToTheBound) {
+    const tests::TemporaryDirectory directory;
+    constexpr std::size_t step = 16UL * 1024;
+    for (const std::size_t size :
+         {std::size_t{0}, step - 1, step, step + 1, 2 * step, 6 * step + 7, 8 * step}) {
+        std::string content;
+        while (content.size() < size) content += std::to_string(content.size()) + ' ';
+        content.resize(size);
+        const auto file = directory.write("file", content);
+        for (const std::size_t bound : {size, size + 1, 32UL * 1024 * 1024})
+            EXPECT_EQ(base::read_file(file, bound), content) << size;
+        if (size > 0) {
+            EXPECT_ERROR_SAYING(invalid_argument, "is larger than",
+                                base::read_file(file, size - 1));
+        }
+    }
+    EXPECT_FALSE(base::read_file("/proc/self/status", 100'000).empty()) << "whose size reads 0";
+}
+
 TEST(ReadFile, NamesTheFileAndWhatIsWrong) {
     const tests::TemporaryDirectory directory;
     EXPECT_ERROR_SAYING(invalid_argument, "missing: can't be opened",
