@@ -16,7 +16,6 @@ constexpr std::size_t readback_challenge_bytes = 32;
 constexpr int most_looks = 4;
 constexpr std::chrono::milliseconds pause_between_looks{20};
 constexpr std::size_t small_batch = 16;  // too quick to wait for a large one
-constexpr std::chrono::milliseconds patience_for_a_turn{100};
 
 [[noreturn]] void fail(base::ErrorCode code, const std::string& message,
                        const std::string& detail = {}) {
@@ -68,6 +67,7 @@ Pkcs11Token::Pkcs11Token(std::shared_ptr<Module> module, const TokenConfig& conf
       module_(std::move(module)),
       traits_(traits_of(*module_)),
       guard_(std::move(guard)),
+      turn_patience_(config.turn_patience),
       keys_(ivs_, traits_.is_softhsm, [this] { return guard_ && guard_->were_objects_changed(); }) {
     TokenUri uri(config.uri);
     const FoundToken found = find_at_start(uri);
@@ -323,7 +323,7 @@ Encrypted Pkcs11Token::encrypt(const KeyId& id, base::ByteView aad, base::ByteVi
 // item costs them most of a processor. The turn is a courtesy: behind one that hangs nobody stays.
 BatchTurns::Turn Pkcs11Token::turn_of_batch(std::size_t items) {
     if (!traits_.is_softhsm || items <= small_batch) return nullptr;
-    return batches_.take(patience_for_a_turn);
+    return batches_.take(turn_patience_);
 }
 
 std::vector<std::optional<Encrypted>> Pkcs11Token::encrypt_many(

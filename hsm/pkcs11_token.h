@@ -72,6 +72,7 @@ private:
     std::shared_ptr<Module> module_;
     ModuleTraits traits_;
     std::unique_ptr<SoftHsmGuard> guard_;
+    const std::chrono::milliseconds turn_patience_;
     TokenInfo info_;
     IvSource ivs_;
     KeyHandles keys_;

@@ -25,6 +25,8 @@ struct TokenConfig {
     std::string init_string;  // C_Initialize pReserved, for modules that need one (NSS); else empty
     std::size_t max_sessions = 16;  // our own cap; beyond it a caller waits, then unavailable
     std::chrono::milliseconds session_patience{2000};  // how long it waits
+    // How long a large batch waits for the end of another one, on SoftHSM.
+    std::chrono::milliseconds turn_patience{100};
     // How long a caller waits for one use of a key, zero: for ever; a batch has more, and so has
     // what makes, destroys or lists keys. For a module in a process that must live on when a call
     // hangs: each call then runs on a thread beside its caller. With as many hung calls as
