@@ -24,7 +24,8 @@ struct UnwrapRequest {
 
 constexpr std::size_t max_traceparent_bytes = 256;
 
-// As with the header, a malformed one is no reason to refuse (Trace Context 3.2.2.2).
+// As with the header, a text that is malformed is no reason to refuse (Trace Context 3.2.2.2). What
+// is no text, or longer than any can be, is refused.
 std::string read_traceparent(base::JsonReader& item) {
     const auto text = item.optional_string("traceparent", max_traceparent_bytes);
     return text && server::is_traceparent(*text) ? std::string(*text) : std::string();

@@ -56,6 +56,18 @@ void read_decisions(const JsonValue& record, AuditRow& row) {
     }
 }
 
+// The call's and those of its items, each once, with spaces between.
+std::string read_traces(const JsonValue& record) {
+    std::string traces = text_of_member(record, "traceparent");
+    for (const JsonValue& item : items_of_member(record, "items")) {
+        const std::string trace = text_of_member(item, "traceparent");
+        if (trace.empty() || traces.find(trace) != std::string::npos) continue;
+        if (!traces.empty()) traces += ' ';
+        traces += trace;
+    }
+    return traces;
+}
+
 std::string read_facts(const JsonValue& record) {
     const JsonValue* facts = record.find("facts");
     std::string text;
@@ -118,7 +130,7 @@ std::optional<AuditRow> read_audit_row(std::string_view line) {
         row.daemon = text_of_member(record, "daemon");
         row.node = text_of_member(record, "node");
         row.request_id = text_of_member(record, "request_id");
-        row.traceparent = text_of_member(record, "traceparent");
+        row.traceparent = read_traces(record);
         if (const JsonValue* caller = record.find("caller")) {
             row.caller = text_of_member(*caller, "id");
             row.method = text_of_member(*caller, "method");

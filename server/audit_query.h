@@ -21,7 +21,7 @@ struct AuditRow {
     std::string daemon;
     std::string node;
     std::string request_id;
-    std::string traceparent;
+    std::string traceparent;  // of the call, and of items that have others: with spaces between
     std::string caller;
     std::string method;
     std::string address;

@@ -1,10 +1,15 @@
 // Unwraps that are asked for at the same time, by threads that know nothing of each other, go to
 // the key service in one call: it then pays for its head, its decision, its record and the sync of
-// that once for all of them. A call that finds none under way goes at once, by itself. Whose data
+// that once for all of them. A call that finds few under way goes at once, by itself. Whose data
 // key is whose, and what its trace is, is each item's own; nothing is kept. No HTTP may appear
 // here.
+//
+// Sharing pays where a call costs more than an item in it. Where an item itself takes long, as on a
+// network's HSM, the key service does side by side what comes in calls of their own, and one after
+// the other what comes in one: there calls are not shared.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -14,9 +19,9 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
-#include "base/error.h"
 #include "vault/data_keys.h"
 
 namespace vault {
@@ -31,17 +36,22 @@ public:
     // What is asked for while so many calls are under way waits for one of them to end.
     static constexpr std::size_t max_calls = 2;
     // Items of one call.
-    static constexpr std::size_t max_items = 32;
-    // A call that takes longer holds up nobody.
-    static constexpr std::chrono::milliseconds usual_patience{5};
+    static constexpr std::size_t max_items = 16;
+    // After a shared call whose items took longer than slow_item each, so many go alone.
+    static constexpr std::size_t alone_after_slow = 64;
+    struct Limits {
+        std::chrono::milliseconds patience{5};  // a call that takes longer holds up nobody
+        std::chrono::microseconds slow_item{1000};
+    };
 
-    explicit SharedUnwraps(Ask ask, std::chrono::milliseconds patience = usual_patience)
-        : ask_(std::move(ask)), patience_(patience) {}
+    explicit SharedUnwraps(Ask ask) : SharedUnwraps(std::move(ask), Limits()) {}
+    SharedUnwraps(Ask ask, Limits limits) : ask_(std::move(ask)), limits_(limits) {}
     SharedUnwraps(const SharedUnwraps&) = delete;
     SharedUnwraps& operator=(const SharedUnwraps&) = delete;
 
-    // The item's data key. Throws what stands in its outcome, or what the call threw: items that
-    // were refused together are asked for one by one first, unless the service is unavailable.
+    // The item's data key. Throws what stands in its outcome, or what its call threw; where a
+    // shared call was refused as a whole, each thread asks for its own item first, unless the
+    // service is unavailable. base::Error, or std::bad_alloc.
     base::SecretBytes unwrap(WrappedKey item);
 
     // Items that nobody asks for yet.
@@ -50,24 +60,33 @@ public:
 private:
     // One thread that waits. Shared with the thread that asks for it.
     struct Waiter {
-        WrappedKey item;
+        WrappedKey item{};
         std::condition_variable changed{};
-        bool is_taken = false;  // somebody asks for it
-        bool must_ask = false;  // it is to ask for itself and for others
+        bool is_taken = false;    // somebody asks for it
+        bool must_ask = false;    // it is to ask for itself and for others
+        bool must_retry = false;  // it was asked for in vain, and is to ask for itself alone
         std::optional<UnwrapOutcome> outcome{};
     };
-    using Waiters = std::vector<std::shared_ptr<Waiter>>;
+    struct Group {
+        std::array<std::shared_ptr<Waiter>, max_items> waiters{};
+        std::size_t count = 0;
+        std::span<const std::shared_ptr<Waiter>> all() const { return {waiters.data(), count}; }
+    };
 
     bool wait_for_turn(std::unique_lock<std::mutex>& lock, Waiter& own);
-    Waiters gather(const std::shared_ptr<Waiter>& own);
-    void ask_for(const Waiters& waiters);
+    Group gather(const std::shared_ptr<Waiter>& own);
+    void call_for(const Group& group);
+    std::vector<UnwrapOutcome> outcomes_for(const Group& group) const;
     std::vector<UnwrapOutcome> ask_for(std::span<const WrappedKey> items) const;
+    void end_call(const Group& group, std::vector<UnwrapOutcome> outcomes, bool was_slow);
+    base::SecretBytes ask_alone(const WrappedKey& item) const;
 
     const Ask ask_;
-    const std::chrono::milliseconds patience_;
+    const Limits limits_;
     mutable std::mutex mutex_;
     std::deque<std::shared_ptr<Waiter>> waiting_;  // nobody asks for them yet
     std::size_t calls_ = 0;                        // under way
+    std::size_t alone_ = 0;                        // items that don't share a call
 };
 
 }  // namespace vault

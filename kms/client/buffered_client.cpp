@@ -87,7 +87,7 @@ public:
         return static_cast<ssize_t>(size);
     }
 
-    bool has_unread() const { return in_.held() > 0 || SSL_has_pending(ssl_) == 1; }
+    bool has_held() const { return in_.held() > 0; }
 
     socket_t socket() const override { return socket_; }
     // For servers; the library's client has no use for them.
@@ -147,11 +147,11 @@ private:
 
 }  // namespace
 
-bool BufferedClient::process_socket(const Socket& socket,
-                                    std::function<bool(httplib::Stream&)> exchange) {
-    BufferedStream stream(socket.ssl, socket.sock, deadline_);
+bool BufferedExchange::run(SSL* ssl, socket_t socket, ExchangeDeadline deadline,
+                           const Exchange& exchange, bool& has_held) {
+    BufferedStream stream(ssl, socket, deadline);
     const bool fine = exchange(stream);
-    has_unread_ = stream.has_unread();
+    has_held = stream.has_held();
     return fine;
 }
 

@@ -168,11 +168,11 @@ struct HttpConnection::Http {
         client.set_connection_timeout(std::min(left, connect_timeout));
         client.set_read_timeout(left);
         client.set_write_timeout(left);
-        client.set_deadline(deadline);
+        set_deadline(client, deadline);
     }
 
     SocketHandle socket;  // before the client, which uses it until its end
-    BufferedClient client;
+    HttpsClient client;
     milliseconds connect_timeout;
     std::string host_header;  // empty: the library knows
 };
@@ -183,7 +183,7 @@ HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
     httplib::SSLClient& client = http_->client;
     tls.apply_to(client.ssl_context());
     // One call of the system for a record and not two.
-    SSL_CTX_set_read_ahead(client.ssl_context(), 1);
+    if (may_be_buffered) SSL_CTX_set_read_ahead(client.ssl_context(), 1);
     if (endpoint.socket.empty()) {
         // Without a file the library would trust every authority of the system.
         client.set_ca_cert_path(tls.ca().string());
@@ -234,13 +234,14 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     httplib::Error error = httplib::Error::Success;
     try {
         const bool fine = http_->client.send(out, in, error);
-        if (http_->client.has_unread()) http_->client.stop();
+        if (has_unread(http_->client)) http_->client.stop();
         if (fine) {
             answer.status = in.status;
             answer.checkpoint = in.get_header_value("Strongroom-Checkpoint");
             return answer;
         }
     } catch (const std::bad_alloc&) {
+        http_->client.stop();
         throw;
     } catch (const std::exception& failure) {
         http_->client.stop();

@@ -50,12 +50,23 @@ TEST_F(ClientTest, AnIdleConnectionThatTheServerClosedIsReplacedEvenForCreate) {
 // Whose answer the rest would be nobody knows.
 TEST_F(ClientTest, AConnectionOverWhichMoreThanTheAnswerCameIsNotUsedAgain) {
     for (const std::string& more : {one_plaintext(), std::string("x"), std::string(20'000, 'x')}) {
-        TlsPeer& peer = serve({{one_plaintext() + more}, {one_plaintext()}});
-        kms::Client client(config());
-        for (int i = 0; i < 3; ++i) EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
-        EXPECT_EQ(peer.connections(), 2);
-        EXPECT_EQ(peer.requests(), 3);
+        for (const PeerReply& reply :
+             {PeerReply{one_plaintext() + more}, PeerReply{one_plaintext(), Then::keep, more}}) {
+            TlsPeer& peer = serve({reply, {one_plaintext()}});
+            kms::Client client(config());
+            for (int i = 0; i < 3; ++i) EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
+            EXPECT_EQ(peer.connections(), 2);
+            EXPECT_EQ(peer.requests(), 3);
+        }
     }
+}
+
+TEST_F(ClientTest, AConnectionThatTheAnswerClosesIsNotUsedAgain) {
+    const auto last = http_answer(200, R"({"plaintext":"AQID"})", "Connection: close\r\n");
+    TlsPeer& peer = serve({{last}});
+    kms::Client client(config());
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(client.unwrap(some_item()).size(), 3U);
+    EXPECT_EQ(peer.connections(), 3);
 }
 
 TEST_F(ClientTest, BodiesOfAnySizeGoThroughTheBuffersWhole) {

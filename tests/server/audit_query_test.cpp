@@ -54,6 +54,12 @@ TEST_F(AuditQuery, RowSaysWhatTheRecordSays) {
     authorizer_.authorize(operation, {"unwrap_data_key"}, credential);
     operation.add_item({"k-1/3", "ok"});
     operation.add_item({"k-1/3", "integrity_failure"});
+    const std::string other = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    server::ItemOutcome traced{"k-1/3", "ok"};
+    for (const std::string& trace : {other, operation.traceparent(), other}) {
+        traced.traceparent = trace;
+        operation.add_item(traced);
+    }
     operation.set_fact("version", "3");
     open()->append_and_wait(operation, {"failed", "integrity_failure", 422});
     const auto row = server::read_audit_row(tests::lines_of(file()).front());
@@ -62,7 +68,7 @@ TEST_F(AuditQuery, RowSaysWhatTheRecordSays) {
     EXPECT_EQ(row->daemon, "kmsd");
     EXPECT_EQ(row->node, "node-1");
     EXPECT_EQ(row->request_id, operation.request_id().to_string());
-    EXPECT_EQ(row->traceparent, operation.traceparent());
+    EXPECT_EQ(row->traceparent, operation.traceparent() + " " + other);
     EXPECT_EQ(row->caller, "spiffe://strongroom/app");
     EXPECT_EQ(row->method, "client_certificate");
     EXPECT_EQ(row->address, "127.0.0.1");

@@ -181,7 +181,7 @@ void TlsPeer::serve(int socket) {
             if (!request) break;
             ++requests_;
             reply = script_(*request);
-            if (!write_all(ssl.get(), reply.text)) break;
+            if (!write_all(ssl.get(), reply.text) || !write_all(ssl.get(), reply.more)) break;
             misbehave(ssl.get(), socket, reply.then);
         }
     }

@@ -27,6 +27,7 @@ struct PeerReply {
     };
     std::string text;  // sent as it is
     Then then = Then::keep;
+    std::string more{};  // sent right behind it, in a TLS record of its own
 };
 
 // A whole HTTP answer.

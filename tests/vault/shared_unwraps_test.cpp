@@ -19,7 +19,8 @@ using vault::SharedUnwraps;
 using vault::UnwrapOutcome;
 using vault::WrappedKey;
 
-constexpr std::chrono::hours no_patience_needed{1};
+// Nothing ends by the clock unless a test says so.
+constexpr SharedUnwraps::Limits no_clock{std::chrono::hours(1), std::chrono::hours(1)};
 
 WrappedKey make_item(std::uint8_t number) { return {{number}, {{"n", std::to_string(number)}}}; }
 
@@ -94,8 +95,8 @@ protected:
     std::vector<std::size_t> sizes_;
     std::optional<Error> failure_;
     bool is_short_ = false;
-    std::optional<SharedUnwraps> shared_{
-        std::in_place, [this](auto items) { return answer(items); }, no_patience_needed};
+    std::optional<SharedUnwraps> shared_{std::in_place,
+                                         [this](auto items) { return answer(items); }, no_clock};
 };
 
 TEST_F(SharedUnwrapsTest, WhoFindsFewCallsUnderWayAsksAtOnceAndAlone) {
@@ -140,7 +141,7 @@ TEST_F(SharedUnwrapsTest, AnItemThatDoesNotOpenIsNoMatterOfTheOthers) {
     for (auto& key : first) key.get();
 }
 
-TEST_F(SharedUnwrapsTest, ItemsThatAreRefusedTogetherAreAskedForOneByOne) {
+TEST_F(SharedUnwrapsTest, ItemsThatAreRefusedTogetherAreAskedForByTheirOwnThreadsEachAlone) {
     failure_ = Error(ErrorCode::resource_exhausted, "too many");
     auto first = fill();
     auto keys = gather(3, 0);
@@ -150,6 +151,57 @@ TEST_F(SharedUnwrapsTest, ItemsThatAreRefusedTogetherAreAskedForOneByOne) {
     expect_key(keys[2], 2);
     EXPECT_EQ(sizes().size(), SharedUnwraps::max_calls + 4);
     for (auto& key : first) key.get();
+}
+
+TEST_F(SharedUnwrapsTest, AnItemThatIsRefusedAloneIsNotAskedForAgain) {
+    let_all_go();
+    shared_.emplace(
+        [this](std::span<const WrappedKey> items) -> std::vector<UnwrapOutcome> {
+            answer(items);
+            throw Error(ErrorCode::resource_exhausted, "too many");
+        },
+        no_clock);
+    EXPECT_ERROR_SAYING(resource_exhausted, "too many", shared_->unwrap(make_item(1)));
+    EXPECT_EQ(sizes().size(), 1U);
+}
+
+// A network's HSM does side by side what comes in calls of their own.
+TEST_F(SharedUnwrapsTest, AfterASharedCallWithSlowItemsSoManyGoAtOnceAndAlone) {
+    auto limits = no_clock;
+    limits.slow_item = std::chrono::microseconds(0);  // each is
+    shared_.emplace([this](auto items) { return answer(items); }, limits);
+    auto first = fill();
+    auto keys = gather(3);
+    let_all_go();
+    for (auto& key : keys) key.get();
+    for (auto& key : first) key.get();
+    {
+        const std::lock_guard lock(mutex_);
+        free_ = 0;
+        sizes_.clear();
+    }
+    constexpr std::uint8_t more = 5;
+    std::vector<Key> alone;
+    for (std::uint8_t i = 0; i < SharedUnwraps::max_calls + more; ++i) alone.push_back(ask(i + 1));
+    wait_for_calls(SharedUnwraps::max_calls + more);  // all under way, none of them answered
+    EXPECT_EQ(sizes(), std::vector<std::size_t>(SharedUnwraps::max_calls + more, 1));
+    let_all_go();
+    for (auto& key : alone) key.get();
+    for (std::size_t i = alone.size(); i < SharedUnwraps::alone_after_slow; ++i)
+        shared_->unwrap(make_item(1));
+    {
+        const std::lock_guard lock(mutex_);
+        free_ = 0;
+        sizes_.clear();
+    }
+    auto again = fill();
+    auto shared = gather(3);
+    let_go(1);
+    wait_for_calls(SharedUnwraps::max_calls + 1);
+    EXPECT_EQ(sizes().back(), 3U) << "then it is tried again";
+    let_all_go();
+    for (auto& key : shared) key.get();
+    for (auto& key : again) key.get();
 }
 
 TEST_F(SharedUnwrapsTest, AServiceThatIsUnavailableIsNotAskedAgain) {
@@ -172,7 +224,9 @@ TEST_F(SharedUnwrapsTest, AnAnswerForAnotherNumberOfItemsIsNobodysKey) {
 }
 
 TEST_F(SharedUnwrapsTest, CallsThatHangHoldUpNobody) {
-    shared_.emplace([this](auto items) { return answer(items); }, std::chrono::milliseconds(1));
+    auto limits = no_clock;
+    limits.patience = std::chrono::milliseconds(1);
+    shared_.emplace([this](auto items) { return answer(items); }, limits);
     auto hanging = fill();
     auto key = ask(7);
     wait_for_calls(SharedUnwraps::max_calls + 1);
