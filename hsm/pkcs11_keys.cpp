@@ -10,6 +10,8 @@ namespace hsm {
 namespace {
 
 constexpr std::size_t max_objects_of_one_id = 8;
+// At a key whose known answer others replace meanwhile: it is proven anew, no handle is in doubt.
+constexpr int most_proofs = 16;
 
 [[noreturn]] void refuse_key(base::ErrorCode code, const std::string& why, const KeyId& id) {
     throw base::Error(code, why, "CKA_ID " + id.to_string());
@@ -21,6 +23,11 @@ bool is_of_kind(const Operation& operation, const KeyObjects& objects, KeyKind k
 
 Pkcs11Error doubtful_objects(std::string_view why) {
     return {CKR_OBJECT_HANDLE_INVALID, why, ErrorClass::objects_doubtful};
+}
+
+Pkcs11Error replaced_answer() {
+    return {CKR_OBJECT_HANDLE_INVALID, "a known answer that was replaced",
+            ErrorClass::handles_stale};
 }
 
 }  // namespace
@@ -168,39 +175,50 @@ std::optional<KnownKey> KeyHandles::find(const Operation& operation, const KeyId
     }
     const auto objects = search(operation, id);
     if (!objects) return std::nullopt;
+    for (int look = 0; look < most_proofs; ++look) {
+        if (auto known = keep(operation, id, *objects, proven(operation, id, *objects)))
+            return known;
+    }
+    throw replaced_answer();
+}
+
+// What the key is held to, and is.
+KeyHandles::Entry KeyHandles::proven(const Operation& operation, const KeyId& id,
+                                     const KeyObjects& objects) {
     auto entry = cached(id);
     if (!entry) {
-        entry = introduce(operation, id, *objects);
+        entry = introduce(operation, id, objects);
         // Only now: the known answer must not be another key's.
-        require_id(operation.session(), objects->key, id);
-        if (objects->public_half != CK_INVALID_HANDLE)
-            require_id(operation.session(), objects->public_half, id);
+        require_id(operation.session(), objects.key, id);
+        if (objects.public_half != CK_INVALID_HANDLE)
+            require_id(operation.session(), objects.public_half, id);
         // A pair that is seen for the first time proves that its halves belong together.
-        if (is_pair(entry->known.kind) && !holds(operation, objects->key, *entry))
+        if (is_pair(entry->known.kind) && !holds(operation, objects.key, *entry))
             refuse_key(base::ErrorCode::internal, "the halves of a key pair don't fit", id);
-    } else if (!proves(operation, id, *objects, *entry)) {
+    } else if (!proves(operation, id, objects, *entry)) {
         refuse_key(base::ErrorCode::unavailable,
                    "the token gave another key back under the same id", id);
     }
-    return keep(operation, id, *objects, std::move(*entry));
+    return *std::move(entry);
 }
 
 std::optional<bool> KeyHandles::fits(const Operation& operation, const KeyId& id) {
-    auto entry = cached(id);
-    if (!entry) return std::nullopt;  // destroyed by another thread meanwhile
-    // Where it was found before, if that still holds: a search takes longer.
-    if (std::max(entry->generation, entry->unproven_generation) == operation.generation) {
-        const KeyObjects seen{entry->known.handle, entry->public_half};
-        if (is_of_kind(operation, seen, entry->known.kind) && holds(operation, seen.key, *entry)) {
-            keep(operation, id, seen, std::move(*entry));
-            return true;
+    for (int look = 0; look < most_proofs; ++look) {
+        const auto entry = cached(id);
+        if (!entry) return std::nullopt;  // destroyed by another thread meanwhile
+        // Where it was found before, if that still holds: a search takes longer.
+        if (std::max(entry->generation, entry->unproven_generation) == operation.generation) {
+            const KeyObjects seen{entry->known.handle, entry->public_half};
+            if (is_of_kind(operation, seen, entry->known.kind) &&
+                holds(operation, seen.key, *entry) && keep(operation, id, seen, *entry))
+                return true;
         }
+        const auto objects = search(operation, id);
+        if (!objects) return std::nullopt;
+        if (!proves(operation, id, *objects, *entry)) return false;
+        if (keep(operation, id, *objects, *entry)) return true;
     }
-    const auto objects = search(operation, id);
-    if (!objects) return std::nullopt;
-    if (!proves(operation, id, *objects, *entry)) return false;
-    keep(operation, id, *objects, std::move(*entry));
-    return true;
+    throw replaced_answer();
 }
 
 bool KeyHandles::proves(const Operation& operation, const KeyId& id, const KeyObjects& objects,
@@ -213,8 +231,9 @@ bool KeyHandles::proves(const Operation& operation, const KeyId& id, const KeyOb
     return false;
 }
 
-KnownKey KeyHandles::keep(const Operation& operation, const KeyId& id, const KeyObjects& objects,
-                          Entry entry) {
+// Empty when it was held to something else meanwhile: what was proven says nothing of that.
+std::optional<KnownKey> KeyHandles::keep(const Operation& operation, const KeyId& id,
+                                         const KeyObjects& objects, Entry entry) {
     entry.known.handle = objects.key;
     entry.public_half = objects.public_half;
     entry.generation = operation.generation;
@@ -222,11 +241,7 @@ KnownKey KeyHandles::keep(const Operation& operation, const KeyId& id, const Key
     const std::lock_guard lock(mutex_);
     doubted_.erase(id);
     const auto [kept, is_new] = entries_.try_emplace(id, entry);
-    if (!is_new && kept->second.age != entry.age) {
-        // It was held to something else meanwhile: once more.
-        throw Pkcs11Error(CKR_OBJECT_HANDLE_INVALID, "a known answer that was replaced",
-                          ErrorClass::handles_stale);
-    }
+    if (!is_new && kept->second.age != entry.age) return std::nullopt;
     if (!is_new) kept->second = std::move(entry);
     return kept->second.known;
 }

@@ -136,8 +136,9 @@ private:
     // anew now and then when they don't.
     bool proves(const Operation& operation, const KeyId& id, const KeyObjects& objects,
                 const Entry& entry);
-    KnownKey keep(const Operation& operation, const KeyId& id, const KeyObjects& objects,
-                  Entry entry);
+    Entry proven(const Operation& operation, const KeyId& id, const KeyObjects& objects);
+    std::optional<KnownKey> keep(const Operation& operation, const KeyId& id,
+                                 const KeyObjects& objects, Entry entry);
 
     IvSource& ivs_;
     bool serialise_;
