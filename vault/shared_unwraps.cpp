@@ -76,8 +76,18 @@ void SharedUnwraps::call_for(const Group& group) {
         outcomes = outcomes_for(group);
     } catch (const std::exception&) {  // no memory: each may have better luck
     }
-    const auto each = (steady_clock::now() - begun) / static_cast<int>(group.count);
-    end_call(group, std::move(outcomes), group.count > 1 && each > limits_.slow_item);
+    if (group.count > 1 && !outcomes.empty())
+        note_time((steady_clock::now() - begun) / static_cast<int>(group.count));
+    end_call(group, std::move(outcomes));
+}
+
+void SharedUnwraps::note_time(std::chrono::nanoseconds item) {
+    const std::lock_guard lock(mutex_);
+    quickest_ = std::min(quickest_, item);
+    if (++shared_calls_ < calls_of_a_round) return;
+    if (quickest_ > limits_.slow_item) alone_ = alone_after_slow;
+    shared_calls_ = 0;
+    quickest_ = std::chrono::nanoseconds::max();
 }
 
 // None when each is to ask for itself; they have their items then as before.
@@ -107,13 +117,11 @@ std::vector<UnwrapOutcome> SharedUnwraps::ask_for(std::span<const WrappedKey> it
     }
 }
 
-void SharedUnwraps::end_call(const Group& group, std::vector<UnwrapOutcome> outcomes,
-                             bool was_slow) {
+void SharedUnwraps::end_call(const Group& group, std::vector<UnwrapOutcome> outcomes) {
     std::shared_ptr<Waiter> next;
     {
         const std::lock_guard lock(mutex_);
         --calls_;
-        if (was_slow) alone_ = alone_after_slow;
         for (std::size_t i = 0; i < group.count; ++i) {
             Waiter& waiter = *group.waiters.at(i);
             waiter.must_retry = outcomes.empty();

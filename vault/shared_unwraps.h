@@ -37,8 +37,10 @@ public:
     static constexpr std::size_t max_calls = 2;
     // Items of one call.
     static constexpr std::size_t max_items = 16;
-    // After a shared call whose items took longer than slow_item each, so many go alone.
-    static constexpr std::size_t alone_after_slow = 64;
+    // When in so many shared calls no item took less than slow_item, so many items go alone. The
+    // quickest says how long an item takes; the others say how busy the machines are.
+    static constexpr std::size_t calls_of_a_round = 8;
+    static constexpr std::size_t alone_after_slow = 1024;
     struct Limits {
         std::chrono::milliseconds patience{5};  // a call that takes longer holds up nobody
         std::chrono::microseconds slow_item{1000};
@@ -78,7 +80,8 @@ private:
     void call_for(const Group& group);
     std::vector<UnwrapOutcome> outcomes_for(const Group& group) const;
     std::vector<UnwrapOutcome> ask_for(std::span<const WrappedKey> items) const;
-    void end_call(const Group& group, std::vector<UnwrapOutcome> outcomes, bool was_slow);
+    void end_call(const Group& group, std::vector<UnwrapOutcome> outcomes);
+    void note_time(std::chrono::nanoseconds item);
     base::SecretBytes ask_alone(const WrappedKey& item) const;
 
     const Ask ask_;
@@ -87,6 +90,8 @@ private:
     std::deque<std::shared_ptr<Waiter>> waiting_;  // nobody asks for them yet
     std::size_t calls_ = 0;                        // under way
     std::size_t alone_ = 0;                        // items that don't share a call
+    std::size_t shared_calls_ = 0;                 // of this round
+    std::chrono::nanoseconds quickest_ = std::chrono::nanoseconds::max();  // item of this round
 };
 
 }  // namespace vault
