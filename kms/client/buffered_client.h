@@ -1,6 +1,6 @@
 // cpp-httplib's HTTPS client with buffers under it. The library reads an answer's head byte by byte
-// and sends a request in pieces, each a call into TLS: a fifth of what a reveal cost the vault. For
-// http_connection.cpp alone, since it shows the library; no HTTP belongs here.
+// and sends a request in pieces, each a call into TLS. For http_connection.cpp alone, since it
+// shows the library; no HTTP belongs here.
 //
 // Release 0.18 (Debian 13) lets nobody derive from its client, and looks for an answer before ours
 // would have sent the request: there the client is the library's own, without these buffers.
@@ -16,12 +16,12 @@ namespace kms {
 
 using ExchangeDeadline = std::chrono::steady_clock::time_point;
 
-// Runs `exchange` on a stream with buffers over `ssl`, which must be `socket`'s. What `exchange`
-// returns; `has_unread` must not be asked once the library has freed `ssl`.
+// One exchange after the other on streams with buffers. One thread at a time.
 class BufferedExchange {
 public:
     using Exchange = std::function<bool(httplib::Stream&)>;
-    // `is_open` says whether `ssl` is there still, after the exchange.
+    // What `exchange` returns, given a stream over `ssl`, which is `socket`'s. The library may free
+    // `ssl` within: `is_open` says afterwards whether it is there still.
     template <typename IsOpen>
     bool run(SSL* ssl, socket_t socket, ExchangeDeadline deadline, const Exchange& exchange,
              IsOpen is_open) {

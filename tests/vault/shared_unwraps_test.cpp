@@ -80,7 +80,7 @@ protected:
         }
         return keys;
     }
-    // Items that wait: nobody sees from outside when one does, so the first that ends shows it.
+    // Items that wait, all of them when this returns.
     std::vector<Key> gather(std::size_t count, std::uint8_t first = 1) {
         std::vector<Key> keys;
         for (std::size_t i = 0; i < count; ++i)
@@ -206,7 +206,7 @@ TEST_F(SharedUnwrapsTest, AfterARoundOfSlowSharedCallsItemsGoAtOnceAndAlone) {
     EXPECT_EQ(size_of_shared_call(), 3U) << "then it is tried again";
 }
 
-TEST_F(SharedUnwrapsTest, OneQuickItemOfARoundSaysThatSharingPays) {
+TEST_F(SharedUnwrapsTest, QuickItemsGoOnSharingCallsRoundAfterRound) {
     for (std::size_t call = 0; call < 2 * SharedUnwraps::calls_of_a_round; ++call) {
         EXPECT_EQ(size_of_shared_call(), 3U) << call;
         hold_back();
