@@ -362,6 +362,11 @@ class Result(unittest.TextTestResult):
         super().addFailure(test, error)
         self._show_logs()
 
+    def addSubTest(self, test, subtest, error):
+        super().addSubTest(test, subtest, error)
+        if error is not None:
+            self._show_logs()
+
     @staticmethod
     def _show_logs():
         for strongroom in House.all_open:

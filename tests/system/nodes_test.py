@@ -174,6 +174,7 @@ class SeveralNodes(unittest.TestCase):
             stored = [len(writer.secrets) for writer in writers]
             house.wait_until(lambda: any(writer.failures for writer in writers) or all(
                 len(writer.secrets) > before for writer, before in zip(writers, stored)), "each writer stores again", 20)
+            self.wait_until_all_reveal(writers[0])
         finally:
             for writer in writers:
                 writer.stopping = True
@@ -182,6 +183,13 @@ class SeveralNodes(unittest.TestCase):
         for writer in writers:
             self.assertEqual(writer.failures, [])
         return writers
+
+    def wait_until_all_reveal(self, writer):
+        """Each vaultd, not only the one that the writers came to: a node that the database server did not let in a moment
+        ago asks again up to a second later, and says 503 until then."""
+        path = house.credential_path(writer.owner, next(iter(writer.secrets)), "/reveal")
+        for vault in self.nodes.vault:
+            house.wait_until(lambda vault=vault: vault.call("POST", path).status == 200, "the node reveals again", 5)
 
     @staticmethod
     def enabled_keys(client):
