@@ -166,6 +166,23 @@ TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
     }
 }
 
+TEST_F(BrokerShape, ATokenThatHasExpiredOpensNoRoute) {
+    store();
+    const CompatHouse::Shown worker{.bearer = house_.worker_token(std::chrono::seconds(60))};
+    const auto ask_all = [&](const auto& expect_of) {
+        for (std::string what : house_.targets(vault::broker_paths)) {
+            const bool reads = what.starts_with("GET");
+            if (reads) what += "?client_id=shop";
+            const std::string text = std::string(record_start) + std::string(later);
+            expect_of(
+                house_.ask(what, reads ? std::string_view() : std::string_view(text), worker));
+        }
+    };
+    ask_all([](const auto& answer) { EXPECT_LT(answer.status, 300U); });
+    house_.world.clock.advance(std::chrono::seconds(60));
+    ask_all([](const auto& answer) { expect(answer, 401, R"({"error":"Unauthorized"})"); });
+}
+
 TEST_F(BrokerShape, UnknownAndForbiddenClientsLookAlikeToWhoMayNot) {
     store();
     const CompatHouse::Shown stranger{.api_key = CompatHouse::secret_of("stranger")};

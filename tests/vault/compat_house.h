@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/api_token_routes.h"
+#include "server/api_tokens.h"
 #include "server/budget.h"
 #include "server/gate.h"
 #include "server/shared_secret.h"
@@ -41,6 +43,7 @@ inline constexpr std::string_view compat_policy = R"({
     {"caller": "secret:downloader", "roles": ["downloader"]},
     {"caller": "secret:broker", "roles": ["broker"]},
     {"caller": "user:*", "roles": ["user"]},
+    {"caller": "token:worker", "roles": ["broker", "user"]},
     {"caller": "spiffe://strongroom/broker", "roles": ["broker"]},
     {"caller": "spiffe://strongroom/fetcher", "roles": ["fetcher"]}
   ]
@@ -160,6 +163,23 @@ public:
     static std::string secret_of(std::string_view name) {
         return "0123456789abcdef0123456789abcdef-" + std::string(name);
     }
+    // An API token of "token:worker", who may do what the broker may, and is the user of `profile`.
+    std::string worker_token(std::chrono::seconds lifetime, const std::string& profile = {}) {
+        server::Caller caller;
+        caller.id = "root";
+        caller.method = server::AuthenticationMethod::client_certificate;
+        server::Operation operation(base::Uuid::random(), world.clock.now(), caller);
+        server::Resource resource;
+        resource.kind = "api_token";
+        resource.id = "worker";
+        const server::Authorizer authorizer(server::parse_policy(
+            R"({"version":1,"roles":{"root":[{"id":"all","effect":"allow","actions":["*"],"resources":["*"]}]},
+                "bindings":[{"caller":"root","roles":["root"]}]})",
+            server::with_api_token_actions({})));
+        const auto grant = authorizer.authorize(operation, server::create_api_token, resource);
+        const server::Claims claims{{"profile", {profile}}};
+        return std::string(tokens_->create(grant, "worker", claims, lifetime).text.expose_text());
+    }
     Shown sync() const { return {.secret = secret_of("sync")}; }
     Shown broker() const { return {.api_key = secret_of("broker")}; }
 
@@ -202,8 +222,8 @@ private:
 
     server::AuthenticatorParts identity_parts() {
         server::AuthenticatorParts parts;
-        parts.bearers = {users_};
-        parts.caller_prefixes = {"secret:", "user:"};
+        parts.bearers = {tokens_, users_};
+        parts.caller_prefixes = {"secret:", "token:", "user:"};
         if (!options_.secret_is_set) return parts;
         std::vector<server::SharedSecretCaller> callers;
         for (const char* name : {"sync", "downloader", "broker", "stranger"}) {
@@ -222,6 +242,8 @@ private:
                             {world.directory / "audit", "vaultd", "node", std::chrono::minutes(1)},
                             world.clock,
                             log_};
+    std::shared_ptr<server::ApiTokens> tokens_ =
+        std::make_shared<server::ApiTokens>(*database, server::make_shared_secret(), world.clock);
     std::shared_ptr<UserVerifier> users_ = std::make_shared<UserVerifier>();
     std::unique_ptr<server::Budgets> budgets_;
     std::unique_ptr<server::Authorizer> authorizer_;

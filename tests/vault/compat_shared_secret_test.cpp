@@ -176,6 +176,23 @@ TEST_F(SharedSecretShape, NobodyWithoutTheSecretGetsAnything) {
     }
 }
 
+TEST_F(SharedSecretShape, AUserWhoseTokenHasExpiredIsNobodyAtEveryRoute) {
+    store();
+    CompatHouse::Shown shown = house_.sync();
+    shown.bearer = house_.worker_token(std::chrono::seconds(60), std::string(profile));
+    const auto reveal = [&] {
+        return house_.ask("POST /api/credentials/reveal", body(profile), shown);
+    };
+    EXPECT_EQ(reveal().status, 200U);
+    house_.world.clock.advance(std::chrono::seconds(60));
+    const int calls = house_.world.keys.calls;
+    for (const std::string& target : house_.targets(vault::shared_secret_paths)) {
+        expect(house_.ask(target, body(profile, R"(,"platform":"x")"), shown), 401,
+               R"({"success":false,"error":"Unauthorized"})");
+    }
+    EXPECT_EQ(house_.world.keys.calls, calls);
+}
+
 TEST_F(SharedSecretShape, AUserMustBeEntitledBeforeAnythingIsDecrypted) {
     store();
     store(other_profile);
