@@ -1,5 +1,6 @@
 #include "kms/token_worker_filter.h"
 
+#include <sched.h>
 #include <seccomp.h>
 
 #include <array>
@@ -24,9 +25,7 @@ constexpr auto softhsm_needs = std::to_array<const char*>({
     "mlock",
     "mlock2",
     "munlock",
-    // threads and signals
-    "clone",
-    "clone3",
+    // threads (begun as allow_threads says) and signals
     "exit",
     "exit_group",
     "futex",
@@ -127,7 +126,6 @@ constexpr auto softhsm_needs = std::to_array<const char*>({
     "getrusage",
     "prctl",
     // to run the read-back program
-    "vfork",
     "execve",
     "wait4",
     "kill",
@@ -184,6 +182,8 @@ constexpr auto no_module_needs = std::to_array<const char*>({
     "personality",
 });
 
+constexpr std::uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
+
 [[noreturn]] void refused_filter(const char* doing, int result) {
     throw base::Error(base::ErrorCode::unavailable,
                       "the system refused to restrict the token worker's system calls",
@@ -210,20 +210,42 @@ public:
         }
     }
 
+    // New threads, and a child that shares the memory until it runs another program (posix_spawn);
+    // a fork would copy PIN and module. What clone3 is asked for lies in memory, where no filter
+    // can look: where it is unknown, the C library asks clone.
+    void allow_threads(std::uint32_t otherwise) {
+        add_clone(SCMP_ACT_ALLOW, otherwise, CLONE_VM);
+        add_clone(refuse, otherwise, 0);
+        constexpr std::uint32_t unknown = SCMP_ACT_ERRNO(ENOSYS);
+        add(unknown, std::array{"clone3"});
+        if (otherwise != refuse) add(refuse, std::array{"fork"});
+    }
+
     void load() {
         const int result = ::seccomp_load(context_.get());
         if (result != 0) refused_filter("seccomp_load", result);
     }
 
 private:
+    // For calls whose flag CLONE_VM is as in `shared`. The library takes no rule that says what
+    // happens otherwise, too.
+    void add_clone(std::uint32_t action, std::uint32_t otherwise, std::uint64_t shared) {
+        if (action == otherwise) return;
+        const scmp_arg_cmp flags{0, SCMP_CMP_MASKED_EQ, CLONE_VM, shared};
+        const int result =
+            ::seccomp_rule_add_array(context_.get(), action, SCMP_SYS(clone), 1, &flags);
+        if (result != 0) refused_filter("clone", result);
+    }
+
     std::unique_ptr<void, decltype(&seccomp_release)> context_;
 };
 
 }  // namespace
 
 void restrict_system_calls(const hsm::TokenInfo& token) {
-    constexpr std::uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
-    Filter filter(token.is_softhsm ? refuse : SCMP_ACT_ALLOW);
+    const std::uint32_t otherwise = token.is_softhsm ? refuse : SCMP_ACT_ALLOW;
+    Filter filter(otherwise);
+    filter.allow_threads(otherwise);
     if (token.is_softhsm) {
         filter.add(SCMP_ACT_ALLOW, softhsm_needs);
     } else {

@@ -3,13 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <linux/kcmp.h>
+#include <linux/sched.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <fstream>
 #include <functional>
 
@@ -29,7 +32,15 @@ using hsm::KeyProfile;
 struct Forbidden {
     const char* name;
     std::function<long()> call;
+    int refusal = EPERM;
 };
+
+// The child of a fork that should not have been ends at once.
+long forget(long child) {
+    if (child == 0) ::_exit(0);
+    if (child > 0) ::waitpid(static_cast<pid_t>(child), nullptr, 0);
+    return child;
+}
 
 // What anybody may ask for, if there is no filter.
 std::vector<Forbidden> forbidden_calls() {
@@ -44,12 +55,21 @@ std::vector<Forbidden> forbidden_calls() {
              }},
             {"unshare", [] { return ::syscall(SYS_unshare, 0); }},
             {"kcmp", [] { return ::syscall(SYS_kcmp, ::getpid(), ::getpid(), KCMP_VM, 0UL, 0UL); }},
+            {"fork", [] { return forget(::syscall(SYS_fork)); }},
+            {"clone", [] { return forget(::syscall(SYS_clone, SIGCHLD, 0UL, 0UL, 0UL, 0UL)); }},
+            {"clone3",
+             [] {
+                 clone_args wanted{};
+                 wanted.exit_signal = SIGCHLD;
+                 return forget(::syscall(SYS_clone3, &wanted, sizeof wanted));
+             },
+             ENOSYS},
             {"ptrace", [] { return ::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr); }}};
 }
 
 bool is_refused(const Forbidden& forbidden) {
     errno = 0;
-    return forbidden.call() < 0 && errno == EPERM;
+    return forbidden.call() < 0 && errno == forbidden.refusal;
 }
 
 // Every kind of operation, also what reads and writes the token's files and begins anew.
