@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/stack.h"
 
 namespace server {
 namespace {
@@ -219,6 +220,8 @@ struct HttpsClient::Target {
             throw Error(ErrorCode::internal, "internal error", "TLS could not be set up");
         }
         X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+        // What was received is not left in the connection's buffer.
+        SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
         // Without a file the library takes the system's authorities.
         if (!config.ca.empty()) client.set_ca_cert_path(config.ca.string());
         client.enable_server_certificate_verification(true);
@@ -321,6 +324,7 @@ bool HttpsClient::Target::try_at(const std::string& address, httplib::Request& r
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
     try {
+        const base::StackWiped wiped;  // the library reads bodies through a buffer there
         if (!client.send(request, response, error)) {
             if (error == httplib::Error::Connection) return false;
             throw no_answer(httplib::to_string(error));

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/secret_bytes.h"
+#include "base/stack.h"
 
 namespace kms {
 namespace {
@@ -150,6 +151,7 @@ private:
 bool BufferedExchange::run(SSL* ssl, socket_t socket, ExchangeDeadline deadline,
                            const Exchange& exchange, bool& has_held) {
     BufferedStream stream(ssl, socket, deadline);
+    const base::StackWiped wiped;  // the library reads bodies through a buffer there
     const bool fine = exchange(stream);
     has_held = stream.has_held();
     return fine;

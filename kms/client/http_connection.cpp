@@ -9,6 +9,7 @@
 #include <csignal>
 #include <mutex>
 
+#include "base/stack.h"
 #include "kms/client/buffered_client.h"
 
 namespace kms {
@@ -233,6 +234,7 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     httplib::Response in;
     httplib::Error error = httplib::Error::Success;
     try {
+        const base::StackWiped wiped;  // the library reads bodies through a buffer there
         const bool fine = http_->client.send(out, in, error);
         if (has_unread(http_->client)) http_->client.stop();
         if (fine) {

@@ -75,6 +75,9 @@ ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::pat
 void ClientTls::apply_to(SSL_CTX* context) const {
     require(context != nullptr, "SSL_CTX_new");
     require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1, "minimum version");
+    // What was received lies in a buffer of the connection until more comes: data keys would stay
+    // there for as long as it is kept open.
+    SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
     if (X509* own = SSL_CTX_get0_certificate(identity_.get()); own != nullptr) {
         require(SSL_CTX_use_certificate(context, own) == 1, "certificate");
         STACK_OF(X509)* chain = nullptr;
