@@ -38,7 +38,8 @@ constexpr const char* footer =
     "--resource key:k1\n"
     "  kmsctl status\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service can't be reached or is "
-    "not ready.";
+    "not ready.\n"
+    "\"audit verify\" has 2, 3 and 4 for its verdicts, and 1 for all that is none.";
 
 constexpr ToolWords tool_words{
     "kmsctl", "the key service", "https://127.0.0.1:7443", description, footer, 30};

@@ -32,7 +32,6 @@ server::NoteKey read_public_key(const std::string& file) {
     try {
         return server::NoteKey::from_pem(base::read_file(file, max_pem_bytes));
     } catch (const Error& error) {
-        // Not a UsageError: its exit code means something else here.
         throw Error(ErrorCode::invalid_argument, file + ": " + error.message());
     }
 }
@@ -216,8 +215,10 @@ void add_proof_commands(CLI::App& family, Tool& tool,
     CLI::App* verify = add_audit_command(
         family, "verify",
         "Is the log complete and unchanged? Exit code 0: yes, 2: a record was tampered with, 3: "
-        "checkpoints are missing or exclude each other, 4: records are cut off at the end",
+        "checkpoints are missing or exclude each other, 4: records are cut off at the end. 1: "
+        "there is no verdict, since the command or a file was wrong",
         *options);
+    tool.gives_verdict = [verify] { return verify->parsed(); };
     verify->add_option("--key", options->key_file, "The audit key's public half (PEM)")
         ->required()
         ->type_name("FILE");

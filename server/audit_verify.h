@@ -21,7 +21,7 @@
 
 namespace server {
 
-// Each is an exit code of `kmsctl audit verify`.
+// Each is an exit code of `kmsctl audit verify`; what is no verdict ends with 1.
 enum class AuditVerdict {
     clean = 0,
     tampered = 2,  // a record was changed, removed, inserted or moved

@@ -16,7 +16,7 @@
 
 namespace kms {
 
-// A mistake in the arguments: exit code 2, not 1.
+// A mistake in the arguments: exit code 2, not 1, unless the command gives verdicts.
 class UsageError : public std::exception {
 public:
     explicit UsageError(std::string message) : message_(std::move(message)) {}
@@ -35,6 +35,9 @@ struct Tool {
     std::function<Client&()> client;  // connects with the first call
     std::function<int()> command;     // its result is the exit code
     bool remembers_orders = false;    // the service takes an Idempotency-Key with all changes
+    // Says whether the command that was named has verdicts as exit codes: then each of its failures
+    // ends with exit_failed, wrong usage too. May be empty.
+    std::function<bool()> gives_verdict{};
 };
 
 struct ToolSettings {

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,29 @@ void refuse_secrets(int count, char** arguments) {
     server::refuse_secret_environment(own_environment(environ).data());
 }
 
+// The exit code of who asked for help, or why nothing is run.
+std::optional<int> parse_arguments(CLI::App& app, const ToolWords& words, int count,
+                                   char** arguments) {
+    try {
+        app.parse(count, arguments);
+        return std::nullopt;
+    } catch (const CLI::ParseError& error) {
+        // The library says that a command is missing, also when one was mistyped.
+        const auto unknown = app.remaining(true);
+        if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !unknown.empty()) {
+            throw UsageError("\"" + unknown.front() + "\" is not known; see " + words.name +
+                             " --help");
+        }
+        return app.exit(error) == 0 ? 0 : exit_usage;
+    }
+}
+
+int run_command(const ToolWords& words, const Tool& tool) {
+    base::Log log(words.name, base::LogLevel::warning);
+    server::harden_process(log);  // secrets pass through here
+    return tool.command();
+}
+
 int parse_and_run(const ToolWords& words, int count, char** arguments,
                   const AddCommands& add_commands) {
     CLI::App app(words.description, words.name);
@@ -59,18 +83,19 @@ int parse_and_run(const ToolWords& words, int count, char** arguments,
     tool.client = connect_lazily(settings, words.name, words.service);
     add_settings(app, words, settings, tool);
     add_commands(app, tool, settings);
+    const auto gives_verdict = [&tool] { return tool.gives_verdict && tool.gives_verdict(); };
     try {
-        app.parse(count, arguments);
-    } catch (const CLI::ParseError& error) {
-        // The library says that a command is missing, also when one was mistyped.
-        const auto unknown = app.remaining(true);
-        if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr && !unknown.empty()) {
-            throw UsageError("\"" + unknown.front() + "\" is not known; see " + words.name +
-                             " --help");
-        }
-        return app.exit(error) == 0 ? 0 : exit_usage;
+        if (const auto ended = parse_arguments(app, words, count, arguments))
+            return *ended != 0 && gives_verdict() ? exit_failed : *ended;
+        return run_command(words, tool);
+    } catch (const UsageError& error) {
+        if (!gives_verdict()) throw;
+        explain(words.name, error.what());
+    } catch (const base::Error& error) {
+        if (!gives_verdict()) throw;
+        explain(words.name, error.what());
     }
-    return tool.command();
+    return exit_failed;
 }
 
 }  // namespace
@@ -79,8 +104,6 @@ int run_tool_program(const ToolWords& words, int count, char** arguments,
                      const AddCommands& add_commands) noexcept {
     return run_tool(words.name, [&] {
         refuse_secrets(count, arguments);
-        base::Log log(words.name, base::LogLevel::warning);
-        server::harden_process(log);  // secrets pass through here
         return parse_and_run(words, count, arguments, add_commands);
     });
 }

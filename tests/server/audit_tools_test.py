@@ -59,6 +59,25 @@ class Tools(Sealed):
     def test_mistakes_of_the_caller_have_other_codes_than_verdicts(self):
         self.run_tool("verify", self.log, "--key", self.folder / "none.pem", expect=1)
         self.run_tool("verify", self.folder / "none", "--key", self.key, expect=1)
+        whole = ("verify", self.log, "--key", self.key)
+        for wrong in (("verify", self.log), ("verify", self.log, "--key"), (*whole, "--frm", "1"), (*whole, "more"),
+                      (*whole, "--timeout", "soon"), (*whole, "--from", "yesterday"), (*whole, "--to", "2026-13-01"),
+                      (*whole, "--checkpoint", self.folder / "none")):
+            with self.subTest(wrong=wrong):
+                self.run_tool(*wrong, expect=1)
+        self.assertEqual(subprocess.run([house.House.programs / "kmsctl", "--json", "audit", "verify"], capture_output=True,
+                                        check=False).returncode, 1)
+        # Other commands keep the code of wrong usage.
+        self.run_tool("show", self.log, "--from", "yesterday", expect=2)
+        self.run_tool("check", expect=2)
+
+    def test_what_can_not_be_read_or_said_is_no_verdict(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(self.command("verify", self.log, "--key", self.key), stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual((done.returncode, b"can't be written" in done.stderr), (1, True), done.stderr)
+        self.file.unlink()
+        self.file.mkdir()  # which nobody can read, not even root
+        self.run_tool("verify", self.log, "--key", self.key, expect=1)
 
     def test_a_terminal_sees_a_progress_bar_and_nobody_else(self):
         done = subprocess.run(self.command("verify", self.log, "--key", self.key), capture_output=True, check=True)
