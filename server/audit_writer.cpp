@@ -25,6 +25,9 @@ constexpr std::size_t max_batch_records = 1024;
 // Without new records a failed disk is tried again this often.
 constexpr std::chrono::milliseconds retry_interval{250};
 
+// What the log itself says once it had no room for records.
+constexpr Action drop_records{"drop_records"};
+
 struct Queued {
     AuditEntry entry;
     SteadyTime deadline;
@@ -70,12 +73,15 @@ struct AuditWriter::State {
     bool settle(const std::optional<base::Error>& failure, AuditChain reached);
     void settle_success(AuditChain reached, std::vector<Call>& calls);
     void settle_failure(std::vector<Call>& calls);
+    Queued own_record(const Operation& operation, const Outcome& outcome) const;
     Queued withheld_record(const Queued& queued, std::uint64_t sequence) const;
+    void tell_dropped();
     void take_batch();
 
     // Any thread, with `mutex` held.
     const Queued* oldest_waiting() const;
     void expire(SteadyTime now, std::vector<Call>& calls);
+    bool is_half_full() const;
 
     const AuditConfig config;
     const std::unique_ptr<AuditFile> file;  // writer's thread only
@@ -104,6 +110,7 @@ struct AuditWriter::State {
     std::size_t queued_bytes = 0;
     std::uint64_t appended = 0;
     std::uint64_t written = 0;
+    std::uint64_t dropped = 0;           // not kept since the last record that said how many
     std::optional<SteadyTime> retry_at;  // set while the last write failed
     bool new_since_failure = false;
     bool hanging = false;  // a record passed its bound since the last success
@@ -139,6 +146,11 @@ void AuditWriter::State::expire(SteadyTime now, std::vector<Call>& calls) {
             }
         }
     }
+}
+
+bool AuditWriter::State::is_half_full() const {
+    return queue.size() + in_flight.size() > max_queued_records / 2 ||
+           queued_bytes > max_queued_bytes / 2;
 }
 
 // Moves the next records to `in_flight`; `mutex` is held, and the log is not abandoned.
@@ -231,6 +243,25 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
     for (const Queued& queued : withheld) queued_bytes += queued.entry.fields.capacity();
     queue.insert(queue.begin(), std::make_move_iterator(withheld.begin()),
                  std::make_move_iterator(withheld.end()));
+    tell_dropped();
+}
+
+// Once for an outage, since none is dropped any more when half of the room is free. What can't be
+// said now (no memory, no randomness) is said after the next write.
+void AuditWriter::State::tell_dropped() {
+    if (dropped == 0 || is_half_full()) return;
+    try {
+        Operation operation(base::Uuid::random(), clock.now(), Caller{});
+        operation.set_action(drop_records);
+        operation.set_fact("records", std::to_string(dropped));
+        queue.push_back(own_record(operation, {"failed", "unavailable", 0}));
+    } catch (const std::exception&) {
+        return;
+    }
+    queued_bytes += queue.back().entry.fields.capacity();
+    log.error("more records came than can wait for the audit log; those were not kept",
+              {{"records", static_cast<std::int64_t>(dropped)}});
+    dropped = 0;
 }
 
 // Nothing of the batch stands in the file. Who waits is told at once: the next try may take long.
@@ -243,16 +274,20 @@ void AuditWriter::State::settle_failure(std::vector<Call>& calls) {
     retry_at = std::chrono::steady_clock::now() + retry_interval;
 }
 
+// Nobody waits for it.
+Queued AuditWriter::State::own_record(const Operation& operation, const Outcome& outcome) const {
+    Queued record;
+    record.entry.fields = audit_fields(config, operation, outcome, clock.now());
+    record.entry.request_id = operation.request_id();
+    record.may_be_withheld = false;
+    return record;
+}
+
 Queued AuditWriter::State::withheld_record(const Queued& queued, std::uint64_t sequence) const {
     Operation operation(queued.entry.request_id, clock.now(), Caller{});
     operation.set_action({queued.entry.action});
     operation.set_fact("withheld_sequence", std::to_string(sequence));
-    Queued record;
-    record.entry.fields =
-        audit_fields(config, operation, {"withheld", "unavailable", 503}, clock.now());
-    record.entry.request_id = queued.entry.request_id;
-    record.may_be_withheld = false;
-    return record;
+    return own_record(operation, {"withheld", "unavailable", 503});
 }
 
 AuditWriter::AuditWriter(AuditConfig config, std::unique_ptr<AuditFile> file, AuditChain chain,
@@ -282,7 +317,7 @@ AuditWriter::~AuditWriter() {
         const std::lock_guard calling_lock(state.calling);
         const std::lock_guard lock(state.mutex);
         state.abandoned = true;
-        dropped = state.in_flight.size() + state.queue.size();
+        dropped = state.in_flight.size() + state.queue.size() + state.dropped;
         for (auto* entries : {&state.in_flight, &state.queue}) {
             for (Queued& queued : *entries) tell(queued, 0, calls);
         }
@@ -306,7 +341,8 @@ void AuditWriter::append(AuditEntry entry) {
     {
         const std::lock_guard lock(state.mutex);
         const bool room = state.queue.size() < max_queued_records &&
-                          state.queued_bytes + entry.fields.capacity() <= max_queued_bytes;
+                          state.queued_bytes + entry.fields.capacity() <= max_queued_bytes &&
+                          !(entry.is_refusal && state.is_half_full());
         if (room && !state.stopping) {
             state.queued_bytes += entry.fields.capacity();
             ++state.appended;
@@ -319,6 +355,7 @@ void AuditWriter::append(AuditEntry entry) {
             if (state.timer_sleeps) state.deadline.notify_one();
             return;
         }
+        ++state.dropped;
     }
     if (entry.done) entry.done(0);
 }
@@ -333,6 +370,10 @@ void AuditWriter::check() const {
         throw base::Error(
             base::ErrorCode::unavailable, "the audit log can't be written",
             state_->hanging ? "the disk does not answer in time" : "the last write failed");
+    }
+    if (state_->is_half_full()) {
+        throw base::Error(base::ErrorCode::unavailable, "the audit log can't be written",
+                          "too many records wait for the disk");
     }
     if (state_->follower != nullptr) state_->follower->check();
 }

@@ -4,6 +4,10 @@
 // Until the disk answers, a record is queued; when it does not in time, the caller is told false
 // and withholds its answer, but the operation took place: the record stays queued and is written
 // when the disk is back, followed by a record "withheld" that names it.
+//
+// What waits is bounded. Refusals of what was not begun have half of that room, and nothing is
+// begun while more than half of it is taken: what is under way then has the other half. How many
+// records were not kept stands in a record "drop_records" as soon as there is room.
 #pragma once
 
 #include <chrono>
@@ -31,7 +35,8 @@ struct AuditEntry {
     base::WipedString fields;  // of audit_fields()
     base::Uuid request_id;
     std::string action;
-    AuditLog::Done done;  // may be empty: nobody waits
+    AuditLog::Done done;      // may be empty: nobody waits
+    bool is_refusal = false;  // of what was not begun
 };
 
 // Thread-safe.
@@ -46,13 +51,15 @@ public:
     AuditWriter(const AuditWriter&) = delete;
     AuditWriter& operator=(const AuditWriter&) = delete;
 
-    // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full.
+    // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full:
+    // the record is counted then, and not kept.
     void append(AuditEntry entry);
 
     // As AuditLog::expect.
     void expect(std::ptrdiff_t more) noexcept;
 
-    // Throws unavailable while the disk fails or hangs, or the follower says so.
+    // Throws unavailable while the disk fails or hangs, while more records wait than half of what
+    // the queue takes, or when the follower says so.
     void check() const;
     // See AuditLog::follow.
     void follow(AuditFollower* follower);

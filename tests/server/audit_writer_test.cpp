@@ -28,7 +28,8 @@ public:
         std::unique_lock lock(mutex_);
         ++calls_;
         changed_.notify_all();
-        changed_.wait(lock, [this] { return !hangs_; });
+        changed_.wait(lock, [this] { return !hangs_ || let_through_ > 0; });
+        if (hangs_) --let_through_;
         if (fails_) throw base::Error(base::ErrorCode::unavailable, "no", "the test says so");
         text_ += lines;
     }
@@ -37,6 +38,20 @@ public:
         hangs_ = hangs;
         fails_ = fails;
         changed_.notify_all();
+    }
+    // Returns when a call hangs.
+    void hang() {
+        std::unique_lock lock(mutex_);
+        hangs_ = true;
+        fails_ = false;
+        changed_.wait(lock, [next = calls_ + 1, this] { return calls_ >= next; });
+    }
+    // The call that hangs goes on; returns when the one after it hangs.
+    void let_one_through() {
+        std::unique_lock lock(mutex_);
+        ++let_through_;
+        changed_.notify_all();
+        changed_.wait(lock, [next = calls_ + 1, this] { return calls_ >= next; });
     }
     int calls() {
         const std::lock_guard lock(mutex_);
@@ -60,6 +75,7 @@ private:
     std::condition_variable changed_;
     bool hangs_ = false;
     bool fails_ = false;
+    int let_through_ = 0;  // calls that go on although it hangs
     int calls_ = 0;
     std::string text_;
 };
@@ -83,7 +99,22 @@ protected:
     server::AuditEntry entry(server::AuditLog::Done done) {
         const auto operation = operation_of("caller");
         return {server::audit_fields(config(), operation, {"ok", "", 200}, clock_.now()),
-                operation.request_id(), std::string(operation.action()), std::move(done)};
+                operation.request_id(), std::string(operation.action()), std::move(done), false};
+    }
+
+    // A slow machine is no slow disk to it.
+    std::unique_ptr<server::AuditWriter> open_patient_writer() {
+        auto patient = config();
+        patient.bound = 60s;
+        return std::make_unique<server::AuditWriter>(
+            patient, std::make_unique<TestFile>(disk_),
+            server::AuditChain{0, server::first_previous()}, clock_, log_);
+    }
+    std::size_t lines_with(std::string_view part) {
+        const auto lines = disk_->lines();
+        return static_cast<std::size_t>(std::count_if(
+            lines.begin(), lines.end(),
+            [part](const std::string& line) { return line.find(part) != std::string::npos; }));
     }
 
     std::shared_ptr<TestDisk> disk_ = std::make_shared<TestDisk>();
@@ -225,6 +256,83 @@ TEST_F(AuditWriterTest, RecordThatNobodyWaitsForIsNeverWithheld) {
     EXPECT_EQ(text_field(lines[0], "outcome"), "ok");
     EXPECT_EQ(text_field(lines[2], "outcome"), "withheld");
     EXPECT_EQ(text_field(lines[2], "request_id"), text_field(lines[1], "request_id"));
+}
+
+bool may_begin(const server::AuditWriter& writer) {
+    try {
+        writer.check();
+        return true;
+    } catch (const base::Error& error) {
+        EXPECT_EQ(error.code(), base::ErrorCode::unavailable);
+        return false;
+    }
+}
+
+// While the disk fails, the records of refused calls fill the queue. When it is back, an operation
+// is not begun before there is room for its records.
+TEST_F(AuditWriterTest, NothingIsBegunUntilThereIsRoomForItsRecords) {
+    constexpr std::size_t refused = 20'000;
+    constexpr std::size_t begun = 1000;
+    Answers answers;
+    Answers kept;
+    const auto writer = open_patient_writer();
+    disk_->set(false, true);
+    for (std::size_t i = 0; i < refused; ++i) writer->append(entry(answers.callback()));
+    ASSERT_TRUE(answers.wait_for(refused));
+    EXPECT_EQ(answers.no(), refused);
+    disk_->hang();
+    disk_->let_one_through();
+    ASSERT_GT(writer->records_written(), 0U) << "the disk is back";
+    EXPECT_FALSE(may_begin(*writer));
+
+    std::size_t more = 0;
+    while (!may_begin(*writer)) {
+        writer->append(entry(nullptr));  // one more that is refused
+        ASSERT_LT(++more, 100U);
+        disk_->let_one_through();
+    }
+    for (std::size_t i = 0; i < begun; ++i) writer->append(entry(kept.callback()));
+    disk_->set(false, false);
+    ASSERT_TRUE(kept.wait_for(begun));
+    EXPECT_EQ(kept.yes(), begun);
+
+    SCOPED_TRACE("the log says how many are missing");
+    ASSERT_EQ(lines_with("\"action\":\"drop_records\""), 1U);
+    const std::size_t missing = refused + more + begun - lines_with("\"outcome\":\"ok\"");
+    EXPECT_GT(missing, 0U);
+    EXPECT_EQ(lines_with("\"facts\":{\"records\":\"" + std::to_string(missing) + "\"}"), 1U);
+}
+
+TEST_F(AuditWriterTest, RefusalsLeaveHalfOfTheRoomToWhatIsUnderWay) {
+    constexpr std::size_t refused = 10'000;
+    constexpr std::size_t under_way = 7000;
+    Answers answers;
+    Answers kept;
+    const auto writer = open_patient_writer();
+    disk_->set(true, false);
+    for (std::size_t i = 0; i < refused; ++i) {
+        auto refusal = entry(answers.callback());
+        refusal.is_refusal = true;
+        writer->append(std::move(refusal));
+    }
+    EXPECT_GT(answers.no(), 0U);
+    EXPECT_LT(answers.no(), refused / 2);
+    for (std::size_t i = 0; i < under_way; ++i) writer->append(entry(kept.callback()));
+    disk_->set(false, false);
+    ASSERT_TRUE(kept.wait_for(under_way));
+    EXPECT_EQ(kept.yes(), under_way);
+}
+
+TEST_F(AuditWriterTest, NothingIsBegunWhileLargeRecordsTakeHalfOfTheRoom) {
+    const auto writer = open_patient_writer();
+    EXPECT_TRUE(may_begin(*writer));
+    disk_->set(true, false);
+    auto big = entry(nullptr);
+    big.fields = std::string(40UL * 1024 * 1024, 'x');
+    writer->append(std::move(big));
+    EXPECT_FALSE(may_begin(*writer));
+    disk_->set(false, false);
+    EXPECT_TRUE(eventually([&] { return may_begin(*writer); }));
 }
 
 TEST_F(AuditWriterTest, FullQueueRefusesAtOnce) {
