@@ -389,8 +389,7 @@ void AuditReport::add(const AuditRow& row) {
     if (first_time_.empty()) first_time_ = row.time;
     last_time_ = row.time;
     if (row.outcome == "intent") return;
-    const bool refused = row.error == "permission_denied" || row.error == "unauthenticated" ||
-                         row.error == "resource_exhausted";
+    const bool refused = row.outcome == "denied" || row.error == "resource_exhausted";
     const bool failed = !refused && !row.error.empty();
     const auto count = [&](Count& counted) {
         ++counted.all;

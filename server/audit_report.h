@@ -34,7 +34,7 @@ public:
 private:
     struct Count {
         std::uint64_t all = 0;
-        std::uint64_t refused = 0;  // denied by policy, or not known
+        std::uint64_t refused = 0;  // denied, or over a budget
         std::uint64_t failed = 0;   // any other error
     };
     using Counts = std::map<std::string, Count>;

@@ -148,6 +148,7 @@ AuditRow row_at(const std::string& time, std::string caller, std::string error =
     row.caller = std::move(caller);
     row.action = "unwrap_data_key";
     row.resources = {"key:k-1"};
+    row.outcome = error.empty() ? "ok" : error == "unavailable" ? "failed" : "denied";
     row.error = std::move(error);
     return row;
 }
@@ -166,6 +167,23 @@ TEST(AuditReport, CountsByCallerKeyAndOutcome) {
     EXPECT_NE(page.find("<td>key:k-<wbr>1</td><td class=\"n\">5</td>"), std::string::npos);
     EXPECT_NE(page.find("Not verified"), std::string::npos);
     EXPECT_NE(page.find("2027-01-15 08:00: 3, of which 0 refused or failed"), std::string::npos);
+}
+
+TEST(AuditReport, RefusalsAreWhatWasDeniedOrOverABudget) {
+    server::AuditReport report;
+    AuditRow over = row_at("2027-01-15T08:00:00.000Z", "hasty", "resource_exhausted");
+    over.outcome = "failed";
+    report.add(over);
+    report.add(row_at("2027-01-15T09:00:00.000Z", "stopped", "caller_suspended"));
+    report.add(row_at("2027-01-15T09:00:00.000Z", "unlucky", "unavailable"));
+    const std::string page = report.page({});
+    const std::string refusals = page.substr(page.find("<h2>Refusals</h2>"));
+    EXPECT_NE(refusals.find("hasty"), std::string::npos);
+    EXPECT_NE(refusals.find("caller_<wbr>suspended"), std::string::npos) << refusals;
+    EXPECT_EQ(refusals.find("unlucky"), std::string::npos);
+    EXPECT_NE(page.find("<td>stopped</td><td class=\"n\">1</td><td class=\"n\">1</td><td "
+                        "class=\"n\">0</td>"),
+              std::string::npos);
 }
 
 TEST(AuditReport, IntentIsCountedWithItsResult) {
