@@ -60,6 +60,7 @@ void write_items(JsonWriter& out, const std::vector<ItemOutcome>& items) {
         out.begin_object();
         out.field("resource", item.resource).field("outcome", item.outcome);
         if (!item.made.empty()) out.field("made", item.made);
+        if (!item.key.empty()) out.field("key", item.key);
         if (!item.items.empty()) out.field("items", item.items);
         if (item.decision) out.field("decision", std::uint64_t{*item.decision});
         if (!item.traceparent.empty()) out.field("traceparent", item.traceparent);

@@ -67,6 +67,7 @@ struct ItemOutcome {
     std::string items{};                    // which ones, counted from 0: "0-499,501"
     std::optional<std::size_t> decision{};  // their decision's place in decided(), from 0
     std::string traceparent{};              // of an item that is of another trace than the call
+    std::string key{};                      // what it was opened with: a key id with version
 };
 
 // Not thread-safe: one worker at a time works on an operation.

@@ -322,7 +322,8 @@ server::Response Api::reveal_many(server::Operation& operation, const server::Re
         const auto& revealed = std::get<Revealed>(*outcome);
         if (revealed.key_from_cache) from_cache.push_back(i);
         JsonWriter& out = answers.add(
-            wanted[i].name + "/" + std::to_string(revealed.version.version), {}, *verdicts[i]);
+            wanted[i].name + "/" + std::to_string(revealed.version.version),
+            {{}, key_word({revealed.version.key_id, revealed.version.key_version})}, *verdicts[i]);
         out.begin_object();
         write_fields(out, revealed.info, revealed.version, now);
         out.name("secret").raw(revealed.secret.expose_text()).end_object();

@@ -39,13 +39,17 @@ const ItemVerdict& ItemRights::to(const server::Resource& resource) {
     return verdict;
 }
 
+std::string key_word(const MasterKeyVersion& key) {
+    return key.key_id.to_string() + "/" + std::to_string(key.version);
+}
+
 ItemAnswers::ItemAnswers(server::Operation& operation) : operation_(operation) {
     out_.begin_object().name("results").begin_array();
 }
 
-base::JsonWriter& ItemAnswers::add(std::string resource, std::string made,
+base::JsonWriter& ItemAnswers::add(std::string resource, ItemKeys keys,
                                    const ItemVerdict& verdict) {
-    note(std::move(resource), "ok", std::move(made), verdict);
+    note(std::move(resource), "ok", std::move(keys), verdict);
     return out_;
 }
 
@@ -61,10 +65,15 @@ server::Response ItemAnswers::take() {
     return server::json_answer(std::move(out_));
 }
 
-void ItemAnswers::note(std::string resource, std::string_view outcome, std::string made,
+void ItemAnswers::note(std::string resource, std::string_view outcome, ItemKeys keys,
                        const ItemVerdict& verdict) {
-    operation_.add_item({std::move(resource), std::string(outcome), std::move(made),
-                         std::to_string(next_++), verdict.decision});
+    operation_.add_item({std::move(resource),
+                         std::string(outcome),
+                         std::move(keys.made),
+                         std::to_string(next_++),
+                         verdict.decision,
+                         {},
+                         std::move(keys.key)});
 }
 
 }  // namespace vault

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "server/authorizer.h"
 #include "server/request.h"
+#include "vault/data_keys.h"
 
 namespace vault {
 
@@ -50,14 +51,23 @@ private:
     std::map<std::pair<std::string, std::string>, ItemVerdict> known_;  // by owner and id
 };
 
+// "<key id>/<version>", as records name one.
+std::string key_word(const MasterKeyVersion& key);
+
+// The master key versions of an item, as key_word() has them; empty where there is none.
+struct ItemKeys {
+    std::string made{};  // under which it is sealed now
+    std::string key{};   // with which it was opened
+};
+
 // {"results":[…]}, one for each item in order. `resource`, here and below, is what the audit record
-// calls the item, `made` what came of it; neither may hold anything of a secret.
+// calls the item; neither it nor the keys may hold anything of a secret.
 class ItemAnswers {
 public:
     explicit ItemAnswers(server::Operation& operation);
 
     // The next item is done; its result must be written into what this returns.
-    base::JsonWriter& add(std::string resource, std::string made, const ItemVerdict& verdict);
+    base::JsonWriter& add(std::string resource, ItemKeys keys, const ItemVerdict& verdict);
     // The next item failed: {"error":{"code","message"}}.
     void add_error(std::string resource, const base::Error& error, const ItemVerdict& verdict);
 
@@ -65,7 +75,7 @@ public:
     server::Response take();
 
 private:
-    void note(std::string resource, std::string_view outcome, std::string made,
+    void note(std::string resource, std::string_view outcome, ItemKeys keys,
               const ItemVerdict& verdict);
 
     server::Operation& operation_;

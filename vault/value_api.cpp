@@ -59,10 +59,6 @@ WantedValues read_values(const base::JsonValue& body) {
     return wanted;
 }
 
-std::string to_word(const MasterKeyVersion& key) {
-    return key.key_id.to_string() + "/" + std::to_string(key.version);
-}
-
 void write_result(JsonWriter& out, const base::JsonValue& given, const SealedValue& sealed) {
     out.begin_object().name("value");
     // A text that held sealed JSON stays a text.
@@ -86,8 +82,20 @@ void write_result(JsonWriter& out, const base::JsonValue& /*given*/, const Opene
     out.end_object();
 }
 
-std::string made_word(const SealedValue& sealed) { return to_word(sealed.master_key); }
-std::string made_word(const OpenedValue& /*opened*/) { return {}; }
+ItemKeys keys_of(const SealedValue& sealed) { return {key_word(sealed.master_key), {}}; }
+// What passed through unsealed was opened with none.
+ItemKeys keys_of(const OpenedValue& opened) {
+    return {{}, opened.master_key ? key_word(*opened.master_key) : std::string()};
+}
+
+void note_keys(server::Operation& operation, const SealedValue& sealed) {
+    operation.set_fact("made", key_word(sealed.master_key));
+}
+void note_keys(server::Operation& operation, const OpenedValue& opened) {
+    if (!opened.master_key) return;
+    operation.set_fact("key_id", opened.master_key->key_id.to_string());
+    operation.set_fact("key_version", std::to_string(opened.master_key->version));
+}
 
 // Which right each value needs, and the jobs of those that have it.
 class Jobs {
@@ -119,7 +127,7 @@ public:
                 answers.add_error(context, *error, verdict);
             } else {
                 const auto& result = std::get<Result>(*outcome);
-                write_result(answers.add(context, made_word(result), verdict), *value, result);
+                write_result(answers.add(context, keys_of(result), verdict), *value, result);
             }
         }
         return answers.take();
@@ -144,8 +152,7 @@ private:
         if (!verdicts_.front()->grant) throw Error(*verdicts_.front()->error);
         if (const auto* error = std::get_if<Error>(&outcomes.at(0))) throw Error(*error);
         const auto& result = std::get<Result>(outcomes.front());
-        const std::string made = made_word(result);
-        if (!made.empty()) operation.set_fact("made", made);
+        note_keys(operation, result);
         JsonWriter out;
         write_result(out, *wanted_.values.front().value, result);
         return server::json_answer(std::move(out));

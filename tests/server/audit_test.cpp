@@ -32,7 +32,7 @@ TEST_F(AuditLogTest, RecordSaysWhoDidWhatAndWhy) {
     server::Operation operation = operation_of("spiffe://strongroom/app");
     operation.set_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
     operation.add_item({"key/3", "integrity_failure"});
-    operation.add_item({"key/3", "ok", "key/4", "0-7,9", 0});
+    operation.add_item({"key/3", "ok", "key/4", "0-7,9", 0, {}, "key/2"});
     operation.set_fact("key_version", "3");
     const server::Authorizer authorizer(server::parse_policy(
         R"({"version":1,"roles":{"app":[{"id":"r1","effect":"allow","actions":["*"],"resources":["*"]}]},
@@ -55,7 +55,7 @@ TEST_F(AuditLogTest, RecordSaysWhoDidWhatAndWhy) {
         R"("rule":"r1","policy":")" +
         authorizer.policy_hash() +
         R"("}],"items":[{"resource":"key/3","outcome":"integrity_failure"},)"
-        R"({"resource":"key/3","outcome":"ok","made":"key/4","items":"0-7,9","decision":0}],"facts":{"key_version":"3"},)"
+        R"({"resource":"key/3","outcome":"ok","made":"key/4","key":"key/2","items":"0-7,9","decision":0}],"facts":{"key_version":"3"},)"
         R"("outcome":"failed","error":"integrity_failure","status":422,"duration_us":5000,"previous":")" +
         server::first_previous() + R"("})";
     ASSERT_EQ(lines_of(file()).size(), 1U);

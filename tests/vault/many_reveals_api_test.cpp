@@ -45,6 +45,10 @@ TEST_F(ManyRevealsApiTest, RevealsManyEachWithItsOwnResult) {
     EXPECT_EQ(items_[3].resource, "instagram/2");
     EXPECT_EQ(items_[3].items, "3");
     EXPECT_EQ(items_[3].decision, items_[2].decision) << "one decision for one credential";
+    for (const std::size_t i : {0U, 2U, 3U}) {
+        EXPECT_EQ(items_[i].key, world_.keys.key_id().to_string() + "/3") << i;
+    }
+    EXPECT_EQ(items_[1].key, "") << "nothing was opened";
     EXPECT_NE(items_[3].decision, items_[0].decision);
 
     EXPECT_EQ(send(Method::POST, many, R"({"items":[{"name":"instagram"}]})", "reader").status,

@@ -99,6 +99,9 @@ TEST_F(ValuesTest, OpensToWhatWasSealedAsItWasSpelled) {
         EXPECT_EQ(opened.at({"sealed"}), "true");
         EXPECT_EQ(opened.at({"reseal"}), "false");
         EXPECT_EQ(opened.at({"key_version"}), "3");
+        EXPECT_EQ(facts_.at("key_id"), world_.keys.key_id().to_string());
+        EXPECT_EQ(facts_.at("key_version"), "3");
+        EXPECT_EQ(facts_.count("made"), 0U);
     }
     EXPECT_EQ(world_.keys.last_traceparent, "00-trace-01");
     ASSERT_EQ(decided_.size(), 1U);
@@ -271,6 +274,7 @@ TEST_F(ValuesTest, EachOfManyHasItsOwnResultAndItsOwnRow) {
         EXPECT_EQ(items_[i].outcome, outcomes[i]);
         EXPECT_EQ(items_[i].items, std::to_string(i));
         EXPECT_EQ(items_[i].resource, i == 2 ? "sealed-only" : "c");
+        EXPECT_EQ(items_[i].key, i == 0 ? world_.keys.key_id().to_string() + "/3" : "");
         EXPECT_EQ(decided_.at(*items_[i].decision).resource.id, items_[i].resource);
     }
     EXPECT_EQ(decided_.size(), 2U) << "one decision for each context";
