@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """kill -9 at any moment of kmsd, of vaultd, of one of kmsd's token workers or of all of them, KILLS times in turn while keys
-are made and used and credentials are stored: what was acknowledged is there and right, the token is, too, and everything
-goes on. SEED=n repeats the choices of one run."""
+are made and used and credentials are stored: what was acknowledged is there and right and in the audit log, the token is,
+too, and everything goes on. SEED=n repeats the choices of one run."""
 import collections
 import contextlib
 import http.client
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ SAMPLE = 2000
 MOST_KEYS = 1000  # a token with more is slow
 BATCH = 100
 VICTIMS = ("kmsd", "vaultd", "one worker", "all workers")
+REQUEST_ID = re.compile(rb'"request_id":"([^"]*)"')
 EVERYTHING = {"version": 1,
               "roles": {"all": [{"id": "all", "effect": "allow", "actions": ["*"], "resources": ["*"]}]},
               "bindings": [{"caller": f"spiffe://strongroom/{name}", "roles": ["all"]}
@@ -74,31 +76,35 @@ class Kills(unittest.TestCase):
         self.vault = self.house.start("vaultd")
         self.house.configure("vaultd", {"listen": {"address": "127.0.0.1", "port": self.vault.port}}, self.kms.port)
         self.kills = collections.Counter()
+        self.to_be_recorded = {"kmsd": set(), "vaultd": set()}  # ids of acknowledged requests
+
+    def is_acknowledged(self, daemon, answer, status):
+        if answer.status == 503:
+            return False  # one that it needs was killed; it was said so, and nothing promised
+        assert answer.status == status, answer
+        self.to_be_recorded[daemon].add(answer.headers["X-Request-Id"].encode())
+        return True
 
     def make_key(self, client, number):
         """A new master key after each kill, then data keys of those that are there."""
         if len(self.aliases) <= min(self.kills.total(), MOST_KEYS):
             alias = f"key-{number}"
             made = client.call("POST", "/v1/keys", {"alias": alias})
-            if made.status == 503:
+            if not self.is_acknowledged("kmsd", made, 201):
                 return {}
-            assert made.status == 201, made
             self.aliases.append((alias, made.json()["id"]))
         alias, key = self.random_of_keys.choice(self.aliases)
         made = client.call("POST", f"/v1/keys/alias/{alias}/data-keys", {})
-        if made.status == 503:
+        if not self.is_acknowledged("kmsd", made, 200):
             return {}
-        assert made.status == 200, made
         data_key = made.json()["data_keys"][0]
         return {data_key["wrapped"]: (alias, key, data_key["plaintext"])}
 
-    @staticmethod
-    def store(client, number):
+    def store(self, client, number):
         secret = {"token": os.urandom(24).hex()}
         stored = client.call("PUT", house.credential_path("acme", f"c{number}"), {"secret": secret})
-        if stored.status == 503:
-            return {}  # one that it needs was killed; it was said so, and nothing promised
-        assert stored.status == 201, stored
+        if not self.is_acknowledged("vaultd", stored, 201):
+            return {}
         return {f"c{number}": secret}
 
     def kill(self, victim):
@@ -138,6 +144,17 @@ class Kills(unittest.TestCase):
                 revealed = client.call("POST", house.credential_path("acme", name, "/reveal"))
                 self.assertEqual((revealed.status, revealed.json().get("secret")), (200, secret), name)
 
+    def check_records(self, daemon):
+        missing = set(self.to_be_recorded[daemon])
+        self.assertTrue(missing)
+        for file in (self.house.folder / daemon / "audit").glob("audit*.jsonl"):
+            with file.open("rb") as lines:
+                for line in lines:
+                    found = REQUEST_ID.search(line)  # the first is the record's own
+                    if found and found[1] in missing and json.loads(line)["outcome"] == "ok":
+                        missing.remove(found[1])
+        self.assertEqual(missing, set(), f"acknowledged by {daemon} and not in its audit log")
+
     def sample(self, writer):
         acknowledged = dict(writer.acknowledged)
         return dict(self.random.sample(sorted(acknowledged.items()), min(SAMPLE, len(acknowledged))))
@@ -176,9 +193,11 @@ class Kills(unittest.TestCase):
             self.assertIsNone(writer.failure)
         self.check_keys(keys.acknowledged)
         self.check_credentials(credentials.acknowledged)
+        for daemon in self.to_be_recorded:
+            self.check_records(daemon)
         print(f"{self.kills.total()} kills ({', '.join(f'{count} of {what}' for what, count in sorted(self.kills.items()))}): "
               f"{len(self.aliases)} keys, {len(keys.acknowledged)} data keys and {len(credentials.acknowledged)} credentials "
-              "acknowledged, none lost")
+              f"acknowledged, none lost; {sum(map(len, self.to_be_recorded.values()))} requests, all recorded")
 
 
 if __name__ == "__main__":
