@@ -231,7 +231,9 @@ void serve(kms::Config config, const server::DaemonSignals& signals) {
          start_facts(authorizer.policy_hash(), reconciled),
          {server::policy_step(authorizer, config.policy, kms::known_actions()),
           server::budgets_step(budgets.get(), config.budgets, kms::known_actions()),
-          identity.reload_step()}},
+          identity.reload_step()},
+         {},
+         sealer ? std::function<void()>([&sealer] { sealer->seal_now(); }) : nullptr},
         signals);
 }
 

@@ -39,6 +39,16 @@ void record_stop(const DaemonParts& parts, bool drained) {
     parts.log.info("stopped", {{"drained", drained}});
 }
 
+// The same for its last checkpoint.
+void seal_stop(const DaemonParts& parts) {
+    if (!parts.seal) return;
+    try {
+        parts.seal();
+    } catch (const base::Error& error) {
+        parts.log.error("the audit log ends without a last checkpoint", {{"reason", error.what()}});
+    }
+}
+
 void say_ready(const DaemonParts& parts) {
     const auto fact = [&parts](const std::string& name) {
         const auto found = parts.facts.find(name);
@@ -188,8 +198,10 @@ void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals)
         parts.gate.drain(std::max(gate_drain_bound - took, std::chrono::milliseconds(0)));
     record_stop(parts, drained);
     // What still runs hangs, in the token or in a peer, and the gate's destructor would wait for
-    // it: the process ends here, with its records written and nobody's answer given.
-    if (!drained) std::_Exit(1);
+    // it: the process ends here, with its records written and sealed and nobody's answer given.
+    if (drained) return;
+    seal_stop(parts);
+    std::_Exit(1);
 }
 
 int run_daemon(int argument_count, char** arguments, const DaemonProgram& program) {

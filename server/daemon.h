@@ -55,16 +55,20 @@ struct DaemonParts {
     // Ends what waits for another service, so that its caller is still answered. Called in a stop,
     // by a thread of its own, when requests run 4 seconds after the signal. May be empty.
     std::function<void()> break_off{};
+    // Makes a last checkpoint of the audit log, bounded, when the process ends with objects still
+    // in use: the sealer's destructor, which does so otherwise, is not reached then. May throw
+    // base::Error. Empty: the log has no checkpoints.
+    std::function<void()> seal{};
 };
 
 // Starts the edge, records the start, logs "ready" with address and port, and waits for signals.
 // SIGHUP runs the step "certificates" of the edge, which watches its files, and all of
 // parts.reload_steps; a step also runs soon after a file that it watches has changed.
 // SIGTERM and SIGINT stop: no new connection, running requests finish, each within a bound; 5
-// seconds in all. When a request still runs then (a token that hangs) it records the stop and ends
-// the process with exit code 1 instead of returning. What the program takes down afterwards has
-// until 6 seconds after the signal: the process ends then, with exit code 1. Throws unavailable
-// when the start can't be recorded.
+// seconds in all. When a request still runs then (a token that hangs) it records the stop, seals
+// the audit log and ends the process with exit code 1 instead of returning. What the program takes
+// down afterwards has until 6 seconds after the signal: the process ends then, with exit code 1.
+// Throws unavailable when the start can't be recorded.
 void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals);
 
 // A daemon as its main describes it.

@@ -155,7 +155,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          {server::policy_step(authorizer, config.policy, vault::known_actions()),
           server::budgets_step(budgets.get(), config.budgets, vault::known_actions()),
           identity.reload_step()},
-         [&shapes] { shapes.cancel(); }},
+         [&shapes] { shapes.cancel(); },
+         sealer ? std::function<void()>([&sealer] { sealer->seal_now(); }) : nullptr},
         signals);
 }
 

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import socket
+import subprocess
 import threading
 import time
 import unittest
@@ -103,6 +104,34 @@ class Stops(unittest.TestCase):
             held.close()
         self.assertEqual(code, 0, daemon.log.read_text(errors="replace")[-2000:])
         self.assertLess(seconds, BOUND_SECONDS / 2)
+
+    def test_a_stop_that_leaves_a_request_behind_seals_its_record(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            daemon = self.start({
+                "audit": {"directory": "audit", "checkpoints": {"records": 1000, "seconds": 3600}},
+                "identity": {"introspection": {"url": f"https://127.0.0.1:{silent.getsockname()[1]}/", "ca": "../pki/ca.crt",
+                                               "deadline_ms": 30000}}})
+            client = self.house.client(daemon, "operator")
+            self.addCleanup(client.close)
+
+            def ask():
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    client.call("GET", "/v1/keys", more_headers={"Authorization": "Bearer nobody-will-say"})
+
+            asking = threading.Thread(target=ask)
+            asking.start()
+            self.addCleanup(asking.join)
+            silent.settimeout(house.PATIENCE_SECONDS)
+            held, _ = silent.accept()
+            code, seconds = daemon.stop()
+            held.close()
+        self.assertEqual(code, 1, "the request did not hang")
+        self.assertLess(seconds, BOUND_SECONDS + 1)
+        folder = self.house.folder / "kmsd" / "audit"
+        verdict = json.loads(subprocess.run([self.house.bin / "kmsctl", "audit", "verify", folder, "--key", folder / "audit.pem", "--json"],
+                                            check=True, capture_output=True).stdout)
+        self.assertEqual(verdict["covered"], verdict["records"])
+        self.assertEqual(json.loads((folder / "audit.jsonl").read_bytes().splitlines()[-1])["action"], "stop")
 
 
 if __name__ == "__main__":
