@@ -91,7 +91,8 @@ TEST_F(KmsdTest, ServesAndStopsCleanlyAndRecordsBoth) {
     for (const auto& entry : std::filesystem::directory_iterator(house_.folder() / "audit-kms")) {
         if (entry.is_regular_file()) audit += base::read_file(entry.path(), 1 << 20);
     }
-    for (const auto* word : {"\"start\"", "\"stop\"", "\"unwrap_data_key\"", "policy_hash"}) {
+    for (const auto* word : {"\"start\"", "\"stop\"", "\"unwrap_data_key\"", "policy_hash",
+                             R"("action":"token_login")"}) {
         EXPECT_NE(audit.find(word), std::string::npos) << word;
     }
 }

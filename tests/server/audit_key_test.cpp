@@ -47,6 +47,26 @@ TEST_F(AuditKey, SignsCheckpointsThatItsPublicKeyVerifies) {
     EXPECT_EQ(server::open_checkpoint(read("checkpoint"), key).size, 3U);
 }
 
+TEST_F(AuditKey, IsP256WhereTheTokenHasNoEd25519) {
+    token_.lacks = {hsm::KeyKind::ed25519};
+    {
+        const auto log = open();
+        auto signer = kms::open_audit_key(token_, *log);
+        EXPECT_EQ(server::NoteKey::from_der(signer->public_key()).algorithm(),
+                  server::NoteAlgorithm::ecdsa_p256);
+        const server::AuditSealer sealer(*log, std::move(signer), {}, clock_, log_);
+    }
+    const auto key = server::NoteKey::from_pem(read("audit.pem"));
+    EXPECT_EQ(server::open_checkpoint(read("checkpoint"), key).size, 2U);
+    token_.lacks = {};  // a newer module makes no other key of it
+    EXPECT_EQ(server::NoteKey::from_der(open_key()->public_key()).to_pem(), key.to_pem());
+}
+
+TEST_F(AuditKey, ATokenThatHasNeitherKindIsRefused) {
+    token_.lacks = {hsm::KeyKind::ed25519, hsm::KeyKind::ecdsa_p256};
+    EXPECT_ERROR_SAYING(failed_precondition, "neither Ed25519 nor P-256", open_key());
+}
+
 TEST_F(AuditKey, MakingThatACrashCutShortIsFinished) {
     token_.fails_to_generate = true;  // named, not made
     EXPECT_ERROR(unavailable, open_key());

@@ -125,6 +125,21 @@ TEST_F(AuditLogTest, TornLastLineIsCutAndTheChainGoesOn) {
     EXPECT_EQ(chain_fault(lines), "");
 }
 
+TEST_F(AuditLogTest, ThatALastLineWasTornIsSaid) {
+    open()->append_and_wait(operation_of("caller"), {"ok", "", 200});
+    const auto said_at_start = [this] {
+        testing::internal::CaptureStderr();
+        base::Log said("audit_test", base::LogLevel::warning);
+        static_cast<void>(server::AuditLog(config(), clock_, said));
+        return testing::internal::GetCapturedStderr();
+    };
+    EXPECT_EQ(said_at_start(), "");
+    std::ofstream(file(), std::ios::app) << R"({"sequence":2,)";
+    const std::string said = said_at_start();
+    EXPECT_NE(said.find("torn last line"), std::string::npos) << said;
+    EXPECT_NE(said.find("\"bytes\":14"), std::string::npos) << said;
+}
+
 TEST_F(AuditLogTest, TornFirstLineIsCut) {
     open();
     std::ofstream(file(), std::ios::app) << R"({"sequ)";

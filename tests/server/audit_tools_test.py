@@ -12,7 +12,7 @@ import sys
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parents[1]), str(pathlib.Path(__file__).resolve().parents[1] / "system")]
 import house  # noqa: E402
-from tampering import CLEAN, CUT_OFF, INCONSISTENT, TAMPERED, Sealed  # noqa: E402
+from tampering import CHECKPOINT, CLEAN, CUT_OFF, INCONSISTENT, TAMPERED, Sealed  # noqa: E402
 
 NO_NETWORK = ["unshare", "--net"]
 if subprocess.run([*NO_NETWORK, "true"], capture_output=True, check=False).returncode != 0:
@@ -55,6 +55,31 @@ class Tools(Sealed):
         (self.log / "checkpoint").unlink()
         said = self.verify(INCONSISTENT)
         self.assertEqual([said[name] for name in ("verdict", "exit_code", "first_bad")], ["inconsistent", 3, None])
+
+    def test_verify_judges_the_records_of_a_time(self):
+        times = [json.loads(line)["time"] for line in self.lines()]
+        begin, end = times[99], times[199]
+        self.assertLess(begin, end)
+        inside = [number for number, time in enumerate(times, 1) if begin <= time < end]
+        period = {"first": inside[0], "last": inside[-1]}
+        self.assertEqual(self.verify(CLEAN, "--from", begin, "--to", end)["period"], period)
+        self.file.write_bytes(self.good.replace(b'"number":"150"', b'"number":"151"'))
+        self.assertEqual(self.verify(TAMPERED, "--from", begin, "--to", end)["first_bad"], 150)
+        self.file.write_bytes(self.good.replace(b'"number":"250"', b'"number":"251"'))
+        self.verify(CLEAN, "--from", begin, "--to", end)
+        self.verify(TAMPERED, "--from", end)
+
+    def test_a_checkpoint_that_was_kept_elsewhere_shows_a_log_set_back(self):
+        kept = self.folder / "kept"
+        kept.write_bytes((self.log / "checkpoint").read_bytes())
+        checkpoints = self.log / "checkpoints"
+        first = checkpoints.read_bytes().split(b"\n", 5)[:5]
+        self.file.write_bytes(b"".join(line + b"\n" for line in self.lines()[:CHECKPOINT]))
+        for file in (checkpoints, self.log / "checkpoint"):
+            file.write_bytes(b"\n".join(first) + b"\n")
+        self.without_tiles()
+        self.assertEqual(self.verify(CLEAN)["covered"], CHECKPOINT)
+        self.assertEqual(self.verify(CUT_OFF, "--checkpoint", kept)["first_bad"], CHECKPOINT + 1)
 
     def test_mistakes_of_the_caller_have_other_codes_than_verdicts(self):
         self.run_tool("verify", self.log, "--key", self.folder / "none.pem", expect=1)

@@ -125,7 +125,9 @@ FakeToken::Entry FakeToken::make_entry(std::string_view label, hsm::KeyKind kind
 
 std::set<hsm::KeyKind> FakeToken::supported_kinds() {
     require_answer();
-    return {hsm::all_key_kinds.begin(), hsm::all_key_kinds.end()};
+    std::set<hsm::KeyKind> kinds{hsm::all_key_kinds.begin(), hsm::all_key_kinds.end()};
+    for (const hsm::KeyKind kind : lacks) kinds.erase(kind);
+    return kinds;
 }
 
 hsm::KeyAttributes FakeToken::generate_key(const hsm::KeyId& id, std::string_view label,

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "hsm/token.h"
 
@@ -62,6 +63,7 @@ public:
     std::optional<hsm::KeyId> not_durable;  // a second process proves that it does not find it
     std::optional<hsm::KeyId> several;      // the token has more than one under the id
     std::optional<hsm::KeyId> spoilt;       // decrypt_many with it throws unavailable
+    std::set<hsm::KeyKind> lacks;           // kinds that it does not support
     std::size_t decrypt_calls = 0;          // single and batched calls alike
     std::size_t encrypt_calls = 0;          // likewise
 
