@@ -96,10 +96,12 @@ class Tools(Sealed):
         self.run_tool("show", self.log, "--from", "yesterday", expect=2)
         self.run_tool("check", expect=2)
 
-    def test_what_can_not_be_read_or_said_is_no_verdict(self):
+    def test_what_can_not_be_said_is_no_verdict(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(self.command("verify", self.log, "--key", self.key), stdout=full, stderr=subprocess.PIPE, check=False)
         self.assertEqual((done.returncode, b"can't be written" in done.stderr), (1, True), done.stderr)
+
+    def test_a_file_that_can_not_be_read_is_no_verdict(self):
         self.file.unlink()
         self.file.mkdir()  # which nobody can read, not even root
         self.run_tool("verify", self.log, "--key", self.key, expect=1)
