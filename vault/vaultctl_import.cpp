@@ -53,6 +53,15 @@ std::string describe(const OldSecretOptions& secret, const PlaceOptions& place,
     out.name("metadata").begin_array();
     for (const auto& column : place.metadata) out.string(column);
     out.end_array().field("utc", place.assume_utc);
+    // Only where they are used: states of before know nothing of them.
+    if (place.owner_is_uuid) out.field("owner_uuid", true);
+    for (const auto& [name, columns] :
+         {std::pair("plain", &place.plain), std::pair("plain_times", &place.plain_times)}) {
+        if (columns->empty()) continue;
+        out.name(name).begin_array();
+        for (const auto& column : *columns) out.string(column);
+        out.end_array();
+    }
     out.field("iv_bytes", static_cast<std::uint64_t>(secret.iv_bytes));
     out.field("allow_missing", secret.allow_missing);
     if (!form.empty()) out.field("input", form);
@@ -242,6 +251,10 @@ constexpr const char* file_examples =
     "  vaultctl import file users.csv --format cbc --old-encoding text --old-keys-file old.key "
     "\\\n"
     "      --column token --as text --wrap access_token --owner acme --name '{id}'\n"
+    "  vaultctl import file clients.csv --format gcm --old-keys-file old.key --column token \\\n"
+    "      --as text --wrap access_token --plain-column client_id --plain-time token_expires_at "
+    "\\\n"
+    "      --owner broker --name '{client_id}'\n"
     "  vaultctl import file rows.jsonl --format gcm --layout iv+tag+data --old-keys-file old.key "
     "\\\n"
     "      --column credentials --context 'accounts:{id}' --out sealed.jsonl";

@@ -40,9 +40,11 @@ struct SourceFileOptions {
 // What becomes of a record.
 struct PlaceOptions {
     std::string owner, name, context;
+    std::vector<std::string> plain, plain_times;  // COLUMN or COLUMN=FIELD
     std::vector<std::string> metadata;
     std::string expires_at;
     bool assume_utc = false;
+    bool owner_is_uuid = false;
 };
 
 struct TableOptions {

@@ -36,6 +36,15 @@ OldEncoding to_encoding(const std::string& word) {
     return word == "base64url" ? OldEncoding::base64url : OldEncoding::base64;
 }
 
+PlainColumn to_plain_column(const std::string& text, bool is_time) {
+    const auto equals = text.find('=');
+    PlainColumn plain{text.substr(0, equals), text, is_time};
+    if (equals != std::string::npos) plain.field = text.substr(equals + 1);
+    if (plain.column.empty() || plain.field.empty())
+        throw UsageError("a plain column is COLUMN or COLUMN=FIELD");
+    return plain;
+}
+
 OldKeys read_old_keys(const OldSecretOptions& options, bool is_ring) {
     const OldKeyForm form{
         to_old_key_encoding(options.key_encoding).value_or(OldKeyEncoding::base64), options.salt};
@@ -140,6 +149,19 @@ void add_place_options(CLI::App& command, PlaceOptions& options) {
         ->type_name("TEXT");
     command.add_option("--name", options.name, "Its name: instagram, or '{platform}'")
         ->type_name("TEXT");
+    command.add_flag("--owner-uuid", options.owner_is_uuid,
+                     "The owner is a UUID, kept in lower case, as the shape of "
+                     "compat.shared_secret asks for it");
+    command
+        .add_option("--plain-column", options.plain,
+                    "Kept in clear beside the secret until now: goes into it as it is, as FIELD")
+        ->allow_extra_args(false)
+        ->type_name("COLUMN[=FIELD]");
+    command
+        .add_option("--plain-time", options.plain_times,
+                    "The same of a time, which becomes RFC 3339")
+        ->allow_extra_args(false)
+        ->type_name("COLUMN[=FIELD]");
     command
         .add_option("--metadata", options.metadata,
                     "Readable without the secret; one that holds an object, or several")
@@ -203,6 +225,10 @@ ImportColumns to_columns(ImportKind kind, const OldSecretOptions& secret,
         columns.metadata = place.metadata;
         columns.expires_at = place.expires_at;
         columns.assume_utc = place.assume_utc;
+        columns.owner_is_uuid = place.owner_is_uuid;
+        for (const auto& text : place.plain) columns.plain.push_back(to_plain_column(text, false));
+        for (const auto& text : place.plain_times)
+            columns.plain.push_back(to_plain_column(text, true));
         columns.is_text = secret.as == "text";
         columns.wrap = secret.wrap;
         columns.may_lack_columns = secret.allow_missing;

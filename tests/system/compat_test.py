@@ -13,6 +13,7 @@ import threading
 import unittest
 
 import house
+import moving_in
 
 ANN, BOB = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11", "1c6b5f1d-6a1f-4b68-8a1c-4e4d2a1a7e22"
 CREDENTIALS = {"instagram": {"download": {"user": "u", "password": "a-password"}, "session": {"cookie": "a-cookie"}}}
@@ -29,7 +30,7 @@ POLICY = {
                     "resources": ["credential:broker/*"]}]},
     "bindings": [{"caller": "secret:sync", "roles": ["sync"]}, {"caller": "directus:*", "roles": ["user"]},
                  {"caller": "secret:broker", "roles": ["broker"]},
-                 {"caller": "spiffe://strongroom/app", "roles": ["broker"]}]}
+                 {"caller": "spiffe://strongroom/app", "roles": ["broker", "sync"]}]}
 
 BUDGETS = {
     "version": 1,
@@ -94,6 +95,7 @@ class OlderShapes(unittest.TestCase):
             cls.provider.users = {f"Bearer {bearer}": user for user, bearer in cls.bearers.items()}
             cls.configure()
             cls.vault = cls.house.start("vaultd")
+            cls.tool = moving_in.Tool(cls.house, cls.vault)
             cls.stack = stack.pop_all()
 
     @classmethod
@@ -186,6 +188,7 @@ class OlderShapes(unittest.TestCase):
                   "token_expires_at": "2020-01-01T00:00:00Z",
                   "refresh": {"token_endpoint": self.provider.url + "/oauth/token", "client_id": "c",
                               "client_secret": "a-client-secret", "refresh_token": "a-refresh-token"}}
+        before = len(self.records())
         self.assertEqual(self.curl("POST", "/api/credentials", record, key)[0], 201)
         status, shown = self.curl("GET", "/api/credentials", headers=key)
         self.assertEqual((status, shown["facebook_page_id"], "access_token" in shown), (200, "1001", False))
@@ -197,12 +200,42 @@ class OlderShapes(unittest.TestCase):
         self.assertEqual(self.provider.asked, ["grant_type=refresh_token&refresh_token=a-refresh-token"])
         self.assertEqual(self.curl("GET", "/api/credentials/token", headers=key)[1]["access_token"], "a-new-token")
         self.assertEqual(len(self.provider.asked), 1)
-        fetches = [record for record in self.records() if "token_expired" in record["facts"]]
+        fetches = [record for record in self.records()[before:] if "token_expired" in record["facts"]]
         self.assertEqual([(record["facts"]["token_expired"], record["facts"].get("token_refresh")) for record in fetches],
                          [("true", "refreshed"), ("false", None)])
         elsewhere = {**record, "refresh": {**record["refresh"], "token_endpoint": "https://169.254.169.254/token"}}
         self.assertEqual(self.curl("POST", "/api/credentials", elsewhere, key),
                          (400, {"error": "refresh.token_endpoint is not allowed here"}))
+
+    def test_a_broker_hands_out_what_was_encrypted_before(self):
+        rows = [{"client": f"moved-{i}", "token": moving_in.envelope(f"an-imported-token-{i}"), "page": f"20{i}", "expires": expires}
+                for i, expires in enumerate(["2030-01-31 14:00:00+02", "2020-01-31 12:00:00+00", None])]
+        report = self.tool.report(
+            "import", "file", self.tool.lines("broker.jsonl", rows), "--format", "envelope", "--old-keys-file", self.tool.keys,
+            "--column", "token", "--wrap", "access_token", "--plain-column", "client=client_id",
+            "--plain-column", "page=facebook_page_id", "--plain-time", "expires=token_expires_at", "--owner", "broker",
+            "--name", "{client}", "--metadata", "client", "--metadata", "page", "--metadata", "expires", "--expires-at", "expires")
+        self.assertEqual((report["imported"] + report["already_there"], report["failed"]), (3, 0))
+        key = [("X-API-Key", self.secrets["broker"])]
+        for i, expires in enumerate(["2030-01-31T12:00:00.000Z", "2020-01-31T12:00:00.000Z", None]):
+            known = {"client_id": f"moved-{i}", "facebook_page_id": f"20{i}"}
+            if expires:
+                known["token_expires_at"] = expires
+            self.assertEqual(self.curl("GET", f"/api/credentials/token?client_id=moved-{i}", headers=key),
+                             (200, {**known, "access_token": f"an-imported-token-{i}", "token_expired": i == 1}))
+            status, shown = self.curl("GET", f"/api/credentials?client_id=moved-{i}", headers=key)
+            shown.pop("updated_at")
+            self.assertEqual((status, shown), (200, known))
+
+    def test_a_server_reveals_what_was_encrypted_before(self):
+        profile = "2D7C6A2E-7B2A-4C79-9B2D-5F5E3B2B8F33"
+        file = self.tool.lines("profiles.jsonl", [{"profile": profile, "credentials": moving_in.envelope(CREDENTIALS)}])
+        report = self.tool.report("import", "file", file, "--format", "envelope", "--old-keys-file", self.tool.keys,
+                                  "--column", "credentials", "--owner", "{profile}", "--owner-uuid", "--name", "platforms")
+        self.assertEqual((report["imported"] + report["already_there"], report["failed"]), (1, 0))
+        for spelling in (profile, profile.lower()):
+            self.assertEqual(self.sync("reveal", {"creatorProfileId": spelling}),
+                             (200, {"success": True, "credentials": CREDENTIALS}))
 
     def test_nothing_secret_is_left_in_files_or_logs(self):
         self.sync("store", {"creatorProfileId": ANN, "credentials": CREDENTIALS})

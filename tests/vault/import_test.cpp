@@ -204,6 +204,10 @@ TEST(ImportDecoderTest, EveryColumnThatIsNamedIsKnown) {
     EXPECT_EQ(vault::named_columns(columns),
               (std::vector<std::string>{"plan", "region", "expiry", "secret", "tenant", "platform",
                                         "id"}));
+    columns.plain = {{"client", "client_id"}};
+    EXPECT_EQ(vault::named_columns(columns),
+              (std::vector<std::string>{"plan", "region", "expiry", "secret", "client", "tenant",
+                                        "platform", "id"}));
     columns.may_lack_columns = true;
     EXPECT_EQ(vault::named_columns(columns),
               (std::vector<std::string>{"plan", "region", "expiry", "tenant", "platform", "id"}));
@@ -239,6 +243,8 @@ TEST(ImportDecoderTest, ColumnsMustGoTogether) {
     refuse([](auto& c) { c.owner = ColumnText("x"); }, true);
     refuse([](auto& c) { c.metadata = {"x"}; }, true);
     refuse([](auto& c) { c.expires_at = "x"; }, true);
+    refuse([](auto& c) { c.plain = {{"x", "x"}}; }, true);
+    refuse([](auto& c) { c.owner_is_uuid = true; }, true);
 }
 
 TEST(ImportStateTest, ComesBackAsItWasWritten) {

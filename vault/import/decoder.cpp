@@ -1,7 +1,10 @@
 #include "vault/import/decoder.h"
 
+#include <algorithm>
+
 #include "base/encoding.h"
 #include "base/error.h"
+#include "base/uuid.h"
 #include "vault/client/value_calls.h"
 #include "vault/record.h"
 #include "vault/sealed.h"
@@ -59,6 +62,23 @@ bool is_nothing(const JsonValue& value) {
 
 std::size_t compact_bytes(const JsonValue& value) { return base::to_json(value).size(); }
 
+char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+JsonValue in_object(const std::string& name, JsonValue value) {
+    JsonValue::Object members;
+    members.push_back({base::WipedString(name), std::move(value)});
+    return JsonValue(std::move(members));
+}
+
+// Empty for a time that is none.
+std::optional<JsonValue> plain_value(const PlainColumn& plain, const JsonValue& held,
+                                     bool assume_utc) {
+    if (!plain.is_time) return held;
+    const auto time = to_expiry(held, assume_utc);
+    if (!time) return std::nullopt;
+    return JsonValue(base::WipedString(*time));
+}
+
 std::optional<Unreadable> find_too_deep(const JsonValue& value, const char* what,
                                         std::size_t levels) {
     if (!is_deeper_than(value, levels)) return std::nullopt;
@@ -73,7 +93,10 @@ std::vector<std::string> named_columns(const ImportColumns& columns) {
     const auto add = [&names](const std::vector<std::string>& more) {
         names.insert(names.end(), more.begin(), more.end());
     };
-    if (!columns.may_lack_columns) add(columns.secret);
+    if (!columns.may_lack_columns) {
+        add(columns.secret);
+        for (const PlainColumn& plain : columns.plain) names.push_back(plain.column);
+    }
     for (const ColumnText* text :
          {&columns.owner, &columns.name, &columns.context, &columns.bound}) {
         add(text->columns());
@@ -99,9 +122,10 @@ ImportDecoder::ImportDecoder(ImportColumns columns, std::unique_ptr<const OldFor
     if (columns_.context.empty()) refuse_columns("sealed values need a context");
     if (columns_.secret.size() > 1) refuse_columns("sealed values are made of one column");
     if (!columns_.owner.empty() || !columns_.name.empty() || !columns_.metadata.empty() ||
-        !columns_.expires_at.empty()) {
+        !columns_.expires_at.empty() || !columns_.plain.empty() || columns_.owner_is_uuid) {
         refuse_columns(
-            "owner, name, metadata and expiry are for credentials, not for sealed values");
+            "owner, name, metadata, expiry and plain columns are for credentials, not for sealed "
+            "values");
     }
 }
 
@@ -133,28 +157,47 @@ DecodedRecord ImportDecoder::decode(JsonValue record) const {
     return item;
 }
 
-ImportDecoder::Content ImportDecoder::read_secret(const JsonValue& record) const {
-    Content content;
-    if (columns_.secret.size() == 1) {
-        content = read_column(record, columns_.secret.front());
-    } else {
-        JsonValue::Object parts;
-        for (const std::string& column : columns_.secret) {
-            Content part = read_column(record, column);
-            if (std::holds_alternative<Unreadable>(part)) return part;
-            if (auto* value = std::get_if<JsonValue>(&part))
-                parts.push_back({base::WipedString(column), std::move(*value)});
-        }
-        if (parts.empty()) return NoSecret{};
-        content = JsonValue(std::move(parts));
+ImportDecoder::Content ImportDecoder::read_columns(const JsonValue& record) const {
+    if (columns_.secret.size() == 1) return read_column(record, columns_.secret.front());
+    JsonValue::Object parts;
+    for (const std::string& column : columns_.secret) {
+        Content part = read_column(record, column);
+        if (std::holds_alternative<Unreadable>(part)) return part;
+        if (auto* value = std::get_if<JsonValue>(&part))
+            parts.push_back({base::WipedString(column), std::move(*value)});
     }
+    if (parts.empty()) return NoSecret{};
+    return JsonValue(std::move(parts));
+}
+
+// `secret` becomes an object, under its column's name where it is none.
+std::optional<Unreadable> ImportDecoder::add_plain(JsonValue& secret,
+                                                   const JsonValue& record) const {
+    if (columns_.plain.empty()) return std::nullopt;
+    if (secret.object() == nullptr) secret = in_object(columns_.secret.front(), std::move(secret));
+    for (const PlainColumn& plain : columns_.plain) {
+        const JsonValue* held = find_column(record, plain.column);
+        if (held == nullptr && !columns_.may_lack_columns)
+            return Unreadable{"a plain column is missing; --allow-missing goes on without it"};
+        if (held == nullptr || is_nothing(*held)) continue;
+        auto value = plain_value(plain, *held, columns_.assume_utc);
+        if (!value)
+            return Unreadable{
+                "a plain time is no time with an offset; --utc is for times without one"};
+        if (secret.find(plain.field) != nullptr)
+            return Unreadable{"the secret has a member of a plain column's name already"};
+        secret.object()->push_back({base::WipedString(plain.field), std::move(*value)});
+    }
+    return std::nullopt;
+}
+
+ImportDecoder::Content ImportDecoder::read_secret(const JsonValue& record) const {
+    Content content = read_columns(record);
     auto* secret = std::get_if<JsonValue>(&content);
     if (secret == nullptr) return content;
-    if (!columns_.wrap.empty() && secret->object() == nullptr) {
-        JsonValue::Object wrapped;
-        wrapped.push_back({base::WipedString(columns_.wrap), std::move(*secret)});
-        *secret = JsonValue(std::move(wrapped));
-    }
+    if (!columns_.wrap.empty() && secret->object() == nullptr)
+        *secret = in_object(columns_.wrap, std::move(*secret));
+    if (auto why = add_plain(*secret, record)) return std::move(*why);
     if (looks_sealed(*secret))
         return Unreadable{"the secret is sealed already, in whatever format"};
     if (compact_bytes(*secret) > max_secret_bytes)
@@ -219,16 +262,32 @@ std::optional<Unreadable> ImportDecoder::fill_place(ImportItem& item) const {
     if (columns_.kind == ImportKind::values)
         return fill({columns_.context, item.context, "context"});
     if (auto why = fill({columns_.owner, item.owner, "owner"})) return why;
+    if (columns_.owner_is_uuid) {
+        std::transform(item.owner.begin(), item.owner.end(), item.owner.begin(), to_lower);
+        if (!base::Uuid::parse(item.owner)) return Unreadable{"the owner is no UUID"};
+    }
     return fill({columns_.name, item.name, "name"});
 }
 
-std::optional<Unreadable> ImportDecoder::fill_extras(ImportItem& item) const {
+JsonValue::Object ImportDecoder::metadata_of(const JsonValue& record) const {
     JsonValue::Object metadata;
     for (const std::string& column : columns_.metadata) {
-        const JsonValue* value = find_column(item.record, column);
-        if (value != nullptr && !is_nothing(*value))
-            metadata.push_back({base::WipedString(column), *value});
+        const JsonValue* held = find_column(record, column);
+        if (held == nullptr || is_nothing(*held)) continue;
+        const auto plain =
+            std::find_if(columns_.plain.begin(), columns_.plain.end(),
+                         [&column](const PlainColumn& one) { return one.column == column; });
+        if (plain == columns_.plain.end()) {
+            metadata.push_back({base::WipedString(column), *held});
+        } else if (auto value = plain_value(*plain, *held, columns_.assume_utc)) {
+            metadata.push_back({base::WipedString(plain->field), std::move(*value)});
+        }
     }
+    return metadata;
+}
+
+std::optional<Unreadable> ImportDecoder::fill_extras(ImportItem& item) const {
+    JsonValue::Object metadata = metadata_of(item.record);
     if (columns_.metadata.size() == 1 && !metadata.empty()) {
         JsonValue& only = metadata.front().value;
         std::optional<JsonValue> parsed;

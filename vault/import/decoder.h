@@ -17,6 +17,12 @@ namespace vault {
 // What is imported: credentials that the vault keeps, or values that the application keeps.
 enum class ImportKind { credentials, values };
 
+// A column beside the old ciphertexts that goes into the secret as it is, as a member `field`.
+struct PlainColumn {
+    std::string column{}, field{};
+    bool is_time = false;  // as RFC 3339, from whatever to_expiry() reads
+};
+
 // Which columns are what.
 struct ImportColumns {
     ImportKind kind = ImportKind::credentials;
@@ -25,13 +31,18 @@ struct ImportColumns {
     // Where the secret is. One: its content is the secret. Several: an object of them, by their
     // names; for credentials only.
     std::vector<std::string> secret{};
-    // One that holds an object: that. Else an object of them. For credentials only.
+    // Members of the secret beside what the columns above give, an object then. For credentials
+    // only.
+    std::vector<PlainColumn> plain{};
+    // One that holds an object: that. Else an object of them; one of `plain` has the name and the
+    // form of its member. For credentials only.
     std::vector<std::string> metadata{};
     std::string expires_at{};  // a column; empty: none expires. For credentials only
     bool assume_utc = false;
-    bool is_text = false;  // the secret is text, whatever it looks like; else it is JSON
-    std::string wrap{};    // puts what is no object into one, under this name; empty: does not
-    ColumnText bound{};    // what the old ciphertexts were bound to
+    bool owner_is_uuid = false;  // written as the older shapes ask for it: in lower case
+    bool is_text = false;        // the secret is text, whatever it looks like; else it is JSON
+    std::string wrap{};  // puts what is no object into one, under this name; empty: does not
+    ColumnText bound{};  // what the old ciphertexts were bound to
     // A record without a column of the secret has none; else it is unreadable, since a name that is
     // mistyped looks the same.
     bool may_lack_columns = false;
@@ -74,6 +85,10 @@ public:
 private:
     using Content = std::variant<base::JsonValue, NoSecret, Unreadable>;
     Content read_secret(const base::JsonValue& record) const;
+    Content read_columns(const base::JsonValue& record) const;
+    std::optional<Unreadable> add_plain(base::JsonValue& secret,
+                                        const base::JsonValue& record) const;
+    base::JsonValue::Object metadata_of(const base::JsonValue& record) const;
     Content read_column(const base::JsonValue& record, const std::string& column) const;
     Content open_old(const base::JsonValue& held, const base::JsonValue& record) const;
     std::optional<Unreadable> fill_place(ImportItem& item) const;
