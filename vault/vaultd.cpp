@@ -112,6 +112,11 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     if (config.key_cache) cache.emplace(kms_keys, *config.key_cache);
     vault::DataKeys& keys = cache ? static_cast<vault::DataKeys&>(*cache) : kms_keys;
 
+    if (config.destruction_key.empty()) {
+        log.warning(
+            "records of destructions are not signed: neither destructions.signing_key nor "
+            "audit.checkpoints.signing_key is configured");
+    }
     vault::KmsDestructionSigner signer(client, config.destruction_key);
     const auto items = vault::compat::open_items(config.compat);
     vault::CredentialService service(

@@ -66,12 +66,15 @@ TEST_F(VaultdTest, StoresRevealsAndStopsCleanly) {
     kms::Client stranger(house_.to_vaultd(house_.stranger_files));
     EXPECT_ERROR(permission_denied, stranger.call("GET", one, ""));
     EXPECT_EQ(house_.vaultd().stop(), 0) << house_.vaultd().output();
+    EXPECT_NE(house_.vaultd().output().find("records of destructions are not signed"),
+              std::string::npos);
 
     const std::string vault_audit = content_of_folder(house_.kms() / "audit-vault");
     for (const auto* word :
          {"store_credential", "reveal_credential", "denied", "\"start\"", "\"stop\""}) {
         EXPECT_NE(vault_audit.find(word), std::string::npos) << word;
     }
+    EXPECT_EQ(vault_audit.find("for_another_owner"), std::string::npos);
     EXPECT_NE(
         content_of_folder(house_.kms() / "audit-kms").find("0af7651916cd43dd8448eb211c80319c"),
         std::string::npos)
@@ -125,6 +128,7 @@ TEST_F(VaultdTest, OpensslAgreesWithTheKeyServicesSignatureOfADestruction) {
                       R"(, "destructions": {"signing_key": "alias/vault-audit"})");
         house.kms().write("vaultd.json", config);
         house.start();
+        EXPECT_EQ(house.vaultd().output().find("not signed"), std::string::npos);
         kms::Client app(house.to_vaultd(house.app_files));
         app.call("PUT", one, R"({"secret":{"k":1}})");
         app.call("PUT", "/v1/owners/acme/credentials/facebook", R"({"secret":{"k":1}})");
