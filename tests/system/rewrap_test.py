@@ -4,7 +4,9 @@ is stored, vaultd is killed at it (kill -9) and goes on, and the statement at th
 import contextlib
 import json
 import os
+import pty
 import random
+import select
 import sqlite3
 import subprocess
 import time
@@ -72,11 +74,14 @@ class Rotation(unittest.TestCase):
         self.house.configure("vaultd", kms_port=self.kms.port)
         self.vault = self.house.start("vaultd")
 
-    def tool(self, *arguments):
+    def command(self, *arguments):
         pki = self.house.pki
-        return subprocess.run(
-            [self.house.bin / "vaultctl", "--url", f"https://127.0.0.1:{self.vault.port}", "--ca", pki / "ca.crt", "--certificate",
-             pki / "operator.crt", "--key-file", pki / "operator.key", *arguments], capture_output=True, text=True, check=False)
+        return [str(one) for one in (
+            self.house.bin / "vaultctl", "--url", f"https://127.0.0.1:{self.vault.port}", "--ca", pki / "ca.crt", "--certificate",
+            pki / "operator.crt", "--key-file", pki / "operator.key", *arguments)]
+
+    def tool(self, *arguments):
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, check=False)
 
     def check_secrets(self, key_version):
         with contextlib.closing(self.house.client(self.vault, "app")) as client:
@@ -132,6 +137,23 @@ class Rotation(unittest.TestCase):
         self.assertEqual(self.tool("rewrap", "show", "unknown").returncode, 1)
         # The old version can go: nothing that is stored asks for it.
         self.check_secrets(version)
+
+    def test_on_a_terminal_the_tool_shows_how_far_a_job_is(self):
+        self.store(5)
+        self.rotate()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            arguments = self.command("rewrap", "start", "--rate", "1")
+            os.execv(arguments[0], arguments)
+        said, end = b"", time.monotonic() + house.PATIENCE_SECONDS
+        with contextlib.suppress(OSError):  # the end of the program ends the terminal
+            while time.monotonic() < end:
+                if select.select([terminal], [], [], 1)[0]:
+                    said += os.read(terminal, 4096)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0, said)
+        self.assertRegex(said, rb"\r\x1b\[K\[#+\.+\] [1-9]\d %  [1-4] done, [1-4] left, [\d.]+/s")
+        # The line of the bar is gone before what stays is said.
+        self.assertRegex(said, rb"\r\x1b\[K[^\[#]*Safe to retire")
 
     def test_what_does_not_open_is_named_and_the_statement_is_not_safe(self):
         self.store(4)

@@ -94,6 +94,17 @@ TEST_F(BrokerShape, AnExpiredTokenSaysSoHereAndInTheRecord) {
     EXPECT_TRUE(says(get("/token?client_id=shop"), R"("token_expired":true)"));
 }
 
+TEST_F(BrokerShape, GoodAndExpiredFetchesAreCountedApart) {
+    store();
+    get("/token?client_id=shop");
+    get("/token?client_id=shop");
+    store(earlier);
+    get("/token?client_id=shop");
+    get("?client_id=shop");
+    EXPECT_EQ(house_.counted("tokens_fetched"), "2");
+    EXPECT_EQ(house_.counted("expired_tokens_fetched"), "1");
+}
+
 TEST_F(BrokerShape, ATokenWithoutAnExpiryNeverExpires) {
     store(R"("token_expires_at":null})");
     house_.world.clock.advance(std::chrono::hours(24 * 365 * 20));
@@ -218,16 +229,29 @@ TEST_F(BrokerShape, TheKeyServiceAwayIs503AndNoToken) {
     EXPECT_EQ(get("?client_id=shop").status, 200U);
 }
 
+constexpr std::string_view one_fetch_an_hour =
+    R"({"version":1,"tiers":{"t":[{"id":"l","actions":["reveal_credential"],
+                                   "quota":{"hour":1}}]},"bindings":[],"default":"t"})";
+
 TEST_F(BrokerShape, OverAQuotaIs429WithWhatRemains) {
-    CompatHouse house(
-        {.tiers = R"({"version":1,"tiers":{"t":[{"id":"l","actions":["reveal_credential"],
-                                   "quota":{"hour":1}}]},"bindings":[],"default":"t"})"});
+    CompatHouse house({.tiers = std::string(one_fetch_an_hour)});
     house.ask("POST /api/credentials", std::string(record_start) + std::string(later),
               house.broker());
     const std::string_view token = "GET /api/credentials/token?client_id=shop";
     EXPECT_EQ(house.ask(token, {}, house.broker()).status, 200U);
     expect(house.ask(token, {}, house.broker()), 429,
            R"({"error":"quota_exceeded","remaining":0})");
+}
+
+TEST_F(BrokerShape, AQuotaThatCannotBeCheckedIsARefusal) {
+    CompatHouse house({.tiers = std::string(one_fetch_an_hour)});
+    house.ask("POST /api/credentials", std::string(record_start) + std::string(later),
+              house.broker());
+    const int calls = house.world.keys.calls;
+    house.database->write([](server::Session& sql) { sql << "DROP TABLE budget_counters"; });
+    expect(house.ask("GET /api/credentials/token?client_id=shop", {}, house.broker()), 429,
+           R"({"error":"quota_check_failed","remaining":0})");
+    EXPECT_EQ(house.world.keys.calls, calls);
 }
 
 }  // namespace

@@ -200,6 +200,20 @@ TEST_F(TokenRefreshTest, WhatFailsHandsOutNothingAndIsNotTriedAgainAtOnce) {
     EXPECT_TRUE(says(fetch(), "t2"));
 }
 
+TEST_F(TokenRefreshTest, RefreshesAndFailedOnesAreCounted) {
+    store();
+    answer(500, "{}");
+    fetch();
+    house_->world.clock.advance(30s);
+    fetch();
+    house_->world.clock.advance(30s);
+    answer(200, R"({"access_token":"t2","expires_in":60})");
+    fetch();
+    fetch();
+    EXPECT_EQ(house_->counted("tokens_refreshed"), "1");
+    EXPECT_EQ(house_->counted("token_refreshes_failed"), "2");
+}
+
 TEST_F(TokenRefreshTest, WhatTheProviderRefusesIsAConflictUntilItIsStoredAnew) {
     store();
     answer(400, R"({"error":"invalid_grant"})");

@@ -67,6 +67,27 @@ TEST_F(ManyRevealsApiTest, RevealsManyEachWithItsOwnResult) {
     EXPECT_EQ(send(Method::POST, many, R"({"items":[{"name":"instagram"}]})").status, 503U);
 }
 
+TEST_F(ManyRevealsApiTest, AHundredAreOneCallToTheKeyService) {
+    std::string items;
+    for (int i = 0; i < 100; ++i) {
+        const std::string name = "c" + std::to_string(i);
+        send(Method::PUT, all + "/" + name, R"({"secret":)" + std::to_string(i) + "}");
+        items += (i == 0 ? "" : ",") + (R"({"name":")" + name + "\"}");
+    }
+    const int before = world_.keys.calls;
+    const auto answer =
+        send(Method::POST, "/v1/owners/acme/reveal", R"({"items":[)" + items + "]}");
+    EXPECT_EQ(answer.status, 200U) << answer.body;
+    EXPECT_EQ(world_.keys.calls, before + 1);
+    const auto* results = answer.json.find("results")->array();
+    ASSERT_EQ(results->size(), 100U);
+    for (std::size_t i = 0; i < results->size(); ++i) {
+        const auto* secret = (*results)[i].find("secret");
+        ASSERT_NE(secret, nullptr) << i;
+        EXPECT_EQ(secret->integer(), static_cast<std::int64_t>(i));
+    }
+}
+
 TEST_F(ManyRevealsApiTest, BadFieldsOfManyRevealsAreNamed) {
     std::string too_many = R"({"items":[{"name":"a"})";
     for (int i = 0; i < 100; ++i) too_many += R"(,{"name":"a"})";

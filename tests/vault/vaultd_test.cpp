@@ -15,6 +15,7 @@
 #include "server/checkpoint.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/openssl_verify.h"
+#include "tests/support/sql_store.h"
 #include "tests/support/tls_peer.h"
 #include "tests/vault/data_keys_contract.h"
 #include "tests/vault/vault_house.h"
@@ -187,6 +188,66 @@ TEST_F(VaultdTest, WithoutTheKeyServiceEveryRevealIs503WithinTheDeadline) {
     EXPECT_EQ(ready.status, 503);
     EXPECT_NE(ready.body.find("\"store\":\"ok\""), std::string::npos)
         << std::string_view(ready.body);
+}
+
+TEST_F(VaultdTest, AKeyServiceThatTakesACallAndNeverAnswersIsA503WithinTheDeadline) {
+    std::string config = house_.config_text();
+    config.replace(config.find(R"("deadline_ms": 2000)"), 19, R"("deadline_ms": 500)");
+    house_.kms().write("vaultd.json", config);
+    house_.start();
+    auto patient = house_.to_vaultd(house_.app_files);
+    patient.deadline = std::chrono::seconds(15);
+    patient.retry_budget = std::chrono::milliseconds(0);
+    kms::Client app(patient);
+    // Enough tries for a machine on which half a second is short.
+    const auto put = [&] { return app.send("PUT", one, R"({"secret":{"k":1}})").status; };
+    int status = 503;
+    for (int i = 0; i < 20 && status == 503; ++i) status = put();
+    ASSERT_LT(status, 300);
+    ASSERT_EQ(::kill(house_.kmsd().pid(), SIGSTOP), 0);
+    // From vaultd: the client's own deadline would be an exception.
+    const auto revealed = app.send("POST", std::string(one) + "/reveal");
+    const auto stored = app.send("PUT", one, R"({"secret":{"k":2}})");
+    ASSERT_EQ(::kill(house_.kmsd().pid(), SIGCONT), 0);
+    EXPECT_EQ(revealed.status, 503) << std::string_view(revealed.body);
+    EXPECT_EQ(revealed.body.find("\"k\""), std::string::npos);
+    EXPECT_EQ(stored.status, 503) << std::string_view(stored.body);
+    EXPECT_EQ(app.call("GET", one, "").find("version")->integer(), 1) << "nothing was stored";
+}
+
+TEST_F(VaultdTest, AnAdministratorsActForAnotherOwnerIsRecorded) {
+    std::string policy = VaultHouse::policy_text();
+    policy.replace(policy.find("credential:acme/*"), 17, "credential:*");
+    house_.kms().write("policy-vault.json", policy);
+    house_.start();
+    kms::Client(house_.to_vaultd(house_.app_files)).call("PUT", one, R"({"secret":{"k":1}})");
+    const auto records = [&] { return content_of_folder(house_.kms() / "audit-vault"); };
+    EXPECT_NE(records().find(R"("for_another_owner":true)"), std::string::npos) << records();
+}
+
+TEST_F(VaultdTest, ARevealThatEndsInAnIntegrityFailureIsRecorded) {
+    house_.start();
+    {
+        kms::Client app(house_.to_vaultd(house_.app_files));
+        app.call("PUT", one, R"({"secret":{"k":1}})");
+        app.call("PUT", "/v1/owners/acme/credentials/other", R"({"secret":{"k":2}})");
+    }
+    EXPECT_EQ(house_.vaultd().stop(), 0);
+    open_sqlite(house_.kms() / "vault.db")->write([](server::Session& sql) {
+        sql << "UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE credential = 2) "
+               "WHERE credential = 1";
+    });
+    give_to_daemon_user(house_.kms() / "vault.db");
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    EXPECT_EQ(app.send("POST", std::string(one) + "/reveal").status, 422);
+    const std::string records = content_of_folder(house_.kms() / "audit-vault");
+    const auto at = records.rfind(R"("action":"reveal_credential")");
+    ASSERT_NE(at, std::string::npos);
+    const std::string record = records.substr(at, records.find('\n', at) - at);
+    EXPECT_NE(record.find(R"("outcome":"failed","error":"integrity_failure")"), std::string::npos)
+        << record;
+    EXPECT_NE(record.find(R"("id":"instagram","owner":"acme")"), std::string::npos) << record;
 }
 
 TEST_F(VaultdTest, WithACacheADisabledMasterKeyEndsRevealsWithinASecond) {
