@@ -17,8 +17,6 @@
 namespace vault {
 
 inline constexpr std::uint64_t max_rewraps_per_second = 1'000'000;
-// Why a row is not moved whose copy elsewhere (vault/copies.h) does not take the new text.
-inline constexpr std::string_view copy_unavailable = "copy_unavailable";
 
 // The enumerators are the words of the API.
 enum class RewrapState {
@@ -75,7 +73,7 @@ struct RewrapJob {
 struct RewrapFailure {
     CredentialId id;
     std::uint64_t version = 0;
-    std::string reason;  // an error code's word, or copy_unavailable
+    std::string reason;  // an error code's word
     base::Time at;
 };
 
@@ -119,7 +117,7 @@ struct RewrapResult {
     std::string before;  // the text that was read
     std::string after;   // empty: it failed
     MasterKeyVersion master_key;
-    std::string reason;  // of a failure: an error code's word, or copy_unavailable
+    std::string reason;  // of a failure: an error code's word
 };
 
 }  // namespace vault

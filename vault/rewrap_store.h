@@ -12,8 +12,6 @@
 namespace vault {
 
 inline constexpr std::size_t max_piece_records = 500;
-// Where credentials may have copies: each is an exchange of its own.
-inline constexpr std::size_t max_piece_records_with_copies = 100;
 inline constexpr std::size_t max_piece_bytes = 2UL * 1024 * 1024;  // of sealed texts
 // Longer than a piece can take with every deadline on its way.
 inline constexpr std::chrono::seconds rewrap_lease{30};

@@ -17,10 +17,8 @@ using std::chrono::milliseconds;
 // One row on its way to its result.
 struct MovingRow {
     RewrapResult result;
-    CredentialId id;
     SealedCredential sealed;
     KeyContext context;
-    bool is_late = false;  // its copy has to wait for the next pass, and it with it
 
     bool is_lost() const { return !result.reason.empty(); }
     void lose(const Error& error) { result.reason = to_string(error.code()); }
@@ -38,7 +36,6 @@ MovingRow read_row(RewrapRow row) {
         moving.lose(error);
     }
     moving.result.before = std::move(row.sealed);
-    moving.id = std::move(row.id);
     return moving;
 }
 
@@ -91,64 +88,6 @@ void require_key_service(DataKeys& keys, const std::vector<MovingRow>& rows) {
     if (is_doubtful) keys.check();
 }
 
-// What the credential will be once the row has its new text.
-std::optional<StoredVersion> look_ahead(Store& credentials, const MovingRow& row) {
-    auto now = credentials.find_version(row.id, std::nullopt);
-    if (now && now->version.version == row.result.place.version &&
-        now->sealed == row.result.before) {
-        now->sealed = row.result.after;
-    }
-    return now;
-}
-
-// A copy goes before its row, so that no row which counts as moved has a copy that needs the older
-// version. Where the row then stays after all, the copy opens as well.
-class CopyMover {
-public:
-    explicit CopyMover(const RewrapParts& parts)
-        : parts_(parts), until_(parts.clock.now() + rewrap_copies_time) {}
-
-    void move(MovingRow& row) {
-        const Copies* copies = parts_.copies.copies;
-        if (copies == nullptr || row.is_lost() || copies->of(row.id.owner) != row.id) return;
-        try {
-            Store& credentials = *parts_.copies.credentials;
-            const auto now = look_ahead(credentials, row);
-            // There are copies of current versions only.
-            if (!now || now->version.version != row.result.place.version) return;
-            if (parts_.clock.now() >= until_) return put_off(row);
-            copies->follow(row.id, [&] { return look_ahead(credentials, row); });
-        } catch (const Error& error) {
-            row.result.reason = copy_unavailable;
-            if (failed_++ == 0) detail_ = error.what();
-        }
-    }
-
-    void log(const RewrapLease& lease) const {
-        if (failed_ == 0) return;
-        parts_.log.warning("credentials are not moved, since their copies are not",
-                           {{"job", lease.job.to_string()},
-                            {"credentials", std::to_string(failed_)},
-                            {"reason", detail_}});
-    }
-
-private:
-    // Slow is no failure. What fails and takes its time over it would never end.
-    void put_off(MovingRow& row) {
-        if (failed_ == 0) {
-            row.is_late = true;
-        } else {
-            row.result.reason = copy_unavailable;
-            ++failed_;
-        }
-    }
-
-    const RewrapParts& parts_;
-    const base::Time until_;
-    std::size_t failed_ = 0;
-    std::string detail_;  // of the first
-};
-
 }  // namespace
 
 milliseconds RewrapWork::step() {
@@ -194,13 +133,9 @@ std::vector<RewrapResult> RewrapWork::rewrap(const RewrapLease& lease,
                       take_anew(row, std::get<Rewrapped>(std::move(outcome)), lease.target);
                   });
     require_key_service(parts_.keys, moving);
-    CopyMover copies(parts_);
-    for (MovingRow& row : moving) copies.move(row);
-    copies.log(lease);
     std::vector<RewrapResult> results;
     results.reserve(moving.size());
     for (MovingRow& row : moving) {
-        if (row.is_late) continue;
         if (row.is_lost()) row.result.after.clear();
         results.push_back(std::move(row.result));
     }

@@ -14,10 +14,8 @@
 #include "base/log.h"
 #include "server/audit.h"
 #include "server/metrics.h"
-#include "vault/copies.h"
 #include "vault/data_keys.h"
 #include "vault/rewrap_store.h"
-#include "vault/store.h"
 
 namespace vault {
 
@@ -25,14 +23,6 @@ inline constexpr std::size_t max_rewrap_workers = 16;
 inline constexpr std::chrono::milliseconds rewrap_idle{1000};  // between looks for a job
 // How long a piece is left alone that the key service had no answer for.
 inline constexpr std::chrono::milliseconds rewrap_trouble_pause{3000};
-// When the last copy of a piece is begun: with its deadline, well within the lease.
-inline constexpr std::chrono::milliseconds rewrap_copies_time{5000};
-
-// Where copies of credentials stand, and what they are copies of. Both null: there are none.
-struct RewrapCopies {
-    const Copies* copies = nullptr;
-    Store* credentials = nullptr;
-};
 
 // References must outlive the work.
 struct RewrapParts {
@@ -42,7 +32,6 @@ struct RewrapParts {
     server::Metrics& metrics;
     const base::Clock& clock;
     base::Log& log;
-    RewrapCopies copies{};
 };
 
 // Thread-safe. Keeps no key between two pieces.

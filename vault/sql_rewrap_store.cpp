@@ -79,8 +79,7 @@ struct SqlRewrapStore::Standing {
     long long leases = 0;
 };
 
-SqlRewrapStore::SqlRewrapStore(server::Database& database, std::size_t piece_records)
-    : database_(database), piece_records_(piece_records) {
+SqlRewrapStore::SqlRewrapStore(server::Database& database) : database_(database) {
     database_.migrate("rewraps", rewrap_migrations());
 }
 
@@ -186,7 +185,7 @@ std::optional<RewrapLease> SqlRewrapStore::take_over(const base::Uuid& job, base
 }
 
 std::optional<RewrapPiece> SqlRewrapStore::next_piece(const RewrapJobRow& job) {
-    std::size_t most = piece_records_;
+    std::size_t most = max_piece_records;
     if (job.per_second > 0) most = std::min(most, static_cast<std::size_t>(job.per_second));
     const MasterKeyVersion target = job.target();
     std::optional<RewrapPiece> piece;

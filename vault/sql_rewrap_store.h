@@ -17,9 +17,8 @@ class SqlRewrapStore final : public RewrapStore {
 public:
     // Brings its tables to the newest version; throws what server::Database throws. It works on the
     // rows of a SqlStore, which must have been made on this database before. `database` must
-    // outlive it. A piece has at most `piece_records` rows.
-    explicit SqlRewrapStore(server::Database& database,
-                            std::size_t piece_records = max_piece_records);
+    // outlive it.
+    explicit SqlRewrapStore(server::Database& database);
 
     std::optional<RewrapJob> add(const NewRewrapJob& wanted) override;
     std::optional<RewrapJob> find(const base::Uuid& id) override;
@@ -64,7 +63,6 @@ private:
     bool scan_slice(const MasterKeyVersion& target, TextScan& scan);
 
     server::Database& database_;
-    const std::size_t piece_records_;
     std::mutex scan_mutex_;  // one worker of this process reads
     TextScan scan_;
 };

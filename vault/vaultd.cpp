@@ -60,7 +60,6 @@ struct RewrapGround {
     const server::Authorizer& authorizer;
     const base::Clock& clock;
     base::Log& log;
-    vault::RewrapCopies copies;
 };
 
 // Rewrap jobs: where they stand, this node's workers, and what may be asked. The tables of
@@ -68,10 +67,8 @@ struct RewrapGround {
 struct Rewraps {
     Rewraps(server::Database& database, vault::DataKeys& keys, const RewrapGround& ground,
             std::size_t worker_count)
-        : store(database, ground.copies.copies == nullptr ? vault::max_piece_records
-                                                          : vault::max_piece_records_with_copies),
-          work(
-              {store, keys, ground.audit, ground.metrics, ground.clock, ground.log, ground.copies}),
+        : store(database),
+          work({store, keys, ground.audit, ground.metrics, ground.clock, ground.log}),
           workers(work, worker_count, ground.log),
           service(store, keys, ground.clock),
           api({service, ground.authorizer, [this] { workers.wake(); }}) {}
@@ -128,8 +125,7 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
     vault::compat::Shapes shapes(config.compat, config.identity,
                                  {service, *database, clock, metrics}, authorizer, items.get());
-    Rewraps rewraps(*database, keys,
-                    {audit, metrics, authorizer, clock, log, {items.get(), &store}},
+    Rewraps rewraps(*database, keys, {audit, metrics, authorizer, clock, log},
                     config.rewrap_workers);
     server::SqlOrderStore remembered(*database);
     server::Idempotency orders(remembered, clock);

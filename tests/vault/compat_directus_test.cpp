@@ -9,9 +9,7 @@
 #include "tests/vault/api_calls.h"
 #include "tests/vault/compat_house.h"
 #include "vault/api.h"
-#include "vault/rewrap_work.h"
 #include "vault/sealed.h"
-#include "vault/sql_rewrap_store.h"
 
 namespace tests {
 namespace {
@@ -50,10 +48,9 @@ protected:
             house_ = std::make_unique<CompatHouse>(CompatOptions{.config = {shape, std::nullopt}});
         }
     }
-    server::Response store(std::string_view secret = creators_secret,
-                           std::string_view profile = creator) {
+    server::Response store(std::string_view secret = creators_secret) {
         return house_->ask("POST /api/credentials/store",
-                           R"({"creatorProfileId":")" + std::string(profile) +
+                           R"({"creatorProfileId":")" + std::string(creator) +
                                R"(","credentials":)" + std::string(secret) + "}",
                            house_->sync());
     }
@@ -79,27 +76,6 @@ protected:
     }
     Answer destroy() { return native(server::Method::DELETE, native_path); }
     Answer erase() { return native(server::Method::POST, "/erase"); }
-    // A rewrap job after a rotation, from its beginning to its end.
-    vault::RewrapJob rewrap() {
-        World& world = house_->world;
-        world.keys.primary = static_cast<std::uint8_t>(world.keys.primary + 1);
-        const vault::compat::DirectusItems items(config(), "platforms");
-        base::Log log("test", base::LogLevel::error);
-        server::AuditLog audit({directory_ / "rewrap", "vaultd", "node", std::chrono::minutes(1)},
-                               world.clock, log);
-        vault::SqlRewrapStore jobs(*world.database);
-        vault::RewrapWork work({jobs,
-                                world.keys,
-                                audit,
-                                house_->metrics,
-                                world.clock,
-                                log,
-                                {&items, world.store.get()}});
-        const auto begun = jobs.add({world.keys.newest_now(""), 0, "operator", world.clock.now()});
-        while (work.step() == std::chrono::milliseconds(0)) continue;
-        failures_ = jobs.failures(begun->id, {}, 100).failures;
-        return *jobs.find(begun->id);
-    }
     std::string fact(const std::string& name) const {
         const std::string record = house_->last_record();
         const std::string before = "\"" + name + "\":\"";
@@ -115,11 +91,11 @@ protected:
         {
             const std::lock_guard lock(mutex_);
             requests_.push_back(request);
+            if (reply_) return *reply_;
             meanwhile = std::exchange(meanwhile_, nullptr);
         }
         if (meanwhile) meanwhile();
         const std::lock_guard lock(mutex_);
-        if (reply_) return *reply_;
         if (request.starts_with("GET ")) {
             if (item_.empty()) return {http_answer(404, R"({"errors":[{"message":"none"}]})")};
             return {http_answer(200, R"({"data":)" + item_ + "}")};
@@ -144,8 +120,7 @@ protected:
                kept("credentials_updated_at") == "null";
     }
     const std::string native_path = "/credentials/platforms";
-    std::map<std::string, std::string> facts_;    // of the last native() call
-    std::vector<vault::RewrapFailure> failures_;  // of the last rewrap() call
+    std::map<std::string, std::string> facts_;  // of the last native() call
     vault::CredentialId id() const { return {std::string(creator), "platforms"}; }
 
     TemporaryDirectory directory_;
@@ -243,82 +218,7 @@ TEST_F(DirectusTest, ARevealMayReadBackWhatIsKeptThere) {
     }
 }
 
-TEST_F(DirectusTest, ARewrapJobMovesTheCopyOfTheCurrentVersionToo) {
-    make(true);
-    store(R"({"k":"older"})");
-    store();
-    const auto job = rewrap();
-    ASSERT_TRUE(job.statement);
-    EXPECT_TRUE(job.statement->is_safe());
-    EXPECT_EQ(job.done, 2U);
-    EXPECT_EQ(requests_.size(), 3U) << "the older version has no copy";
-    EXPECT_EQ(kept("encrypted_credentials"),
-              house_->world.store->find_version(id(), std::nullopt)->sealed);
-    EXPECT_EQ(kept("credentials_version"), "2");
-    EXPECT_EQ(std::string(reveal().body),
-              R"({"success":true,"credentials":)" + std::string(creators_secret) + "}");
-    EXPECT_EQ(fact("read_from"), "directus");
-    EXPECT_EQ(fact("key_version"), std::to_string(FakeDataKeys::key_version + 1));
-}
-
-TEST_F(DirectusTest, WhatAJobCantWriteThroughIsNotMovedAndNothingIsSafe) {
-    make(true);
-    store();
-    const std::string before = house_->world.store->find_version(id(), std::nullopt)->sealed;
-    for (const auto& reply : {PeerReply{http_answer(403, "{}")}, PeerReply{http_answer(204, "")},
-                              PeerReply{"", PeerReply::Then::reset}}) {
-        answer(reply);
-        const auto job = rewrap();
-        ASSERT_TRUE(job.statement);
-        EXPECT_FALSE(job.statement->is_safe());
-        EXPECT_EQ(job.statement->remaining, 1U);
-        EXPECT_EQ(job.failed, 1U);
-        ASSERT_EQ(failures_.size(), 1U);
-        EXPECT_EQ(failures_.front().reason, "copy_unavailable");
-        EXPECT_EQ(house_->world.store->find_version(id(), std::nullopt)->sealed, before);
-    }
-    answer(std::nullopt);
-    EXPECT_EQ(reveal().status, 200U);
-    EXPECT_TRUE(rewrap().statement->is_safe());
-    EXPECT_EQ(kept("encrypted_credentials"),
-              house_->world.store->find_version(id(), std::nullopt)->sealed);
-}
-
-TEST_F(DirectusTest, OfAStoreAndARewrapJobAtOnceTheStoreIsWhatStays) {
-    store();
-    meanwhile_ = [&] { EXPECT_EQ(store(R"({"k":"newer"})").status, 200U); };
-    EXPECT_TRUE(rewrap().statement->is_safe());
-    EXPECT_EQ(kept("credentials_version"), "2");
-    EXPECT_EQ(kept("encrypted_credentials"),
-              house_->world.store->find_version(id(), std::nullopt)->sealed);
-    store();
-    meanwhile_ = [&] { EXPECT_EQ(destroy().status, 200U); };
-    EXPECT_TRUE(rewrap().statement->is_safe());
-    EXPECT_TRUE(is_empty()) << item_;
-}
-
-TEST_F(DirectusTest, AJobLeavesWhatIsTooSlowForItsPieceToTheNextPass) {
-    // More than there are passes for what fails.
-    constexpr std::size_t profiles = vault::rewrap_passes + 2;
-    for (std::size_t i = 0; i < profiles; ++i)
-        store(creators_secret, "1c6b5f1d-6a1f-4b68-8a1c-4e4d2a1a7e2" + std::to_string(i));
-    const std::function<void()> slow = [&] {
-        house_->world.clock.advance(vault::rewrap_copies_time);
-        const std::lock_guard lock(mutex_);
-        meanwhile_ = slow;
-    };
-    meanwhile_ = slow;
-    const auto moved = rewrap();
-    EXPECT_TRUE(moved.statement->is_safe());
-    EXPECT_EQ(moved.pass, profiles);
-    EXPECT_EQ(moved.failed, 0U);
-    EXPECT_EQ(requests_.size(), 2 * profiles);
-    answer(PeerReply{http_answer(403, "{}")});
-    EXPECT_EQ(rewrap().failed, profiles) << "what fails and is slow is asked once in a piece";
-    EXPECT_EQ(requests_.size(), 2 * profiles + vault::rewrap_passes);
-}
-
-// As after a job that knew of no copies.
+// A rewrap job changes the vault's row and not the copy.
 TEST_F(DirectusTest, TheRecordOfAReadBackNamesTheMasterKeyVersionThatTheCopyNeeds) {
     make(true);
     store();

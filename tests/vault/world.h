@@ -53,22 +53,23 @@ public:
     // A hand in the database, while the vault is stopped. The store and the service are new then.
     // Returns how many rows the last statement changed.
     int edit(const std::string& sql) {
-        stop();
-        sqlite3* file = nullptr;
-        EXPECT_EQ(sqlite3_open(database_file().c_str(), &file), SQLITE_OK);
-        EXPECT_EQ(sqlite3_exec(file, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
-            << sqlite3_errmsg(file);
-        const int changed = sqlite3_changes(file);
-        sqlite3_close(file);
+        service.reset();
+        store.reset();
+        sqlite3* database = nullptr;
+        EXPECT_EQ(sqlite3_open(database_file().c_str(), &database), SQLITE_OK);
+        EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+            << sqlite3_errmsg(database);
+        const int changed = sqlite3_changes(database);
+        sqlite3_close(database);
         start();
         return changed;
     }
 
     // Anew when there were some.
     void start() {
-        stop();
-        database = open_sqlite(database_file());
-        store = std::make_unique<vault::SqlStore>(*database);
+        service.reset();
+        store.reset();
+        store = std::make_unique<OwnSqlite<vault::SqlStore>>(database_file());
         service = std::make_unique<vault::CredentialService>(
             *store, keys, clock, vault::ServiceOptions{reasons, signer, &authorizer, copies});
     }
@@ -82,16 +83,8 @@ public:
     vault::DestructionSigner* signer = nullptr;  // the same
     const vault::Copies* copies = nullptr;       // the same
     server::Authorizer authorizer{server::parse_policy(vault_policy, vault::known_actions())};
-    std::unique_ptr<server::Database> database;
     std::unique_ptr<vault::Store> store;
     std::unique_ptr<vault::CredentialService> service;
-
-private:
-    void stop() {
-        service.reset();
-        store.reset();
-        database.reset();
-    }
 };
 
 }  // namespace tests
