@@ -6,10 +6,10 @@
 
 namespace base {
 
-inline constexpr std::size_t wiped_stack_bytes = 32UL * 1024;
+inline constexpr std::size_t wiped_stack_bytes = 64UL * 1024;
 
 // Overwrites that much of the calling thread's stack below its caller's frame: what the calls left
-// behind that the caller made. Takes about a microsecond.
+// behind that the caller made. Takes a microsecond or two.
 void wipe_stack_below() noexcept;
 
 // The same when it goes, however the calls end.

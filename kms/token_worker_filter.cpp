@@ -211,14 +211,28 @@ public:
     }
 
     // New threads, and a child that shares the memory until it runs another program (posix_spawn);
-    // a fork would copy PIN and module. What clone3 is asked for lies in memory, where no filter
-    // can look: where it is unknown, the C library asks clone.
+    // a fork would copy PIN and module, and a process of another kind would keep them. What clone3
+    // is asked for lies in memory, where no filter can look: where it is unknown, the C library
+    // asks clone.
     void allow_threads(std::uint32_t otherwise) {
-        add_clone(SCMP_ACT_ALLOW, otherwise, CLONE_VM);
-        add_clone(refuse, otherwise, 0);
+        constexpr std::uint64_t thread = CLONE_THREAD;
+        constexpr std::uint64_t spawned = CLONE_VFORK;
+        constexpr std::uint64_t kinds = CLONE_VM | thread | spawned;
+        constexpr std::uint64_t spaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS |
+                                         CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET;
+        if (otherwise == refuse) {
+            for (const std::uint64_t kind : {thread, spawned})
+                add_clone(SCMP_ACT_ALLOW, CLONE_VM | kind | spaces, CLONE_VM | kind);
+        } else {
+            add_clone(refuse, CLONE_VM, 0);
+            add_clone(refuse, kinds, CLONE_VM);
+            for (std::uint64_t bit = 1; bit <= spaces; bit <<= 1U) {
+                if ((spaces & bit) != 0) add_clone(refuse, bit, bit);
+            }
+            add(refuse, std::array{"fork"});
+        }
         constexpr std::uint32_t unknown = SCMP_ACT_ERRNO(ENOSYS);
         add(unknown, std::array{"clone3"});
-        if (otherwise != refuse) add(refuse, std::array{"fork"});
     }
 
     void load() {
@@ -227,11 +241,9 @@ public:
     }
 
 private:
-    // For calls whose flag CLONE_VM is as in `shared`. The library takes no rule that says what
-    // happens otherwise, too.
-    void add_clone(std::uint32_t action, std::uint32_t otherwise, std::uint64_t shared) {
-        if (action == otherwise) return;
-        const scmp_arg_cmp flags{0, SCMP_CMP_MASKED_EQ, CLONE_VM, shared};
+    // For calls whose flags are `value` as far as `mask` goes.
+    void add_clone(std::uint32_t action, std::uint64_t mask, std::uint64_t value) {
+        const scmp_arg_cmp flags{0, SCMP_CMP_MASKED_EQ, mask, value};
         const int result =
             ::seccomp_rule_add_array(context_.get(), action, SCMP_SYS(clone), 1, &flags);
         if (result != 0) refused_filter("clone", result);

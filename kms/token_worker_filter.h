@@ -6,8 +6,8 @@
 namespace kms {
 
 // For all threads of this process and for what it starts, for good. What is not allowed fails with
-// EPERM. No process is forked, which would copy PIN and module; a thread or another program may be
-// begun.
+// EPERM. No process is forked, which would copy PIN and module, or made in another namespace; a
+// thread or another program may be begun.
 //   SoftHSM       what it and this program are known to need: files, memory, threads, the sockets
 //                 that are open, and to run the read-back program. No new socket.
 //   other modules all but what no module has a use for: tracing and the memory of others, the

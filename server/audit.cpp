@@ -91,13 +91,11 @@ void AuditLog::tell_unfinished() {
     }
 }
 
-void AuditLog::append(const Operation& operation, const Outcome& outcome, Done done) {
-    // Without a decision there was no grant, and nothing that needs one.
-    const bool is_refusal =
-        operation.decided().empty() && (outcome.word == "denied" || outcome.word == "failed");
+void AuditLog::append(const Operation& operation, const Outcome& outcome, Done done,
+                      bool was_begun) {
     writer_->writer.append({audit_fields(writer_->config, operation, outcome, writer_->clock.now()),
                             operation.request_id(), std::string(operation.action()),
-                            std::move(done), is_refusal});
+                            std::move(done), was_begun});
 }
 
 void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcome) {

@@ -100,7 +100,10 @@ public:
 
     // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.
     // `done` may be empty when nobody waits: then no "withheld" record follows a late one.
-    void append(const Operation& operation, const Outcome& outcome, Done done);
+    // `was_begun`: check() was asked before the operation, and had no objection; the records of
+    // others, refusals for the most part, have less room to wait in.
+    void append(const Operation& operation, const Outcome& outcome, Done done,
+                bool was_begun = true);
 
     // Queues and waits, for records that must stand before the work goes on (intents). Throws
     // unavailable when it could not be made durable within the bound.

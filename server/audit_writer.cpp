@@ -22,6 +22,11 @@ constexpr std::size_t max_queued_records = 16384;
 constexpr std::size_t max_queued_bytes = 64UL * 1024 * 1024;
 constexpr std::size_t max_probe_records = 64;
 constexpr std::size_t max_batch_records = 1024;
+// Parts of that room: while more is taken nothing is begun, and no record is kept of what was not.
+constexpr std::size_t half = 2;
+constexpr std::size_t quarter = 4;
+// A record that holds more memory than it needs, and more than this, gives back the rest.
+constexpr std::size_t large_record_bytes = 64UL * 1024;
 // Without new records a failed disk is tried again this often.
 constexpr std::chrono::milliseconds retry_interval{250};
 
@@ -71,17 +76,17 @@ struct AuditWriter::State {
     bool write_batch();
     void begin_segment();
     bool settle(const std::optional<base::Error>& failure, AuditChain reached);
-    void settle_success(AuditChain reached, std::vector<Call>& calls);
+    std::uint64_t settle_success(AuditChain reached, std::vector<Call>& calls);
     void settle_failure(std::vector<Call>& calls);
     Queued own_record(const Operation& operation, const Outcome& outcome) const;
     Queued withheld_record(const Queued& queued, std::uint64_t sequence) const;
-    void tell_dropped();
+    std::uint64_t tell_dropped();
     void take_batch();
 
     // Any thread, with `mutex` held.
     const Queued* oldest_waiting() const;
     void expire(SteadyTime now, std::vector<Call>& calls);
-    bool is_half_full() const;
+    bool is_taken_beyond(std::size_t part) const;
 
     const AuditConfig config;
     const std::unique_ptr<AuditFile> file;  // writer's thread only
@@ -148,9 +153,9 @@ void AuditWriter::State::expire(SteadyTime now, std::vector<Call>& calls) {
     }
 }
 
-bool AuditWriter::State::is_half_full() const {
-    return queue.size() + in_flight.size() > max_queued_records / 2 ||
-           queued_bytes > max_queued_bytes / 2;
+bool AuditWriter::State::is_taken_beyond(std::size_t part) const {
+    return queue.size() + in_flight.size() > max_queued_records / part ||
+           queued_bytes > max_queued_bytes / part;
 }
 
 // Moves the next records to `in_flight`; `mutex` is held, and the log is not abandoned.
@@ -207,6 +212,7 @@ bool AuditWriter::State::settle(const std::optional<base::Error>& failure, Audit
     std::vector<Call> calls;
     const std::lock_guard calling_lock(calling);
     bool changed = false;
+    std::uint64_t told = 0;
     {
         const std::lock_guard lock(mutex);
         if (abandoned) return false;
@@ -214,7 +220,7 @@ bool AuditWriter::State::settle(const std::optional<base::Error>& failure, Audit
         if (failure) {
             settle_failure(calls);
         } else {
-            settle_success(std::move(reached), calls);
+            told = settle_success(std::move(reached), calls);
         }
     }
     if (!failure && follower != nullptr) follower->durable(chain.sequence, chain.previous);
@@ -222,10 +228,15 @@ bool AuditWriter::State::settle(const std::optional<base::Error>& failure, Audit
     if (changed && failure)
         log.error("the audit log can't be written", {{"detail", failure->detail()}});
     if (changed && !failure) log.info("the audit log is written again");
+    if (told > 0) {
+        log.error("more records came than can wait for the audit log; those were not kept",
+                  {{"records", static_cast<std::int64_t>(told)}});
+    }
     return true;
 }
 
-void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& calls) {
+// How many records were said to be dropped.
+std::uint64_t AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& calls) {
     std::vector<Queued> withheld;
     std::uint64_t sequence = chain.sequence;
     for (Queued& queued : in_flight) {
@@ -243,25 +254,23 @@ void AuditWriter::State::settle_success(AuditChain reached, std::vector<Call>& c
     for (const Queued& queued : withheld) queued_bytes += queued.entry.fields.capacity();
     queue.insert(queue.begin(), std::make_move_iterator(withheld.begin()),
                  std::make_move_iterator(withheld.end()));
-    tell_dropped();
+    return tell_dropped();
 }
 
-// Once for an outage, since none is dropped any more when half of the room is free. What can't be
-// said now (no memory, no randomness) is said after the next write.
-void AuditWriter::State::tell_dropped() {
-    if (dropped == 0 || is_half_full()) return;
+// Once for an outage, since none is dropped any more when so much room is free. What can't be said
+// now (no memory, no randomness) is said after the next write. How many, or 0.
+std::uint64_t AuditWriter::State::tell_dropped() {
+    if (dropped == 0 || is_taken_beyond(quarter)) return 0;
     try {
         Operation operation(base::Uuid::random(), clock.now(), Caller{});
         operation.set_action(drop_records);
         operation.set_fact("records", std::to_string(dropped));
         queue.push_back(own_record(operation, {"failed", "unavailable", 0}));
     } catch (const std::exception&) {
-        return;
+        return 0;
     }
     queued_bytes += queue.back().entry.fields.capacity();
-    log.error("more records came than can wait for the audit log; those were not kept",
-              {{"records", static_cast<std::int64_t>(dropped)}});
-    dropped = 0;
+    return std::exchange(dropped, 0);
 }
 
 // Nothing of the batch stands in the file. Who waits is told at once: the next try may take long.
@@ -338,11 +347,14 @@ AuditWriter::~AuditWriter() {
 
 void AuditWriter::append(AuditEntry entry) {
     State& state = *state_;
+    base::WipedString& fields = entry.fields;
+    if (fields.capacity() > std::max(large_record_bytes, fields.size() + fields.size() / 4))
+        fields.shrink_to_fit();
     {
         const std::lock_guard lock(state.mutex);
         const bool room = state.queue.size() < max_queued_records &&
                           state.queued_bytes + entry.fields.capacity() <= max_queued_bytes &&
-                          !(entry.is_refusal && state.is_half_full());
+                          (entry.was_begun || !state.is_taken_beyond(quarter));
         if (room && !state.stopping) {
             state.queued_bytes += entry.fields.capacity();
             ++state.appended;
@@ -371,7 +383,7 @@ void AuditWriter::check() const {
             base::ErrorCode::unavailable, "the audit log can't be written",
             state_->hanging ? "the disk does not answer in time" : "the last write failed");
     }
-    if (state_->is_half_full()) {
+    if (state_->is_taken_beyond(half)) {
         throw base::Error(base::ErrorCode::unavailable, "the audit log can't be written",
                           "too many records wait for the disk");
     }

@@ -5,9 +5,9 @@
 // and withholds its answer, but the operation took place: the record stays queued and is written
 // when the disk is back, followed by a record "withheld" that names it.
 //
-// What waits is bounded. Refusals of what was not begun have half of that room, and nothing is
-// begun while more than half of it is taken: what is under way then has the other half. How many
-// records were not kept stands in a record "drop_records" as soon as there is room.
+// What waits is bounded. Records of what was not begun (refusals) have a quarter of that room, and
+// no request is begun while more than half of it is taken: what is under way then has the other
+// half. How many records were not kept stands in a record "drop_records" as soon as there is room.
 #pragma once
 
 #include <chrono>
@@ -35,8 +35,8 @@ struct AuditEntry {
     base::WipedString fields;  // of audit_fields()
     base::Uuid request_id;
     std::string action;
-    AuditLog::Done done;      // may be empty: nobody waits
-    bool is_refusal = false;  // of what was not begun
+    AuditLog::Done done;    // may be empty: nobody waits
+    bool was_begun = true;  // as AuditLog::append has it
 };
 
 // Thread-safe.

@@ -20,8 +20,8 @@ namespace server {
 namespace {
 
 // What runs has so long for its answer to be taken, and a moment more to be recorded.
-constexpr std::chrono::milliseconds edge_stop_bound{5000};
-constexpr std::chrono::milliseconds gate_drain_bound{5400};
+constexpr std::chrono::milliseconds edge_stop_bound{4700};
+constexpr std::chrono::milliseconds gate_drain_bound{5000};
 // From the signal to the end of the process, whatever hangs: a database, a peer, the token.
 constexpr std::chrono::milliseconds stop_bound{5900};
 // What waits for other services is broken off then, so that it is answered.
@@ -44,7 +44,7 @@ void seal_stop(const DaemonParts& parts) {
     if (!parts.seal) return;
     try {
         parts.seal();
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {
         parts.log.error("the audit log ends without a last checkpoint", {{"reason", error.what()}});
     }
 }

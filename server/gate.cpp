@@ -312,15 +312,18 @@ struct Gate::State {
     void finish(const std::shared_ptr<Finished>& finished) {
         if (!finished->audited || !may_record(finished->operation)) return send(*finished);
         try {
-            audit.append(finished->operation, finished->outcome,
-                         [this, finished](std::uint64_t sequence) {
-                             if (sequence == 0) {
-                                 withhold(*finished);
-                             } else if (finished->receipt) {
-                                 give_receipt(*finished, sequence - 1);
-                             }
-                             send(*finished);
-                         });
+            audit.append(
+                finished->operation, finished->outcome,
+                [this, finished](std::uint64_t sequence) {
+                    if (sequence == 0) {
+                        withhold(*finished);
+                    } else if (finished->receipt) {
+                        give_receipt(*finished, sequence - 1);
+                    }
+                    send(*finished);
+                },
+                // An observed route does not ask the log before.
+                finished->is_admitted && finished->access != Access::observed);
         } catch (const std::exception& error) {
             log.error("the audit log refused a record", {{"reason", error.what()}});
             withhold(*finished);
@@ -431,8 +434,8 @@ struct Gate::State {
         if (!authentication.empty()) operation.set_fact("authentication", authentication);
         Response response = error_answer(error, operation.request_id(), shape_of(route));
         if (may_record(operation)) {
-            audit.append(operation, outcome_of(error, response.status),
-                         nullptr);  // the answer does not wait
+            // The answer does not wait.
+            audit.append(operation, outcome_of(error, response.status), nullptr, false);
         }
         response.headers.emplace_back("X-Request-Id", operation.request_id().to_string());
         metrics.request(operation.action(), response.status,

@@ -81,15 +81,17 @@ std::uint64_t read_rewrap_rate(const server::Request& request) {
     return static_cast<std::uint64_t>(rate.value_or(0));
 }
 
-void write_statement(JsonWriter& out, const RewrapJob& job) {
-    out.name("safe_to_retire").begin_object().field("safe", job.statement->is_safe());
+void write_statement(JsonWriter& out, const RewrapJob& job, bool has_uncounted_copies) {
+    const bool is_safe = job.statement->is_safe() && !has_uncounted_copies;
+    out.name("safe_to_retire").begin_object().field("safe", is_safe);
     out.field("key_id", job.target.key_id.to_string());
     out.field("versions_below", job.target.version).field("remaining", job.statement->remaining);
     out.field("differing", job.statement->differing);
+    out.field("uncounted_copies", has_uncounted_copies);
     out.field("counted_at", base::to_rfc3339(job.statement->counted_at)).end_object();
 }
 
-void write_job(JsonWriter& out, const RewrapJob& job, base::Time now) {
+void write_job(JsonWriter& out, const RewrapJob& job, base::Time now, bool has_uncounted_copies) {
     const double rate = job.rate(now);
     out.begin_object().field("id", job.id.to_string()).field("state", to_string(job.state));
     out.field("key_id", job.target.key_id.to_string()).field("key_version", job.target.version);
@@ -108,7 +110,7 @@ void write_job(JsonWriter& out, const RewrapJob& job, base::Time now) {
     out.field("updated_at", base::to_rfc3339(job.updated_at));
     if (job.finished_at) out.field("finished_at", base::to_rfc3339(*job.finished_at));
     // A statement that is not in the audit log yet is none.
-    if (job.statement && job.is_over()) write_statement(out, job);
+    if (job.statement && job.is_over()) write_statement(out, job, has_uncounted_copies);
     out.end_object();
 }
 
@@ -149,7 +151,7 @@ std::vector<server::Route> RewrapApi::routes() {
 
 server::Response RewrapApi::answer(const RewrapJob& job, unsigned status) const {
     JsonWriter body;
-    write_job(body, job, parts_.service.now());
+    write_job(body, job, parts_.service.now(), parts_.has_uncounted_copies);
     return server::json_answer(std::move(body), status);
 }
 
@@ -175,7 +177,8 @@ server::Response RewrapApi::list(server::Operation& operation, const server::Req
         parts_.service.list(grant, parse_job_cursor(wanted.cursor), wanted.limit);
     JsonWriter body;
     body.begin_object().name("jobs").begin_array();
-    for (const RewrapJob& job : page.jobs) write_job(body, job, parts_.service.now());
+    for (const RewrapJob& job : page.jobs)
+        write_job(body, job, parts_.service.now(), parts_.has_uncounted_copies);
     body.end_array();
     if (page.more) body.field("next_cursor", page.jobs.back().id.to_string());
     body.end_object();

@@ -16,6 +16,7 @@ struct RewrapApiParts {
     RewrapService& service;
     const server::Authorizer& authorizer;
     std::function<void()> wake;
+    bool has_uncounted_copies = false;  // as RewrapParts has it
 };
 
 // Thread-safe. Its routes refer to it, so it stays where it is and outlives them.

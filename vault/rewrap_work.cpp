@@ -162,13 +162,15 @@ void RewrapWork::record(const RewrapLease& lease, const std::vector<RewrapResult
 void RewrapWork::conclude(const RewrapLease& lease) {
     const auto job = parts_.store.find(lease.job);
     if (!job || !job->statement) return;
+    const bool is_safe = job->statement->is_safe() && !parts_.has_uncounted_copies;
     parts_.audit.event("rewrap_concluded",
                        {{"job", job->id.to_string()},
                         {"key_id", job->target.key_id.to_string()},
                         {"versions_below", std::to_string(job->target.version)},
                         {"remaining", std::to_string(job->statement->remaining)},
                         {"differing", std::to_string(job->statement->differing)},
-                        {"safe_to_retire", job->statement->is_safe() ? "yes" : "no"},
+                        {"uncounted_copies", parts_.has_uncounted_copies ? "yes" : "no"},
+                        {"safe_to_retire", is_safe ? "yes" : "no"},
                         {"counted_at", base::to_rfc3339(job->statement->counted_at)},
                         {"done", std::to_string(job->done)},
                         {"failed", std::to_string(job->failed)},

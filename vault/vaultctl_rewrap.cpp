@@ -126,6 +126,12 @@ std::string statement_text(const JsonValue& job) {
                ", or another key. It stands in the audit log.\nValues that applications keep "
                "themselves, and backups, are not counted.";
     }
+    if (cell(*found, "uncounted_copies") == "yes" && cell(*found, "remaining") == "0" &&
+        cell(*found, "differing") == "0") {
+        return "NOT safe to retire: no credential in the store needs a version older than " + key +
+               ", but reveals open the copies in Directus, which a job neither moves nor counts: "
+               "each is under the key version of its last store.";
+    }
     return "NOT safe to retire: " + cell(*found, "remaining") +
            " stored version(s) still need a version older than " + key + ", or another key; " +
            cell(*found, "differing") +

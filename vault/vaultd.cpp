@@ -60,6 +60,7 @@ struct RewrapGround {
     const server::Authorizer& authorizer;
     const base::Clock& clock;
     base::Log& log;
+    bool has_uncounted_copies;
 };
 
 // Rewrap jobs: where they stand, this node's workers, and what may be asked. The tables of
@@ -68,10 +69,12 @@ struct Rewraps {
     Rewraps(server::Database& database, vault::DataKeys& keys, const RewrapGround& ground,
             std::size_t worker_count)
         : store(database),
-          work({store, keys, ground.audit, ground.metrics, ground.clock, ground.log}),
+          work({store, keys, ground.audit, ground.metrics, ground.clock, ground.log,
+                ground.has_uncounted_copies}),
           workers(work, worker_count, ground.log),
           service(store, keys, ground.clock),
-          api({service, ground.authorizer, [this] { workers.wake(); }}) {}
+          api({service, ground.authorizer, [this] { workers.wake(); },
+               ground.has_uncounted_copies}) {}
 
     vault::SqlRewrapStore store;
     vault::RewrapWork work;
@@ -125,7 +128,8 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
     vault::ValueApi value_api({values, authorizer, metrics, config.value_owners});
     vault::compat::Shapes shapes(config.compat, config.identity,
                                  {service, *database, clock, metrics}, authorizer, items.get());
-    Rewraps rewraps(*database, keys, {audit, metrics, authorizer, clock, log},
+    Rewraps rewraps(*database, keys,
+                    {audit, metrics, authorizer, clock, log, items && items->reads_back()},
                     config.rewrap_workers);
     server::SqlOrderStore remembered(*database);
     server::Idempotency orders(remembered, clock);

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <csignal>
 #include <mutex>
+#include <optional>
 
 #include "base/stack.h"
 #include "kms/client/buffered_client.h"
@@ -234,7 +235,8 @@ std::variant<Answer, NoAnswer> HttpConnection::exchange(const HttpRequest& reque
     httplib::Response in;
     httplib::Error error = httplib::Error::Success;
     try {
-        const base::StackWiped wiped;  // the library reads bodies through a buffer there
+        std::optional<base::StackWiped> wiped;  // the library reads bodies through a buffer there
+        if (!may_be_buffered) wiped.emplace();  // else BufferedExchange sees to it
         const bool fine = http_->client.send(out, in, error);
         if (has_unread(http_->client)) http_->client.stop();
         if (fine) {

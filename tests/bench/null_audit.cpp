@@ -21,7 +21,8 @@ AuditLog::AuditLog(AuditConfig config, const base::Clock& /*clock*/, base::Log& 
 
 AuditLog::~AuditLog() = default;
 
-void AuditLog::append(const Operation& /*operation*/, const Outcome& /*outcome*/, Done done) {
+void AuditLog::append(const Operation& /*operation*/, const Outcome& /*outcome*/, Done done,
+                      bool /*was_begun*/) {
     const std::uint64_t sequence = writer_->records.fetch_add(1, std::memory_order_relaxed) + 1;
     if (done) done(sequence);
 }

@@ -99,7 +99,7 @@ protected:
     server::AuditEntry entry(server::AuditLog::Done done) {
         const auto operation = operation_of("caller");
         return {server::audit_fields(config(), operation, {"ok", "", 200}, clock_.now()),
-                operation.request_id(), std::string(operation.action()), std::move(done), false};
+                operation.request_id(), std::string(operation.action()), std::move(done), true};
     }
 
     // A slow machine is no slow disk to it.
@@ -303,20 +303,21 @@ TEST_F(AuditWriterTest, NothingIsBegunUntilThereIsRoomForItsRecords) {
     EXPECT_EQ(lines_with("\"facts\":{\"records\":\"" + std::to_string(missing) + "\"}"), 1U);
 }
 
-TEST_F(AuditWriterTest, RefusalsLeaveHalfOfTheRoomToWhatIsUnderWay) {
-    constexpr std::size_t refused = 10'000;
-    constexpr std::size_t under_way = 7000;
+TEST_F(AuditWriterTest, RefusalsHaveAQuarterOfTheRoomAndKeepNobodyOut) {
+    constexpr std::size_t refused = 6000;
+    constexpr std::size_t under_way = 12'000;
     Answers answers;
     Answers kept;
     const auto writer = open_patient_writer();
     disk_->set(true, false);
     for (std::size_t i = 0; i < refused; ++i) {
         auto refusal = entry(answers.callback());
-        refusal.is_refusal = true;
+        refusal.was_begun = false;
         writer->append(std::move(refusal));
     }
     EXPECT_GT(answers.no(), 0U);
     EXPECT_LT(answers.no(), refused / 2);
+    EXPECT_TRUE(may_begin(*writer));
     for (std::size_t i = 0; i < under_way; ++i) writer->append(entry(kept.callback()));
     disk_->set(false, false);
     ASSERT_TRUE(kept.wait_for(under_way));

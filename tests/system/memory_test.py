@@ -55,11 +55,14 @@ class Memory(unittest.TestCase):
     def setUpClass(cls):
         cls.house = cls.enterClassContext(house.House())
         cls.kms, cls.vault = cls.house.start_both()
-        cls.app, cls.owner = (cls.enterClassContext(contextlib.closing(cls.house.client(daemon, "app")))
-                              for daemon in (cls.kms, cls.vault))
-        cls.vaults = cls.enterClassContext(contextlib.closing(cls.house.client(cls.kms, "vaultd")))
         cls.seen_in_store = set()
         cls.workers = house.wait_until(lambda: house.both_workers(cls.kms), "a worker that serves and one that stands by")
+
+    def connect(self):
+        """Of each round its own, since an idle connection does not last for ever."""
+        self.app, self.owner, self.vaults = (
+            self.enterContext(contextlib.closing(self.house.client(daemon, name)))
+            for daemon, name in ((self.kms, "app"), (self.vault, "app"), (self.kms, "vaultd")))
 
     @staticmethod
     def both_forms(text):
@@ -90,9 +93,9 @@ class Memory(unittest.TestCase):
         return needles
 
     def record_data_key(self, name):
-        """As vaultd itself has it opened. Only vaultd can ask its database: its files are searched for what is new there."""
-        content = b"".join(file.read_bytes() for file in (self.house.folder / "vaultd").glob("vault.db*"))
-        (wrapped,) = set(re.findall(rb'"dek":"([^"]+)"', content)) - self.seen_in_store
+        """As vaultd itself has it opened. Only vaultd can ask its database: the file is searched for what is new there."""
+        content = (self.house.folder / "vaultd" / "vault.db").read_bytes()
+        (wrapped,) = set(re.findall(rb'"dek":"([A-Za-z0-9+/=_-]+)"', content)) - self.seen_in_store
         self.seen_in_store.add(wrapped)
         opened = self.vaults.call("POST", "/v1/data-keys/unwrap", {
             "wrapped": wrapped.decode(), "context": {"owner": "acme", "credential": name, "version": "1"}})
@@ -106,6 +109,7 @@ class Memory(unittest.TestCase):
         searches = 0
         for first in range(0, TRIALS, AT_A_TIME):
             numbers = range(first, min(first + AT_A_TIME, TRIALS))
+            self.connect()
             needles = {**self.use_keys(numbers), **self.use_secrets(numbers), **pins}
             self.assertEqual(len(needles), 3 * len(numbers) + len(pins))
             time.sleep(1)  # the promise itself: a second after use

@@ -281,7 +281,7 @@ class Torture:
                 pass
         os.truncate(filler, max(0, (filler.stat().st_size // 4096 - leave) * 4096))
 
-    def subprocess_campaign(self, name, command, environment, done, proof="OK"):
+    def subprocess_campaign(self, name, command, environment, done, proof=r"^Ran [1-9].*\nOK$"):
         """A test in a process of its own. `proof`: what it says when something was run and held: an exit code of 0 alone is
         also that of a filter which no test's name fits."""
         log = self.options.report.with_name(f"{name}.log") if self.options.report else None
@@ -299,7 +299,7 @@ class Torture:
         sys.stderr.write("\r\033[K" if sys.stderr.isatty() else "")
         sys.stderr.write(f"{name}: ended with {child.returncode} after {(time.monotonic() - begin) / 60:.1f} min\n")
         broken = [] if child.returncode == 0 else [f"exit code {child.returncode}; {lines[-3:]}"]
-        if not broken and not any(re.search(proof, line) for line in lines):
+        if not broken and not re.search(proof, "\n".join(lines), re.MULTILINE):
             broken = [f"nothing was run: {lines[-3:]}"]
         self.report(name, done, " / ".join(lines[-3:])[:200], more_broken=broken)
 

@@ -155,7 +155,27 @@ TEST_F(RewrapTest, OnlyTheWrappedDataKeyOfEveryVersionChanges) {
     EXPECT_EQ(done.at({"safe_to_retire", "safe"}), "true");
     EXPECT_EQ(done.at({"safe_to_retire", "versions_below"}), "4");
     EXPECT_EQ(done.at({"safe_to_retire", "remaining"}), "0");
+    EXPECT_EQ(done.at({"safe_to_retire", "uncounted_copies"}), "false");
     EXPECT_EQ(done.at({"created_by"}), "\"spiffe://strongroom/operator\"");
+}
+
+TEST_F(RewrapTest, NoVersionIsSafeToRetireWhileRevealsOpenCopiesThatAreNotCounted) {
+    vault::RewrapWork work({node_.rewraps, keys_, audit_, metrics_, clock_, log_, true});
+    vault::RewrapApi api({rewraps_, authorizer_, [] {}, true});
+    server::RouteTable routes(api.routes());
+    put("a", "{}");
+    rotate();
+    const std::string id = begin();
+    while (work.step() == std::chrono::milliseconds(0)) continue;
+    auto asked = operation("operator");
+    const Answer done = call(routes, asked, Method::GET, all + "/" + id, {});
+    EXPECT_EQ(done.at({"safe_to_retire", "remaining"}), "0");
+    EXPECT_EQ(done.at({"safe_to_retire", "uncounted_copies"}), "true");
+    EXPECT_EQ(done.at({"safe_to_retire", "safe"}), "false");
+    const auto lines = recorded("rewrap_concluded");
+    ASSERT_EQ(lines.size(), 1U);
+    EXPECT_NE(lines[0].find(R"("safe_to_retire":"no")"), std::string::npos) << lines[0];
+    EXPECT_NE(lines[0].find(R"("uncounted_copies":"yes")"), std::string::npos) << lines[0];
 }
 
 TEST_F(RewrapTest, TheStatementStandsInTheAuditLog) {

@@ -50,6 +50,30 @@ protected:
         return std::string(base::to_json(*answer.find("secret")));
     }
 
+    // With copies there; the application may do everything with all, and the operator rewrap.
+    // `more`: members of its configuration.
+    void start_with_directus(const std::string& url, const std::string& more = {}) {
+        std::string policy = VaultHouse::policy_text();
+        policy.replace(policy.find("credential:acme/*"), 17, "credential:*");
+        policy.replace(policy.find(R"("observe")"), 9,
+                       R"("observe", "start_rewrap_job", "describe_rewrap_job")");
+        house_.kms().write("policy-vault.json", policy);
+        const auto token = house_.kms() / "directus.token";
+        house_.kms().write("directus.token", "directus-static-token-0123456789\n");
+        std::filesystem::permissions(token, std::filesystem::perms(0600));
+        give_to_daemon_user(token);
+        std::string config = house_.config_text();
+        config.insert(
+            config.rfind('}'),
+            R"(, "compat": {"shared_secret": {"directus": {)" + more +
+                R"("collection": "profiles", "url": ")" + url +
+                R"(", "ca": "pki/ca.crt", "token": {"file": "directus.token"}, "deadline_ms": 10000}}})");
+        house_.kms().write("vaultd.json", config);
+        house_.start();
+    }
+
+    const std::string profile =
+        "/v1/owners/0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11/credentials/platforms";
     VaultHouse house_;
 };
 
@@ -299,39 +323,47 @@ TEST_F(VaultdTest, WhatRunsForSecondsWhenItStopsIsAnswered) {
 
 // What waits for another service longer than a stop may last is broken off in time for its answer.
 TEST_F(VaultdTest, AWriteThroughThatHangsWhenItStopsIsAnswered) {
-    const std::string profile = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11";
     TlsPeer directus(house_.kms().pki().server("directus"), {}, [](const auto&) {
         return PeerReply{"", PeerReply::Then::hold};
     });
-    std::string policy = VaultHouse::policy_text();
-    policy.replace(policy.find("credential:acme/*"), 17, "credential:*");
-    house_.kms().write("policy-vault.json", policy);
-    const auto token = house_.kms() / "directus.token";
-    house_.kms().write("directus.token", "directus-static-token-0123456789\n");
-    std::filesystem::permissions(token, std::filesystem::perms(0600));
-    give_to_daemon_user(token);
-    std::string config = house_.config_text();
-    config.insert(
-        config.rfind('}'),
-        R"(, "compat": {"shared_secret": {"directus": {"collection": "profiles", "url": ")" +
-            directus.url() +
-            R"(", "ca": "pki/ca.crt", "token": {"file": "directus.token"}, "deadline_ms": 10000}}})");
-    house_.kms().write("vaultd.json", config);
-    house_.start();
+    start_with_directus(directus.url());
     auto patient = house_.to_vaultd(house_.app_files);
     patient.deadline = std::chrono::seconds(15);
     patient.retry_budget = std::chrono::milliseconds(0);
     kms::Client app(patient);
     auto stored = std::async(std::launch::async, [&] {
-        return app
-            .send("PUT", "/v1/owners/" + profile + "/credentials/platforms",
-                  R"({"secret":{"k":1}})")
-            .status;
+        return app.send("PUT", profile, R"({"secret":{"k":1}})").status;
     });
     while (directus.requests() == 0) std::this_thread::yield();
     ::kill(house_.vaultd().pid(), SIGTERM);
     EXPECT_EQ(stored.get(), 503);
     EXPECT_EQ(house_.vaultd().wait_exit(), 0) << house_.vaultd().output();
+}
+
+TEST_F(VaultdTest, NoStatementIsSafeWhileRevealsOpenCopiesInADirectus) {
+    TlsPeer directus(house_.kms().pki().server("directus"), {}, [](const std::string& request) {
+        const std::string item = request.substr(request.find("\r\n\r\n") + 4);
+        return PeerReply{http_answer(200, R"({"data":)" + item + "}")};
+    });
+    start_with_directus(directus.url(), R"("read_back": true, )");
+    kms::Client(house_.to_vaultd(house_.app_files)).call("PUT", profile, R"({"secret":{"k":1}})");
+    kms::Client(house_.to_kmsd(house_.operator_files))
+        .call("POST", "/v1/keys/alias/credentials/rotate", "");
+    DaemonOptions tool;
+    tool.program = built_program("vaultctl");
+    tool.keep_user = true;
+    const CertificateFiles& who = house_.operator_files;
+    tool.arguments = {"--url",         "https://127.0.0.1:" + std::to_string(house_.port()),
+                      "--ca",          house_.kms().pki().ca().string(),
+                      "--certificate", who.certificate.string(),
+                      "--key-file",    who.key.string(),
+                      "rewrap",        "start",
+                     };
+    Daemon ended(tool);
+    EXPECT_EQ(ended.wait_exit(), 1) << ended.output();
+    EXPECT_NE(ended.output().find("NOT safe to retire"), std::string::npos) << ended.output();
+    EXPECT_NE(ended.output().find("copies in Directus"), std::string::npos) << ended.output();
+    EXPECT_EQ(directus.requests(), 1);
 }
 
 TEST_F(VaultdTest, AKillLosesNoAcknowledgedCredential) {
