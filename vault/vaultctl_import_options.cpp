@@ -134,7 +134,8 @@ void add_old_secret_options(CLI::App& command, OldSecretOptions& options) {
                     "Put what is no JSON object into one, as this member; else it stays what it is")
         ->type_name("NAME");
     command.add_flag("--allow-missing", options.allow_missing,
-                     "A record without a column of the secret has none; else it fails");
+                     "A record without a column of the secret has none, and one without a plain "
+                     "column goes without that; else it fails");
 }
 
 void add_source_file_options(CLI::App& command, SourceFileOptions& options) {
@@ -153,13 +154,16 @@ void add_place_options(CLI::App& command, PlaceOptions& options) {
                      "The owner is a UUID, kept in lower case, as the shape of "
                      "compat.shared_secret asks for it");
     command
-        .add_option("--plain-column", options.plain,
-                    "Kept in clear beside the secret until now: goes into it as it is, as FIELD")
+        .add_option(
+            "--plain-column", options.plain,
+            "Kept in clear beside the secret until now: goes into it as it is, as its member "
+            "FIELD (COLUMN's name unless it is said). A secret that is no object becomes "
+            "one, its old value as --wrap or --column names it")
         ->allow_extra_args(false)
         ->type_name("COLUMN[=FIELD]");
     command
         .add_option("--plain-time", options.plain_times,
-                    "The same of a time, which becomes RFC 3339")
+                    "A time kept in clear: as --plain-column, in the form of RFC 3339")
         ->allow_extra_args(false)
         ->type_name("COLUMN[=FIELD]");
     command

@@ -2,6 +2,7 @@
 // that are UUIDs.
 #include <gtest/gtest.h>
 
+#include "base/error.h"
 #include "vault/import/decoder.h"
 
 namespace tests {
@@ -85,11 +86,36 @@ TEST(ImportPlainColumnsTest, PlainColumnsAloneAreNoSecretAndMustBeThere) {
     columns.may_lack_columns = true;
     EXPECT_EQ(why_not(ImportDecoder(columns, nullptr).decode(parsed(plain_record(R"("n":1)")))),
               "");
-    columns.plain = {{"client", "access_token"}};
-    EXPECT_NE(
-        why_not(ImportDecoder(columns, nullptr).decode(parsed(plain_record(R"("client":"c")"))))
-            .find("a plain column's name already"),
-        std::string::npos);
+    columns.plain = {{"client", "k"}};
+    columns.is_text = false;
+    const auto clash = parsed(R"({"tenant":"a","platform":"x","token":{"k":1},"client":"c"})");
+    EXPECT_NE(why_not(ImportDecoder(columns, nullptr).decode(clash))
+                  .find("a plain column's name already"),
+              std::string::npos);
+}
+
+TEST(ImportPlainColumnsTest, MembersOfOneNameAreRefusedBeforeAnyRecord) {
+    const auto refusal = [](ImportColumns columns) {
+        try {
+            const ImportDecoder decoder(std::move(columns), nullptr);
+        } catch (const base::Error& error) {
+            EXPECT_EQ(error.code(), base::ErrorCode::invalid_argument);
+            return error.message();
+        }
+        return std::string();
+    };
+    ImportColumns columns = columns_with_plain_ones();
+    EXPECT_EQ(refusal(columns), "");
+    for (const std::string field : {"access_token", "n", "__enc"}) {
+        columns.plain = {{"n", "n"}, {"client", field}};
+        EXPECT_NE(refusal(columns).find("called " + field), std::string::npos) << field;
+    }
+    columns.plain = {{"client", "token"}};
+    EXPECT_EQ(refusal(columns), "");
+    columns.wrap.clear();
+    EXPECT_NE(refusal(columns).find("called token"), std::string::npos);
+    columns.plain = {{"ends", "ends"}, {"ends", "token_expires_at", true}};
+    EXPECT_NE(refusal(columns).find("ends is named twice"), std::string::npos);
 }
 
 TEST(ImportPlainColumnsTest, AnOwnerThatIsAUuidIsKeptInLowerCase) {

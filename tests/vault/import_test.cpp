@@ -210,7 +210,11 @@ TEST(ImportDecoderTest, EveryColumnThatIsNamedIsKnown) {
                                         "platform", "id"}));
     columns.may_lack_columns = true;
     EXPECT_EQ(vault::named_columns(columns),
-              (std::vector<std::string>{"plan", "region", "expiry", "tenant", "platform", "id"}));
+              (std::vector<std::string>{"plan", "region", "expiry", "client", "tenant", "platform",
+                                        "id"}))
+        << "a plain column is not the secret: one that no record has is a mistyped name";
+    EXPECT_EQ(vault::lenient_columns(columns),
+              (std::vector<std::string>{"plan", "region", "expiry", "client"}));
     EXPECT_EQ(vault::named_columns(value_columns()), (std::vector<std::string>{"secret", "id"}));
 }
 

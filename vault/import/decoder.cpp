@@ -1,6 +1,7 @@
 #include "vault/import/decoder.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/encoding.h"
 #include "base/error.h"
@@ -86,6 +87,30 @@ std::optional<Unreadable> find_too_deep(const JsonValue& value, const char* what
                       " levels"};
 }
 
+std::vector<std::string> plain_columns(const ImportColumns& columns) {
+    std::vector<std::string> names;
+    names.reserve(columns.plain.size());
+    for (const PlainColumn& plain : columns.plain) names.push_back(plain.column);
+    return names;
+}
+
+// Two members of the secret can't have one name: no record would be imported.
+void refuse_clashes(const ImportColumns& columns) {
+    std::set<std::string> fields = {"__enc"};  // what marks a sealed text
+    std::set<std::string> taken;
+    if (columns.secret.size() > 1) {
+        fields.insert(columns.secret.begin(), columns.secret.end());
+    } else {
+        fields.insert(columns.wrap.empty() ? columns.secret.front() : columns.wrap);
+    }
+    for (const PlainColumn& plain : columns.plain) {
+        if (!fields.insert(plain.field).second)
+            refuse_columns("two members of the secret would be called " + plain.field);
+        if (!taken.insert(plain.column).second)
+            refuse_columns("the plain column " + plain.column + " is named twice");
+    }
+}
+
 }  // namespace
 
 std::vector<std::string> named_columns(const ImportColumns& columns) {
@@ -95,7 +120,7 @@ std::vector<std::string> named_columns(const ImportColumns& columns) {
     };
     if (!columns.may_lack_columns) {
         add(columns.secret);
-        for (const PlainColumn& plain : columns.plain) names.push_back(plain.column);
+        add(plain_columns(columns));
     }
     for (const ColumnText* text :
          {&columns.owner, &columns.name, &columns.context, &columns.bound}) {
@@ -107,11 +132,15 @@ std::vector<std::string> named_columns(const ImportColumns& columns) {
 std::vector<std::string> lenient_columns(const ImportColumns& columns) {
     std::vector<std::string> names = columns.metadata;
     if (!columns.expires_at.empty()) names.push_back(columns.expires_at);
+    if (columns.may_lack_columns) {
+        for (std::string& column : plain_columns(columns)) names.push_back(std::move(column));
+    }
     return names;
 }
 
 ImportDecoder::ImportDecoder(ImportColumns columns, std::unique_ptr<const OldFormat> format)
     : columns_(std::move(columns)), format_(std::move(format)) {
+    if (!columns_.secret.empty()) refuse_clashes(columns_);
     const bool keeps_credentials = columns_.kind == ImportKind::credentials;
     if (columns_.secret.empty()) refuse_columns("no column is named that holds the secret");
     if (keeps_credentials && (columns_.owner.empty() || columns_.name.empty()))

@@ -51,7 +51,8 @@ struct ImportColumns {
 // All that are named and must be columns of a source that has the same for every record; those of
 // the secret only when a record may not lack them.
 std::vector<std::string> named_columns(const ImportColumns& columns);
-// Those that a record may lack without failing: of metadata and expiry.
+// Those that a record may lack without failing: of metadata and expiry, and plain ones where
+// may_lack_columns says so.
 std::vector<std::string> lenient_columns(const ImportColumns& columns);
 
 // One record, ready for the vault.
