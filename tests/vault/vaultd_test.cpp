@@ -353,12 +353,13 @@ TEST_F(VaultdTest, NoStatementIsSafeWhileRevealsOpenCopiesInADirectus) {
     tool.program = built_program("vaultctl");
     tool.keep_user = true;
     const CertificateFiles& who = house_.operator_files;
-    tool.arguments = {"--url",         "https://127.0.0.1:" + std::to_string(house_.port()),
-                      "--ca",          house_.kms().pki().ca().string(),
-                      "--certificate", who.certificate.string(),
-                      "--key-file",    who.key.string(),
-                      "rewrap",        "start",
-                     };
+    tool.arguments = {
+        "--url",         "https://127.0.0.1:" + std::to_string(house_.port()),
+        "--ca",          house_.kms().pki().ca().string(),
+        "--certificate", who.certificate.string(),
+        "--key-file",    who.key.string(),
+        "rewrap",        "start",
+    };
     Daemon ended(tool);
     EXPECT_EQ(ended.wait_exit(), 1) << ended.output();
     EXPECT_NE(ended.output().find("NOT safe to retire"), std::string::npos) << ended.output();
