@@ -322,8 +322,7 @@ struct Gate::State {
                     }
                     send(*finished);
                 },
-                // An observed route does not ask the log before.
-                finished->is_admitted && finished->access != Access::observed);
+                was_begun(*finished));
         } catch (const std::exception& error) {
             log.error("the audit log refused a record", {{"reason", error.what()}});
             withhold(*finished);
@@ -343,9 +342,8 @@ struct Gate::State {
         return true;
     }
 
-    // An answer without its record must not leave, though the work was done: the log broke
-    // meanwhile. The audit log says in
-    // a record of its own, as soon as it can, that the outcome was withheld.
+    // An answer without its record must not leave, though the work was done: the log broke then. It
+    // says in a record of its own, as soon as it can, that the outcome was withheld.
     void withhold(Finished& finished) {
         drop_body(finished.response);
         const base::Error error(base::ErrorCode::unavailable, "the audit log can't be written");

@@ -42,6 +42,11 @@ inline ErrorShape shape_of(const Route* route) {
     return route == nullptr ? ErrorShape() : route->error_shape;
 }
 
+// Whether the audit log was asked before, as AuditLog::append has it: not for an observed route.
+inline bool was_begun(const Finished& finished) {
+    return finished.is_admitted && finished.access != Access::observed;
+}
+
 // The handler answered.
 inline void succeed(Finished& finished, Response response) {
     finished.response = std::move(response);
