@@ -89,7 +89,7 @@ WorkerKeeper::~WorkerKeeper() {
 
 void WorkerKeeper::wake() const {
     const std::uint64_t one = 1;
-    static_cast<void>(::write(wake_.get(), &one, sizeof one));
+    [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof one);
 }
 
 Channel WorkerKeeper::lease(Pace pace) {
@@ -450,7 +450,7 @@ void WorkerKeeper::wait_until(Instant next) {
         std::chrono::ceil<milliseconds>(next - std::chrono::steady_clock::now()).count();
     ::poll(watched.data(), watched.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
     std::uint64_t woken = 0;
-    static_cast<void>(::read(wake_.get(), &woken, sizeof woken));
+    [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &woken, sizeof woken);
 }
 
 }  // namespace hsm

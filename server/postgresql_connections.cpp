@@ -107,7 +107,7 @@ public:
     }
     ~PasswordFile() {
         const std::string zeros(size_, '\0');
-        static_cast<void>(::pwrite(descriptor_, zeros.data(), size_, 0));
+        [[maybe_unused]] const ssize_t written = ::pwrite(descriptor_, zeros.data(), size_, 0);
         ::close(descriptor_);
     }
     PasswordFile(const PasswordFile&) = delete;
