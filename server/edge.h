@@ -39,8 +39,9 @@ struct EdgeConfig {
     bool require_client_certificate = false;  // true: no handshake without one
     TlsVersion minimum_version = TlsVersion::tls_1_3;
 
-    // Beyond these a connection gets 503, and beyond a few of such it is closed at once. A peer is
-    // an IPv4 address, the /64 of an IPv6 address, or a local user.
+    // Beyond these a connection gets 503: a quarter of the first figure at a time, 64 at least, and
+    // further ones are closed at once. A peer is an IPv4 address, the /64 of an IPv6 address, or a
+    // local user.
     std::size_t max_connections = 4096;
     std::size_t max_connections_per_peer = 1024;
     std::size_t max_head_bytes = 16UL * 1024;

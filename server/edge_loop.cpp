@@ -17,18 +17,11 @@
 
 namespace server {
 
-namespace {
-
-// Connections at a time that are beyond the caps and are told so.
-constexpr std::size_t max_refused = 64;
-
-}  // namespace
-
 std::optional<ConnectionLimits::Place> ConnectionLimits::take(const std::string& group) {
     const std::scoped_lock lock(mutex_);
     const auto of_group = by_group_.find(group);
     if (taken_ >= total_ || (of_group != by_group_.end() && of_group->second >= per_peer_)) {
-        if (refused_ >= max_refused) return std::nullopt;
+        if (refused_ >= told_) return std::nullopt;
         ++refused_;
         return Place::refused;
     }

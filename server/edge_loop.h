@@ -28,14 +28,19 @@ namespace server {
 class Connection;
 
 // The places for connections: so many in total and so many for one group of peers. A connection
-// beyond gets one of a few further places, in which it is only told so; without one it is closed at
-// once. Thread-safe.
+// beyond gets one of some further places, in which it is only told so: a quarter as many as the
+// total, and 64 at least. Without one it is closed at once. Thread-safe.
 class ConnectionLimits {
 public:
     enum class Place { served, refused };
 
     ConnectionLimits(std::size_t total, std::size_t per_peer, Metrics& metrics)
-        : total_(total), per_peer_(per_peer), metrics_(metrics) {}
+        : total_(total), per_peer_(per_peer), told_(places_to_be_told(total)), metrics_(metrics) {}
+
+    // The further places, in which connections beyond `total` are told so.
+    static std::size_t places_to_be_told(std::size_t total) {
+        return std::max<std::size_t>(total / 4, 64);
+    }
 
     // Empty when there is none of either kind.
     std::optional<Place> take(const std::string& group);
@@ -48,6 +53,7 @@ public:
 private:
     const std::size_t total_;
     const std::size_t per_peer_;
+    const std::size_t told_;
     Metrics& metrics_;
     bool metrics_alive_ = true;
     std::mutex mutex_;

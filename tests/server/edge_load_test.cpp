@@ -351,6 +351,20 @@ TEST_F(EdgeLoadTest, LocalUsersHaveNoShareOfTheirOwnOfTheRoom) {
     for (const auto& peer : holding) EXPECT_EQ(peer->read().status, 200);
 }
 
+// As many as a thousand at a time would be: none of them is closed without a word.
+TEST_F(EdgeLoadTest, EachOfManyConnectionsOverTheCapIsToldSo) {
+    house_.config.max_connections_per_peer = 1;
+    never_too_slow();
+    house_.config.refused_deadline = std::chrono::seconds(60);
+    house_.start();
+    const auto inside = client();
+    ASSERT_EQ(inside->ask(get("/")).status, 200);
+    std::vector<std::unique_ptr<RawClient>> beyond;
+    for (int i = 0; i < 200; ++i) beyond.push_back(client());
+    for (const auto& each : beyond) EXPECT_EQ(each->ask(get("/")).status, 503);
+    EXPECT_EQ(inside->ask(get("/")).status, 200);
+}
+
 TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
     house_.config.refused_deadline = std::chrono::milliseconds(50);
     house_.config.max_connections = 1;
