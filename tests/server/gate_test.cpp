@@ -259,6 +259,26 @@ TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
     EXPECT_EQ(name_, "after");
 }
 
+// The queue of records that wait holds 16,384; refusals may take a quarter of it.
+TEST_F(GateTest, WhileTheLogIsBrokenRefusalsLeaveRoomForTheRecordOfWhatWasBegun) {
+    auto held = begin(request(Method::POST, "/hold"));
+    wait_for_held(1);
+    std::signal(SIGXFSZ, SIG_IGN);
+    rlimit unlimited{};
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    const rlimit full{records().size(), unlimited.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    std::vector<std::future<Response>> refused;
+    for (int i = 0; i < 17'000; ++i) refused.push_back(begin(request(Method::POST, "/nowhere")));
+    for (auto& answer : refused) EXPECT_NE(answer.get().status, 200U);
+    release();
+    const Response answer = held.get();
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    EXPECT_EQ(answer.status, 503U);
+    EXPECT_TRUE(recorded("drop_records")) << "there was more than fits";
+    EXPECT_TRUE(recorded(header_of(answer, "X-Request-Id")));
+}
+
 TEST_F(GateTest, ABodyMustBeJson) {
     for (const char* type :
          {"", "text/plain", "application/jsonx", "application/xml;a=application/json"}) {
