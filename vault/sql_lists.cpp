@@ -26,8 +26,10 @@ std::string after_place(bool all_owners, bool by_row) {
 std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuestion& question) {
     const std::string is_time =
         sql.dialect() == server::Dialect::sqlite ? "typeof(expires_at) = 'integer' AND " : "";
-    const auto row = question.after ? row_of_place(question.after->id) : std::nullopt;
-    if (row) require_row(sql, question.owner, *row);
+    std::optional<std::uint64_t> row;
+    if (question.after) row = row_of_place(question.after->id);
+    const std::uint64_t row_id = row.value_or(0);
+    if (row) require_row(sql, question.owner, row_id);
     const bool all_owners = question.owner.empty();
     const std::string order = all_owners ? "expires_at, owner, name" : "expires_at, name";
     const std::string text = "SELECT id, owner, name, expires_at FROM credentials WHERE " +
@@ -39,7 +41,7 @@ std::vector<ExpiringRow> select_expiring(server::Session& sql, const ExpiryQuest
     const long long at = question.after ? to_column(question.after->expires_at)
                                         : std::numeric_limits<long long>::min();
     const CredentialId after = question.after ? question.after->id : CredentialId{};
-    const long long after_row = to_column(row.value_or(0));
+    const long long after_row = to_column(row_id);
     const long long rows = to_column(question.limit + 1);
     long long id = 0;
     long long expires_at = 0;
