@@ -15,7 +15,7 @@ std::size_t width_of(std::string_view text) {
 }
 
 // The length in bytes of the well-formed sequence at the start of `text`; 0 when there is none.
-std::size_t sequence_length(std::string_view text) {
+std::size_t utf8_length(std::string_view text) {
     const auto first = static_cast<unsigned char>(text.front());
     std::size_t length = 1;
     if (first >= 0xF0) {
@@ -40,7 +40,7 @@ bool is_control(std::string_view sequence) {
 std::string printable(std::string_view text) {
     std::string out;
     while (!text.empty()) {
-        const std::size_t length = sequence_length(text);
+        const std::size_t length = utf8_length(text);
         if (length == 0 || is_control(text.substr(0, length))) {
             out += '?';
         } else {

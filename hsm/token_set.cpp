@@ -25,7 +25,7 @@ bool is_members_own(const base::Error& error) {
     return is_unavailable(error) || error.code() == base::ErrorCode::failed_precondition;
 }
 
-[[noreturn]] void no_such_key(const KeyId& key) {
+[[noreturn]] void in_no_token(const KeyId& key) {
     throw base::Error(base::ErrorCode::not_found, "no such key in any of the tokens",
                       "CKA_ID " + key.to_string());
 }
@@ -173,7 +173,7 @@ auto TokenSet::use(const KeyId& key, KeyUse use, bool is_repeatable, Work&& work
             throw;
         }
         if (!member && failure) throw base::Error(*failure);
-        if (!member) no_such_key(key);
+        if (!member) in_no_token(key);
         try {
             return ask_to_use(*member, work);
         } catch (const base::Error& error) {
@@ -340,7 +340,7 @@ void TokenSet::make_durable(const KeyId& id) {
     for (std::size_t member = 0; member < members_.size(); ++member) {
         if (members_.token(member) == nullptr) members_.refuse_closed(member);
     }
-    no_such_key(id);
+    in_no_token(id);
 }
 
 std::optional<KeyAttributes> TokenSet::find_key(const KeyId& id) {
@@ -411,7 +411,7 @@ void TokenSet::destroy_key(const KeyId& id) {
         agreement_.note_absent(id, member);
     }
     agreement_.forget(id);
-    if (!was_there) no_such_key(id);
+    if (!was_there) in_no_token(id);
 }
 
 Encrypted TokenSet::encrypt(const KeyId& id, base::ByteView aad, base::ByteView plaintext) {
@@ -478,7 +478,7 @@ bool TokenSet::hold_to(const KeyId& id, const KeyEvidence& known) {
         }
     }
     if (trouble) throw base::Error(*trouble);
-    if (!is_different) no_such_key(id);
+    if (!is_different) in_no_token(id);
     return false;
 }
 

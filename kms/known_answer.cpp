@@ -8,13 +8,13 @@
 namespace kms {
 namespace {
 
-constexpr std::string_view plaintext = "strongroom master key known answer";
+constexpr std::string_view known_words = "strongroom master key known answer";
 constexpr std::string_view aad_prefix = "strongroom known answer 1";
 
 // What is signed or gets a MAC: there is no AAD then.
 base::Bytes question(const base::Bytes& aad) {
     base::Bytes text = aad;
-    text.insert(text.end(), plaintext.begin(), plaintext.end());
+    text.insert(text.end(), known_words.begin(), known_words.end());
     return text;
 }
 
@@ -78,7 +78,7 @@ std::string_view to_string(KeyProof proof) noexcept {
     return "missing";
 }
 
-base::ByteView known_plaintext() noexcept { return base::as_bytes(plaintext); }
+base::ByteView known_plaintext() noexcept { return base::as_bytes(known_words); }
 
 base::Bytes known_answer_aad(const base::Uuid& key_id, std::uint32_t version) {
     base::Bytes aad;
