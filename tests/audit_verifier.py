@@ -1,20 +1,17 @@
 #!/usr/bin/env python3
 """Judges an audit log from its files and a public key: a second opinion on `kmsctl audit verify`, with no code of ours in
 common: Python's own library, and OpenSSL's libcrypto for signatures. The exit codes are the same. Formats: RFC 6962
-(tree), C2SP signed-note, tlog-checkpoint, tlog-tiles.   usage: audit_verifier.py FOLDER PUBLIC_KEY.pem [FIRST LAST]"""
-import base64, contextlib, ctypes, functools, hashlib, json, pathlib, re, struct, sys, zlib  # noqa: E401
+(tree), C2SP signed-note, tlog-checkpoint, tlog-tiles. usage: audit_verifier.py FOLDER KEY.pem [FROM TO [CHECKPOINT ...]]"""
+import base64, contextlib, ctypes, functools, hashlib, itertools, json, pathlib, re, struct, sys, zlib  # noqa: E401
 
 CLEAN, TAMPERED, INCONSISTENT, CUT_OFF, DASH = 0, 2, 3, 4, "\u2014 "
 crypto = ctypes.CDLL("libcrypto.so.3")
-for name in ("d2i_PUBKEY", "EVP_MD_CTX_new", "EVP_sha256"):
-    getattr(crypto, name).restype = ctypes.c_void_p
+for name in ("d2i_PUBKEY", "EVP_MD_CTX_new", "EVP_sha256"): getattr(crypto, name).restype = ctypes.c_void_p
 
 def verifies(spki, is_ed25519, text, signature):
     """EVP_DigestVerify of OpenSSL 3. What it takes for each note ends with the process."""
-    der = ctypes.c_char_p(spki)
-    key = ctypes.c_void_p(crypto.d2i_PUBKEY(None, ctypes.byref(der), ctypes.c_long(len(spki))))
-    context = ctypes.c_void_p(crypto.EVP_MD_CTX_new())
-    digest = None if is_ed25519 else ctypes.c_void_p(crypto.EVP_sha256())
+    key = ctypes.c_void_p(crypto.d2i_PUBKEY(None, ctypes.byref(ctypes.c_char_p(spki)), ctypes.c_long(len(spki))))
+    context, digest = ctypes.c_void_p(crypto.EVP_MD_CTX_new()), None if is_ed25519 else ctypes.c_void_p(crypto.EVP_sha256())
     assert key and crypto.EVP_DigestVerifyInit(context, None, digest, None, key) == 1
     return crypto.EVP_DigestVerify(context, signature, ctypes.c_size_t(len(signature)), text, ctypes.c_size_t(len(text))) == 1
 
@@ -28,7 +25,7 @@ class Key:
     @functools.lru_cache(maxsize=100_000)
     def open(self, note):
         """(origin, size, root) of a signed checkpoint, or None."""
-        try:
+        with contextlib.suppress(ValueError):
             text, signatures = note.decode().rsplit("\n\n", 1)
             origin, size, root = text.split("\n")[:3]
             lines, hashed = signatures.split("\n"), base64.b64decode(root, validate=True)
@@ -43,8 +40,6 @@ class Key:
                     judged.append(verifies(self.spki, self.is_ed25519, (text + "\n").encode(), signature[4:]))
             good = judged and all(judged) and base64.b64encode(hashed).decode() == root
             return (origin, int(size), hashed) if good else None
-        except (ValueError, UnicodeDecodeError):
-            return None
 
 def split_notes(text):
     notes, note, block = [], 0, 0
@@ -55,11 +50,11 @@ def split_notes(text):
         block = end + 2
     return notes
 
-def leaf_hash(line):
-    return hashlib.sha256(b"\0" + line).digest()
-
-def node_hash(right, left):
-    return hashlib.sha256(b"\1" + left + right).digest()
+def leaf_hash(line): return hashlib.sha256(b"\0" + line).digest()
+def node_hash(right, left): return hashlib.sha256(b"\1" + left + right).digest()
+def number_of(line): return int(match[1]) if (match := re.match(rb'\{"sequence":(\d{1,18}),', line)) else 0
+def time_of(line): return match[1] if (match := re.match(rb'\{"sequence":\d{1,18},"time":"([^"]+)Z"', line)) else b""
+def end_of_period(text): return int(text) if text.isdigit() else text.rstrip("Z").encode()
 
 def roots_at(leaves, sizes):
     """{size: root} for those sizes that the tree reaches."""
@@ -68,8 +63,7 @@ def roots_at(leaves, sizes):
         edge.append(leaf)
         for _ in range((count & -count).bit_length() - 1):  # as many as complete with this leaf
             edge.append(node_hash(edge.pop(), edge.pop()))
-        if count in sizes:
-            found[count] = functools.reduce(node_hash, reversed(edge))
+        if count in sizes: found[count] = functools.reduce(node_hash, reversed(edge))
     return found
 
 def tile_leaves(folder, size):
@@ -83,9 +77,6 @@ def tile_leaves(folder, size):
         data = next((data for file in files if file.is_file() and len(data := file.read_bytes()) >= 32 * wide), b"")
         leaves += [data[32 * i:32 * i + 32] for i in range(wide) if data]
     return leaves if len(leaves) == size else []
-
-def number_of(line):
-    return int(match[1]) if (match := re.match(rb'\{"sequence":(\d{1,18}),', line)) else 0
 
 def journal_lines(folder):
     """{number: line} of audit.journal: in frames that follow one another (server/audit_journal.h)."""
@@ -113,9 +104,8 @@ def read_lines(folder):
     closed = {int(match[1]): path for path in sorted(folder.glob("audit-*.jsonl*"), reverse=True)  # .gz before the plain one
               if (match := re.fullmatch(r"audit-(\d+)\.jsonl(\.gz)?", path.name))}
     for path in [closed[first] for first in sorted(closed)] + list(folder.glob("audit.jsonl")):
-        text, sound = content(path)
+        (text, sound), grows = content(path), path.name == "audit.jsonl"
         *whole, torn = text.split(b"\n")
-        grows = path.name == "audit.jsonl"
         for line in whole + [torn] * (torn != b"" and not grows and sound):
             if grows and journal and b"\0" in line: break  # a hole: the journal has what was there
             number = number_of(line) or last + 1
@@ -142,9 +132,17 @@ def chain_fault(lines, leaves, first):
             return i if numbered and i > 0 and (i + 1 == len(lines) or follows(i + 1)) else i + 1
     return 0
 
-def judge_period(lines, sound, told, first, last, other):
-    """As judge(), of the records from number `first` to `last`, by what the tiles told."""
-    bad, expected, begin, pruned, before, broken = [], 0, 0, 0, None, False
+def in_numbers(good, first, last):
+    """A period of which an end is a time goes from behind the last good record before that, or up to the first one after it."""
+    if isinstance(first, bytes):
+        first = max((number for number, _ in itertools.takewhile(lambda at: at[1] < first, good)), default=0) + 1
+    if isinstance(last, bytes):
+        last = min((number for number, _ in itertools.takewhile(lambda at: at[1] >= last, good[::-1])), default=sys.maxsize) - 1
+    return first, last
+
+def judge_period(lines, sound, told, asked, last, other):
+    """As judge(), of the records from `asked` to `last`, numbers or times, by what the tiles told."""
+    bad, good, expected, begin, pruned, before, broken = [], [], 0, 0, 0, None, False
     for line in lines + [b""] * (not sound):
         number, leaf = number_of(line), leaf_hash(line)
         begin, expected = begin or max(1, number), expected or max(1, number)
@@ -153,20 +151,21 @@ def judge_period(lines, sound, told, first, last, other):
             bad, broken = bad + [(expected, expected + 1)], True
             continue
         bad += [(expected, number)] * (number != expected)
-        pruned = max(pruned, pruned_through(line))
-        expected, before, broken = number + 1, leaf.hex().encode(), False
+        if time := time_of(line): good.append((number, time))
+        pruned, expected, before, broken = max(pruned, pruned_through(line)), number + 1, leaf.hex().encode(), False
     bad += [(expected, sys.maxsize)] * (broken and expected > len(told))  # nothing behind it is proven
+    first, last = in_numbers(good, asked, last)
     bad = [(1, begin)] * (pruned + 1 < begin) + bad + [(number, number + 1) for number in other]
     bad = [max(first, start) for start, end in bad if max(first, start) < min(end, last + 1)]
-    cut = max(1, expected) <= min(last, len(told)) or first >= max(1, expected)
-    return (TAMPERED, bad[0]) if bad else (CUT_OFF, max(1, expected)) if cut else (CLEAN, 0)
+    cut = (end := max(1, expected)) <= min(last, len(told)) or asked == first >= end <= last + 1
+    return (TAMPERED, bad[0]) if bad else (CUT_OFF, end) if cut else (CLEAN, 0)
 
-def judge(folder, key, period=None):
-    """(exit code, sequence number of the first record that is not proven good or 0)."""
+def judge(folder, key, period=None, kept=()):
+    """(exit code, number of the first record that is not proven good or 0); `kept`: checkpoints that were kept elsewhere."""
     folder = pathlib.Path(folder)
     notes = split_notes((folder / "checkpoints").read_bytes()) if (folder / "checkpoints").exists() else []
     notes += [(folder / "checkpoint").read_bytes()] if (folder / "checkpoint").exists() else []
-    checkpoints = [key.open(note) for note in notes]
+    checkpoints = [key.open(note) for note in [*notes, *kept]]
     if not all(checkpoints) or len({origin for origin, _, _ in checkpoints}) != 1: return INCONSISTENT, 0
     roots = {size: root for _, size, root in checkpoints}
     last, (lines, _, other, sound), pruned = max(roots), read_lines(folder), 0
@@ -183,7 +182,7 @@ def judge(folder, key, period=None):
     found, end = roots_at(leaves, roots), len(leaves) + 1
     if found.get(last) == roots[last]:
         fault = (chain_fault(lines, leaves, last) or min(other, default=0)) if sound else end
-        good = (CUT_OFF, end) if period and period[0] >= end else (CLEAN, 0)
+        good = (CUT_OFF, end) if period and isinstance(period[0], int) and period[0] >= end else (CLEAN, 0)
         return (INCONSISTENT, 0) if found != roots else (TAMPERED, max(fault, last + 1)) if fault else good
     if exact:
         different = next((i + 1 for i, leaf in enumerate(leaves) if i == last or leaf != told[i]), 0)
@@ -194,7 +193,8 @@ def judge(folder, key, period=None):
     return (CUT_OFF, end) if cut else (TAMPERED, max(fault, good + 1))
 
 if __name__ == "__main__":
-    log, pem, *period = sys.argv[1:]
-    code, first_bad = judge(log, Key(pathlib.Path(pem).read_text()), [int(number) for number in period])
+    log, pem, *more = sys.argv[1:]
+    period, kept = [end_of_period(end) for end in more[:2]], [pathlib.Path(file).read_bytes() for file in more[2:]]
+    code, first_bad = judge(log, Key(pathlib.Path(pem).read_text()), period, kept)
     print(json.dumps({"exit_code": code, "first_bad": first_bad or None, "journal_only": read_lines(pathlib.Path(log))[1]}))
     sys.exit(code)
