@@ -1,5 +1,6 @@
 #include "server/audit.h"
 
+#include <atomic>
 #include <future>
 
 #include "base/error.h"
@@ -11,6 +12,11 @@
 
 namespace server {
 namespace {
+
+// Nobody waits for an answer of what a start records, and a daemon that stays away since the disk
+// was busy is worse than one that is late: so many bounds, 10 s with the usual one.
+constexpr int start_patience = 50;
+constexpr std::string_view start_action = "start";
 
 AuditChain chain_after(const DiskAuditFile& file) {
     if (file.last_line().empty()) return {0, first_previous()};
@@ -48,7 +54,11 @@ struct AuditLog::Writer {
     const base::Clock& clock;
     base::Log& log;
     std::vector<UnfinishedIntent> unfinished;
+    std::atomic<bool> is_starting{true};
+    std::atomic<bool> said_that_it_waits{false};
     AuditWriter writer;
+
+    void append_patiently(const Operation& operation, const Outcome& outcome);
 };
 
 AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log) {
@@ -64,6 +74,29 @@ AuditLog::AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log)
 }
 
 AuditLog::~AuditLog() = default;
+
+// A record that is late stays in the queue, and is told to stand when it does.
+void AuditLog::Writer::append_patiently(const Operation& operation, const Outcome& outcome) {
+    const auto durable = std::make_shared<std::promise<bool>>();
+    auto answer = durable->get_future();
+    AuditEntry entry{audit_fields(config, operation, outcome, clock.now()), operation.request_id(),
+                     std::string(operation.action()),
+                     [durable](std::uint64_t sequence) { durable->set_value(sequence != 0); }};
+    entry.is_patient = true;
+    writer.append(std::move(entry));
+    const std::string folder = config.directory.string();
+    if (answer.wait_for(config.bound) != std::future_status::ready &&
+        !said_that_it_waits.exchange(true)) {
+        log.warning("the start waits for the disk of the audit log", {{"directory", folder}});
+    }
+    if (answer.wait_for((start_patience - 1) * config.bound) != std::future_status::ready ||
+        !answer.get()) {
+        throw base::Error(base::ErrorCode::unavailable,
+                          "the audit log in " + folder +
+                              " can't be written, so the start can't be recorded; see to the "
+                              "space and the health of its disk, then start again");
+    }
+}
 
 // The last one is waited for, and with it all: what is written next, and the sealer, find the log
 // as it stays.
@@ -84,7 +117,7 @@ void AuditLog::tell_unfinished() {
             operation.add_item({resource, "unknown"});
         const Outcome outcome{"unknown", "", 0};
         if (intent == untold.back()) {
-            append_and_wait(operation, outcome);
+            writer_->append_patiently(operation, outcome);
         } else {
             append(operation, outcome, nullptr);
         }
@@ -108,7 +141,10 @@ void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcom
 }
 
 void AuditLog::event(std::string_view action, const std::map<std::string, std::string>& facts) {
-    append_and_wait(event_of(action, facts, writer_->clock.now()), {"ok", "", 0});
+    const Operation operation = event_of(action, facts, writer_->clock.now());
+    if (!writer_->is_starting) return append_and_wait(operation, {"ok", "", 0});
+    writer_->append_patiently(operation, {"ok", "", 0});
+    if (action == start_action) writer_->is_starting = false;
 }
 
 void AuditLog::note(std::string_view action,

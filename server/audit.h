@@ -87,7 +87,7 @@ public:
     // (server/audit_intents.h) it writes a record with the outcome "unknown": the same request id,
     // action and facts, the resources as items, and the intent's number as `intent_sequence`.
     // Throws failed_precondition naming the file when it can't be used, unavailable when it can't
-    // be read or those records can't be made durable.
+    // be read or those records can't be made durable as the events of a start are.
     AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log);
     ~AuditLog();
     AuditLog(const AuditLog&) = delete;
@@ -109,8 +109,8 @@ public:
     // unavailable when it could not be made durable within the bound.
     void append_and_wait(const Operation& operation, const Outcome& outcome);
 
-    // An event of the daemon's own, with what the record is to say of it as facts: "start", "stop",
-    // "reload", "token_login", "suspend_caller" … Waits like append_and_wait.
+    // An event of the daemon's own, with facts: "start", "stop", "reload", "token_login" … Waits
+    // like append_and_wait; up to and with the first "start" 50 times as long, for a slow disk.
     void event(std::string_view action, const std::map<std::string, std::string>& facts);
 
     // The same without waiting, for events that nothing goes on after: never blocks nor throws.

@@ -38,7 +38,7 @@ struct Queued {
     SteadyTime deadline;
     bool told_false = false;
     bool waited_for = true;       // false: the answer left without waiting, nothing is withheld
-    bool may_be_withheld = true;  // false for a "withheld" record itself
+    bool may_be_withheld = true;  // false for a "withheld" record itself, and for a patient one
 };
 
 struct Call {
@@ -279,7 +279,9 @@ void AuditWriter::State::settle_failure(std::vector<Call>& calls) {
                      std::make_move_iterator(queue.end()));
     queue.swap(in_flight);
     in_flight.clear();
-    for (Queued& queued : queue) tell(queued, 0, calls);
+    for (Queued& queued : queue) {
+        if (queued.may_be_withheld) tell(queued, 0, calls);
+    }
     retry_at = std::chrono::steady_clock::now() + retry_interval;
 }
 
@@ -361,6 +363,7 @@ void AuditWriter::append(AuditEntry entry) {
             state.new_since_failure = true;
             Queued queued{std::move(entry), std::chrono::steady_clock::now() + state.config.bound};
             queued.waited_for = queued.entry.done != nullptr;
+            queued.may_be_withheld = !queued.entry.is_patient;
             state.queue.push_back(std::move(queued));
             if (state.writer_waits && !(state.gathering && state.expects_more()))
                 state.work.notify_one();

@@ -37,6 +37,9 @@ struct AuditEntry {
     std::string action;
     AuditLog::Done done;    // may be empty: nobody waits
     bool was_begun = true;  // as AuditLog::append has it
+    // Waits for the disk however long that takes: `done` is called with 0 at the end of the writer
+    // only, and nothing of it is withheld.
+    bool is_patient = false;
 };
 
 // Thread-safe.

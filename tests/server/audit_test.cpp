@@ -4,8 +4,13 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
+#include <cstdlib>
 #include <fstream>
+#include <future>
+#include <optional>
 #include <thread>
 
 #include "server/audit_file.h"
@@ -245,6 +250,100 @@ TEST_F(AuditLogTest, FullDiskRefusesEveryRecordAndTheLogRecoversByItself) {
     EXPECT_EQ(text_field(lines[3], "request_id"), text_field(lines[1], "request_id"));
     EXPECT_NE(lines[3].find(R"("withheld_sequence":"2")"), std::string::npos);
     EXPECT_NE(lines[4].find(R"("withheld_sequence":"3")"), std::string::npos);
+}
+
+// What this process writes to standard error, as it comes.
+class HeardStderr {
+public:
+    HeardStderr() : before_(::dup(STDERR_FILENO)) {
+        std::array<int, 2> ends{};
+        if (::pipe(ends.data()) != 0) std::abort();
+        reading_ = ends[0];
+        ::dup2(ends[1], STDERR_FILENO);
+        ::close(ends[1]);
+    }
+    ~HeardStderr() {
+        stop();
+        ::close(reading_);
+    }
+    HeardStderr(const HeardStderr&) = delete;
+    HeardStderr& operator=(const HeardStderr&) = delete;
+
+    void wait_for(std::string_view part, std::string_view end) {
+        const auto has = [this](std::string_view each) {
+            return text_.find(each) != std::string::npos;
+        };
+        while (!has(part) && !has(end) && read_more()) continue;
+    }
+    // All of it; nothing more is heard.
+    const std::string& text() {
+        stop();
+        while (read_more()) continue;
+        return text_;
+    }
+
+private:
+    bool read_more() {
+        std::array<char, 4096> buffer{};
+        const ssize_t size = ::read(reading_, buffer.data(), buffer.size());
+        if (size > 0) text_.append(buffer.data(), static_cast<std::size_t>(size));
+        return size > 0;
+    }
+    void stop() {
+        if (before_ < 0) return;
+        ::dup2(before_, STDERR_FILENO);
+        ::close(std::exchange(before_, -1));
+    }
+    int before_;
+    int reading_ = -1;
+    std::string text_;
+};
+
+TEST_F(AuditLogTest, StartWaitsForADiskThatFailsAndSaysSoOnce) {
+    constexpr std::string_view waits = "the start waits for the disk";
+    HeardStderr heard;
+    base::Log said("audit_test", base::LogLevel::warning);
+    server::AuditLog log(config(), clock_, said);
+    std::optional<FileSizeLimit> limit(1);
+    auto start = std::async(std::launch::async, [&log, &said] {
+        std::string failure;
+        try {
+            log.event("token_login", {});
+            log.event("start", {});
+        } catch (const base::Error& error) {
+            failure = error.what();
+        }
+        said.warning("the start is over");
+        return failure;
+    });
+    heard.wait_for(waits, "the start is over");
+    EXPECT_ERROR(unavailable, log.check());
+    limit.reset();
+    EXPECT_EQ(start.get(), "");
+    const auto lines = lines_of(file());
+    ASSERT_EQ(lines.size(), 2U) << "nothing of it was withheld";
+    EXPECT_EQ(chain_fault(lines), "");
+    EXPECT_EQ(text_field(lines[1], "action"), "start");
+    EXPECT_EQ(text_field(lines[1], "outcome"), "ok");
+    const std::string& text = heard.text();
+    EXPECT_EQ(text.find(waits), text.rfind(waits)) << text;
+}
+
+TEST_F(AuditLogTest, EventsOfARunningDaemonDoNotWaitForTheDisk) {
+    const auto log = open();
+    log->event("start", {});
+    const FileSizeLimit limit(1);
+    EXPECT_ERROR_SAYING(unavailable, "the audit log can't be written", log->event("reload", {}));
+}
+
+TEST_F(AuditLogTest, StartGivesUpOnADiskThatStaysAwayAndSaysWhatToDo) {
+    auto impatient = config();
+    impatient.bound = 2ms;
+    server::AuditLog log(impatient, clock_, log_);
+    const FileSizeLimit limit(1);
+    EXPECT_ERROR_SAYING(unavailable, "see to the space and the health of its disk",
+                        log.event("start", {}));
+    EXPECT_ERROR_SAYING(unavailable, config().directory.string(), log.event("start", {}));
 }
 
 TEST_F(AuditLogTest, SixteenWaitingCallersShareTheirSyncs) {

@@ -143,6 +143,41 @@ TEST_F(AuditWriterTest, HangingDiskRefusesWithinTheBoundAndRecordsAreKept) {
         10);
 }
 
+TEST_F(AuditWriterTest, PatientRecordWaitsForADiskThatFailsOrHangsAndIsNeverWithheld) {
+    Answers patient;
+    Answers others;
+    const auto writer = open_writer();
+    disk_->set(false, true);
+    auto waiting = entry(patient.callback());
+    waiting.is_patient = true;
+    writer->append(std::move(waiting));
+    writer->append(entry(others.callback()));
+    ASSERT_TRUE(others.wait_for(1));  // refused: the write failed
+    disk_->hang();
+    writer->append(entry(others.callback()));
+    ASSERT_TRUE(others.wait_for(2));  // refused: the bound has passed, for the patient one too
+    EXPECT_EQ(others.no(), 2U);
+    EXPECT_EQ(patient.no() + patient.yes(), 0U);
+
+    disk_->set(false, false);
+    ASSERT_TRUE(patient.wait_for(1));
+    EXPECT_EQ(patient.last(), 1U);
+    ASSERT_TRUE(eventually([&] { return writer->records_written() == 5; }));
+    EXPECT_EQ(chain_fault(disk_->lines()), "");
+    EXPECT_EQ(lines_with(R"("outcome":"withheld")"), 2U) << "those of the others";
+}
+
+TEST_F(AuditWriterTest, PatientRecordIsToldFalseWhenTheWriterEnds) {
+    Answers patient;
+    auto writer = open_writer();
+    disk_->set(false, true);
+    auto waiting = entry(patient.callback());
+    waiting.is_patient = true;
+    writer->append(std::move(waiting));
+    writer.reset();
+    EXPECT_EQ(patient.no(), 1U);
+}
+
 TEST_F(AuditWriterTest, EachIsToldItsPlaceInTheLog) {
     Answers answers;
     const auto writer = open_writer();
