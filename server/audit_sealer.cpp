@@ -356,7 +356,8 @@ AuditSealer::~AuditSealer() {
     {
         const std::lock_guard lock(state.mutex);
         state.messages.error(
-            "the audit log ends without a last checkpoint: the signer or the disk took too long");
+            "the audit log ends without a last checkpoint: the signer or the disk took too long; "
+            "the next start makes it");
         state.abandoned = true;
     }
     state.thread.detach();

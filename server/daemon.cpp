@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <ctime>
+#include <future>
 #include <iostream>
 #include <mutex>
 #include <thread>
@@ -24,6 +25,7 @@ constexpr std::chrono::milliseconds edge_stop_bound{4700};
 constexpr std::chrono::milliseconds gate_drain_bound{5000};
 // From the signal to the end of the process, whatever hangs: a database, a peer, the token.
 constexpr std::chrono::milliseconds stop_bound{5900};
+constexpr std::chrono::milliseconds time_to_tell{100};
 // What waits for other services is broken off then, so that it is answered.
 constexpr std::chrono::milliseconds break_off_after{4000};
 // Between two looks at the files that reload steps watch; a change is read at the second look.
@@ -39,14 +41,24 @@ void record_stop(const DaemonParts& parts, bool drained) {
     parts.log.info("stopped", {{"drained", drained}});
 }
 
-// The same for its last checkpoint.
-void seal_stop(const DaemonParts& parts) {
+// The same for its last checkpoint, which has what is left until the process ends, and a moment to
+// say that it could not be made. A thread that still signs then ends with the process.
+void seal_stop(const DaemonParts& parts, std::chrono::steady_clock::time_point begun) {
     if (!parts.seal) return;
+    std::string reason = "the signer or the disk took too long";
     try {
-        parts.seal();
+        std::packaged_task<void()> sealing(parts.seal);
+        auto sealed = sealing.get_future();
+        std::thread(std::move(sealing)).detach();
+        if (sealed.wait_until(begun + stop_bound - time_to_tell) == std::future_status::ready) {
+            sealed.get();
+            return;
+        }
     } catch (const std::exception& error) {
-        parts.log.error("the audit log ends without a last checkpoint", {{"reason", error.what()}});
+        reason = error.what();
     }
+    parts.log.error("the audit log ends without a last checkpoint; the next start makes it",
+                    {{"reason", reason}});
 }
 
 void say_ready(const DaemonParts& parts) {
@@ -200,7 +212,7 @@ void serve_until_stopped(const DaemonParts& parts, const DaemonSignals& signals)
     // What still runs hangs, in the token or in a peer, and the gate's destructor would wait for
     // it: the process ends here, with its records written and sealed and nobody's answer given.
     if (drained) return;
-    seal_stop(parts);
+    seal_stop(parts, begun);
     std::_Exit(1);
 }
 

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -105,18 +106,17 @@ class Stops(unittest.TestCase):
         self.assertEqual(code, 0, daemon.log.read_text(errors="replace")[-2000:])
         self.assertLess(seconds, BOUND_SECONDS / 2)
 
-    def test_a_stop_that_leaves_a_request_behind_seals_its_record(self):
+    def stop_behind_a_request(self, start, path):
+        """Stops what `start` gives, with the configuration of who a caller is, while it waits for an issuer that is silent."""
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            daemon = self.start({
-                "audit": {"directory": "audit", "checkpoints": {"records": 1000, "seconds": 3600}},
-                "identity": {"introspection": {"url": f"https://127.0.0.1:{silent.getsockname()[1]}/", "ca": "../pki/ca.crt",
-                                               "deadline_ms": 30000}}})
+            daemon = start({"introspection": {"url": f"https://127.0.0.1:{silent.getsockname()[1]}/", "ca": "../pki/ca.crt",
+                                              "deadline_ms": 30000}})
             client = self.house.client(daemon, "operator")
             self.addCleanup(client.close)
 
             def ask():
                 with contextlib.suppress(OSError, http.client.HTTPException):
-                    client.call("GET", "/v1/keys", more_headers={"Authorization": "Bearer nobody-will-say"})
+                    client.call("GET", path, more_headers={"Authorization": "Bearer nobody-will-say"})
 
             asking = threading.Thread(target=ask)
             asking.start()
@@ -127,12 +127,45 @@ class Stops(unittest.TestCase):
             held.close()
         self.assertEqual(code, 1, "the request did not hang")
         self.assertLess(seconds, BOUND_SECONDS + 1)
-        folder = self.house.folder / "kmsd" / "audit"
+        return daemon
+
+    def verify(self, name):
+        """The verdict on the daemon's log, which must be good."""
+        folder = self.house.folder / name / "audit"
         done = subprocess.run([self.house.bin / "kmsctl", "audit", "verify", folder, "--key", folder / "audit.pem", "--json"],
                               check=False, capture_output=True)
-        verdict = json.loads(done.stdout)
-        self.assertEqual((done.returncode, verdict["covered"]), (0, verdict["records"]), verdict)
-        self.assertEqual(json.loads((folder / "audit.jsonl").read_bytes().splitlines()[-1])["action"], "stop")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return json.loads(done.stdout)
+
+    def test_a_stop_that_leaves_a_request_behind_seals_its_record(self):
+        self.stop_behind_a_request(lambda identity: self.start({
+            "audit": {"directory": "audit", "checkpoints": {"records": 1000, "seconds": 3600}}, "identity": identity}), "/v1/keys")
+        verdict = self.verify("kmsd")
+        self.assertEqual(verdict["covered"], verdict["records"], verdict)
+        last = (self.house.folder / "kmsd" / "audit" / "audit.jsonl").read_bytes().splitlines()[-1]
+        self.assertEqual(json.loads(last)["action"], "stop")
+
+    def test_a_stop_whose_last_checkpoint_is_not_signed_in_time_says_so_and_the_next_start_makes_it(self):
+        kms = self.house.start("kmsd")
+        with contextlib.closing(self.house.client(kms, "operator")) as client:
+            self.assertEqual(client.call("POST", "/v1/keys", {"alias": "vault-audit", "kind": "ed25519"}).status, 201)
+        rarely = {"records": 1000, "seconds": 3600, "signing_key": "alias/vault-audit"}
+
+        def start(identity):
+            self.house.configure("vaultd", {"audit": {"directory": "audit", "checkpoints": rarely}, "identity": identity}, kms.port)
+            vault = self.house.start("vaultd")
+            kms.process.send_signal(signal.SIGSTOP)  # nobody signs from here on
+            return vault
+
+        vault = self.stop_behind_a_request(start, house.credential_path("acme", "a"))
+        kms.process.send_signal(signal.SIGCONT)
+        said = [line["message"] for line in vault.lines() if "without a last checkpoint" in line["message"]]
+        self.assertEqual(said, ["the audit log ends without a last checkpoint; the next start makes it"])
+        records = (self.house.folder / "vaultd" / "audit" / "audit.jsonl").read_bytes().count(b"\n")
+        self.house.configure("vaultd", {"audit": {"directory": "audit", "checkpoints": {**rarely, "seconds": 1}}}, kms.port)
+        self.house.start("vaultd")
+        checkpoint = self.house.folder / "vaultd" / "audit" / "checkpoint"
+        house.wait_until(lambda: checkpoint.exists() and self.verify("vaultd")["covered"] >= records, "the checkpoint is made")
 
 
 if __name__ == "__main__":
