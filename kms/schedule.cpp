@@ -1,5 +1,7 @@
 #include "kms/schedule.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "kms/actions.h"
 #include "server/idempotency.h"
@@ -59,6 +61,20 @@ bool Schedule::is_paused(const base::Uuid& key_id, base::Time now) {
     return false;
 }
 
+bool Schedule::can_record() {
+    try {
+        parts_.audit.check();
+        is_held_up_ = false;
+        return true;
+    } catch (const base::Error& error) {
+        if (!std::exchange(is_held_up_, true)) {
+            parts_.log.warning("what is due for keys waits for the audit log",
+                               {{"reason", error.what()}});
+        }
+        return false;
+    }
+}
+
 bool Schedule::run_order(const base::Uuid& key_id, server::Action action,
                          const std::function<bool(const RecordIntent&)>& order) {
     server::Operation operation(base::Uuid::random(), parts_.clock.now(), server::Caller{});
@@ -105,6 +121,7 @@ std::size_t Schedule::run_due() {
         }
         const base::Time now = parts_.clock.now();
         if (!may_be_due(*key, now) || is_paused(key->id, now)) continue;
+        if (!can_record()) break;
         const bool is_end = key->state == KeyState::pending_deletion;
         const auto order = [&](const RecordIntent& intend) {
             return is_end ? parts_.lifecycle.destroy_if_due(key->id, intend)

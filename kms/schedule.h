@@ -47,12 +47,14 @@ public:
     void wake();
 
     // One look, as the thread does it: how many keys were rotated or destroyed. Never throws for
-    // trouble with a key: that is logged, and the key tried again after schedule_pause.
+    // trouble with a key: that is logged, and the key tried again after schedule_pause. While the
+    // audit log has no room nothing is begun for any key, which is logged once.
     std::size_t run_due();
 
 private:
     void run();
     bool is_paused(const base::Uuid& key_id, base::Time now);
+    bool can_record();
     bool run_order(const base::Uuid& key_id, server::Action action,
                    const std::function<bool(const RecordIntent&)>& order);
     void keep_books(base::Time now);
@@ -61,6 +63,7 @@ private:
     const ScheduleParts parts_;
     std::mutex run_mutex_;  // one look at a time
     std::map<base::Uuid, base::Time> paused_until_;
+    bool is_held_up_ = false;  // by the audit log
     base::Time next_forgetting_{};
     base::Time next_report_{};
     std::mutex mutex_;

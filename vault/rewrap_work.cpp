@@ -91,6 +91,7 @@ void require_key_service(DataKeys& keys, const std::vector<MovingRow>& rows) {
 }  // namespace
 
 milliseconds RewrapWork::step() {
+    parts_.audit.check();
     const RewrapTask task = parts_.store.take(parts_.clock.now());
     if (std::holds_alternative<NothingToRewrap>(task)) return rewrap_idle;
     if (const auto* later = std::get_if<RewrapLater>(&task)) return later->wait;

@@ -43,8 +43,9 @@ public:
     explicit RewrapWork(const RewrapParts& parts) : parts_(parts) {}
 
     // Takes the next thing that there is to do, and does it; how long to wait before the next step.
-    // Trouble with the key service or the audit log stands in the job and is logged; throws
-    // unavailable when the store does not answer.
+    // Trouble with the key service, or with the audit log meanwhile, stands in the job and is
+    // logged; throws unavailable when the store does not answer, or when the audit log can't be
+    // written, before it takes anything.
     std::chrono::milliseconds step();
 
 private:

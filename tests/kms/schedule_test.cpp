@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <thread>
 
 #include "tests/kms/key_service_rig.h"
+#include "tests/support/closed_log.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_token.h"
 
@@ -129,6 +131,23 @@ TEST_F(ScheduleTest, AKeyThatFailsIsTriedAgainAfterAPauseAndStopsNoOther) {
     schedule.run_due();
     EXPECT_EQ(rig_.store.find(first)->primary_version, 3U);  // number 2 came to nothing
     EXPECT_EQ(rig_.store.find(second)->primary_version, 3U);
+}
+
+TEST_F(ScheduleTest, NothingIsBegunWhileTheAuditLogHasNoRoomAndNoKeyIsPausedForIt) {
+    const auto daily = create(1);
+    const auto doomed = create(std::nullopt);
+    schedule_deletion(doomed);
+    rig_.clock.advance(7 * one_day);
+    std::optional<ClosedLog> closed(rig_.audit);
+    kms::Schedule schedule(parts());
+    EXPECT_EQ(schedule.run_due(), 0U);
+    EXPECT_EQ(rig_.store.find(daily)->primary_version, 1U);
+    EXPECT_EQ(rig_.store.find(doomed)->state, kms::KeyState::pending_deletion);
+    EXPECT_EQ(audit_lines({"\"outcome\""}), 0U);
+    closed.reset();
+    schedule.run_due();
+    EXPECT_EQ(rig_.store.find(daily)->primary_version, 2U);
+    EXPECT_EQ(rig_.store.find(doomed)->state, kms::KeyState::destroyed);
 }
 
 TEST_F(ScheduleTest, TheUseOfKeysIsWrittenDownAtTheEnd) {

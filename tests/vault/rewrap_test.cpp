@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "base/log.h"
 #include "server/metrics.h"
+#include "tests/support/closed_log.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_clock.h"
 #include "tests/support/sql_store.h"
@@ -286,6 +288,19 @@ TEST_F(RewrapTest, WhatComesBackAsAnotherDataKeyReplacesNothing) {
     const std::string again = begin();
     work();
     EXPECT_EQ(job(again).at({"safe_to_retire", "safe"}), "true");
+}
+
+TEST_F(RewrapTest, NothingIsMovedWhileTheAuditLogHasNoRoom) {
+    put("a", R"({"k":"one"})");
+    const auto before = sealed("a").key_version;
+    rotate();
+    begin();
+    std::optional<ClosedLog> closed(audit_);
+    EXPECT_ERROR(unavailable, work_.step());
+    EXPECT_EQ(sealed("a").key_version, before);
+    closed.reset();
+    work();
+    EXPECT_EQ(sealed("a").key_version, before + 1);
 }
 
 TEST_F(RewrapTest, WithoutTheKeyServiceTheJobWaitsAndSaysSo) {
