@@ -32,6 +32,11 @@ public:
     std::unique_ptr<FrameSocket> make_channel();
     // True when an answer tells of more logins than any before. Thread-safe.
     bool is_new_login(std::uint32_t logins);
+    // Whether its last answer was that the token is not available. Thread-safe.
+    void note_token(bool is_away) {
+        if (is_token_away_.load() != is_away) is_token_away_ = is_away;
+    }
+    bool is_token_away() const { return is_token_away_.load(); }
     // Every call that waits for it ends. Thread-safe.
     void kill() { process_.kill(); }
     // It ends by itself when it hears nothing more; whether it has within `patience`.
@@ -48,6 +53,7 @@ private:
     TokenInfo info_;
     bool refused_pin_ = false;
     std::atomic<std::uint32_t> logins_{1};
+    std::atomic<bool> is_token_away_{false};
     mutable std::shared_mutex mutex_;
     std::unordered_map<KeyId, std::uint64_t> proven_;  // the age of the answer
 };

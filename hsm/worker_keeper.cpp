@@ -193,6 +193,7 @@ TokenInfo WorkerKeeper::info() const {
 }
 
 void WorkerKeeper::note_head(Worker& worker, const AnswerHead& head) {
+    worker.note_token(head.error == base::ErrorCode::unavailable);
     if (worker.is_new_login(head.logins) && config_.token.logged_in_again)
         config_.token.logged_in_again();
     if (!head.is_pin_refused) return;
@@ -264,6 +265,15 @@ void WorkerKeeper::bury(Instant now) {
     for (const Shared& worker : dead) worker->worker.kill();
 }
 
+// Under the lock. A PIN that was refused is not to be shown again. Each worker has a breaker of its
+// own, so a token that is away would be tried by both: who stands by is not asked before the one
+// that serves has had an answer.
+bool WorkerKeeper::may_ask(const Shared& worker) const {
+    if (is_pin_refused_) return false;
+    if (worker != standby_ || !active_) return true;
+    return !active_->asked && !active_->worker.is_token_away();
+}
+
 // Who serves and is called shows by that whether it answers. Else it would show only when a caller
 // needs it, who then waits for a deadline.
 void WorkerKeeper::feel_pulses(Instant now) {
@@ -272,8 +282,7 @@ void WorkerKeeper::feel_pulses(Instant now) {
         const std::lock_guard lock(mutex_);
         for (const Shared& worker : {active_, standby_}) {
             if (!worker) continue;
-            // A PIN that was refused is not to be shown again; who was asked before is heard.
-            const bool is_to_ask = !is_pin_refused_ && now >= worker->next_question;
+            const bool is_to_ask = now >= worker->next_question && may_ask(worker);
             if (worker->asked || is_to_ask) felt.push_back(worker);
         }
     }
@@ -420,7 +429,7 @@ WorkerKeeper::Instant WorkerKeeper::look_after(Instant now) {
         if (!worker) continue;
         if (worker->asked) {
             next = std::min(next, worker->asked_until);
-        } else if (!is_pin_refused_) {
+        } else if (may_ask(worker)) {
             next = std::min(next, worker->next_question);
         }
     }

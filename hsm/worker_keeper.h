@@ -1,7 +1,7 @@
 // Keeps a token worker for kmsd: one that serves, and one that stands by, logged in. Gives channels
 // to callers, and puts the second in the place of the first when that hangs or is gone. Asks who
-// has nothing to do now and then whether the token answers. Knows nothing else of what is said on a
-// channel.
+// has nothing to do now and then whether the token answers; while it does not, only the one that
+// serves. Knows nothing else of what is said on a channel.
 #pragma once
 
 #include <condition_variable>
@@ -109,6 +109,7 @@ private:
     WorkerOpening opening() const;
     void watch();
     Instant look_after(Instant now);
+    bool may_ask(const Shared& worker) const;
     void feel_pulses(Instant now);
     void ask(const Shared& worker, Instant now);
     bool hear(const Shared& worker, Instant now);

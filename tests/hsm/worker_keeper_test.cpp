@@ -116,6 +116,62 @@ TEST_F(WhileOneIsOpened, NoKeyIsMadeByWhoWaitedForAChannelBefore) {
     EXPECT_NO_THROW(made.get());
 }
 
+bool answers(hsm::Token& token) {
+    try {
+        token.check();
+        return true;
+    } catch (const base::Error& error) {
+        EXPECT_EQ(error.code(), base::ErrorCode::unavailable);
+        return false;
+    }
+}
+
+// Each worker has a breaker of its own.
+TEST_F(WorkerKeeper, ATokenThatIsAwayIsTriedOnceASecondAndIsBackInBothWorkers) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.heartbeat = 100ms;
+    auto token = open();
+    const KeyId key = KeyId::random();
+    token->generate_aes_key(key, "", KeyProfile::sealed);
+    const auto encrypted = token->encrypt(key, {}, base::as_bytes("secret"));
+    const auto both = wait_for_both();
+    faults.forget_counts();
+    faults.set("behave away");
+    const auto begun = Clock::now();
+    EXPECT_TRUE(comes_true([&] {
+        EXPECT_FALSE(answers(*token));
+        return faults.calls(Function::C_Initialize) >= 4;
+    }));
+    const auto passed = std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - begun);
+    // Who stands by may be the first to find it gone.
+    EXPECT_LE(faults.calls(Function::C_Initialize), 2U + static_cast<unsigned>(passed.count()));
+
+    faults.clear();
+    EXPECT_TRUE(comes_true([&] { return answers(*token); }));
+    ASSERT_EQ(workers(), both) << "nobody was replaced";
+    ::kill(both.front(), SIGKILL);
+    EXPECT_EQ(token->decrypt(key, encrypted.iv, {}, encrypted.ciphertext).expose_text(), "secret");
+}
+
+TEST_F(WorkerKeeper, WhoStandsByIsAskedAgainWhenTheTokenIsBack) {
+    const FaultControl faults(fixture_.folder(), softhsm_library);
+    config_.token.module = faults.library();
+    config_.heartbeat = 100ms;
+    config_.deadline = 500ms;
+    auto token = open();
+    const auto both = wait_for_both();
+    faults.set("behave away");
+    EXPECT_TRUE(comes_true([&] { return !answers(*token); }));
+    faults.clear();
+    EXPECT_TRUE(comes_true([&] { return answers(*token); }));
+    ::kill(both.back(), SIGSTOP);
+    EXPECT_TRUE(comes_true([&] {
+        const auto now = workers();
+        return now.size() == 2 && now.front() == both.front() && now.back() != both.back();
+    }));
+}
+
 std::chrono::microseconds processor_time() {
     rusage used{};
     ::getrusage(RUSAGE_SELF, &used);
