@@ -50,7 +50,8 @@ void allow_open_files(const EdgeConfig& config, base::Log& log) {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
     const rlim_t needed = config.max_connections +
-        ConnectionLimits::places_to_be_told(config.max_connections) + for_all_else;
+                          ConnectionLimits::places_to_be_told(config.max_connections) +
+                          for_all_else;
     if (limit.rlim_cur < needed) {
         const rlimit raised{std::min(needed, limit.rlim_max), limit.rlim_max};
         if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
