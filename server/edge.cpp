@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -169,8 +170,36 @@ struct Edge::State {
         door.socket.async_wait(boost::asio::posix::stream_descriptor::wait_read,
                                [this, &door](const boost::system::error_code& error) {
                                    if (error == boost::asio::error::operation_aborted) return;
-                                   accept_all(door);
+                                   open_door(door);
                                });
+    }
+
+    // Whatever fails here is one peer's trouble, or passes: the door stays open.
+    void open_door(Door& door) {
+        try {
+            return accept_all(door);
+        } catch (const std::exception& error) {
+            tell_failure(error);
+        }
+        while (!pauses_accepting(door)) std::this_thread::sleep_for(accept_pause);
+    }
+
+    void tell_failure(const std::exception& error) noexcept {
+        try {
+            metrics.count("accept_errors");
+            log.error("a connection could not be taken", {{"reason", error.what()}});
+        } catch (const std::exception&) {
+            // No memory for that either.
+        }
+    }
+
+    bool pauses_accepting(Door& door) noexcept {
+        try {
+            pause_accepting(door);
+            return true;
+        } catch (const std::exception&) {
+            return false;
+        }
     }
 
     // Takes what waits. No error of accept() ends the listening: see accept(2), "Error handling".
@@ -191,23 +220,30 @@ struct Edge::State {
         await_peers(door);
     }
 
+    // The socket is closed, and its place free again, on every way out but the last.
     void adopt(int socket, const sockaddr_storage& address) {
-        Peer peer = peer_of(socket, address);
-        const auto place = limits->take(peer.group);
-        if (place != ConnectionLimits::Place::served) {
+        const auto accepted = accept_into(socket);
+        accepted->peer = peer_of(socket, address);
+        std::string group = accepted->peer.group;
+        if (const auto place = limits->take(group))
+            accepted->place.emplace(limits, *place, std::move(group));
+        if (!accepted->place || !accepted->place->is_served()) {
             metrics.count("connections_refused");
-            report("too many connections: one was refused", peer.address);
+            report("too many connections: one was refused", accepted->peer.address);
         }
-        if (!place) {
-            ::close(socket);
-            return;
-        }
+        if (!accepted->place) return;
         const auto loop = first()[next_first++ % first().size()];
-        std::string group = peer.group;
         // Posts are dropped by a stopped loop, and then the socket is closed with this.
-        const auto accepted = std::make_shared<Accepted>(
-            socket, ConnectionPlace(limits, *place, std::move(group)), std::move(peer));
         loop->post([loop, accepted] { loop->adopt(*accepted); });
+    }
+
+    static std::shared_ptr<Accepted> accept_into(int socket) {
+        try {
+            return std::make_shared<Accepted>(socket);
+        } catch (...) {
+            ::close(socket);
+            throw;
+        }
     }
 
     // True when the next accept may be tried at once.
@@ -238,7 +274,7 @@ struct Edge::State {
     void pause_accepting(Door& door) {
         door.pause.expires_after(accept_pause);
         door.pause.async_wait([this, &door](const boost::system::error_code& error) {
-            if (!error) accept_all(door);
+            if (!error) open_door(door);
         });
     }
 

@@ -24,6 +24,10 @@ base::Error too_slow() {
     return {base::ErrorCode::request_timeout, "the request did not arrive in time"};
 }
 
+base::Error no_place() {
+    return {base::ErrorCode::unavailable, "too many connections: try again later"};
+}
+
 base::Error stopping() {
     return {base::ErrorCode::unavailable, "the service is stopping: try again"};
 }
@@ -50,7 +54,14 @@ void Connection::start() {
 }
 
 void Connection::drive(Next next) {
+    drive_from([next] { return next; });
+}
+
+// What fails is this connection's trouble alone.
+template <typename Begin>
+void Connection::drive_from(Begin begin) {
     try {
+        Next next = begin();
         for (;;) {
             switch (next) {
                 case Next::again:
@@ -65,8 +76,9 @@ void Connection::drive(Next next) {
             }
         }
     } catch (const std::exception& error) {
-        loop_->environment().log.error("a connection failed", {{"reason", error.what()}});
+        const auto self = shared_from_this();  // close() may drop the last other owner
         close();
+        loop_->tell_failure(error);
     }
 }
 
@@ -126,11 +138,13 @@ Connection::Next Connection::shake_hands() {
 }
 
 Connection::Next Connection::hand_over() {
+    auto arrival = std::make_shared<Arrival>(-1);
     boost::system::error_code error;
-    const int socket = socket_.release(error);
+    arrival->socket = socket_.release(error);
     if (error) return closed();
-    auto arrival =
-        std::make_shared<Arrival>(socket, std::move(*place_), std::move(peer_), stream_->release());
+    arrival->place.emplace(std::move(*place_));
+    arrival->peer = std::move(peer_);
+    arrival->ssl = stream_->release();
     arrival->certificate = std::move(certificate_);
     arrival->judged_by = judged_by_;
     arrival->holds_until = holds_until_;
@@ -224,7 +238,8 @@ void Connection::begin_request() {
     request.received = now;
     phase_ = Phase::head;
     request_deadline_ = now + config.request_deadline;
-    deadline_ = std::min(now + config.head_deadline, request_deadline_);
+    // Who is only told that there is no place has no more time than he had for the first byte.
+    if (place_->is_served()) deadline_ = std::min(now + config.head_deadline, request_deadline_);
 }
 
 Connection::Next Connection::read_head() {
@@ -246,7 +261,7 @@ Connection::Next Connection::read_head() {
 
 Connection::Next Connection::take_head() {
     if (!place_->is_served()) {
-        return refuse({base::ErrorCode::unavailable, "too many connections: try again later"});
+        return refuse(no_place());
     }
     if (auto refusal = refuse_lapsed()) return *refusal;
     const Head& head = reader_.head();
@@ -312,7 +327,8 @@ Connection::Next Connection::call_handler() {
 }
 
 void Connection::take_answer(const Response& response) {
-    if (phase_ == Phase::working) drive(answer(response, reader_.head().keep_alive));
+    if (phase_ != Phase::working) return;
+    drive_from([&] { return answer(response, reader_.head().keep_alive); });
 }
 
 Connection::Next Connection::answer(const Response& response, bool keep_alive) {
@@ -382,7 +398,7 @@ void Connection::expire() {
         case Phase::head:
         case Phase::body:
             forget_wait();
-            drive(refuse(too_slow()));
+            drive_from([this] { return refuse(place_->is_served() ? too_slow() : no_place()); });
             return;
         case Phase::writing:
             loop_->environment().metrics.count("responses_not_taken");
@@ -409,7 +425,7 @@ void Connection::wind_down() {
         case Phase::head:
         case Phase::body:  // nothing was done for it yet, so the caller may send it again elsewhere
             forget_wait();
-            return drive(refuse(stopping()));
+            return drive_from([this] { return refuse(stopping()); });
         case Phase::handshake:
         case Phase::lingering:
             return close();

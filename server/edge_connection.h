@@ -46,6 +46,9 @@ private:
 
     // Goes on from `next` until there is something to wait for.
     void drive(Next next);
+    // The same from what `begin` returns.
+    template <typename Begin>
+    void drive_from(Begin begin);
     void wait(boost::asio::socket_base::wait_type what);
     Next step();
     Next shake_hands();

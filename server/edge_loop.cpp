@@ -154,11 +154,18 @@ void Loop::run() {
                 io_.run();
                 return;
             } catch (const std::exception& error) {
-                // One connection's trouble (no memory) must not end the others'.
-                environment_.log.error("a connection failed", {{"reason", error.what()}});
+                tell_failure(error);  // one connection's trouble must not end the others'
             }
         }
     });
+}
+
+void Loop::tell_failure(const std::exception& error) noexcept {
+    try {
+        environment_.log.error("a connection failed", {{"reason", error.what()}});
+    } catch (const std::exception&) {
+        // No memory for that either.
+    }
 }
 
 const std::shared_ptr<const Tls>& Loop::tls() {
@@ -200,7 +207,7 @@ void Loop::adopt(Accepted& accepted) {
     }
     auto connection =
         std::make_shared<Connection>(shared_from_this(), std::move(*owned), std::move(ssl),
-                                     std::move(accepted.place), std::move(accepted.peer));
+                                     std::move(*accepted.place), std::move(accepted.peer));
     add(connection);
     connection->start();
 }
@@ -210,7 +217,7 @@ void Loop::welcome(Arrival& arrival) {
     if (!owned || winding_down_) return;
     auto connection =
         std::make_shared<Connection>(shared_from_this(), std::move(*owned), std::move(arrival.ssl),
-                                     std::move(arrival.place), std::move(arrival.peer));
+                                     std::move(*arrival.place), std::move(arrival.peer));
     add(connection);
     connection->go_on(arrival);
 }
@@ -233,12 +240,17 @@ std::string_view Loop::date() {
 
 void Loop::arm_sweep() {
     if (sweeping_) return;
-    sweeping_ = true;
     sweep_timer_.expires_after(sweep_interval_);
     sweep_timer_.async_wait([this](const boost::system::error_code& error) {
         sweeping_ = false;
-        if (!error) sweep();
+        if (error) return;
+        try {
+            sweep();
+        } catch (const std::exception&) {
+            arm_sweep();  // no memory for a list of them: the deadlines hold a little later
+        }
     });
+    sweeping_ = true;
 }
 
 void Loop::sweep() {

@@ -139,24 +139,21 @@ private:
 
 // An accepted socket on its way to its loop; closed unless somebody takes it.
 struct Accepted {
-    Accepted(int the_socket, ConnectionPlace the_place, Peer the_peer)
-        : socket(the_socket), place(std::move(the_place)), peer(std::move(the_peer)) {}
+    explicit Accepted(int the_socket) : socket(the_socket) {}
     ~Accepted();
     Accepted(const Accepted&) = delete;
     Accepted& operator=(const Accepted&) = delete;
     int take() { return std::exchange(socket, -1); }
 
     int socket;
-    ConnectionPlace place;
+    std::optional<ConnectionPlace> place;
     Peer peer;
 };
 
 // A connection whose handshake is done, on its way to the loop that serves it; closed unless
 // somebody takes it.
 struct Arrival : Accepted {
-    Arrival(int the_socket, ConnectionPlace the_place, Peer the_peer, Ssl the_ssl)
-        : Accepted(the_socket, std::move(the_place), std::move(the_peer)),
-          ssl(std::move(the_ssl)) {}
+    using Accepted::Accepted;
 
     Ssl ssl;
     std::shared_ptr<const PeerCertificate> certificate;
@@ -197,6 +194,8 @@ public:
     bool winding_down() const { return winding_down_; }
 
     void run();  // starts the thread
+    // Says in the log that one of its connections failed, if there is memory for it.
+    void tell_failure(const std::exception& error) noexcept;
     // Runs `task` on the loop, or drops it when the loop has stopped.
     template <typename Task>
     void post(Task task) {

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <new>
 #include <thread>
 
 #include "server/answer.h"
@@ -63,6 +64,10 @@ void EchoHandler::handle(server::Request request, std::function<void(server::Res
 }
 
 server::Response EchoHandler::refuse(const server::Request& /*head*/, const base::Error& error) {
+    if (failing_refusals > 0) {
+        --failing_refusals;
+        throw std::bad_alloc();
+    }
     const std::scoped_lock lock(mutex_);
     refused_.emplace_back(base::to_string(error.code()));
     changed_.notify_all();

@@ -43,6 +43,9 @@ public:
     std::vector<std::string> refused() const;  // error words
     std::optional<server::Request> last() const;
 
+    // So many of the next refusals throw.
+    std::atomic<int> failing_refusals{0};
+
 private:
     mutable std::mutex mutex_;
     std::condition_variable changed_;

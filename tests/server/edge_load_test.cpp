@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <filesystem>
 #include <future>
+#include <new>
 #include <thread>
 
 #include "tests/server/edge_house.h"
@@ -21,8 +24,26 @@ namespace {
 std::atomic<int> accept_error{0};
 std::atomic<int> accept_failures{0};
 
+// How many allocations the next thread that accepts a connection has until one fails; 0: all are
+// given.
+std::atomic<int> allocations_after_accept{0};
+thread_local int allocations_left = 0;
+std::atomic<int> allocations_failed{0};
+
 }  // namespace
 }  // namespace tests
+
+// In front of the library's: fails as told.
+void* operator new(std::size_t size) {
+    if (tests::allocations_left > 0 && --tests::allocations_left == 0) {
+        ++tests::allocations_failed;
+        throw std::bad_alloc();
+    }
+    if (void* memory = std::malloc(size)) return memory;
+    throw std::bad_alloc();
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
 
 // In front of the C library's: fails as told, else does what the kernel does.
 extern "C" int accept4(int listener, sockaddr* address, socklen_t* size, int flags) {
@@ -31,7 +52,9 @@ extern "C" int accept4(int listener, sockaddr* address, socklen_t* size, int fla
         errno = tests::accept_error;
         return -1;
     }
-    return static_cast<int>(::syscall(SYS_accept4, listener, address, size, flags));
+    const int socket = static_cast<int>(::syscall(SYS_accept4, listener, address, size, flags));
+    if (socket >= 0) tests::allocations_left = tests::allocations_after_accept.exchange(0);
+    return socket;
 }
 
 namespace tests {
@@ -356,11 +379,12 @@ TEST_F(EdgeLoadTest, EachOfManyConnectionsOverTheCapIsToldSo) {
     house_.config.max_connections_per_peer = 1;
     never_too_slow();
     house_.config.refused_deadline = std::chrono::seconds(60);
+    house_.config.idle_deadline = std::chrono::seconds(60);
     house_.start();
     const auto inside = client();
     ASSERT_EQ(inside->ask(get("/")).status, 200);
     std::vector<std::unique_ptr<RawClient>> beyond;
-    for (int i = 0; i < 200; ++i) beyond.push_back(client());
+    for (int i = 0; i < 100; ++i) beyond.push_back(client());
     for (const auto& each : beyond) EXPECT_EQ(each->ask(get("/")).status, 503);
     EXPECT_EQ(inside->ask(get("/")).status, 200);
 }
@@ -374,6 +398,19 @@ TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatSaysNothingIsClosedSoon) {
     const auto beyond = client();
     EXPECT_TRUE(beyond->ends());
     EXPECT_EQ(inside->ask(get("/")).status, 200);
+}
+
+TEST_F(EdgeLoadTest, AConnectionOverTheCapsThatTricklesIsToldSoSoon) {
+    never_too_slow();
+    house_.config.refused_deadline = std::chrono::milliseconds(50);
+    house_.config.max_connections = 1;
+    house_.start();
+    const auto inside = client();
+    ASSERT_EQ(inside->ask(get("/")).status, 200);
+    const auto beyond = client();
+    beyond->send("GET / HTTP/1.1\r\nHo");
+    EXPECT_EQ(beyond->read().status, 503);
+    EXPECT_TRUE(beyond->ends());
 }
 
 TEST_F(EdgeLoadTest, BeyondAFewToBeToldConnectionsOverTheCapsAreClosedAtOnce) {
@@ -399,6 +436,45 @@ TEST_F(EdgeLoadTest, NoErrorOfAcceptEndsTheListening) {
         EXPECT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
         EXPECT_EQ(accept_failures, 0);
     }
+}
+
+// Each allocation of the thread that takes connections fails in turn, until there are no more.
+TEST_F(EdgeLoadTest, NoFailedAllocationEndsTheListeningOrKeepsAPlace) {
+    house_.config.max_connections_per_peer = 2;
+    house_.config.threads = 1;
+    house_.start();
+    const auto open_files = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+    };
+    ASSERT_TRUE(eventually([&] { return client()->ask(get("/")).status == 200; }));
+    const auto before = open_files();
+    int failed = 0;
+    int not_failed = 0;
+    for (int nth = 1; not_failed < 5; ++nth) {
+        SCOPED_TRACE(nth);
+        allocations_after_accept = nth;
+        static_cast<void>(client()->ask(get("/")));
+        ASSERT_TRUE(eventually([this] { return client()->ask(get("/")).status == 200; }));
+        ++(allocations_failed.exchange(0) > 0 ? failed : not_failed);
+    }
+    EXPECT_GE(failed, 5) << "there was something to fail";
+    EXPECT_TRUE(eventually([&] { return open_files() <= before; })) << "no socket is left open";
+}
+
+TEST_F(EdgeLoadTest, ARefusalThatFailsKeepsNobodyElseFromHis) {
+    house_.config.threads = 1;
+    house_.config.head_deadline = std::chrono::milliseconds(300);
+    house_.start();
+    std::vector<std::unique_ptr<RawClient>> slow;
+    for (int i = 0; i < 10; ++i) {
+        slow.push_back(client());
+        slow.back()->send("GET / HTTP/1.1\r\nHo");
+    }
+    house_.handler.failing_refusals = 5;
+    int told = 0;
+    for (const auto& each : slow) told += each->read().status == 408 ? 1 : 0;
+    EXPECT_EQ(told, 5);
+    EXPECT_EQ(house_.handler.failing_refusals, 0);
 }
 
 TEST_F(EdgeLoadTest, WithoutFileDescriptorsPeersAreRefusedAtOnceAndServedLater) {
