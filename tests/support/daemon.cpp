@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <condition_variable>
 #include <csignal>
-#include <cstdlib>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -22,9 +21,6 @@ namespace tests {
 namespace {
 
 constexpr uid_t nobody = 65534;
-// KiB of locked memory that a program sets up when it keeps its first secret, with five system
-// calls for each page; tests/README.md says where there is none.
-constexpr const char* locked_pool = "BOTAN_MLOCK_POOL_SIZE";
 
 [[noreturn]] void fail(const std::string& what) { throw std::runtime_error(what); }
 
@@ -139,9 +135,6 @@ Daemon::Daemon(const DaemonOptions& options) : process_(std::make_unique<Process
     std::vector<std::string> arguments = {options.program.string()};
     arguments.insert(arguments.end(), options.arguments.begin(), options.arguments.end());
     std::vector<std::string> environment = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8"};
-    if (const char* pool = std::getenv(locked_pool)) {
-        environment.push_back(std::string(locked_pool) + "=" + pool);
-    }
     for (const auto& [name, value] : options.environment) {
         environment.push_back(name + "=" + value);
     }

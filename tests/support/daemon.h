@@ -26,7 +26,7 @@ void give_to_daemon_user(const std::filesystem::path& path);
 struct DaemonOptions {
     std::filesystem::path program;
     std::vector<std::string> arguments;
-    std::map<std::string, std::string> environment;  // besides PATH, LANG, the pool
+    std::map<std::string, std::string> environment;  // besides PATH and LANG; nothing is inherited
     bool keep_user = false;                          // true: root stays root
 };
 

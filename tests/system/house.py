@@ -25,11 +25,8 @@ UNPRIVILEGED = 65534  # "nobody": the daemons refuse to run as root
 PATIENCE_SECONDS = 60  # bound of every wait; sanitizer builds on a busy machine are slow
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
 
-# Of all programs, beside PATH. LeakSanitizer traces its own process at exit, which a process that is not dumpable forbids.
-# POOL is how many KiB of locked memory a program sets up when it keeps its first secret, with five system calls for each
-# page; tests/README.md says where there is none.
-POOL = "BOTAN_MLOCK_POOL_SIZE"
-ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0", **({POOL: os.environ[POOL]} if POOL in os.environ else {})}
+# LeakSanitizer traces its own process at exit, which a process that is not dumpable forbids.
+SANITIZER = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
 IS_LONG = os.environ.get("LONG") == "1"
@@ -118,7 +115,7 @@ class Daemon:
     def __init__(self, house, name, arguments=(), environment=None, config=None):
         self.name = name
         self.log = house.folder / f"{name}.{len(house.daemons)}.log"
-        environment = {"PATH": os.environ["PATH"], **ENVIRONMENT, **(environment or {})}
+        environment = {"PATH": os.environ["PATH"], **SANITIZER, **(environment or {})}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [house.bin / name, "--config", config or house.folder / name / f"{name}.json", *arguments],
@@ -244,7 +241,7 @@ class Prepared:
         self.token_uri = subprocess.run(
             [self.bin / "strongroom-token-init", "--module", self.module, "--softhsm-config", self.token / "softhsm2.conf",
              "--label", "strongroom", "--so-pin-file", self.token / "so.pin", "--pin-file", self.token / "user.pin"],
-            check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **ENVIRONMENT},
+            check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"], **SANITIZER},
             **as_daemon()).stdout.strip()
 
 

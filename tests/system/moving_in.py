@@ -57,7 +57,7 @@ class Tool:
         pki = strongroom.pki
         self.start = [str(strongroom.bin / "vaultctl"), "--url", f"https://127.0.0.1:{vault.port}", "--ca", str(pki / "ca.crt"),
                       "--certificate", str(pki / "app.crt"), "--key-file", str(pki / "app.key")]
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **house.ENVIRONMENT}
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **house.SANITIZER}
         self.keys = self.write("ring.json", ring_text())
         self.said = ""
 

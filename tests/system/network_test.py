@@ -19,7 +19,7 @@ class Network(unittest.TestCase):
         return subprocess.run(
             [self.house.bin / name, "--config", self.house.folder / name / f"{name}.json", "--check-config"],
             capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd="/",
-            env={"PATH": os.environ["PATH"], **house.ENVIRONMENT}, **self.house.as_daemon)
+            env={"PATH": os.environ["PATH"], **house.SANITIZER}, **self.house.as_daemon)
 
     @unittest.skipUnless(shutil.which("curl"), "curl is not installed")
     def test_curl_speaks_to_a_unix_socket(self):
