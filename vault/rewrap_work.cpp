@@ -90,8 +90,18 @@ void require_key_service(DataKeys& keys, const std::vector<MovingRow>& rows) {
 
 }  // namespace
 
+// That it can't be written, the audit log itself says.
+bool RewrapWork::can_record() const {
+    try {
+        parts_.audit.check();
+        return true;
+    } catch (const base::Error&) {
+        return false;
+    }
+}
+
 milliseconds RewrapWork::step() {
-    parts_.audit.check();
+    if (!can_record()) return rewrap_idle;
     const RewrapTask task = parts_.store.take(parts_.clock.now());
     if (std::holds_alternative<NothingToRewrap>(task)) return rewrap_idle;
     if (const auto* later = std::get_if<RewrapLater>(&task)) return later->wait;

@@ -44,11 +44,12 @@ public:
 
     // Takes the next thing that there is to do, and does it; how long to wait before the next step.
     // Trouble with the key service, or with the audit log meanwhile, stands in the job and is
-    // logged; throws unavailable when the store does not answer, or when the audit log can't be
-    // written, before it takes anything.
+    // logged. While the audit log can't be written it takes nothing. Throws unavailable when the
+    // store does not answer.
     std::chrono::milliseconds step();
 
 private:
+    bool can_record() const;
     void move(const RewrapLease& lease);
     void conclude(const RewrapLease& lease);
     std::vector<RewrapResult> rewrap(const RewrapLease& lease, std::vector<RewrapRow> rows);

@@ -296,7 +296,7 @@ TEST_F(RewrapTest, NothingIsMovedWhileTheAuditLogHasNoRoom) {
     rotate();
     begin();
     std::optional<ClosedLog> closed(audit_);
-    EXPECT_ERROR(unavailable, work_.step());
+    EXPECT_EQ(work_.step(), vault::rewrap_idle);
     EXPECT_EQ(sealed("a").key_version, before);
     closed.reset();
     work();
