@@ -256,6 +256,7 @@ void Budgets::count_overrun(const std::string& caller, const std::string& limit,
         const std::lock_guard lock(state.mutex);
         state.overruns.pending += overruns->count;
         state.overruns.first = overruns->first;
+        state.overruns.first_lift = overruns->lift;
         throw Error(ErrorCode::quota_check_failed, "the caller's budget can't be checked",
                     error.what());
     }
@@ -264,6 +265,7 @@ void Budgets::count_overrun(const std::string& caller, const std::string& limit,
         state.overruns.counted =
             counted.suspended == CountedOverruns::Suspended::no ? counted.overruns : 0;
         state.overruns.since = counted.since;
+        state.overruns.lift = counted.lift;
     }
     if (counted.suspended == CountedOverruns::Suspended::no) return;
     const SuspendedCaller suspended{caller, now, limit, counted.overruns, false, recorder, now};
@@ -291,19 +293,21 @@ std::optional<NewOverruns> Budgets::take_due_overruns(const std::string& caller,
     if (mine.pending == 0 || std::chrono::abs(now - mine.first) > rule.within) {
         mine.pending = 0;
         mine.first = now;
+        mine.first_lift = mine.lift;
     }
     ++mine.pending;
     const bool is_known = std::chrono::abs(now - mine.since) <= rule.within;
     const std::uint64_t known = is_known ? mine.counted : 0;
     const std::uint64_t block = std::max<std::uint64_t>(1, rule.overruns / overrun_blocks);
     if (mine.pending < block && known + mine.pending < rule.overruns) return std::nullopt;
-    return NewOverruns{caller, limit, std::exchange(mine.pending, 0), mine.first, now};
+    return NewOverruns{caller,     limit, std::exchange(mine.pending, 0),
+                       mine.first, now,   mine.first_lift};
 }
 
 std::vector<SuspendedCaller> Budgets::suspended() { return store_.suspended(); }
 
 bool Budgets::lift(const std::string& caller) {
-    const bool lifted = store_.lift(caller, parts_.clock.now());
+    const std::optional<base::Time> lifted = store_.lift(caller, parts_.clock.now());
     {
         const std::lock_guard lock(suspended_mutex_);
         suspended_.erase(caller);
@@ -312,9 +316,10 @@ bool Budgets::lift(const std::string& caller) {
     const auto state = states_.find(caller);
     if (state != states_.end()) {
         const std::lock_guard state_lock(state->second->mutex);
-        state->second->overruns = {};
+        Overruns& mine = state->second->overruns;
+        mine = Overruns{.lift = lifted.value_or(mine.lift)};
     }
-    return lifted;
+    return lifted.has_value();
 }
 
 // What this node holds in reserve of a counter, and has not used.

@@ -55,6 +55,8 @@ struct Overruns {
     base::Time first{};         // of those
     std::uint64_t counted = 0;  // by all nodes, when they were last written down
     base::Time since{};         // of those
+    base::Time lift{};          // the caller's last one that this node knows of; or none
+    base::Time first_lift{};    // the same, when the first of `pending` was
 };
 
 struct Budgets::CallerState {

@@ -105,11 +105,22 @@ bool is_suspended(soci::session& sql, const std::string& caller) {
     return sql.got_data();
 }
 
-bool was_lifted_after(soci::session& sql, const std::string& caller, base::Time time) {
+// Of the caller's last suspension that was lifted; or none.
+base::Time last_lift(soci::session& sql, const std::string& caller) {
     long long lifted = 0;
     sql << "SELECT lifted FROM budget_lifts WHERE caller = :caller", into(lifted),
         use(caller, "caller");
-    return sql.got_data() && lifted > base::to_milliseconds(time);
+    return sql.got_data() ? base::from_milliseconds(lifted) : base::Time{};
+}
+
+// Lifts are told apart by their times, also those of one moment.
+base::Time write_lift(soci::session& sql, const std::string& caller, base::Time now) {
+    const base::Time before = last_lift(sql, caller);
+    const long long lifted = base::to_milliseconds(now) + (before == now ? 1 : 0);
+    sql << "INSERT INTO budget_lifts (caller, lifted) VALUES (:caller, :lifted) "
+           "ON CONFLICT (caller) DO UPDATE SET lifted = excluded.lifted",
+        use(caller, "caller"), use(lifted, "lifted");
+    return base::from_milliseconds(lifted);
 }
 
 void forget_overruns(soci::session& sql, const std::string& caller) {
@@ -121,7 +132,11 @@ void forget_overruns(soci::session& sql, const std::string& caller) {
 CountedOverruns with_earlier(soci::session& sql, const NewOverruns& more,
                              std::chrono::seconds within) {
     CountedOverruns counted{more.count, more.first};
-    if (was_lifted_after(sql, more.caller, more.first)) counted = {1, more.last};
+    counted.lift = last_lift(sql, more.caller);
+    if (counted.lift != more.lift && counted.lift > more.first) {
+        counted.overruns = 1;
+        counted.since = more.last;
+    }
     long long since = 0;
     long long overruns = 0;
     sql << "SELECT since, overruns FROM budget_overruns WHERE caller = :caller", into(since),
@@ -244,7 +259,7 @@ CountedOverruns BudgetStore::count_overruns(const NewOverruns& overruns, const S
                                             const std::string& recorder) {
     CountedOverruns counted;
     database_.write_in_turn("budget_overruns", [&](soci::session& sql) {
-        counted = {0, overruns.last, CountedOverruns::Suspended::before};
+        counted = {0, overruns.last, CountedOverruns::Suspended::before, overruns.lift};
         if (is_suspended(sql, overruns.caller)) return;
         counted = with_earlier(sql, overruns, rule.within);
         if (counted.overruns < rule.overruns) {
@@ -292,19 +307,16 @@ void BudgetStore::give_up_recording(const std::string& caller, const std::string
     });
 }
 
-bool BudgetStore::lift(const std::string& caller, base::Time now) {
-    bool was_suspended = false;
+std::optional<base::Time> BudgetStore::lift(const std::string& caller, base::Time now) {
+    std::optional<base::Time> lifted;
     database_.write([&](soci::session& sql) {
+        lifted.reset();
         forget_overruns(sql, caller);
-        was_suspended = is_suspended(sql, caller);
-        if (!was_suspended) return;
+        if (!is_suspended(sql, caller)) return;
         sql << "DELETE FROM budget_suspensions WHERE caller = :caller", use(caller, "caller");
-        const long long lifted = base::to_milliseconds(now);
-        sql << "INSERT INTO budget_lifts (caller, lifted) VALUES (:caller, :lifted) "
-               "ON CONFLICT (caller) DO UPDATE SET lifted = excluded.lifted",
-            use(caller, "caller"), use(lifted, "lifted");
+        lifted = write_lift(sql, caller, now);
     });
-    return was_suspended;
+    return lifted;
 }
 
 std::vector<SuspendedCaller> BudgetStore::suspended() {

@@ -47,6 +47,7 @@ struct NewOverruns {
     std::uint64_t count = 0;
     base::Time first;
     base::Time last;
+    base::Time lift{};  // the caller's last one that the node knew of when the first was; or none
 };
 
 struct CountedOverruns {
@@ -57,6 +58,7 @@ struct CountedOverruns {
         now,     // by these overruns
         before,  // already
     } suspended = Suspended::no;
+    base::Time lift{};  // the caller's last one; or none
 };
 
 struct StoredUsage {
@@ -92,6 +94,8 @@ public:
     // Adds them to those of the caller that began within `rule.within`, and suspends him in the
     // same moment when they are `rule.overruns`; the suspension is then `recorder`'s to record. Of
     // those that began before the caller's last suspension was lifted only the last one counts.
+    // They did not when the node knew of that lift; else the clock says whether, so that one which
+    // was set back costs a node no more than its first block.
     CountedOverruns count_overruns(const NewOverruns& overruns, const Suspension& rule,
                                    const std::string& recorder);
     // Makes it another's to record, as an attempt of its own. False, changing nothing, when it is
@@ -101,8 +105,9 @@ public:
     // By the recorder; nothing when it is not his any more.
     void mark_recorded(const std::string& caller, const std::string& recorder);
     void give_up_recording(const std::string& caller, const std::string& recorder);
-    // False when the caller was not suspended. Overruns before `now` count no more, on any node.
-    bool lift(const std::string& caller, base::Time now);
+    // Empty when the caller was not suspended. Overruns before `now` count no more, on any node.
+    // Gives the time that this lift is known by, which is not that of the one before it.
+    std::optional<base::Time> lift(const std::string& caller, base::Time now);
     std::vector<SuspendedCaller> suspended();
     std::vector<StoredUsage> usage(const std::string& caller);
 
