@@ -40,6 +40,10 @@ TEST_F(KmsRouteIdentity, WrongCallersAreRefusedEverywhere) {
     expect_wrong_callers_are_refused(house_, parameters_, open_);
 }
 
+TEST_F(KmsRouteIdentity, WhileTheProviderDoesNotAnswerNobodyGetsInByItsWord) {
+    expect_no_word_of_the_provider_lets_nobody_in(house_, parameters_, open_);
+}
+
 TEST_F(KmsRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
     const std::string wrapped = base::to_base64(rig_.create_data_keys(key_).keys[0].wrapped);
     const std::string text = R"({"plaintext":"YQ=="})";

@@ -6,6 +6,7 @@
 
 #include <future>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,6 +17,8 @@
 #include "server/budget.h"
 #include "server/common_routes.h"
 #include "server/gate.h"
+#include "server/https_client.h"
+#include "server/introspection.h"
 #include "server/jwt_verifier.h"
 #include "server/policy.h"
 #include "server/shared_secret.h"
@@ -24,6 +27,8 @@
 #include "tests/support/software_signer.h"
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
+#include "tests/support/test_pki.h"
+#include "tests/support/tls_peer.h"
 
 namespace tests {
 
@@ -32,6 +37,43 @@ struct Shown {
     std::string authorization;
     std::string secret;
     std::string certificate;  // a URI name
+};
+
+// An identity provider that knows one user by the tokens that it was told of.
+class IdentityProvider {
+public:
+    explicit IdentityProvider(TestPki& pki)
+        : peer_(pki.server("provider"), {},
+                [this](const auto& request) { return answer(request); }) {}
+    void know(const std::string& token, bool known = true) {
+        const std::lock_guard lock(mutex_);
+        if (known) {
+            tokens_.insert(token);
+        } else {
+            tokens_.erase(token);
+        }
+    }
+    void break_off_from_now_on() {
+        const std::lock_guard lock(mutex_);
+        is_broken_ = true;
+    }
+    std::string url() const { return peer_.url(); }
+
+private:
+    PeerReply answer(const std::string& request) {
+        const std::lock_guard lock(mutex_);
+        if (is_broken_) return {"", PeerReply::Then::reset};
+        for (const std::string& token : tokens_) {
+            if (request.find("Authorization: Bearer " + token + "\r\n") != std::string::npos)
+                return {http_answer(200, R"({"data":{"id":"stranger","role":"r"}})")};
+        }
+        return {http_answer(401, R"({"errors":[{"message":"Invalid user credentials."}]})")};
+    }
+
+    std::mutex mutex_;
+    std::set<std::string> tokens_;
+    bool is_broken_ = false;
+    TlsPeer peer_;
 };
 
 class RouteIdentityHouse {
@@ -63,7 +105,8 @@ public:
         forged[forged.size() - 20] = forged[forged.size() - 20] == 'A' ? 'B' : 'A';
         return {
             {"nothing", {}},
-            {"an unknown bearer", {"Bearer something", {}, {}}},
+            {"a bearer that the provider does not know", {"Bearer something", {}, {}}},
+            {"a token that the provider revoked", revoked_by_provider()},
             {"another scheme", {"Basic c29tZTp0aGluZw==", {}, {}}},
             {"an expired token", {"Bearer " + expired, {}, {}}},
             {"an altered token", {"Bearer " + altered, {}, {}}},
@@ -86,6 +129,7 @@ public:
         return {{"token", {"Bearer " + make_token(), {}, {}}},
                 {"JWT", {"Bearer " + signer_.token(claims(300)), {}, {}}},
                 {"secret", {{}, std::string(secret_.expose_text()), {}}},
+                {"introspection", known_to_provider()},
                 {"certificate", {{}, {}, "spiffe://t/stranger"}}};
     }
 
@@ -119,6 +163,13 @@ public:
         });
         return promise->get_future();
     }
+
+    // Good credentials of somebody whom only the provider knows.
+    Shown known_to_provider() {
+        provider_.know("users-token");
+        return {"Bearer users-token", {}, {}};
+    }
+    void break_provider() { provider_.break_off_from_now_on(); }
 
     std::string make_token(std::chrono::seconds lifetime = std::chrono::hours(1)) {
         return std::string(create(lifetime).text.expose_text());
@@ -158,6 +209,19 @@ private:
         auto order = operation();
         return tokens_.create(grant(order, server::create_api_token), "stranger", {}, lifetime);
     }
+    // One that was good a moment ago.
+    Shown revoked_by_provider() {
+        const std::string token = "revoked-token";
+        const Shown shown{"Bearer " + token, {}, {}};
+        provider_.know(token);
+        for (const auto& route : routes()) {
+            if (route.access == server::Access::open) continue;
+            EXPECT_EQ(send(route, shown, {}).get().status, 403U) << route.pattern;
+            break;
+        }
+        provider_.know(token, false);
+        return shown;
+    }
     std::string make_revoked_token() {
         const auto made = create(std::chrono::hours(1));
         auto order = operation();
@@ -178,14 +242,22 @@ private:
         // Not owned: the house outlives them.
         parts.bearers = {{std::shared_ptr<void>(), &tokens_},
                          std::make_shared<server::JwtVerifier>(
-                             std::vector<server::JwtIssuer>{{rules, keys}}, clock_)};
+                             std::vector<server::JwtIssuer>{{rules, keys}}, clock_),
+                         make_introspection()};
         const auto hash = server::shared_secret_hash(secret_.expose_text());
         parts.shared_secrets =
             std::make_shared<server::SharedSecrets>(std::vector<server::SharedSecretCaller>{
                 {"stranger", {server::parse_shared_secret_hash(hash)}}});
         parts.secret_headers = {"x-secret"};
-        parts.caller_prefixes = {"token:", "secret:", "jwt:"};
+        parts.caller_prefixes = {"token:", "secret:", "jwt:", "directus:"};
         return server::Authenticator(std::move(parts));
+    }
+    std::shared_ptr<server::Introspection> make_introspection() {
+        auto https = std::make_shared<server::HttpsClient>(
+            server::HttpsConfig{provider_.url(), pki_.ca(), std::chrono::seconds(10), 4096});
+        return std::make_shared<server::Introspection>(
+            [https](std::string_view bearer) { return https->get("/users/me", bearer); },
+            server::IntrospectionRules{});
     }
 
     TemporaryDirectory directory_;
@@ -194,6 +266,8 @@ private:
     std::unique_ptr<server::Database> database_ = open_sqlite(directory_ / "tokens.db");
     server::ApiTokens tokens_{*database_, server::make_shared_secret(), clock_};
     JwtSigner signer_{"k", server::JwtAlgorithm::EdDSA};
+    TestPki pki_{directory_ / "pki"};
+    IdentityProvider provider_{pki_};
     base::SecretBytes secret_ = server::make_shared_secret();
     server::Authorizer issuer_{server::parse_policy(
         R"({"version":1,"roles":{"root":[{"id":"all","effect":"allow","actions":["*"],"resources":["*"]}]},
@@ -267,6 +341,29 @@ inline void expect_wrong_callers_are_refused(RouteIdentityHouse& house,
                 EXPECT_EQ(body.find(shown.secret), std::string_view::npos) << what;
             }
         }
+    }
+}
+
+// While the provider does not answer, who has only its word gets 503 from every route that is not
+// among `open_routes`, and hears nothing back of his token.
+inline void expect_no_word_of_the_provider_lets_nobody_in(
+    RouteIdentityHouse& house, const std::map<std::string, std::string>& parameters,
+    const OpenRoutes& open_routes) {
+    const Shown shown = house.known_to_provider();
+    house.break_provider();
+    std::vector<std::future<server::Response>> answers;
+    for (const auto& route : house.routes()) {
+        answers.push_back(house.send(route, shown, parameters, "{}"));
+    }
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+        const std::string name = name_of(house.routes()[i]);
+        const auto answer = answers[i].get();
+        const bool open = open_routes.contains(name);
+        EXPECT_EQ(answer.status, open ? 200U : 503U) << name;
+        if (open) continue;
+        const std::string_view body = answer.body;
+        EXPECT_NE(body.find(R"("code":"unavailable")"), std::string_view::npos) << body;
+        EXPECT_EQ(body.find(shown.authorization.substr(7)), std::string_view::npos) << body;
     }
 }
 

@@ -1,4 +1,5 @@
-// Every route of the vault against every kind of wrong caller.
+// Every route of the vault's own API against every kind of wrong caller. The older shapes answer in
+// forms of their own: compat_shared_secret_test and compat_broker_test.
 #include "tests/support/route_identity.h"
 
 #include "server/audit.h"
@@ -43,7 +44,7 @@ protected:
         {"owner", "acme"}, {"name", "instagram"}, {"id", "0123456789abcdef"}};
 };
 
-TEST_F(VaultRouteIdentity, TheRoutesTriedAreAllThatTheDaemonServes) {
+TEST_F(VaultRouteIdentity, TheRoutesTriedAreAllOfTheVaultsOwnApi) {
     auto paths = server::common_paths({true, true, true});
     paths.insert(paths.end(), vault::api_paths.begin(), vault::api_paths.end());
     EXPECT_EQ(house_.patterns(), std::set<std::string_view>(paths.begin(), paths.end()));
@@ -51,6 +52,10 @@ TEST_F(VaultRouteIdentity, TheRoutesTriedAreAllThatTheDaemonServes) {
 
 TEST_F(VaultRouteIdentity, WrongCallersAreRefusedEverywhere) {
     expect_wrong_callers_are_refused(house_, parameters_, open_);
+}
+
+TEST_F(VaultRouteIdentity, WhileTheProviderDoesNotAnswerNobodyGetsInByItsWord) {
+    expect_no_word_of_the_provider_lets_nobody_in(house_, parameters_, open_);
 }
 
 TEST_F(VaultRouteIdentity, WithoutAnyRightThereIsNoAnswer) {
