@@ -7,6 +7,7 @@ import http.server
 import json
 import secrets
 import shutil
+import sqlite3
 import ssl
 import subprocess
 import threading
@@ -16,6 +17,7 @@ import house
 import moving_in
 
 ANN, BOB = "0b5a4e0c-5f0e-4a57-9f0b-3d3c1f0f6d11", "1c6b5f1d-6a1f-4b68-8a1c-4e4d2a1a7e22"
+EVE = "3e8d7b3f-8c3b-4d8a-8c3e-6a6f4c4c9a44"
 CREDENTIALS = {"instagram": {"download": {"user": "u", "password": "a-password"}, "session": {"cookie": "a-cookie"}}}
 
 POLICY = {
@@ -91,9 +93,10 @@ class OlderShapes(unittest.TestCase):
             with contextlib.closing(cls.house.client(cls.kms, "operator")) as operator:
                 assert operator.call("POST", "/v1/keys", {"alias": "credentials"}).status == 201
             cls.secrets = {name: secrets.token_urlsafe(32) for name in ("sync", "broker")}
-            cls.bearers = {user: secrets.token_urlsafe(24) for user in (ANN, BOB)}
+            cls.bearers = {user: secrets.token_urlsafe(24) for user in (ANN, BOB, EVE)}
             cls.provider.users = {f"Bearer {bearer}": user for user, bearer in cls.bearers.items()}
             cls.configure()
+            cls.fail_to_count(EVE)
             cls.vault = cls.house.start("vaultd")
             cls.tool = moving_in.Tool(cls.house, cls.vault)
             cls.stack = stack.pop_all()
@@ -117,6 +120,14 @@ class OlderShapes(unittest.TestCase):
             "budgets": {"file": "budgets.json"}}, cls.kms.port)
         cls.house.write(folder / "policy.json", json.dumps(POLICY))
         cls.house.write(folder / "budgets.json", json.dumps(BUDGETS))
+
+    @classmethod
+    def fail_to_count(cls, user):
+        """The store takes nothing of that user's budgets. A running vaultd has its database for itself."""
+        cls.house.start("vaultd").stop()  # makes the tables
+        with contextlib.closing(sqlite3.connect(cls.house.folder / "vaultd" / "vault.db")) as store, store:
+            store.execute(f"CREATE TRIGGER fails BEFORE INSERT ON budget_counters WHEN NEW.caller = 'directus:{user}' "
+                          "BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END")
 
     @classmethod
     def tearDownClass(cls):
@@ -181,6 +192,17 @@ class OlderShapes(unittest.TestCase):
         named = [record for record in self.records() if record.get("user", {}).get("id") == f"directus:{ANN}"]
         self.assertEqual([record["outcome"] for record in named], ["denied"])
         self.assertEqual(named[0]["caller"]["id"], "secret:sync")
+
+    def test_whose_budget_the_store_does_not_take_gets_nothing(self):
+        wanted = {"creatorProfileId": EVE}
+        self.sync("store", {**wanted, "credentials": CREDENTIALS})
+        status, answer = self.curl("POST", f"/v1/owners/{EVE}/credentials/platforms/reveal",
+                                   headers=[("Authorization", f"Bearer {self.bearers[EVE]}")])
+        self.assertEqual((status, answer["error"]["code"]), (503, "quota_check_failed"))
+        self.assertNotIn("disk", json.dumps(answer))
+        self.assertEqual(self.sync("reveal", wanted, EVE),
+                         (429, {"success": False, "error": "quota_check_failed", "remaining": 0}))
+        self.assertEqual(self.sync("reveal", wanted)[0], 200, "who has no quota")
 
     def test_a_broker_keeps_a_token_and_replaces_it_when_it_has_expired(self):
         key = [("X-API-Key", self.secrets["broker"])]
