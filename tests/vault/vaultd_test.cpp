@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 #include <future>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -41,6 +42,15 @@ std::string content_of_folder(const std::filesystem::path& folder) {
         if (entry.is_regular_file()) all += content_of(entry.path());
     }
     return all;
+}
+
+// The line of `text` that has `part`.
+std::string line_with(const std::string& text, const std::string& part) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        if (line.find(part) != std::string::npos) return line;
+    }
+    return {};
 }
 
 class VaultdTest : public testing::Test {
@@ -127,7 +137,7 @@ TEST_F(VaultdTest, AShadowPolicySeesTheTagsThatItAloneAsksForAndAHangUpPutsItInF
     EXPECT_EQ(secret_of(app), R"({"k":1})");
     EXPECT_EQ(secret_of(app, other), R"({"k":2})");
     const std::string differs = R"("action":"reveal_credential","resource":"credential:acme/)";
-    EXPECT_TRUE(house_.vaultd().wait_said(differs + "facebook")) << house_.vaultd().output();
+    ASSERT_TRUE(house_.vaultd().wait_said(differs + "facebook")) << house_.vaultd().output();
     EXPECT_EQ(house_.vaultd().output().find(differs + "instagram"), std::string::npos)
         << house_.vaultd().output();
 
@@ -140,6 +150,16 @@ TEST_F(VaultdTest, AShadowPolicySeesTheTagsThatItAloneAsksForAndAHangUpPutsItInF
     house_.vaultd().reload();
     ASSERT_TRUE(house_.vaultd().wait_said("not reloaded")) << house_.vaultd().output();
     EXPECT_EQ(secret_of(app), R"({"k":1})");
+
+    const std::string line = line_with(house_.vaultd().output(), differs + "facebook");
+    for (const auto& [field, value] :
+         std::map<std::string, std::string>{{"caller", "spiffe://strongroom/app"},
+                                            {"decision", "allow"},
+                                            {"rule", "acme"},
+                                            {"shadow_decision", "deny"},
+                                            {"shadow_rule", "default-deny"}}) {
+        EXPECT_NE(line.find("\"" + field + R"(":")" + value + "\""), std::string::npos) << line;
+    }
 }
 
 TEST_F(VaultdTest, OpensslAgreesWithTheKeyServicesSignatureOfADestruction) {
