@@ -99,6 +99,26 @@ TEST_F(PostgresqlBudgets, OverrunsOfTwoNodesAtOnceSuspendOnce) {
     ASSERT_EQ(first.suspended().size(), 1U);
 }
 
+// The other's clock is an hour behind.
+TEST_F(PostgresqlBudgets, ALiftByANodeWhoseClockIsAheadIsKnownToTheOtherFromItsNextBlockOn) {
+    const auto one = schema_->open();
+    const auto other = schema_->open();
+    server::BudgetStore ahead(*one);
+    server::BudgetStore behind(*other);
+    const server::Suspension rule{10, std::chrono::seconds(60)};
+    const auto now = clock_.now();
+    const auto later = now + std::chrono::hours(1);
+    ahead.count_overruns({"app", "l", 10, later, later}, rule, "r");
+    const auto lifted = ahead.lift("app", later);
+    ASSERT_TRUE(lifted);
+    const auto first = behind.count_overruns({"app", "l", 4, now, now}, rule, "r");
+    EXPECT_EQ(first.overruns, 1U);
+    EXPECT_EQ(first.lift, *lifted);
+    const auto next = behind.count_overruns({"app", "l", 9, now, now, first.lift}, rule, "r");
+    EXPECT_EQ(next.suspended, server::CountedOverruns::Suspended::now);
+    EXPECT_NE(behind.lift("app", later), lifted);
+}
+
 TEST_F(PostgresqlBudgets, NodesShareRecordsAndSuspensionsAndKeepThem) {
     auto one = std::make_unique<BudgetNode>(*schema_, clock_);
     for (int i = 0; i < 300; ++i) ASSERT_TRUE(one->spend(clock_, 1, std::to_string(i)));
