@@ -1,6 +1,7 @@
 #include "kms/client/client.h"
 
 #include "kms/client/answer.h"
+#include "kms/client/certificates.h"
 #include "kms/client/transport.h"
 
 namespace kms {
@@ -235,6 +236,10 @@ void Client::check_ready() {
                                                 failing_checks(answer, transport_->service()));
     }
     if (answer.status != ok) throw to_error(answer, transport_->service());
+}
+
+std::map<std::string, std::string> Client::reload_certificates() {
+    return transport_->certificates().reload();
 }
 
 }  // namespace kms

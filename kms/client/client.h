@@ -38,6 +38,8 @@ public:
     virtual void after_answer(std::uint64_t before, std::string_view head) = 0;
 };
 
+class ClientCertificates;
+
 inline constexpr std::size_t max_nodes = 8;
 
 struct ClientConfig {
@@ -62,6 +64,9 @@ struct ClientConfig {
     std::size_t max_connections = 32;           // beyond it a call waits, within its deadline
     std::string service = "the key service";    // what messages call the other side
     AnswerWatch* watch = nullptr;               // must outlive the client; null: nobody
+    // Stands for ca, certificate and key, which are not read then: for clients whose certificates
+    // are to be read anew together (kms/client/certificates.h). Null: the client has its own.
+    std::shared_ptr<ClientCertificates> certificates{};
 };
 
 struct DataKey {
@@ -182,6 +187,11 @@ public:
 
     // Throws unavailable, naming the checks that fail, when no node of the service is ready.
     void check_ready();
+
+    // Reads ca, certificate and key of the configuration anew, without a call being lost: what
+    // ClientCertificates::reload() does, throws and returns, for all clients that share them. The
+    // bearer is not read again. For any thread.
+    std::map<std::string, std::string> reload_certificates();
 
 private:
     enum class Repeat { no, yes };  // after a lost answer or a 503

@@ -18,6 +18,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
+constexpr const char* no_authorities = "/dev/null";  // a folder that holds none
+
 // Writing to a connection that the peer has reset raises SIGPIPE, which would end the program; a
 // library has no right to change the process's disposition, so the signal is held back in this
 // thread and taken away again, unless the program ignores it anyway.
@@ -179,21 +181,22 @@ struct HttpConnection::Http {
     std::string host_header;  // empty: the library knows
 };
 
-HttpConnection::HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
+HttpConnection::HttpConnection(const Endpoint& endpoint, std::shared_ptr<const ClientTls> tls,
                                milliseconds connect_timeout)
-    : http_(std::make_unique<Http>(endpoint, connect_timeout)) {
+    : tls_(std::move(tls)), http_(std::make_unique<Http>(endpoint, connect_timeout)) {
     httplib::SSLClient& client = http_->client;
-    tls.apply_to(client.ssl_context());
+    tls_->apply_to(client.ssl_context(), endpoint.host);
     // One call of the system for a record and not two.
     if (may_be_buffered) SSL_CTX_set_read_ahead(client.ssl_context(), 1);
     if (endpoint.socket.empty()) {
-        // Without a file the library would trust every authority of the system.
-        client.set_ca_cert_path(tls.ca().string());
+        // The authorities are there already. Told of none the library would add all of the
+        // system's; told of the file it would read what may have changed.
+        client.set_ca_cert_path({}, no_authorities);
         client.enable_server_certificate_verification(true);
         client.set_tcp_nodelay(true);
     } else {
         // The library takes the socket's path for a host name, which no certificate carries.
-        tls.verify_in_handshake(client.ssl_context());
+        SSL_CTX_set_verify(client.ssl_context(), SSL_VERIFY_PEER, nullptr);
         client.enable_server_certificate_verification(false);
         client.set_address_family(AF_UNIX);
     }

@@ -51,7 +51,7 @@ struct NoAnswer {
 // exchange() is for one thread at a time; interrupt() for any thread at any time.
 class HttpConnection {
 public:
-    HttpConnection(const Endpoint& endpoint, const ClientTls& tls,
+    HttpConnection(const Endpoint& endpoint, std::shared_ptr<const ClientTls> tls,
                    std::chrono::milliseconds connect_timeout);
     ~HttpConnection();
     HttpConnection(const HttpConnection&) = delete;
@@ -62,11 +62,15 @@ public:
     // deadline. Throws nothing but std::bad_alloc.
     std::variant<Answer, NoAnswer> exchange(const HttpRequest& request, Deadline deadline);
 
+    // Whether it was made with `tls` and no other.
+    bool is_made_with(const ClientTls& tls) const noexcept { return tls_.get() == &tls; }
+
     // Breaks the exchange under way, if any: it ends with NoAnswer.
     void interrupt() noexcept;
 
 private:
     struct Http;
+    std::shared_ptr<const ClientTls> tls_;
     std::unique_ptr<Http> http_;
 };
 

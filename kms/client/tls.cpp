@@ -5,7 +5,9 @@
 #include <openssl/x509v3.h>
 
 #include <array>
+#include <ctime>
 
+#include "base/encoding.h"
 #include "base/error.h"
 #include "base/file.h"
 
@@ -44,17 +46,36 @@ bool is_ip_address(const std::string& host) {
            inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
+// OpenSSL reads a certificate's extensions when it first needs them, which may be in several
+// handshakes at once: done here, nothing of what they share is written later.
+void read_extensions(X509_STORE* store) {
+    const STACK_OF(X509_OBJECT)* objects = X509_STORE_get0_objects(store);
+    for (int i = 0; i < sk_X509_OBJECT_num(objects); ++i) {
+        X509* certificate = X509_OBJECT_get0_X509(sk_X509_OBJECT_value(objects, i));
+        if (certificate != nullptr) X509_check_purpose(certificate, -1, 0);
+    }
+}
+
+std::string time_text(const ASN1_TIME* time) {
+    std::tm parts{};
+    if (time == nullptr || ASN1_TIME_to_tm(time, &parts) != 1) return "unknown";
+    std::array<char, 32> text{};
+    const std::size_t size = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
+    return {text.data(), size};
+}
+
 }  // namespace
 
 ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::path& certificate,
-                     const std::filesystem::path& key, std::string host)
-    : ca_(ca), host_(std::move(host)), identity_(SSL_CTX_new(TLS_client_method())) {
+                     const std::filesystem::path& key)
+    : identity_(SSL_CTX_new(TLS_client_method())) {
     require(identity_ != nullptr, "SSL_CTX_new");
     // The plain reads come first: their messages say "missing" or "can't open" in words.
     base::read_file(ca, max_pem_bytes);
     if (SSL_CTX_load_verify_file(identity_.get(), ca.c_str()) != 1) {
         refuse(ca, "holds no certificate authority in PEM form");
     }
+    read_extensions(SSL_CTX_get_cert_store(identity_.get()));
     if (certificate.empty() && key.empty()) return;
     base::read_file(certificate, max_pem_bytes);
     if (SSL_CTX_use_certificate_chain_file(identity_.get(), certificate.c_str()) != 1) {
@@ -72,7 +93,7 @@ ClientTls::ClientTls(const std::filesystem::path& ca, const std::filesystem::pat
     }
 }
 
-void ClientTls::apply_to(SSL_CTX* context) const {
+void ClientTls::apply_to(SSL_CTX* context, const std::string& host) const {
     require(context != nullptr, "SSL_CTX_new");
     require(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1, "minimum version");
     // What was received lies in a buffer of the connection until more comes: data keys would stay
@@ -86,18 +107,27 @@ void ClientTls::apply_to(SSL_CTX* context) const {
         require(SSL_CTX_use_PrivateKey(context, SSL_CTX_get0_privatekey(identity_.get())) == 1,
                 "private key");
     }
+    // Also for the chain of our own certificate, which may be completed from there.
+    X509_STORE* authorities = SSL_CTX_get_cert_store(identity_.get());
+    require(SSL_CTX_set1_verify_cert_store(context, authorities) == 1, "authorities");
+    require(SSL_CTX_set1_chain_cert_store(context, authorities) == 1, "authorities");
     X509_VERIFY_PARAM* rules = SSL_CTX_get0_param(context);
     X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (is_ip_address(host_)) {
-        require(X509_VERIFY_PARAM_set1_ip_asc(rules, host_.c_str()) == 1, "IP address");
+    if (is_ip_address(host)) {
+        require(X509_VERIFY_PARAM_set1_ip_asc(rules, host.c_str()) == 1, "IP address");
     } else {
-        require(X509_VERIFY_PARAM_set1_host(rules, host_.data(), host_.size()) == 1, "host name");
+        require(X509_VERIFY_PARAM_set1_host(rules, host.data(), host.size()) == 1, "host name");
     }
 }
 
-void ClientTls::verify_in_handshake(SSL_CTX* context) const {
-    require(SSL_CTX_load_verify_file(context, ca_.c_str()) == 1, "authority");
-    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+std::map<std::string, std::string> ClientTls::facts() const {
+    const X509* own = SSL_CTX_get0_certificate(identity_.get());
+    if (own == nullptr) return {};
+    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+    unsigned int size = 0;
+    require(X509_digest(own, EVP_sha256(), digest.data(), &size) == 1, "fingerprint");
+    return {{"certificate_sha256", base::to_hex({digest.data(), size})},
+            {"certificate_end", time_text(X509_get0_notAfter(own))}};
 }
 
 }  // namespace kms

@@ -138,9 +138,7 @@ std::vector<Transport::Node> Transport::make_nodes(const ClientConfig& config) {
     std::vector<Node> nodes;
     for (std::string& url : urls) {
         Endpoint endpoint = endpoint_of(url, config.socket);
-        auto tls =
-            std::make_unique<ClientTls>(config.ca, config.certificate, config.key, endpoint.host);
-        nodes.push_back({std::move(url), std::move(endpoint), std::move(tls)});
+        nodes.push_back({std::move(url), std::move(endpoint)});
         nodes.back().idle.reserve(config.max_connections);
     }
     return nodes;
@@ -167,8 +165,24 @@ private:
 Transport::Transport(ClientConfig config)
     : config_(std::move(config)),
       bearer_(read_bearer(config_.bearer_file)),
+      certificates_(config_.certificates ? config_.certificates
+                                         : std::make_shared<ClientCertificates>(
+                                               config_.ca, config_.certificate, config_.key)),
       nodes_(make_nodes(config_)),
-      watch_(config_.deadline) {}
+      watch_(config_.deadline) {
+    certificates_->join(*this);
+}
+
+Transport::~Transport() { certificates_->leave(*this); }
+
+// A certificate that is about to end is not used further. What comes back later give_back() closes.
+void Transport::certificates_changed() noexcept {
+    const std::lock_guard lock(mutex_);
+    const auto now = certificates_->current();
+    for (Node& node : nodes_) {
+        std::erase_if(node.idle, [&now](const auto& one) { return !one->is_made_with(*now); });
+    }
+}
 
 // The first that is not avoided, or the one that is avoided no longer than the others.
 Transport::Node& Transport::choose_node() {
@@ -205,8 +219,8 @@ std::unique_ptr<HttpConnection> Transport::take(Deadline deadline, Node*& node) 
     std::unique_ptr<HttpConnection> connection;
     if (node->idle.empty()) {
         make_room(*node);
-        connection =
-            std::make_unique<HttpConnection>(node->endpoint, *node->tls, config_.connect_timeout);
+        connection = std::make_unique<HttpConnection>(node->endpoint, certificates_->current(),
+                                                      config_.connect_timeout);
     } else {
         connection = std::move(node->idle.back());
         node->idle.pop_back();
@@ -218,7 +232,9 @@ std::unique_ptr<HttpConnection> Transport::take(Deadline deadline, Node*& node) 
 void Transport::give_back(std::unique_ptr<HttpConnection> connection, Node& node) noexcept {
     {
         const std::lock_guard lock(mutex_);
-        node.idle.push_back(std::move(connection));  // room was reserved
+        if (connection->is_made_with(*certificates_->current())) {
+            node.idle.push_back(std::move(connection));  // room was reserved
+        }
         --in_use_;
     }
     freed_.notify_one();

@@ -7,10 +7,10 @@
 #include <mutex>
 #include <vector>
 
+#include "kms/client/certificates.h"
 #include "kms/client/client.h"
 #include "kms/client/deadline_watch.h"
 #include "kms/client/http_connection.h"
-#include "kms/client/tls.h"
 
 namespace kms {
 
@@ -19,10 +19,13 @@ namespace kms {
 Endpoint parse_url(std::string_view url);
 
 // Thread-safe.
-class Transport {
+class Transport final : private ClientCertificates::User {
 public:
     // Throws as Client's constructor.
     explicit Transport(ClientConfig config);
+    ~Transport() override;
+    Transport(const Transport&) = delete;
+    Transport& operator=(const Transport&) = delete;
 
     // The answer, whatever its status. A repeatable request is sent again after a lost answer or a
     // 503, any other only when it surely did not arrive; attempts begin within the retry budget, or
@@ -32,18 +35,19 @@ public:
 
     const std::string& service() const noexcept { return config_.service; }
     std::size_t nodes() const noexcept { return nodes_.size(); }
+    ClientCertificates& certificates() const noexcept { return *certificates_; }
 
 private:
     struct Node {
         std::string url;
         Endpoint endpoint;
-        std::unique_ptr<ClientTls> tls;
         std::vector<std::unique_ptr<HttpConnection>> idle{};  // the most recently used last
         Deadline avoided_until{};
     };
     // Gives its connection back when it ends.
     class Lease;
     static std::vector<Node> make_nodes(const ClientConfig& config);
+    void certificates_changed() noexcept override;
     Node& choose_node();
     void make_room(const Node& chosen);
     std::unique_ptr<HttpConnection> take(Deadline deadline, Node*& node);
@@ -58,6 +62,7 @@ private:
 
     const ClientConfig config_;
     const base::SecretBytes bearer_;
+    const std::shared_ptr<ClientCertificates> certificates_;
     std::mutex mutex_;
     std::condition_variable freed_;
     std::vector<Node> nodes_;  // as configured; never more or fewer

@@ -60,6 +60,16 @@ std::optional<std::string> read_request(SSL* ssl, std::string& rest) {
     }
 }
 
+// Empty when nobody was shown.
+std::string common_name(const SSL* ssl) {
+    const X509* certificate = SSL_get0_peer_certificate(ssl);
+    if (certificate == nullptr) return {};
+    X509_NAME* subject = X509_get_subject_name(certificate);
+    std::array<char, 128> name{};
+    X509_NAME_get_text_by_NID(subject, NID_commonName, name.data(), static_cast<int>(name.size()));
+    return name.data();
+}
+
 bool client_is_gone(int socket, int milliseconds) {
     pollfd entry{socket, POLLIN | POLLRDHUP, 0};
     return ::poll(&entry, 1, milliseconds) > 0;
@@ -156,6 +166,11 @@ int TlsPeer::open_connections() const {
     return static_cast<int>(sockets_.size());
 }
 
+std::vector<std::string> TlsPeer::shown() const {
+    const std::lock_guard lock(mutex_);
+    return shown_;
+}
+
 void TlsPeer::accept_all() {
     for (;;) {
         const int socket = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
@@ -174,6 +189,10 @@ void TlsPeer::serve(int socket) {
     const std::unique_ptr<SSL, FreeSsl> ssl(SSL_new(tls_->context));
     SSL_set_fd(ssl.get(), socket);
     if (SSL_accept(ssl.get()) == 1) {
+        {
+            const std::lock_guard lock(mutex_);
+            shown_.push_back(common_name(ssl.get()));
+        }
         std::string rest;
         PeerReply reply;
         while (reply.then == PeerReply::Then::keep) {

@@ -51,6 +51,8 @@ public:
     int connections() const { return connections_; }  // TCP connections accepted so far
     int open_connections() const;                     // of them, those not yet closed on this side
     int requests() const { return requests_; }        // whole requests read so far
+    // The common names of the client certificates that were shown, one for each handshake.
+    std::vector<std::string> shown() const;
 
 private:
     struct Tls;
@@ -65,6 +67,7 @@ private:
     std::atomic<int> requests_ = 0;
     mutable std::mutex mutex_;
     bool stopping_ = false;
+    std::vector<std::string> shown_;
     std::vector<int> sockets_;  // closed by their own threads, which take them out of here first
     std::list<std::thread> threads_;
     std::thread acceptor_;
