@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "kms/client/certificates.h"
 #include "kms/client/client.h"
 #include "server/audit.h"
 #include "server/audit_sealer.h"
@@ -102,6 +103,10 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
                                   {&metrics, &log, budgets.get(), [&store](const auto& resource) {
                                        return store.tags({resource.owner, resource.id});
                                    }});
+    // All that ask the key service share it, so that one step renews all or none.
+    const auto kms_certificates = std::make_shared<kms::ClientCertificates>(
+        config.kms.ca, config.kms.certificate, config.kms.key);
+    config.kms.certificates = kms_certificates;
     const std::unique_ptr<server::AuditSealer> sealer = seal(audit, config.kms, clock, log);
     vault::LogWitness witness(config.witness, config.kms, audit, metrics, log);
     kms::ClientConfig watched = config.kms;
@@ -163,7 +168,9 @@ void serve(vault::Config config, const server::DaemonSignals& signals) {
          {{"version", STRONGROOM_VERSION}, {"policy_hash", authorizer.policy_hash()}},
          {server::policy_step(authorizer, config.policy, vault::known_actions()),
           server::budgets_step(budgets.get(), config.budgets, vault::known_actions()),
-          identity.reload_step()},
+          identity.reload_step(),
+          {"kms_certificates", kms_certificates->files(),
+           [&kms_certificates] { return kms_certificates->reload(); }}},
          [&shapes] { shapes.cancel(); },
          sealer ? std::function<void()>([&sealer] { sealer->seal_now(); }) : nullptr},
         signals);

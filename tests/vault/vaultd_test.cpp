@@ -53,6 +53,11 @@ std::string line_with(const std::string& text, const std::string& part) {
     return {};
 }
 
+// `text` with `by` in the place of `part`, which must be in it.
+std::string with(std::string text, std::string_view part, std::string_view by) {
+    return text.replace(text.find(part), part.size(), by);
+}
+
 class VaultdTest : public testing::Test {
 protected:
     std::string secret_of(kms::Client& app, const char* path = one) {
@@ -121,9 +126,6 @@ TEST_F(VaultdTest, StoresRevealsAndStopsCleanly) {
 }
 
 TEST_F(VaultdTest, AShadowPolicySeesTheTagsThatItAloneAsksForAndAHangUpPutsItInForce) {
-    const auto with = [](std::string text, std::string_view part, std::string_view by) {
-        return text.replace(text.find(part), part.size(), by);
-    };
     const std::string next =
         with(VaultHouse::policy_text(), "credential:acme/*", "credential:acme/tag/team=payments");
     house_.kms().write("next.json", next);
@@ -159,6 +161,66 @@ TEST_F(VaultdTest, AShadowPolicySeesTheTagsThatItAloneAsksForAndAHangUpPutsItInF
                                             {"shadow_decision", "deny"},
                                             {"shadow_rule", "default-deny"}}) {
         EXPECT_NE(line.find("\"" + field + R"(":")" + value + "\""), std::string::npos) << line;
+    }
+}
+
+// As operators do it: the key service trusts both authorities, the vault changes, the old one goes.
+TEST_F(VaultdTest, ACertificateOfAnotherAuthorityTowardsTheKeyServiceNeedsNoRestart) {
+    const KmsHouse& folder = house_.kms();
+    const auto put = [&folder](const std::filesystem::path& from, const char* to) {
+        give_to_daemon_user(from);
+        std::filesystem::rename(from, folder / to);
+    };
+    const std::string old_authority = content_of(folder / "pki/ca.crt");
+    folder.write("callers.crt", old_authority, 0644);
+    folder.write("kms-ca.crt", old_authority, 0644);
+    std::string config =
+        with(house_.config_text(), R"("client_ca": "pki/ca.crt")", R"("client_ca": "callers.crt")");
+    config = with(config, R"("ca": "pki/ca.crt", "certificate")",
+                  R"("ca": "kms-ca.crt", "certificate")");
+    config = with(config, R"("audit-vault")",
+                  R"("audit-vault", "checkpoints": {"signing_key": "alias/vault-audit"})");
+    folder.write("vaultd.json", config);
+    kms::Client(house_.to_kmsd(house_.operator_files))
+        .call("POST", "/v1/keys", R"({"alias":"vault-audit","kind":"ed25519"})");
+    house_.start();
+    kms::Client app(house_.to_vaultd(house_.app_files));
+    kms::Client old_vault(house_.to_kmsd(house_.vault_files));
+    app.call("PUT", one, R"({"secret":{"k":1}})");
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+
+    TestPki other(folder / "other");
+    const std::string new_authority = content_of(other.ca());
+    folder.write("both.crt", old_authority + new_authority, 0644);
+    put(folder / "both.crt", "pki/ca.crt");
+    ASSERT_TRUE(house_.kmsd().wait_said(R"("reloaded","step":"certificates")"));
+    const auto renewed = other.client("vaultd-client", "spiffe://strongroom/vaultd");
+    put(renewed.certificate, "pki/vaultd-client.crt");
+    ASSERT_TRUE(house_.vaultd().wait_said("not reloaded")) << house_.vaultd().output();
+    EXPECT_NE(house_.vaultd().output().find("vaultd-client.key"), std::string::npos);
+    EXPECT_EQ(secret_of(app), R"({"k":1})") << "half of a pair changes nothing";
+    folder.write("kms-ca.crt", old_authority + new_authority, 0644);
+    put(renewed.key, "pki/vaultd-client.key");
+    ASSERT_TRUE(house_.vaultd().wait_said(R"("reloaded","step":"kms_certificates")"))
+        << house_.vaultd().output();
+
+    const auto server = other.server("kmsd");
+    put(server.certificate, "pki/kmsd.crt");
+    put(server.key, "pki/kmsd.key");
+    put(other.ca(), "pki/ca.crt");
+    while (old_vault.send("GET", "/v1/keys/alias/credentials").status == 200) {
+        std::this_thread::yield();
+    }
+    const std::string sealed = content_of(folder / "audit-vault/checkpoint");
+    EXPECT_EQ(secret_of(app), R"({"k":1})");
+    app.call("PUT", one, R"({"secret":{"k":2}})");
+    EXPECT_EQ(secret_of(app), R"({"k":2})");
+    EXPECT_EQ(house_.vaultd().stop(), 0);
+    EXPECT_NE(content_of(folder / "audit-vault/checkpoint"), sealed) << "the last records' own";
+    const std::string audit = content_of(folder / "audit-vault/audit.jsonl");
+    for (const auto* word : {R"("step":"kms_certificates")", R"("outcome":"refused")",
+                             R"("outcome":"done")", R"("certificate_sha256")"}) {
+        EXPECT_NE(audit.find(word), std::string::npos) << word;
     }
 }
 

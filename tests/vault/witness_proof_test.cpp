@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/encoding.h"
+#include "kms/client/certificates.h"
 #include "server/answer.h"
 #include "server/checkpoint.h"
 #include "server/edge.h"
@@ -175,6 +176,26 @@ TEST_F(WitnessProof, WhatGrowsIsProvenAndKept) {
         EXPECT_TRUE(keeps(size));
     }
     EXPECT_NO_THROW(witness->check());
+}
+
+// The key service trusts another authority from then on, which signed the new certificate.
+TEST_F(WitnessProof, ProofsAreHadWithTheCertificateThatWasReadAnewForAll) {
+    client_.certificates =
+        std::make_shared<kms::ClientCertificates>(client_.ca, client_.certificate, client_.key);
+    const auto witness = open();
+    played_.grow(3);
+    exchange(*witness, played_.head(3));
+    ASSERT_TRUE(keeps(3));
+    TestPki other(folder_ / "other");
+    const auto renewed = other.client("vaultd", "spiffe://strongroom/vaultd");
+    std::filesystem::rename(renewed.certificate, client_.certificate);
+    std::filesystem::rename(renewed.key, client_.key);
+    client_.certificates->reload();
+    std::filesystem::rename(other.ca(), pki_.ca());  // the edge's; the client has read its own
+    edge_->reload_certificates();
+    played_.grow(7);
+    exchange(*witness, played_.head(7));
+    EXPECT_TRUE(keeps(7));
 }
 
 TEST_F(WitnessProof, FirstHeaderIsHeldToTheSignedCheckpointOfItsSize) {
