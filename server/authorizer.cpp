@@ -119,9 +119,12 @@ bool Authorizer::would_allow(Operation& operation, Action action, const Resource
 }
 
 bool Authorizer::shows(const Operation& operation, Action action, const Resource& item) const {
-    const auto policy = policies().in_force;
+    const Policies asked = policies();
     const auto may = [&](const Caller& caller) {
-        return policy->decide({caller, action, item, {}, operation.started()}).allowed;
+        const PolicyQuestion question{caller, action, item, {}, operation.started()};
+        const Decision decision = asked.in_force->decide(question);
+        if (asked.shadow != nullptr) shadow_report_->compare(question, decision, *asked.shadow);
+        return decision.allowed;
     };
     return may(operation.caller()) && (!operation.user() || may(*operation.user()));
 }

@@ -78,8 +78,8 @@ public:
                      const std::map<std::string, std::string>& context = {}) const;
 
     // The same question about one item of a list that the operation was authorised for, which shows
-    // the item only if this is true. Noted nowhere and charged to nobody, and a shadow policy is
-    // not asked: the list's own decision is what stands in the record.
+    // the item only if this is true. Noted nowhere and charged to nobody: the list's own decision
+    // is what stands in the record. A shadow policy is asked with what the list knows of the item.
     bool shows(const Operation& operation, Action action, const Resource& item) const;
 
     // Policy::may_ever of the policy in force, for the operation's caller (and its user); noted

@@ -93,6 +93,19 @@ TEST(PolicyShadow, WhatItLooksUpIsLookedUpAfterTheDecisionAndItsFailureEndsNothi
     EXPECT_EQ(asked, 2U);
 }
 
+TEST(PolicyShadow, IsAskedAboutTheItemsOfAListAndHidesNone) {
+    server::Metrics metrics("test");
+    const server::Authorizer authorizer(shadow_policy("key:k1"), shadow_policy("key:k2"),
+                                        {&metrics, nullptr});
+    const auto operation = shadowed_operation();
+    EXPECT_TRUE(authorizer.shows(operation, {"use"}, shadowed_key("k1")));
+    EXPECT_FALSE(authorizer.shows(operation, {"use"}, shadowed_key("k2")));
+    EXPECT_FALSE(authorizer.shows(operation, {"use"}, shadowed_key("k3")));
+    EXPECT_NE(metrics.text().find(std::string(differences) + R"({daemon="test"} 2)"),
+              std::string::npos)
+        << metrics.text();
+}
+
 TEST(PolicyShadow, SamePolicyDiffersNowhere) {
     server::Metrics metrics("test");
     const server::Authorizer authorizer(shadow_policy("key:k1"), shadow_policy("key:k1"),
