@@ -93,7 +93,7 @@ public:
 
 private:
     OldSecret open_object(const base::JsonValue& envelope, std::string_view bound) const {
-        const base::JsonValue* mark = envelope.find("__enc");
+        const base::JsonValue* marked = envelope.find("__enc");
         const auto text = [&](std::string_view name) {
             const base::JsonValue* value = envelope.find(name);
             return value == nullptr || value->string() == nullptr ? std::string_view()
@@ -101,7 +101,7 @@ private:
         };
         const auto iv = base::parse_base64(text("iv"));
         auto sealed = base::parse_base64(text("ct"));
-        const bool is_one = mark != nullptr && mark->integer() == 1 && iv && !iv->empty() &&
+        const bool is_one = marked != nullptr && marked->integer() == 1 && iv && !iv->empty() &&
                             iv->size() <= max_old_iv_bytes && sealed &&
                             sealed->size() >= old_tag_bytes;
         if (!is_one) return Unreadable{no_envelope};
