@@ -101,11 +101,15 @@ void refuse_unknown_key(const server::Authorizer& authorizer, server::Operation&
     throw Error(ErrorCode::permission_denied, "the caller may not do this");
 }
 
-RecordIntent Api::intent_of(server::Operation& operation) {
-    return [this, &operation](const std::map<std::string, std::string>& facts) {
+RecordIntent intent_of(server::Operation& operation) {
+    return [&operation](const std::map<std::string, std::string>& facts) {
         for (const auto& [name, value] : facts) operation.set_fact(name, value);
-        parts_.audit.append_and_wait(operation, {"intent", "", 0});
+        operation.record_intent();
     };
+}
+
+void note_repeated(server::Operation& operation) {
+    if (!operation.has_intent()) operation.set_fact("repeated", "made before");
 }
 
 NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,

@@ -115,14 +115,19 @@ private:
     server::Response order_once(server::Operation& operation, const server::Request& request,
                                 const base::Uuid& key_id,
                                 const std::function<KeyPointer(const OrderContext&)>& order);
-    // How the audit log takes down what the token is about to be asked.
-    RecordIntent intent_of(server::Operation& operation);
-
     // From the path's {key} or {alias}. Throws invalid_argument naming the parameter.
     NamedKey name_key(const server::Request& request) const;
 
     ApiParts parts_;
 };
+
+// How the audit log takes down what the order of `operation`, which must outlive this, is about to
+// do.
+RecordIntent intent_of(server::Operation& operation);
+
+// For orders that say what the token is about to be asked: without that the order's earlier
+// request had the key made.
+void note_repeated(server::Operation& operation);
 
 // What a policy is asked about when `key` is acted on.
 server::Resource key_resource(const Key& key);

@@ -41,16 +41,16 @@ std::vector<server::Route> Api::alias_routes() {
          [this](server::Operation& operation, const server::Request& request) {
              return list_aliases(operation, request);
          }},
-        {Method::PUT, "/v1/aliases/{alias}", change_alias, Access::authenticated,
-         max_alias_body_bytes, "Give an alias to a master key, or move it there",
-         [this](server::Operation& operation, const server::Request& request) {
-             return put_alias(operation, request);
-         }},
-        {Method::DELETE, "/v1/aliases/{alias}", change_alias, Access::authenticated, 0,
-         "Take an alias away",
-         [this](server::Operation& operation, const server::Request& request) {
-             return delete_alias(operation, request);
-         }},
+        server::changing({Method::PUT, "/v1/aliases/{alias}", change_alias, Access::authenticated,
+                          max_alias_body_bytes, "Give an alias to a master key, or move it there",
+                          [this](server::Operation& operation, const server::Request& request) {
+                              return put_alias(operation, request);
+                          }}),
+        server::changing({Method::DELETE, "/v1/aliases/{alias}", change_alias,
+                          Access::authenticated, 0, "Take an alias away",
+                          [this](server::Operation& operation, const server::Request& request) {
+                              return delete_alias(operation, request);
+                          }}),
     };
 }
 
@@ -99,6 +99,7 @@ server::Response Api::put_alias(server::Operation& operation, const server::Requ
     operation.set_fact("alias", alias);
     if (holder != nullptr) operation.set_fact("from_key_id", holder->id.to_string());
     const auto work = [&](const std::string& request_id) {
+        operation.record_intent();
         parts_.lifecycle.set_alias(grant, from ? &*from : nullptr, alias, {request_id, {}});
         return alias_answer(alias, key_id);
     };
@@ -126,6 +127,7 @@ server::Response Api::delete_alias(server::Operation& operation, const server::R
     const auto work = [&](const std::string& request_id) {
         if (named.key == nullptr) refuse_unknown_key(parts_.authorizer, operation, named.resource);
         operation.set_fact("from_key_id", named.key->id.to_string());
+        operation.record_intent();
         parts_.lifecycle.remove_alias(grant, alias, {request_id, {}});
         return removed();
     };

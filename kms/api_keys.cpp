@@ -64,11 +64,11 @@ std::vector<server::Route> Api::key_routes() {
         return describe(operation, request);
     };
     return {
-        {Method::POST, "/v1/keys", create_key, Access::authenticated, max_key_body_bytes,
-         "Make a master key in the token",
-         [this](server::Operation& operation, const server::Request& request) {
-             return create(operation, request);
-         }},
+        server::changing({Method::POST, "/v1/keys", create_key, Access::authenticated,
+                          max_key_body_bytes, "Make a master key in the token",
+                          [this](server::Operation& operation, const server::Request& request) {
+                              return create(operation, request);
+                          }}),
         {Method::GET, "/v1/keys", list_keys, Access::authenticated, 0,
          "List master keys, a page at a time",
          [this](server::Operation& operation, const server::Request& request) {
@@ -104,6 +104,7 @@ server::Response Api::create(server::Operation& operation, const server::Request
     const auto make = [&](const std::string& request_id) {
         const KeyDescription made =
             parts_.lifecycle.create(grant, wanted, {request_id, intent_of(operation)});
+        note_repeated(operation);
         operation.set_fact("key_id", made.key->id.to_string());
         base::JsonWriter answer;
         write_description(answer, made);

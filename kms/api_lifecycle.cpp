@@ -58,8 +58,8 @@ std::vector<server::Route> Api::lifecycle_routes() {
                          server::Action action, std::size_t max_body, std::string_view summary,
                          const server::Handler& handler) {
         for (const std::string_view pattern : {by_id, by_alias}) {
-            rows.push_back(
-                {method, pattern, action, Access::authenticated, max_body, summary, handler});
+            rows.push_back(server::changing(
+                {method, pattern, action, Access::authenticated, max_body, summary, handler}));
         }
     };
     const auto transition = [this](server::Action action, Transition to) {
@@ -131,6 +131,7 @@ server::Response Api::change(server::Operation& operation, const server::Request
         static_cast<void>(parts_.authorizer.authorize(operation, tag_key, std::move(retagged)));
     }
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
+        order.record_intent({{"key_id", key.id.to_string()}});
         return parts_.lifecycle.change(key.grant, tagging ? &*tagging : nullptr, key.id, wanted,
                                        order);
     });
@@ -149,6 +150,7 @@ server::Response Api::rotate(server::Operation& operation, const server::Request
     const AllowedKey key = authorize_key(operation, request, rotate_key);
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
         KeyPointer rotated = parts_.lifecycle.rotate(key.grant, key.id, if_primary, order);
+        note_repeated(operation);
         operation.set_fact("key_version", std::to_string(rotated->primary_version));
         return rotated;
     });
@@ -160,6 +162,7 @@ server::Response Api::go_to_state(server::Operation& operation, const server::Re
     refuse_fields(request);
     const AllowedKey key = authorize_key(operation, request, action);
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
+        order.record_intent({{"key_id", key.id.to_string()}});
         return (parts_.lifecycle.*transition)(key.grant, key.id, order);
     });
 }
@@ -175,6 +178,7 @@ server::Response Api::schedule_deletion(server::Operation& operation,
     reader.refuse_unknown();
     const AllowedKey key = authorize_key(operation, request, schedule_key_deletion);
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
+        order.record_intent({{"key_id", key.id.to_string()}});
         KeyPointer scheduled = parts_.lifecycle.schedule_deletion(key.grant, key.id, days, order);
         // Somebody may have cancelled it since.
         if (scheduled->deletion_at) {

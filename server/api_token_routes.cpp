@@ -124,6 +124,7 @@ public:
         const Grant grant = authorize_making(operation, name, claims);
         return do_once(orders_, operation, request, [&](const OrdersOnce::Order& order) {
             if (!order.name.empty()) operation.set_fact("token_id", api_token_id_of(order.name));
+            operation.record_intent();
             const MadeApiToken made = tokens_.create(grant, name, claims, lifetime, order.name);
             operation.set_fact("token_id", made.token.id);
             base::JsonWriter answer;
@@ -167,6 +168,7 @@ public:
         const Grant grant = authorizer_.authorize(operation, revoke_api_token,
                                                   token_resource(token ? token->name : "*"));
         return do_once(orders_, operation, request, [&](const OrdersOnce::Order&) {
+            operation.record_intent();
             const ApiToken revoked = tokens_.revoke(grant, id);
             base::JsonWriter answer;
             answer.begin_object();
@@ -215,21 +217,22 @@ std::vector<Route> api_token_routes(ApiTokens& tokens, const Authorizer& authori
                                     std::chrono::seconds max_lifetime, OrdersOnce* orders) {
     const TokenHandlers handlers(tokens, authorizer, max_lifetime, orders);
     std::vector<Route> rows;
-    rows.push_back({Method::POST, "/v1/api-tokens", create_api_token, Access::authenticated,
-                    max_token_body_bytes, "Make an API token; the answer alone shows it",
-                    [handlers](Operation& operation, const Request& request) {
-                        return handlers.create(operation, request);
-                    }});
+    rows.push_back(
+        changing({Method::POST, "/v1/api-tokens", create_api_token, Access::authenticated,
+                  max_token_body_bytes, "Make an API token; the answer alone shows it",
+                  [handlers](Operation& operation, const Request& request) {
+                      return handlers.create(operation, request);
+                  }}));
     rows.push_back({Method::GET, "/v1/api-tokens", list_api_tokens, Access::authenticated, 0,
                     "List API tokens, a page at a time; none is shown itself",
                     [handlers](Operation& operation, const Request& request) {
                         return handlers.list(operation, request);
                     }});
-    rows.push_back({Method::DELETE, "/v1/api-tokens/{id}", revoke_api_token, Access::authenticated,
-                    0, "Revoke an API token",
-                    [handlers](Operation& operation, const Request& request) {
-                        return handlers.revoke(operation, request);
-                    }});
+    rows.push_back(
+        changing({Method::DELETE, "/v1/api-tokens/{id}", revoke_api_token, Access::authenticated, 0,
+                  "Revoke an API token", [handlers](Operation& operation, const Request& request) {
+                      return handlers.revoke(operation, request);
+                  }}));
     return rows;
 }
 

@@ -131,6 +131,10 @@ void AuditLog::append(const Operation& operation, const Outcome& outcome, Done d
                             std::move(done), was_begun});
 }
 
+void AuditLog::record_intent(const Operation& operation) {
+    append_and_wait(operation, {"intent", "", 0});
+}
+
 void AuditLog::append_and_wait(const Operation& operation, const Outcome& outcome) {
     const auto durable = std::make_shared<std::promise<bool>>();
     auto answer = durable->get_future();

@@ -80,7 +80,7 @@ struct Outcome {
 };
 
 // Thread-safe. The destructor writes what is queued and stops the writer.
-class AuditLog {
+class AuditLog final : public IntentRecorder {
 public:
     // Opens or creates the log, cuts a torn last line (and says so in `log`), goes on with the next
     // sequence number. For each intent without any result that the processes before have left
@@ -89,7 +89,7 @@ public:
     // Throws failed_precondition naming the file when it can't be used, unavailable when it can't
     // be read or those records can't be made durable as the events of a start are.
     AuditLog(AuditConfig config, const base::Clock& clock, base::Log& log);
-    ~AuditLog();
+    ~AuditLog() override;
     AuditLog(const AuditLog&) = delete;
     AuditLog& operator=(const AuditLog&) = delete;
 
@@ -108,6 +108,9 @@ public:
     // Queues and waits, for records that must stand before the work goes on (intents). Throws
     // unavailable when it could not be made durable within the bound.
     void append_and_wait(const Operation& operation, const Outcome& outcome);
+
+    // append_and_wait() with the outcome "intent".
+    void record_intent(const Operation& operation) override;
 
     // An event of the daemon's own, with facts: "start", "stop", "reload", "token_login" … Waits
     // like append_and_wait; up to and with the first "start" 50 times as long, for a slow disk.

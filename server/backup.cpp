@@ -39,11 +39,12 @@ std::vector<Route> backup_routes(Database& database, const Authorizer& authorize
         refuse_query(request);
         static_cast<void>(authorizer.authorize(operation, back_up, resource));
         return do_once(orders, operation, request, [&](const OrdersOnce::Order&) {
+            operation.record_intent();
             return OrdersOnce::Outcome{make(operation)};
         });
     };
-    return {{Method::POST, "/v1/backups", back_up, Access::authenticated, 0,
-             "Write a copy of the embedded database into the configured folder", handle}};
+    return {changing({Method::POST, "/v1/backups", back_up, Access::authenticated, 0,
+                      "Write a copy of the embedded database into the configured folder", handle})};
 }
 
 }  // namespace server

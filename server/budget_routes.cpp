@@ -78,6 +78,7 @@ Response lift(Budgets& budgets, const Authorizer& authorizer, OrdersOnce* orders
     reader.refuse_unknown();
     static_cast<void>(authorizer.authorize(operation, lift_suspension, budget_of(caller)));
     return do_once(orders, operation, request, [&](const OrdersOnce::Order& order) {
+        operation.record_intent();
         // An order that was begun and not answered has most likely lifted the suspension.
         if (!budgets.lift(caller) && !order.begun_before) {
             throw base::Error(base::ErrorCode::not_found, "the caller is not suspended");
@@ -101,11 +102,11 @@ std::vector<Route> budget_routes(Budgets& budgets, const Authorizer& authorizer,
                                                     budget_of(caller.empty() ? "*" : caller)));
              return caller.empty() ? list_suspended(budgets) : one_budget(budgets, caller);
          }},
-        {Method::POST, "/v1/budgets/lift", lift_suspension, Access::authenticated,
-         max_lift_body_bytes, "Lift a caller's suspension",
-         [&budgets, &authorizer, orders](Operation& operation, const Request& request) {
-             return lift(budgets, authorizer, orders, operation, request);
-         }},
+        changing({Method::POST, "/v1/budgets/lift", lift_suspension, Access::authenticated,
+                  max_lift_body_bytes, "Lift a caller's suspension",
+                  [&budgets, &authorizer, orders](Operation& operation, const Request& request) {
+                      return lift(budgets, authorizer, orders, operation, request);
+                  }}),
     };
 }
 

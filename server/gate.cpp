@@ -148,6 +148,7 @@ struct Gate::State {
         auto caller = request.connected ? request.connected : recognize(request);
         Operation operation = begin_operation(request, clock.now(), std::move(caller));
         operation.set_action(unknown_action);
+        operation.set_intents(audit);
         return operation;
     }
 

@@ -9,6 +9,7 @@
 
 #include "server/answer.h"
 #include "server/audit.h"
+#include "server/gate_rules.h"
 #include "server/operation.h"
 #include "server/request.h"
 #include "server/route.h"
@@ -47,8 +48,13 @@ inline bool was_begun(const Finished& finished) {
     return finished.is_admitted && finished.access != Access::observed;
 }
 
-// The handler answered.
+// The handler answered. Throws internal when it changed something without having said so before; an
+// order's answer of before changes nothing.
 inline void succeed(Finished& finished, Response response) {
+    if (finished.route->changes && response.status < 400 && !finished.operation.has_intent() &&
+        finished.operation.facts().count("repeated") == 0) {
+        throw internal_error("a change was made without its intent in the audit log");
+    }
     finished.response = std::move(response);
     finished.outcome = {
         finished.response.status < 400 ? "ok" : "failed", {}, finished.response.status};

@@ -70,6 +70,17 @@ struct ItemOutcome {
     std::string key{};                      // what it was opened with: a key id with version
 };
 
+class Operation;
+
+// Where it is written that an operation is about to change what stays: the audit log.
+class IntentRecorder {
+public:
+    virtual ~IntentRecorder() = default;
+    // On stable storage when it returns. Throws unavailable when it can't be: then nothing may be
+    // changed.
+    virtual void record_intent(const Operation& operation) = 0;
+};
+
 // Not thread-safe: one worker at a time works on an operation.
 class Operation {
 public:
@@ -103,6 +114,18 @@ public:
         facts_[std::move(name)] = std::move(value);
     }
 
+    // Where record_intent() writes; must outlive this. The gate says it of each request.
+    void set_intents(IntentRecorder& intents) { intents_ = &intents; }
+    // To be called by a handler that changes what stays, with every right to do so and before it
+    // does: whatever meets the daemon then, the log says that it was about to. What stands in the
+    // operation by now is recorded. Throws unavailable when it can't be: then nothing may be
+    // changed. Without set_intents() (in tests) nobody is told.
+    void record_intent() {
+        if (intents_ != nullptr) intents_->record_intent(*this);
+        has_intent_ = true;
+    }
+    bool has_intent() const { return has_intent_; }
+
     // How many items the request asks for, said before anything is authorised: what its caller's
     // budgets are charged. 1 when nobody says.
     void set_work(std::uint64_t items) { work_ = items; }
@@ -135,6 +158,8 @@ private:
     std::vector<std::string> records_;
     std::vector<std::pair<std::string, std::string>> charged_;  // callers and limits
     std::vector<std::shared_ptr<void>> holds_;  // places of concurrency, given back at its end
+    IntentRecorder* intents_ = nullptr;         // outlives it
+    bool has_intent_ = false;
 };
 
 }  // namespace server

@@ -76,7 +76,16 @@ struct Route {
     // For the hot path: small requests that wait at the same time are handled by this, in place of
     // `handler`. Empty: each by itself. The path must have no parameters.
     JointHandler together{};
+    // A good answer means that something was changed that stays: the handler has recorded its
+    // intent before (Operation::record_intent). One that has not is a fault: internal.
+    bool changes = false;
 };
+
+// The same row, as one whose handler changes what stays.
+inline Route changing(Route row) {
+    row.changes = true;
+    return row;
+}
 
 // The rows of two rooms, in that order.
 std::vector<Route> join(std::vector<Route> rows, std::vector<Route> more);

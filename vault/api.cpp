@@ -176,11 +176,11 @@ std::vector<server::Route> Api::routes() {
     using server::Request;
     constexpr std::string_view one = "/v1/owners/{owner}/credentials/{name}";
     std::vector<server::Route> rows = {
-        {Method::PUT, one, store_credential, Access::authenticated, max_store_body_bytes,
-         "Store a secret as a new version of a credential",
-         [this](Operation& operation, const Request& request) {
-             return store(operation, request);
-         }},
+        server::changing({Method::PUT, one, store_credential, Access::authenticated,
+                          max_store_body_bytes, "Store a secret as a new version of a credential",
+                          [this](Operation& operation, const Request& request) {
+                              return store(operation, request);
+                          }}),
         {Method::GET, one, describe_credential, Access::authenticated, 0,
          "Metadata, versions and expiry of a credential, never its secret",
          [this](Operation& operation, const Request& request) {
@@ -237,6 +237,7 @@ server::Response Api::store(server::Operation& operation, const server::Request&
     if (wanted.tags) {
         wanted.replaced_tags = require_new_tags(operation, grant.resource(), *wanted.tags);
     }
+    operation.record_intent();
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
     require_copy(operation, result.copy, not_copied);

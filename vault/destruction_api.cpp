@@ -47,16 +47,18 @@ std::vector<server::Route> DestructionApi::routes() {
     using server::Operation;
     using server::Request;
     return {
-        {Method::DELETE, "/v1/owners/{owner}/credentials/{name}", delete_credential,
-         Access::authenticated, 0, "Destroy the wrapped data keys of all versions of a credential",
-         [this](Operation& operation, const Request& request) {
-             return destroy(operation, request);
-         }},
-        {Method::POST, "/v1/owners/{owner}/erase", erase_owner, Access::authenticated, 0,
-         "Destroy up to 100 of an owner's credentials; again until it is complete",
-         [this](Operation& operation, const Request& request) {
-             return erase(operation, request);
-         }},
+        server::changing({Method::DELETE, "/v1/owners/{owner}/credentials/{name}",
+                          delete_credential, Access::authenticated, 0,
+                          "Destroy the wrapped data keys of all versions of a credential",
+                          [this](Operation& operation, const Request& request) {
+                              return destroy(operation, request);
+                          }}),
+        server::changing({Method::POST, "/v1/owners/{owner}/erase", erase_owner,
+                          Access::authenticated, 0,
+                          "Destroy up to 100 of an owner's credentials; again until it is complete",
+                          [this](Operation& operation, const Request& request) {
+                              return erase(operation, request);
+                          }}),
         {Method::GET, "/v1/owners/{owner}/destructions", list_destructions, Access::authenticated,
          0, "The signed records of what was destroyed of an owner, a page at a time",
          [this](Operation& operation, const Request& request) { return list(operation, request); }},
@@ -69,6 +71,7 @@ server::Response DestructionApi::destroy(server::Operation& operation,
     const auto grant =
         authorizer_.authorize(operation, delete_credential, service_.resource(authorizer_, id));
     server::refuse_query(request);
+    operation.record_intent();
     const Destroyed done = service_.destroy(grant, operation.traceparent());
     note_destruction(operation, done.destruction);
     require_copy(operation, done.copy, copy_not_destroyed);
@@ -88,6 +91,7 @@ server::Response DestructionApi::erase(server::Operation& operation,
     const std::string owner = safe_parameter(request, "owner");
     const auto grant = authorizer_.authorize(operation, erase_owner, credentials_resource(owner));
     server::refuse_query(request);
+    operation.record_intent();
     const Destroyed done = service_.erase_owner(grant, operation.traceparent());
     const Destruction& made = done.destruction;
     const Erasure erasure = made.erasure.value_or(Erasure{});

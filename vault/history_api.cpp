@@ -71,12 +71,12 @@ std::vector<server::Route> HistoryApi::routes() {
              [this](Operation& operation, const Request& request) {
                  return history(operation, request);
              }},
-            {Method::POST, "/v1/owners/{owner}/credentials/{name}/restore", restore_credential,
-             Access::authenticated, max_restore_body_bytes,
-             "Make a new version of a credential from an older one",
-             [this](Operation& operation, const Request& request) {
-                 return restore(operation, request);
-             }}};
+            server::changing({Method::POST, "/v1/owners/{owner}/credentials/{name}/restore",
+                              restore_credential, Access::authenticated, max_restore_body_bytes,
+                              "Make a new version of a credential from an older one",
+                              [this](Operation& operation, const Request& request) {
+                                  return restore(operation, request);
+                              }})};
 }
 
 server::Response HistoryApi::history(server::Operation& operation, const server::Request& request) {
@@ -104,6 +104,7 @@ server::Response HistoryApi::restore(server::Operation& operation, const server:
     server::refuse_query(request);
     const RestoreRequest wanted = read_restore_request(read_body(request, max_restore_body_bytes));
     operation.set_fact("restored_from", std::to_string(wanted.version));
+    operation.record_intent();
     const auto result = service_.restore(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
     require_copy(operation, result.copy, not_copied);

@@ -123,11 +123,12 @@ std::vector<server::Route> RewrapApi::routes() {
     using server::Request;
     constexpr std::string_view all = "/v1/rewrap-jobs";
     return {
-        {Method::POST, all, start_rewrap_job, Access::authenticated, max_start_body_bytes,
-         "Begin to move all stored credentials to the newest version of the master key",
-         [this](Operation& operation, const Request& request) {
-             return start(operation, request);
-         }},
+        server::changing(
+            {Method::POST, all, start_rewrap_job, Access::authenticated, max_start_body_bytes,
+             "Begin to move all stored credentials to the newest version of the master key",
+             [this](Operation& operation, const Request& request) {
+                 return start(operation, request);
+             }}),
         {Method::GET, all, describe_rewrap_job, Access::authenticated, 0,
          "The rewrap jobs, newest first, a page at a time",
          [this](Operation& operation, const Request& request) { return list(operation, request); }},
@@ -141,11 +142,11 @@ std::vector<server::Route> RewrapApi::routes() {
          [this](Operation& operation, const Request& request) {
              return failures(operation, request);
          }},
-        {Method::POST, "/v1/rewrap-jobs/{id}/cancel", cancel_rewrap_job, Access::authenticated, 0,
-         "End a rewrap job; what it moved stays moved",
-         [this](Operation& operation, const Request& request) {
-             return cancel(operation, request);
-         }},
+        server::changing({Method::POST, "/v1/rewrap-jobs/{id}/cancel", cancel_rewrap_job,
+                          Access::authenticated, 0, "End a rewrap job; what it moved stays moved",
+                          [this](Operation& operation, const Request& request) {
+                              return cancel(operation, request);
+                          }}),
     };
 }
 
@@ -159,8 +160,9 @@ server::Response RewrapApi::start(server::Operation& operation, const server::Re
     const auto grant =
         parts_.authorizer.authorize(operation, start_rewrap_job, rewrap_job_resource("*"));
     server::refuse_query(request);
-    const RewrapJob job =
-        parts_.service.start(grant, read_rewrap_rate(request), operation.traceparent());
+    const std::uint64_t rate = read_rewrap_rate(request);
+    operation.record_intent();
+    const RewrapJob job = parts_.service.start(grant, rate, operation.traceparent());
     operation.set_fact("job", job.id.to_string());
     operation.set_fact("key_id", job.target.key_id.to_string());
     operation.set_fact("key_version", std::to_string(job.target.version));
@@ -218,6 +220,7 @@ server::Response RewrapApi::cancel(server::Operation& operation, const server::R
     const auto grant = parts_.authorizer.authorize(
         operation, cancel_rewrap_job, rewrap_job_resource(request.path_parameter("id")));
     server::refuse_query(request);
+    operation.record_intent();
     return answer(parts_.service.cancel(grant), 200);
 }
 

@@ -29,6 +29,8 @@ void AuditLog::append(const Operation& /*operation*/, const Outcome& /*outcome*/
 
 void AuditLog::append_and_wait(const Operation& /*operation*/, const Outcome& /*outcome*/) {}
 
+void AuditLog::record_intent(const Operation& /*operation*/) {}
+
 void AuditLog::event(std::string_view /*action*/,
                      const std::map<std::string, std::string>& /*facts*/) {}
 

@@ -22,6 +22,7 @@ inline server::Response send(
     request.query = query;
     request.body = body;
     request.headers = headers;
+    operation.set_intents(rig.audit);
     auto answer = call_route(rig.routes, operation, std::move(request));
     expect_declared_kinds(operation, kms::known_actions());
     return answer;

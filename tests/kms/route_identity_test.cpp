@@ -36,6 +36,20 @@ TEST_F(KmsRouteIdentity, TheRoutesTriedAreAllThatTheDaemonServes) {
     EXPECT_EQ(house_.patterns(), std::set<std::string_view>(paths.begin(), paths.end()));
 }
 
+// Their answers hold what they made; nothing of it stays here.
+TEST_F(KmsRouteIdentity, EveryOtherRowThatIsNotForReadingSaysItsIntent) {
+    EXPECT_EQ(
+        rows_that_change_nothing(house_.routes()),
+        (std::set<std::string>{
+            "POST /v1/keys/{key}/data-keys", "POST /v1/keys/alias/{alias}/data-keys",
+            "POST /v1/data-keys/unwrap", "POST /v1/data-keys/rewrap", "POST /v1/keys/{key}/encrypt",
+            "POST /v1/keys/alias/{alias}/encrypt", "POST /v1/decrypt", "POST /v1/keys/{key}/sign",
+            "POST /v1/keys/alias/{alias}/sign", "POST /v1/keys/{key}/verify",
+            "POST /v1/keys/alias/{alias}/verify", "POST /v1/keys/{key}/mac",
+            "POST /v1/keys/alias/{alias}/mac", "POST /v1/keys/{key}/verify-mac",
+            "POST /v1/keys/alias/{alias}/verify-mac"}));
+}
+
 TEST_F(KmsRouteIdentity, WrongCallersAreRefusedEverywhere) {
     expect_wrong_callers_are_refused(house_, parameters_, open_);
 }

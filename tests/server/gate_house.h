@@ -93,6 +93,11 @@ protected:
              server::Credential::any,
              false,
              [this](std::span<server::JointCall> calls) { joint(calls); }},
+            server::changing(row(Method::PUT, "/change/{how}", read_thing, Access::authenticated, 0,
+                                 [this](Operation& operation, const Request& request) {
+                                     change(operation, request.path_parameter("how"));
+                                     return ok();
+                                 })),
             row(Method::POST, "/hold", read_thing, Access::authenticated, 0,
                 [this](Operation&, const Request&) {
                     std::unique_lock lock(mutex_);
@@ -102,6 +107,14 @@ protected:
                     return ok();
                 }),
         };
+    }
+
+    // Says so before, unless it is done "silently" or was done before ("again").
+    void change(Operation& operation, const std::string& how) {
+        if (how == "again") operation.set_fact("repeated", "answered before");
+        if (how == "said") operation.record_intent();
+        records_at_change_ = records();
+        ++changes_;
     }
 
     // Answers each with what its body says: "fail", "strange", "none", or anything else.
@@ -209,6 +222,8 @@ protected:
     bool released_ = false;
     std::string traceparent_;
     std::string name_;
+    int changes_ = 0;
+    std::string records_at_change_;    // the log when the last change was made
     std::vector<std::size_t> groups_;  // sizes of those that were handled together
     server::RouteTable routes_{rows()};
     server::Authenticator authenticator_;

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "server/answer.h"
 #include "server/route.h"
+#include "tests/support/intents.h"
 
 namespace tests {
 
@@ -18,7 +19,9 @@ inline server::Response call_route(const server::RouteTable& routes, server::Ope
     try {
         auto match = routes.match(request.method, request.path);
         request.path_parameters = std::move(match.parameters);
-        return match.route->handler(operation, request);
+        auto response = match.route->handler(operation, request);
+        if (response.status < 400) expect_intent(*match.route, operation);
+        return response;
     } catch (const base::Error& error) {
         return server::error_answer(error, base::Uuid());
     }

@@ -23,6 +23,7 @@
 #include "server/policy.h"
 #include "server/shared_secret.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/intents.h"
 #include "tests/support/jwt_signer.h"
 #include "tests/support/software_signer.h"
 #include "tests/support/sql_store.h"

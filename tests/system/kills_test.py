@@ -155,6 +155,27 @@ class Kills(unittest.TestCase):
                         missing.remove(found[1])
         self.assertEqual(missing, set(), f"acknowledged by {daemon} and not in its audit log")
 
+    def check_nothing_is_unrecorded(self):
+        """Each credential that is there, acknowledged or not, has at least its intent in the log."""
+        stored, cursor = set(), ""
+        with contextlib.closing(self.house.client(self.vault, "app")) as client:
+            while cursor is not None:
+                page = client.call("GET", "/v1/owners/acme/credentials?limit=100" + (cursor and f"&cursor={cursor}"))
+                self.assertEqual(page.status, 200, page)
+                stored.update(credential["name"] for credential in page.json()["credentials"])
+                cursor = page.json().get("next_cursor")
+        recorded = set()
+        for file in (self.house.folder / "vaultd" / "audit").glob("audit*.jsonl"):
+            with file.open("rb") as lines:
+                for line in lines:
+                    if b'"action":"store_credential"' in line:
+                        record = json.loads(line)
+                        if record["outcome"] != "denied":
+                            recorded.update(decision["resource"]["id"] for decision in record.get("decisions", []))
+        self.assertTrue(stored)
+        self.assertEqual(stored - recorded, set(), "stored and not in the audit log")
+        return len(stored)
+
     def sample(self, writer):
         acknowledged = dict(writer.acknowledged)
         return dict(self.random.sample(sorted(acknowledged.items()), min(SAMPLE, len(acknowledged))))
@@ -183,6 +204,7 @@ class Kills(unittest.TestCase):
             self.kill(self.random.choice(VICTIMS))
             if self.kills.total() >= look:
                 look += LOOK_EVERY
+                print(f"{self.kills.total()} of {KILLS} kills", flush=True)
                 self.well_again(writers)
                 self.check_keys(self.sample(keys))
                 self.check_credentials(self.sample(credentials))
@@ -195,9 +217,10 @@ class Kills(unittest.TestCase):
         self.check_credentials(credentials.acknowledged)
         for daemon in self.to_be_recorded:
             self.check_records(daemon)
+        stored = self.check_nothing_is_unrecorded()
         print(f"{self.kills.total()} kills ({', '.join(f'{count} of {what}' for what, count in sorted(self.kills.items()))}): "
               f"{len(self.aliases)} keys, {len(keys.acknowledged)} data keys and {len(credentials.acknowledged)} credentials "
-              f"acknowledged, none lost; {sum(map(len, self.to_be_recorded.values()))} requests, all recorded")
+              f"acknowledged, none lost; {sum(map(len, self.to_be_recorded.values()))} requests and {stored} credentials, all recorded")
 
 
 if __name__ == "__main__":

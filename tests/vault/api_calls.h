@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "server/answer.h"
 #include "server/route.h"
+#include "tests/support/intents.h"
 
 namespace tests {
 
@@ -53,6 +54,7 @@ inline Answer call(const server::RouteTable& routes, server::Operation& operatio
         const auto match = routes.match(method, request.path);
         request.path_parameters = match.parameters;
         response = match.route->handler(operation, request);
+        if (response.status < 400) expect_intent(*match.route, operation);
     } catch (const base::Error& error) {
         response = server::error_answer(error, operation.request_id());
     }

@@ -145,6 +145,7 @@ public:
         }
         return found;
     }
+    const std::vector<server::Route>& rows() const { return routes_->routes(); }
     std::set<std::string_view> patterns() const {
         std::set<std::string_view> all;
         for (const auto& route : routes_->routes()) all.insert(route.pattern);

@@ -1,5 +1,6 @@
 // Expired tokens and their provider, over real HTTPS: asked once, by whom it may be, and nothing
 // expired is handed out instead.
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <thread>
@@ -69,10 +70,12 @@ protected:
     PeerReply reply_{http_answer(
         200, R"({"access_token":"new-token","token_type":"bearer","expires_in":3600})")};
     std::string asked_;
+    std::string record_when_asked_;
     bool secret_in_body_ = false;
     TlsPeer peer_{pki_.server("provider"), {}, [this](const std::string& request) {
                       const std::lock_guard lock(mutex_);
                       asked_ = request;
+                      record_when_asked_ = house_->last_record();
                       return reply_;
                   }};
     std::unique_ptr<CompatHouse> house_;
@@ -93,6 +96,19 @@ TEST_F(TokenRefreshTest, AnExpiredTokenIsReplacedBeforeItIsHandedOut) {
     EXPECT_EQ(peer_.requests(), 1);
     EXPECT_TRUE(says(house_->ask("GET /api/credentials?client_id=shop", {}, house_->broker()),
                      R"("token_expires_at":"2027-01-15T09:00:00.000Z")"));
+}
+
+// The provider may make the old token void, so that the change begins there.
+TEST_F(TokenRefreshTest, TheLogKnowsOfTheChangeBeforeTheProviderDoes) {
+    store();
+    const auto answer = fetch();
+    const auto request_id =
+        std::find_if(answer.headers.begin(), answer.headers.end(),
+                     [](const auto& header) { return header.first == "X-Request-Id"; });
+    ASSERT_NE(request_id, answer.headers.end());
+    const std::lock_guard lock(mutex_);
+    EXPECT_NE(record_when_asked_.find(request_id->second), std::string::npos) << record_when_asked_;
+    EXPECT_NE(record_when_asked_.find(R"("outcome":"intent")"), std::string::npos);
 }
 
 TEST_F(TokenRefreshTest, TheProviderIsAskedAsTheStandardSays) {

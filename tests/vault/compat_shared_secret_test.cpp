@@ -1,4 +1,5 @@
 // The shape of servers that know each other by one secret: what its clients send and must get.
+#include "tests/support/intents.h"
 #include "tests/vault/compat_house.h"
 
 namespace tests {
@@ -48,6 +49,14 @@ TEST_F(SharedSecretShape, WhatIsStoredIsRevealedAsItWas) {
     const auto info = house_.world.store->find({std::string(profile), "platforms"});
     EXPECT_EQ(info->current().version, 1U);
     EXPECT_EQ(info->updated_at, house_.world.clock.now());
+}
+
+TEST_F(SharedSecretShape, OfTheOlderRowsThatAreNotForReadingThoseThatStoreSayTheirIntent) {
+    std::set<std::string> quiet = rows_that_change_nothing(house_.rows());
+    std::erase_if(quiet, [](const std::string& name) { return !name.starts_with("POST /api/"); });
+    EXPECT_EQ(quiet, (std::set<std::string>{"POST /api/credentials/reveal",
+                                            "POST /api/credentials/reveal-download-cred",
+                                            "POST /api/credentials/get-platform-session"}));
 }
 
 TEST_F(SharedSecretShape, WhatIsNoObjectIsNoCredentialsOfTheseClients) {

@@ -50,6 +50,13 @@ TEST_F(VaultRouteIdentity, TheRoutesTriedAreAllOfTheVaultsOwnApi) {
     EXPECT_EQ(house_.patterns(), std::set<std::string_view>(paths.begin(), paths.end()));
 }
 
+TEST_F(VaultRouteIdentity, EveryOtherRowThatIsNotForReadingSaysItsIntent) {
+    EXPECT_EQ(rows_that_change_nothing(house_.routes()),
+              (std::set<std::string>{"POST /v1/owners/{owner}/credentials/{name}/reveal",
+                                     "POST /v1/owners/{owner}/reveal", "POST /v1/seal",
+                                     "POST /v1/open"}));
+}
+
 TEST_F(VaultRouteIdentity, WrongCallersAreRefusedEverywhere) {
     expect_wrong_callers_are_refused(house_, parameters_, open_);
 }

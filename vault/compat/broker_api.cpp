@@ -62,10 +62,12 @@ std::vector<server::Route> BrokerApi::routes() {
     using server::Request;
     constexpr std::string_view one = "/api/credentials";
     return {
-        {Method::POST, one, store_credential, Access::authenticated, max_broker_body_bytes,
-         "Store a client's token",
-         [this](Operation& operation, const Request& request) { return store(operation, request); },
-         broker_error},
+        server::changing({Method::POST, one, store_credential, Access::authenticated,
+                          max_broker_body_bytes, "Store a client's token",
+                          [this](Operation& operation, const Request& request) {
+                              return store(operation, request);
+                          },
+                          broker_error}),
         {Method::GET, one, describe_credential, Access::authenticated, 0,
          "What is known of a client, never its token",
          [this](Operation& operation, const Request& request) {
@@ -109,6 +111,7 @@ server::Response BrokerApi::store(server::Operation& operation, const server::Re
     const auto grant =
         authorizer_.authorize(operation, store_credential,
                               service_.resource(authorizer_, {config_.owner, record.client_id()}));
+    operation.record_intent();
     const StoreResult stored = service_.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
     require_copy(operation, stored.copy, not_copied);

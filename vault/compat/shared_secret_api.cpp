@@ -129,11 +129,11 @@ std::vector<server::Route> SharedSecretApi::routes() {
         return route;
     };
     return {
-        row("/api/credentials/store", store_credential, max_credentials_body_bytes,
-            "Store the credentials of a profile",
-            [this](Operation& operation, const Request& request) {
-                return store(operation, request);
-            }),
+        server::changing(row("/api/credentials/store", store_credential, max_credentials_body_bytes,
+                             "Store the credentials of a profile",
+                             [this](Operation& operation, const Request& request) {
+                                 return store(operation, request);
+                             })),
         row("/api/credentials/reveal", reveal_credential, max_selector_body_bytes,
             "The credentials of a profile",
             [this](Operation& operation, const Request& request) {
@@ -162,6 +162,7 @@ server::Response SharedSecretApi::store(server::Operation& operation,
     wanted.secret = read_credentials(body);
     const auto grant = parts_.authorizer.authorize(operation, store_credential,
                                                    parts_.service.resource(parts_.authorizer, id));
+    operation.record_intent();
     const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
     require_copy(operation, stored.copy, not_written_through);

@@ -127,6 +127,8 @@ BrokerRecord TokenRefresh::refresh_held(server::Operation& operation, const Refr
         if (is_settled(record)) {
             note_refresh(operation, "by_another");
         } else {
+            // Before the provider is asked: it may make the old token void.
+            operation.record_intent();
             const FreshToken token = ask(operation, id, holder, *record.refresh());
             record = store(operation, rights, record.with(token), version);
         }
