@@ -26,7 +26,7 @@ namespace kms {
 using EncryptionContext = std::map<std::string, std::string>;
 
 // Who wants to see what each answer says of the service's audit log, to notice one that was rolled
-// back or forked: vault/witness. Thread-safe; called on the threads of the calls. What it throws,
+// back or forked: kms/witness. Thread-safe; called on the threads of the calls. What it throws,
 // the call throws.
 class AnswerWatch {
 public:

@@ -3,99 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
-#include <variant>
-#include <vector>
 
 #include "base/encoding.h"
 #include "kms/client/certificates.h"
-#include "server/answer.h"
-#include "server/checkpoint.h"
 #include "server/edge.h"
-#include "server/merkle.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/fake_clock.h"
-#include "tests/support/software_signer.h"
+#include "tests/support/played_log.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/test_pki.h"
 #include "vault/witness.h"
 
 namespace tests {
 namespace {
-
-constexpr const char* played_origin = "kms-1/strongroom/kmsd";
-
-// An audit log behind the two requests that a witness makes.
-class PlayedLog final : public server::RequestHandler {
-public:
-    // Makes the log so long; a `salt` makes other records of the same number.
-    void grow(std::uint64_t size, char salt = 'a') {
-        const std::lock_guard lock(mutex_);
-        for (std::uint64_t i = leaves_.size(); i < size; ++i) {
-            leaves_.push_back(hasher_.leaf(salt + std::to_string(i)));
-        }
-    }
-    void give_no_proofs() {
-        const std::lock_guard lock(mutex_);
-        proves_ = false;
-    }
-    std::string head(std::uint64_t size) {
-        const std::lock_guard lock(mutex_);
-        const auto root = server::tree_root(size, nodes(), hasher_);
-        return std::string(played_origin) + ' ' + std::to_string(size) + ' ' +
-               base::to_base64(root);
-    }
-    const SoftwareSigner& signer() const { return signer_; }
-
-    std::variant<std::size_t, server::Response> admit(const server::Request&) override {
-        return std::size_t{0};
-    }
-    void handle(server::Request request, std::function<void(server::Response)> done) override {
-        const std::lock_guard lock(mutex_);
-        if (!proves_) return done(server::error_answer(away(), base::Uuid()));
-        server::Response answer;
-        if (request.path == "/v1/audit/checkpoint") {
-            answer.content_type = "text/plain";
-            answer.body = note();
-            return done(answer);
-        }
-        const std::uint64_t first = std::stoull(request.query_parameters().at("size"));
-        base::JsonWriter body;
-        body.begin_object().name("proof").begin_array();
-        for (const auto& hash :
-             server::consistency_proof(first, leaves_.size(), nodes(), hasher_)) {
-            body.base64(hash);
-        }
-        body.end_array().field("checkpoint", note()).end_object();
-        done(server::json_answer(std::move(body)));
-    }
-    server::Response refuse(const server::Request&, const base::Error& error) override {
-        return server::error_answer(error, base::Uuid());
-    }
-
-private:
-    static base::Error away() { return {base::ErrorCode::unavailable, "away"}; }
-    server::MerkleNodes nodes() {
-        return [this](unsigned height, std::uint64_t index) { return node(height, index); };
-    }
-    server::MerkleHash node(unsigned height, std::uint64_t index) {
-        if (height == 0) return leaves_.at(index);
-        return hasher_.node(node(height - 1, 2 * index), node(height - 1, 2 * index + 1));
-    }
-    std::string note() {
-        const auto root = server::tree_root(leaves_.size(), nodes(), hasher_);
-        return server::sign_checkpoint({played_origin, leaves_.size(), root}, signer_);
-    }
-
-    std::mutex mutex_;
-    server::MerkleHasher hasher_;
-    std::vector<server::MerkleHash> leaves_;
-    bool proves_ = true;
-    SoftwareSigner signer_{server::NoteAlgorithm::ed25519};
-};
 
 class WitnessProof : public testing::Test {
 protected:
@@ -230,6 +152,19 @@ TEST_F(WitnessProof, HeaderOlderThanWhatWasProvenIsNotTakenForTheSameAsBefore) {
             return true;
         }
     }));
+}
+
+TEST_F(WitnessProof, LogThatIsGoneSinceTheLastStartIsAskedForThoughNoAnswerNamesIt) {
+    played_.grow(5);
+    {
+        const auto witness = open();
+        exchange(*witness, played_.head(5));
+        ASSERT_TRUE(keeps(5));
+    }
+    played_.hide();
+    const auto witness = open();
+    exchange(*witness, "");
+    EXPECT_TRUE(finds_conflict(*witness));
 }
 
 TEST_F(WitnessProof, KeyServiceThatAnswersButProvesNothingIsSaid) {

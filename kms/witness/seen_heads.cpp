@@ -1,0 +1,78 @@
+#include "kms/witness/seen_heads.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/encoding.h"
+
+namespace kms {
+namespace {
+
+using server::Checkpoint;
+
+// "<origin> <size> <root>"; empty when it is none.
+std::optional<Checkpoint> parse_head(std::string_view head) {
+    const std::size_t last = head.rfind(' ');
+    const std::size_t first = last == std::string_view::npos ? last : head.rfind(' ', last - 1);
+    if (first == std::string_view::npos || first == 0) return std::nullopt;
+    Checkpoint checkpoint;
+    checkpoint.origin = head.substr(0, first);
+    const std::string_view size = head.substr(first + 1, last - first - 1);
+    const auto [end, error] =
+        std::from_chars(size.data(), size.data() + size.size(), checkpoint.size);
+    const auto root = base::parse_base64(head.substr(last + 1));
+    if (error != std::errc() || end != size.data() + size.size() || !root ||
+        root->size() != checkpoint.root.size()) {
+        return std::nullopt;
+    }
+    std::copy(root->begin(), root->end(), checkpoint.root.begin());
+    return checkpoint;
+}
+
+}  // namespace
+
+void SeenHeads::know(const Checkpoint& kept) { seen_[kept.origin] = {kept, 0}; }
+
+void SeenHeads::prove(const Checkpoint& proven) {
+    Seen& known = seen_[proven.origin];
+    if (known.checkpoint.size >= proven.size) return;
+    known = {proven, ++epoch_};
+    last_head_.clear();  // it is of less than is known now
+}
+
+SeenHeads::News SeenHeads::see(std::uint64_t before, std::string_view head) {
+    News news;
+    if (!head.empty() && head == last_head_) return news;
+    const auto now = parse_head(head);
+    if (!now) {
+        // An older key service, one without checkpoints, or one that hides them.
+        news.is_worth_asking = !seen_.empty();
+        return news;
+    }
+    const auto place = seen_.find(now->origin);
+    if (place != seen_.end() && now->size <= place->second.checkpoint.size) {
+        const Seen& known = place->second;
+        const bool other_root =
+            now->size == known.checkpoint.size && now->root != known.checkpoint.root;
+        // An answer that was under way when this was learned may know less.
+        const bool forgot = now->size < known.checkpoint.size && known.epoch <= before;
+        if (other_root || forgot) {
+            news.conflict = LogConflict{
+                std::string(other_root ? two_logs_of_one_size : log_is_shorter), now->origin,
+                server::checkpoint_text(known.checkpoint), server::checkpoint_text(*now)};
+        }
+        return news;
+    }
+    last_head_ = head;
+    seen_[now->origin] = {*now, ++epoch_};
+    news.is_worth_asking = now->size > 0;
+    return news;
+}
+
+std::optional<Checkpoint> SeenHeads::of(const std::string& origin) const {
+    const auto place = seen_.find(origin);
+    if (place == seen_.end()) return std::nullopt;
+    return place->second.checkpoint;
+}
+
+}  // namespace kms
