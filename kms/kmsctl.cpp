@@ -23,7 +23,10 @@ constexpr const char* description =
     "Where the service is and who asks comes from --url, --ca, --certificate and --key-file, or "
     "from\n~/.config/strongroom/kmsctl.json:\n"
     "  {\"url\": \"https://127.0.0.1:7443\", \"ca\": \"ca.crt\", \"certificate\": "
-    "\"operator.crt\", \"key\": \"operator.key\"}";
+    "\"operator.crt\", \"key\": \"operator.key\",\n"
+    "   \"witness\": {\"file\": \"audit-checkpoints\", \"audit_key\": \"audit.pem\"}}\n"
+    "With \"witness\" (or --witness, --audit-key-file) the last checkpoint seen of the service's "
+    "audit log is kept, and\neach later one must be proven to extend it.";
 
 constexpr const char* footer =
     "Examples:\n"
@@ -38,11 +41,13 @@ constexpr const char* footer =
     "--resource key:k1\n"
     "  kmsctl status\n\n"
     "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 the service can't be reached or is "
-    "not ready.\n"
+    "not ready,\n"
+    "5 the service's audit log contradicts what was seen of it before; see FILE.conflict.\n"
     "\"audit verify\" has 2, 3 and 4 for its verdicts, and 1 for all that is none.";
 
 constexpr ToolWords tool_words{
-    "kmsctl", "the key service", "https://127.0.0.1:7443", description, footer, 30};
+    "kmsctl", "the key service",  "https://127.0.0.1:7443", description, footer,
+    30,       make_kmsctl_witness};
 
 void add_commands(CLI::App& app, Tool& tool, const ToolSettings& settings) {
     tool.remembers_orders = true;

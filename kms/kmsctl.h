@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "kms/client/tool.h"
+#include "kms/tool/program.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's own name
 class App;
@@ -27,6 +28,9 @@ void add_audit_commands(CLI::App& app, Tool& tool);    // audit verify | prove |
                                                        // show | export | report | hash
 void add_budget_commands(CLI::App& app, Tool& tool);   // budget show | lift
 void add_policy_commands(CLI::App& app, Tool& tool);   // policy check | explain | test | diff
+
+// The witness of the key service's audit log; says on standard error what it finds.
+std::unique_ptr<ToolWitness> make_kmsctl_witness(const Connection& connection);
 
 // Throws UsageError unless `key` is a UUID or alias/<name>.
 void require_key_name(const std::string& key);

@@ -21,6 +21,15 @@ std::string path_in_file(base::JsonReader& reader, std::string_view name,
     return text ? (folder / *text).string() : std::string();
 }
 
+void read_witness(base::JsonReader& reader, const std::filesystem::path& folder,
+                  ConnectionOptions& out) {
+    auto witness = reader.optional_object("witness");
+    if (!witness) return;
+    out.witness_file = (folder / witness->required_string("file", max_value_bytes)).string();
+    out.audit_key_file = path_in_file(*witness, "audit_key", folder);
+    witness->refuse_unknown();
+}
+
 ConnectionOptions read_file(const std::filesystem::path& file) {
     const std::string text = base::read_file(file, max_config_bytes);
     try {
@@ -36,6 +45,7 @@ ConnectionOptions read_file(const std::filesystem::path& file) {
         out.certificate = path_in_file(reader, "certificate", folder);
         out.key_file = path_in_file(reader, "key", folder);
         out.bearer_file = path_in_file(reader, "bearer_file", folder);
+        read_witness(reader, folder, out);
         reader.refuse_unknown();
         return out;
     } catch (const Error& error) {
@@ -54,17 +64,33 @@ void fill(std::string& value, std::string& from_file) {
     if (value.empty()) value = std::move(from_file);
 }
 
+// What was kept of one service's log says nothing of another's.
+void fill_witness(ConnectionOptions& all, ConnectionOptions& from_file) {
+    if (!all.witness_file.empty() || all.url != from_file.url) return;
+    all.witness_file = std::move(from_file.witness_file);
+    fill(all.audit_key_file, from_file.audit_key_file);
+}
+
+WitnessFiles witness_files(const ConnectionOptions& all) {
+    if (all.witness_file.empty() && !all.audit_key_file.empty()) {
+        throw Error(ErrorCode::invalid_argument,
+                    "--audit-key-file is for the witness: give --witness with it");
+    }
+    return {all.witness_file, all.audit_key_file};
+}
+
 }  // namespace
 
-ClientConfig read_connection(const ConnectionOptions& options,
-                             const std::filesystem::path& default_file) {
+Connection read_connection(const ConnectionOptions& options,
+                           const std::filesystem::path& default_file) {
     std::filesystem::path file = default_file;
     if (!options.config.empty()) file = options.config;
     ConnectionOptions all = options;
     std::error_code ignored;
     if (!options.config.empty() || (!file.empty() && std::filesystem::exists(file, ignored))) {
         ConnectionOptions from_file = read_file(file);
-        fill(all.url, from_file.url);
+        if (all.url.empty()) all.url = from_file.url;
+        fill_witness(all, from_file);
         fill(all.socket, from_file.socket);
         fill(all.ca, from_file.ca);
         fill(all.certificate, from_file.certificate);
@@ -85,7 +111,7 @@ ClientConfig read_connection(const ConnectionOptions& options,
     config.certificate = all.certificate;
     config.key = all.key_file;
     config.bearer_file = all.bearer_file;
-    return config;
+    return {std::move(config), witness_files(all)};
 }
 
 std::filesystem::path default_connection_file(const char* home, std::string_view tool) {

@@ -20,17 +20,33 @@ struct ConnectionOptions {
     std::string certificate;
     std::string key_file;
     std::string bearer_file;
+    std::string witness_file;
+    std::string audit_key_file;
     std::string config;
+};
+
+// What a tool keeps of the service's audit log, to notice one that was set back or forked:
+// kms/witness.
+struct WitnessFiles {
+    std::filesystem::path file;       // empty: nothing is kept
+    std::filesystem::path audit_key;  // the service's audit.pem; empty: TLS must do
+};
+
+struct Connection {
+    ClientConfig client;
+    WitnessFiles witness;
 };
 
 // Options first, and for what they leave open the configuration file:
 //     {"url": "https://127.0.0.1:7443", "ca": …, "certificate": …, "key": …}     ("//" comments
 //     allowed; "socket": path of a UNIX socket to go through)
-// with "bearer_file" (an API token) beside or instead of "certificate" and "key",
+// with "bearer_file" (an API token) beside or instead of "certificate" and "key", and
+//     "witness": {"file": …, "audit_key": …}
 // which is options.config, or else `default_file` when it exists. Relative paths in the file are
-// taken from the file's folder. Throws invalid_argument saying what is missing or wrong.
-ClientConfig read_connection(const ConnectionOptions& options,
-                             const std::filesystem::path& default_file);
+// taken from the file's folder. The file's witness is of the file's service: none where the options
+// name another url. Throws invalid_argument saying what is missing or wrong.
+Connection read_connection(const ConnectionOptions& options,
+                           const std::filesystem::path& default_file);
 
 // $HOME/.config/strongroom/<tool>.json; empty when `home` is null or empty.
 std::filesystem::path default_connection_file(const char* home, std::string_view tool);
@@ -44,6 +60,7 @@ std::vector<const char*> own_environment(const char* const* environment);
 inline constexpr int exit_failed = 1;  // refused or failed
 inline constexpr int exit_usage = 2;
 inline constexpr int exit_unavailable = 3;
+inline constexpr int exit_contradicted = 5;  // the service's audit log contradicts what was seen
 int exit_code(const base::Error& error) noexcept;
 
 }  // namespace kms

@@ -76,16 +76,22 @@ std::string join_list(const JsonValue::Array& items) {
 }  // namespace
 
 std::function<Client&()> connect_lazily(const ToolSettings& settings, std::string_view tool,
-                                        std::string_view service) {
+                                        std::string_view service, MakeWatch watch) {
     return [&settings, tool = std::string(tool), service = std::string(service),
-            client = std::shared_ptr<Client>()]() mutable -> Client& {
+            watch = std::move(watch), client = std::shared_ptr<Client>()]() mutable -> Client& {
         if (client) return *client;
         try {
             // NOLINTNEXTLINE(concurrency-mt-unsafe): a tool has one thread
             const char* home = std::getenv("HOME");
-            auto config = read_connection(settings.connection, default_connection_file(home, tool));
+            auto connection =
+                read_connection(settings.connection, default_connection_file(home, tool));
+            ClientConfig& config = connection.client;
             config.deadline = std::chrono::seconds(settings.timeout_seconds);
             config.service = service;
+            if (!connection.witness.file.empty()) {
+                if (!watch) throw Error(ErrorCode::invalid_argument, tool + " has no \"witness\"");
+                config.watch = watch(connection);
+            }
             client = std::make_shared<Client>(std::move(config));
         } catch (const Error& error) {
             throw UsageError(error.what());

@@ -45,11 +45,15 @@ struct ToolSettings {
     int timeout_seconds = 0;  // longest wait for one answer
 };
 
+// Gives who watches the answers of a connection that has files for it; must outlive the client.
+using MakeWatch = std::function<AnswerWatch*(const Connection& connection)>;
+
 // For Tool::client: reads the configuration when first called, not before, since not every command
 // needs a service. It throws UsageError for a configuration that is wrong. `settings` must outlive
-// it; `tool` is the program's name, `service` what messages call the other side.
+// it; `tool` is the program's name, `service` what messages call the other side. `watch` is empty
+// where the tool has no witness: a configuration with one is wrong then.
 std::function<Client&()> connect_lazily(const ToolSettings& settings, std::string_view tool,
-                                        std::string_view service);
+                                        std::string_view service, MakeWatch watch = {});
 
 // Runs `work` and says on standard error, behind the program's name, why it failed. The exit code.
 int run_tool(std::string_view tool, const std::function<int()>& work) noexcept;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -33,6 +34,14 @@ void add_settings(CLI::App& app, const ToolWords& words, ToolSettings& settings,
     app.add_option("--bearer-file", connection.bearer_file,
                    "An API token or another bearer (mode 0600), with or without a certificate")
         ->type_name("FILE");
+    if (words.make_witness != nullptr) {
+        app.add_option("--witness", connection.witness_file,
+                       "Keep here the last checkpoint seen of the service's audit log")
+            ->type_name("FILE");
+        app.add_option("--audit-key-file", connection.audit_key_file,
+                       "The service's audit.pem: the log's signatures are verified")
+            ->type_name("FILE");
+    }
     app.add_option("--timeout", settings.timeout_seconds, "Longest wait for one answer, in seconds")
         ->check(CLI::Range(1, 3600))
         ->type_name("SECONDS")
@@ -66,10 +75,25 @@ std::optional<int> parse_arguments(CLI::App& app, const ToolWords& words, int co
     }
 }
 
-int run_command(const ToolWords& words, const Tool& tool) {
+// A witness's word counts more than the command's, which may have failed for the same reason.
+int run_command(const ToolWords& words, const Tool& tool,
+                const std::unique_ptr<ToolWitness>& witness) {
     base::Log log(words.name, base::LogLevel::warning);
     server::harden_process(log);  // secrets pass through here
-    return tool.command();
+    int code = 0;
+    std::exception_ptr failure;
+    try {
+        code = tool.command();
+    } catch (const std::exception&) {
+        failure = std::current_exception();
+    }
+    const bool contradicted = witness && witness->conclude();
+    if (!contradicted && failure) std::rethrow_exception(failure);
+    if (!contradicted) return code;
+    if (failure) {
+        run_tool(words.name, [&failure]() -> int { std::rethrow_exception(failure); });
+    }
+    return exit_contradicted;
 }
 
 int parse_and_run(const ToolWords& words, int count, char** arguments,
@@ -79,15 +103,23 @@ int parse_and_run(const ToolWords& words, int count, char** arguments,
     app.require_subcommand(1);
     app.fallthrough();  // so that --json and the like may stand behind the command, too
     ToolSettings settings{{}, words.timeout_seconds};
+    std::unique_ptr<ToolWitness> witness;  // made with the client, which it outlives
+    MakeWatch make_watch;
+    if (words.make_witness != nullptr) {
+        make_watch = [&words, &witness](const Connection& connection) {
+            witness = words.make_witness(connection);
+            return &witness->watch();
+        };
+    }
     Tool tool;
-    tool.client = connect_lazily(settings, words.name, words.service);
+    tool.client = connect_lazily(settings, words.name, words.service, std::move(make_watch));
     add_settings(app, words, settings, tool);
     add_commands(app, tool, settings);
     const auto gives_verdict = [&tool] { return tool.gives_verdict && tool.gives_verdict(); };
     try {
         if (const auto ended = parse_arguments(app, words, count, arguments))
             return *ended != 0 && gives_verdict() ? exit_failed : *ended;
-        return run_command(words, tool);
+        return run_command(words, tool, witness);
     } catch (const UsageError& error) {
         if (!gives_verdict()) throw;
         explain(words.name, error.what());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "kms/client/tool.h"
 
@@ -13,6 +14,18 @@ class App;
 
 namespace kms {
 
+// Watches what a command's answers say of the service's audit log, and has the last word
+// (kms/witness). kmsctl has one.
+class ToolWitness {
+public:
+    virtual ~ToolWitness() = default;
+    virtual AnswerWatch& watch() = 0;
+    // Behind the command, however it ended: whether the log contradicts what was seen of it. It has
+    // said so, then.
+    virtual bool conclude() noexcept = 0;
+};
+using MakeWitness = std::unique_ptr<ToolWitness> (*)(const Connection& connection);
+
 // The texts outlive the program.
 struct ToolWords {
     const char* name;         // "kmsctl"
@@ -20,7 +33,8 @@ struct ToolWords {
     const char* example_url;  // "https://127.0.0.1:7443"
     const char* description;
     const char* footer;
-    int timeout_seconds;  // longest wait for one answer, unless told otherwise
+    int timeout_seconds;                 // longest wait for one answer, unless told otherwise
+    MakeWitness make_witness = nullptr;  // null: the tool has none
 };
 
 using AddCommands = std::function<void(CLI::App& app, Tool& tool, const ToolSettings& settings)>;
