@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "tests/support/temporary_directory.h"
+#include "tests/support/tls_peer.h"
 #include "tests/vault/vault_house.h"
 
 namespace tests {
@@ -148,6 +150,42 @@ TEST_F(ValueClientTest, AConfigurationThatIsWrongIsRefusedAtOnce) {
     EXPECT_EQ(code_of([&] { untrusting.seal("{}"); }), "unavailable");
     ASSERT_EQ(::chmod(good.key.c_str(), 0644), 0);
     EXPECT_EQ(code_of([&] { ValueClient client(good); }), "invalid_argument");
+}
+
+TEST(ValueClientCertificates, AreReadAnewWhenToldAllOrNone) {
+    using Names = std::vector<std::string>;
+    const TemporaryDirectory folder;
+    TestPki pki(folder / "pki");
+    TlsPeer peer(pki.server("vaultd"), pki.ca(), [](const std::string& /*request*/) {
+        return PeerReply{http_answer(200, R"({"results":[{"value":{"n":1}}]})")};
+    });
+    const auto files = pki.client("old", "spiffe://strongroom/app");
+    ValueClient client({.url = peer.url(),
+                        .ca = pki.ca().string(),
+                        .certificate = files.certificate.string(),
+                        .key = files.key.string(),
+                        .context = "accounts",
+                        .deadline = std::chrono::seconds(30)});
+    const auto open = [&] { return std::string(client.open("{}").value.expose()); };
+    EXPECT_EQ(open(), R"({"n":1})");
+    const auto renewed = pki.client("renewed", "spiffe://strongroom/app");
+    std::filesystem::rename(renewed.certificate, files.certificate);
+    try {  // half of a pair
+        client.reload_certificates();
+        ADD_FAILURE() << "nothing was thrown";
+    } catch (const ClientError& error) {
+        EXPECT_EQ(error.code(), "invalid_argument");
+        EXPECT_NE(std::string(error.what()).find(files.key), std::string::npos) << error.what();
+    }
+    EXPECT_EQ(open(), R"({"n":1})");
+    EXPECT_EQ(peer.shown(), Names{"old"}) << "the old pair, and its connection, stay";
+
+    std::filesystem::rename(renewed.key, files.key);
+    const auto facts = client.reload_certificates();
+    EXPECT_EQ(facts.at("certificate_sha256").size(), 64U);
+    EXPECT_TRUE(facts.contains("certificate_end"));
+    EXPECT_EQ(open(), R"({"n":1})");
+    EXPECT_EQ(peer.shown(), (Names{"old", "renewed"}));
 }
 
 TEST(SecretTextTest, GoesWhereItIsMovedAndNowhereElse) {

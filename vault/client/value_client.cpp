@@ -156,4 +156,8 @@ std::vector<OpenOneResult> ValueClient::open_many(const std::vector<ValueItem>& 
     });
 }
 
+std::map<std::string, std::string> ValueClient::reload_certificates() {
+    return translated([&] { return parts_->client.reload_certificates(); });
+}
+
 }  // namespace vault

@@ -20,6 +20,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -133,6 +134,14 @@ public:
     // request failed whole, and before any for a text that is no JSON.
     std::vector<SealOneResult> seal_many(const std::vector<ValueItem>& items);
     std::vector<OpenOneResult> open_many(const std::vector<ValueItem>& items);
+
+    // Reads ca, certificate and key of the configuration anew, all or none, for who renews them
+    // while the application runs. Throws invalid_argument naming the file that is wrong, and the
+    // old ones stay in force. Afterwards every new connection has the new ones, idle connections
+    // are closed, and a request that is under way ends on its own. The bearer is not read again.
+    // Returns facts of the new certificate, for a log: certificate_sha256 and certificate_end
+    // (RFC 3339); nothing where none is shown.
+    std::map<std::string, std::string> reload_certificates();
 
 private:
     struct Parts;
