@@ -281,6 +281,14 @@ class Torture:
                 pass
         os.truncate(filler, max(0, (filler.stat().st_size // 4096 - leave) * 4096))
 
+    @staticmethod
+    def how_far(output):
+        """What a test last said of its progress, as "500 of 10000 kills". The child writes at the file's offset, so that
+        stays where it is."""
+        end = os.fstat(output.fileno()).st_size
+        said = os.pread(output.fileno(), 4096, max(0, end - 4096)).decode(errors="replace")
+        return (re.findall(r"^\d+ of \d+ .*$", said, re.MULTILINE) or [""])[-1]
+
     def subprocess_campaign(self, name, command, environment, done, proof=r"^Ran [1-9].*\nOK$"):
         """A test in a process of its own. `proof`: what it says when something was run and held: an exit code of 0 alone is
         also that of a filter which no test's name fits."""
@@ -292,7 +300,8 @@ class Torture:
                     with contextlib.suppress(subprocess.TimeoutExpired):
                         child.wait(1)
                     if sys.stderr.isatty():
-                        sys.stderr.write(f"\r\033[K{name}: {(time.monotonic() - begin) / 60:.0f} min, {done}"[:118])
+                        far = self.how_far(output) or done
+                        sys.stderr.write(f"\r\033[K{name}: {(time.monotonic() - begin) / 60:.0f} min, {far}"[:118])
                         sys.stderr.flush()
             output.seek(0)
             lines = [line.strip() for line in output if line.strip()]
