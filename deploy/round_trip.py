@@ -81,12 +81,12 @@ def main():
         good = good and same
         print(f"  {credential['owner']}/{credential['name']}: {done}, revealed: {'the same' if same else 'DIFFERENT'}")
     database = pathlib.Path(arguments.database).read_bytes()
-    rows = re.findall(rb'\{"__enc":2[^}]*\}', database)
+    rows = re.findall(rb'\{"__enc":3[^}]*\}', database)
     if not rows:
         sys.exit(f"  no sealed record in {arguments.database}")
     print("  One row as the database holds it:")
     for name, value in shortened(rows[-1]).items():
-        print(f"    {name:6} {value}")
+        print(f"    {name:10} {value}")
     readable = [text for credential in credentials for text in texts_of(credential["secret"]) if text.encode() in database]
     print(f"  Secrets that can be read in the database: {len(readable) or 'none'}")
     sys.exit(0 if good and not readable else 1)

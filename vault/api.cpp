@@ -240,6 +240,8 @@ server::Response Api::store(server::Operation& operation, const server::Request&
     operation.record_intent();
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
+    // Who looks into an attack must find that what was damaged is gone.
+    if (result.replaced_damaged) operation.set_fact("replaced_damaged", "yes");
     require_copy(operation, result.copy, not_copied);
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
 }

@@ -57,7 +57,8 @@ bool is_expired(const VersionInfo& version, base::Time now);
 
 struct CredentialInfo {
     CredentialId id;
-    base::Time created_at;  // of the first version since the last destruction
+    base::Time
+        created_at;  // of the first version since the last destruction, or since it began anew
     base::Time updated_at;
     std::string metadata;  // a compact JSON object, for everybody who may describe; never secret
     std::vector<VersionInfo> versions;  // newest first, at most max_versions_shown; never empty
@@ -73,6 +74,8 @@ struct NewVersion {
     std::optional<std::string> metadata;           // empty: stays as it is
     std::optional<std::uint64_t> restored_from{};  // the version it was made from
     std::optional<Tags> tags{};                    // empty: they stay as they are
+    bool begins_anew =
+        false;  // nothing of what is there is kept: the credential is created with it
 };
 
 // Where the numbering of a credential stands.
@@ -82,11 +85,19 @@ struct Head {
     bool operator==(const Head&) const = default;
 };
 
+// The sealed text of the current version beside an older one.
+struct CurrentSeal {
+    std::string sealed;
+    std::optional<std::uint64_t> restored_from;
+};
+
 // One version with what is needed to open it.
 struct StoredVersion {
     CredentialInfo info;
     VersionInfo version;
     std::string sealed;
+    std::optional<std::uint64_t> restored_from{};
+    std::optional<CurrentSeal> current{};  // of an older version: that of info.current()
 };
 
 // What is known of a version for ever.

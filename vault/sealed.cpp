@@ -12,6 +12,7 @@
 #include "base/hkdf.h"
 #include "base/key_commitment.h"
 #include "base/random.h"
+#include "server/digest.h"
 
 namespace vault {
 namespace {
@@ -24,7 +25,9 @@ constexpr std::string_view record_key_info = "record key";
 constexpr std::size_t record_key_bytes = 32;
 constexpr std::string_view credential_magic = "SRsc";
 constexpr std::string_view value_magic = "SRsv";
-constexpr std::uint8_t format_version = 2;
+constexpr std::string_view attributes_magic = "SRsa";
+constexpr std::uint8_t value_format = 2;  // also of credentials whose attributes are not bound
+constexpr std::uint8_t credential_format = 3;
 constexpr std::string_view mark = "__enc";
 
 // The head of a wrapped data key, as the key service documents it.
@@ -56,23 +59,36 @@ void append_text(base::Bytes& out, std::string_view text) {
     out.insert(out.end(), bytes.begin(), bytes.end());
 }
 
-base::Bytes associated_data(std::string_view magic, const std::string& owner,
-                            const std::string& name) {
-    base::Bytes aad = base::to_bytes(base::as_bytes(magic));
-    aad.push_back(format_version);
-    append_text(aad, owner);
-    append_text(aad, name);
-    return aad;
+void append_time(base::Bytes& out, base::Time time) {
+    append_big_endian(out, static_cast<std::uint64_t>(base::to_milliseconds(time)), 8);
 }
 
-base::Bytes associated_data(const SealBinding& binding) {
-    base::Bytes aad = associated_data(credential_magic, binding.owner, binding.name);
+base::Bytes begin(std::string_view magic, std::uint8_t format) {
+    base::Bytes out = base::to_bytes(base::as_bytes(magic));
+    out.push_back(format);
+    return out;
+}
+
+base::Bytes associated_data(const SealBinding& binding,
+                            const std::optional<AttributesDigest>& attributes) {
+    base::Bytes aad = begin(credential_magic, attributes ? credential_format : value_format);
+    append_text(aad, binding.owner);
+    append_text(aad, binding.name);
     append_big_endian(aad, binding.version, 8);
+    if (!attributes) return aad;
+    append_time(aad, binding.created_at);
+    aad.push_back(binding.expires_at ? 1 : 0);
+    append_time(aad, binding.expires_at.value_or(base::Time{}));
+    append_big_endian(aad, binding.restored_from.value_or(0), 8);
+    aad.insert(aad.end(), attributes->begin(), attributes->end());
     return aad;
 }
 
 base::Bytes associated_data(const ValueBinding& binding) {
-    return associated_data(value_magic, binding.owner, binding.context);
+    base::Bytes aad = begin(value_magic, value_format);
+    append_text(aad, binding.owner);
+    append_text(aad, binding.context);
+    return aad;
 }
 
 // A GCM operation ready for finish(): keyed, bound and started.
@@ -90,8 +106,7 @@ std::unique_ptr<Botan::AEAD_Mode> start_gcm(Botan::Cipher_Dir direction,
 
 bool names_master_key(base::ByteView wrapped, const base::Uuid& key_id, std::uint32_t key_version) {
     if (wrapped.size() < wrapped_head_bytes) return false;
-    base::Bytes head = base::to_bytes(base::as_bytes(wrapped_magic));
-    head.push_back(wrapped_format_version);
+    const base::Bytes head = begin(wrapped_magic, wrapped_format_version);
     if (!std::equal(head.begin(), head.end(), wrapped.begin())) return false;
     base::Bytes name = base::to_bytes(key_id.bytes());
     append_big_endian(name, key_version, 4);
@@ -174,8 +189,27 @@ base::SecretBytes open_bound(const SealedCredential& sealed, base::ByteView aad,
 
 }  // namespace
 
-SealedCredential seal(const SealBinding& binding, const DataKey& key, base::ByteView plaintext) {
-    return seal_bound(associated_data(binding), key, plaintext);
+AttributesDigest attributes_of(const CredentialInfo& info) {
+    base::Bytes bytes = begin(attributes_magic, credential_format);
+    append_time(bytes, info.created_at);
+    append_time(bytes, info.updated_at);
+    append_big_endian(bytes, info.metadata.size(), 4);
+    const auto metadata = base::as_bytes(info.metadata);
+    bytes.insert(bytes.end(), metadata.begin(), metadata.end());
+    append_big_endian(bytes, info.tags.size(), 2);
+    for (const auto& [name, value] : info.tags) {
+        append_text(bytes, name);
+        append_text(bytes, value);
+    }
+    thread_local server::Sha256 sha_256;
+    return sha_256.digest(base::as_text(bytes));
+}
+
+SealedCredential seal(const SealBinding& binding, const AttributesDigest& attributes,
+                      const DataKey& key, base::ByteView plaintext) {
+    SealedCredential sealed = seal_bound(associated_data(binding, attributes), key, plaintext);
+    sealed.attributes = attributes;
+    return sealed;
 }
 
 SealedCredential seal(const ValueBinding& binding, const DataKey& key, base::ByteView plaintext) {
@@ -198,26 +232,29 @@ bool commits_to(const SealedCredential& sealed, const base::SecretBytes& data_ke
 
 base::SecretBytes open(const SealedCredential& sealed, const SealBinding& binding,
                        const base::SecretBytes& data_key) {
-    return open_bound(sealed, associated_data(binding), data_key);
+    return open_bound(sealed, associated_data(binding, sealed.attributes), data_key);
 }
 
 base::SecretBytes open(const SealedCredential& sealed, const ValueBinding& binding,
                        const base::SecretBytes& data_key) {
+    if (sealed.attributes) throw base::decryption_failed("it is sealed as a credential");
     return open_bound(sealed, associated_data(binding), data_key);
 }
 
 std::string to_text(const SealedCredential& sealed) {
     base::JsonWriter writer;
-    writer.begin_object().name(mark).integer(format_version).field("kid", to_key_name(sealed));
-    writer.name("dek").base64(sealed.wrapped_data_key).name("kc").base64(sealed.commitment);
-    writer.name("iv").base64(sealed.iv).name("ct").base64(sealed.ciphertext).end_object();
+    writer.begin_object().name(mark).integer(sealed.attributes ? credential_format : value_format);
+    writer.field("kid", to_key_name(sealed)).name("dek").base64(sealed.wrapped_data_key);
+    writer.name("kc").base64(sealed.commitment).name("iv").base64(sealed.iv);
+    if (sealed.attributes) writer.name("attributes").base64(*sealed.attributes);
+    writer.name("ct").base64(sealed.ciphertext).end_object();
     return std::string(writer.text());
 }
 
 SealedCredential parse_sealed(const base::JsonValue& value) {
     base::JsonReader reader(value);
     SealedCredential sealed;
-    reader.required_integer(mark, format_version, format_version);
+    const auto format = reader.required_integer(mark, value_format, credential_format);
     if (!parse_key_name(reader.required_string("kid", 64), sealed)) {
         reader.refuse("kid", "must be a master key id and version, like <uuid>/1");
     }
@@ -229,6 +266,10 @@ SealedCredential parse_sealed(const base::JsonValue& value) {
     copy_exactly(sealed.commitment,
                  reader.required_base64("kc", commitment_bytes, commitment_bytes));
     copy_exactly(sealed.iv, reader.required_base64("iv", sealed_iv_bytes, sealed_iv_bytes));
+    if (format == credential_format) {
+        constexpr std::size_t size = std::tuple_size_v<AttributesDigest>;
+        copy_exactly(sealed.attributes.emplace(), reader.required_base64("attributes", size, size));
+    }
     sealed.ciphertext =
         reader.required_base64("ct", max_plaintext_bytes + sealed_tag_bytes, sealed_tag_bytes);
     reader.refuse_unknown();
@@ -237,10 +278,13 @@ SealedCredential parse_sealed(const base::JsonValue& value) {
 
 SealedCredential parse_given(const base::JsonValue& value) {
     const base::JsonValue* format = value.find(mark);
-    if (format == nullptr || format->integer() != format_version) {
+    const auto number = format == nullptr ? std::nullopt : format->integer();
+    if (number != value_format && number != credential_format) {
         throw Error(ErrorCode::invalid_argument,
                     "\"value\" is sealed in another format: \"__enc\" must be 2");
     }
+    if (number == credential_format)
+        throw base::decryption_failed("given value: it is sealed as a credential");
     try {
         return parse_sealed(value);
     } catch (const Error& error) {
@@ -267,11 +311,15 @@ std::optional<MasterKeyVersion> master_key_of(base::ByteView wrapped) {
 }
 
 std::optional<MasterKeyVersion> named_master_key(std::string_view head) {
-    constexpr std::string_view before_kid = R"({"__enc":2,"kid":")";
+    constexpr std::array<std::string_view, 2> beginnings = {R"({"__enc":3,"kid":")",
+                                                            R"({"__enc":2,"kid":")"};
     constexpr std::string_view before_dek = R"(","dek":")";
     constexpr std::size_t dek_chars = (wrapped_head_bytes + 2) / 3 * 4;  // whole groups of base64
-    if (!head.starts_with(before_kid)) return std::nullopt;
-    head.remove_prefix(before_kid.size());
+    const auto* const before_kid =
+        std::find_if(beginnings.begin(), beginnings.end(),
+                     [head](std::string_view beginning) { return head.starts_with(beginning); });
+    if (before_kid == beginnings.end()) return std::nullopt;
+    head.remove_prefix(before_kid->size());
     const auto end = head.find(before_dek);
     SealedCredential named;
     if (end == std::string_view::npos || !parse_key_name(head.substr(0, end), named))

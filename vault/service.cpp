@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "vault/actions.h"
+#include "vault/opening.h"
 #include "vault/sealed.h"
 
 namespace vault {
@@ -39,10 +40,6 @@ Error tags_changed() {
     return {ErrorCode::unavailable, "the credential was given other tags meanwhile: try again"};
 }
 
-KeyContext key_context(const CredentialId& id, std::uint64_t version) {
-    return vault::key_context(SealBinding{id.owner, id.name, version});
-}
-
 void require_version(const Head& head, const std::optional<std::uint64_t>& wanted) {
     if (!wanted || *wanted == head.current) return;
     throw Error(ErrorCode::failed_precondition,
@@ -51,33 +48,127 @@ void require_version(const Head& head, const std::optional<std::uint64_t>& wante
                                         std::to_string(head.current));
 }
 
-// A row and the sealed credential in it.
-struct Found {
-    StoredVersion stored;
-    SealedCredential sealed;
-};
-
-// Throws not_found; integrity_failure when the row contradicts itself.
+// Throws not_found; what read_found() throws.
 Found find_sealed(Store& store, const CredentialId& id, std::optional<std::uint64_t> version) {
     auto stored = store.find_version(id, version);
     if (!stored) throw no_such_credential();
-    SealedCredential sealed = parse_stored(stored->sealed);
-    if (sealed.key_id != stored->version.key_id ||
-        sealed.key_version != stored->version.key_version) {
-        throw base::decryption_failed("the row's master key columns differ from its kid");
+    return read_found(*std::move(stored));
+}
+
+// The current version; or why it can't be read; or nothing, when there is none.
+using Current = std::variant<std::monostate, Found, Error>;
+Current find_current(Store& store, const CredentialId& id) {
+    try {
+        auto stored = store.find_version(id, std::nullopt);
+        if (!stored) return {};
+        return read_found(*std::move(stored));
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+        return error;
     }
-    return {*std::move(stored), std::move(sealed)};
 }
 
-WrappedKey wrapped_key(const Found& found) {
-    return {found.sealed.wrapped_data_key,
-            key_context(found.stored.info.id, found.stored.version.version)};
+// What was asked for a credential's keys: what is missing, or null.
+template <typename Outcome>
+const Error* error_in(std::span<const Outcome> outcomes) {
+    for (const Outcome& outcome : outcomes) {
+        if (const auto* error = std::get_if<Error>(&outcome)) return error;
+    }
+    return nullptr;
 }
 
-Revealed open_found(Found found, const ReadKey& read) {
-    const CredentialId& id = found.stored.info.id;
-    auto secret = open(found.sealed, {id.owner, id.name, found.stored.version.version}, read.key);
-    return {std::move(found.stored.info), found.stored.version, std::move(secret), read.from_cache};
+// `keys` are those of wrapped_keys(), none of them an error.
+Revealed to_revealed(Found found, std::span<const ReadOutcome> keys) {
+    const auto& own = std::get<ReadKey>(keys.front());
+    auto secret =
+        open_found(found, own.key, found.current ? &std::get<ReadKey>(keys[1]).key : nullptr);
+    return {std::move(found.stored.info), found.stored.version, std::move(secret), own.from_cache};
+}
+
+Revealed open_to_read(DataKeys& keys, Found found, const std::string& reader,
+                      const std::string& traceparent) {
+    const auto wrapped = wrapped_keys(found);
+    std::vector<ReadOutcome> unwrapped;
+    if (wrapped.size() == 1) {
+        unwrapped.emplace_back(keys.unwrap_to_read(wrapped.front(), reader, traceparent));
+    } else {
+        unwrapped = keys.unwrap_many_to_read(wrapped, reader, traceparent);
+        if (const Error* error = error_in(std::span<const ReadOutcome>(unwrapped)))
+            throw Error(*error);
+    }
+    return to_revealed(std::move(found), unwrapped);
+}
+
+// The same by the key service itself, for who seals anew what he reads.
+base::SecretBytes open_proven(DataKeys& keys, const Found& found, const std::string& traceparent) {
+    const auto wrapped = wrapped_keys(found);
+    if (wrapped.size() == 1) {
+        const auto& own = wrapped.front();
+        return open_found(found, keys.unwrap(own.wrapped, own.context, traceparent), nullptr);
+    }
+    const auto unwrapped = keys.unwrap_many(wrapped, traceparent);
+    if (const Error* error = error_in(std::span<const UnwrapOutcome>(unwrapped)))
+        throw Error(*error);
+    return open_found(found, std::get<base::SecretBytes>(unwrapped.at(0)),
+                      &std::get<base::SecretBytes>(unwrapped.at(1)));
+}
+
+Head head_of(const Found& found) {
+    const std::uint64_t current = found.stored.info.current().version;
+    return {.current = current, .last = current};
+}
+
+// The credential once `added` is stored. What is not replaced is that of `there`; null: nothing
+// stays.
+CredentialInfo whole_with(const NewVersion& added, const Found* there) {
+    CredentialInfo whole{.id = added.id,
+                         .created_at = added.version.created_at,
+                         .updated_at = added.version.created_at,
+                         .metadata = "{}",
+                         .versions = {}};
+    if (there != nullptr) {
+        whole.created_at = there->stored.info.created_at;
+        whole.metadata = there->stored.info.metadata;
+        whole.tags = there->stored.info.tags;
+    }
+    if (added.metadata) whole.metadata = *added.metadata;
+    if (added.tags) whole.tags = *added.tags;
+    return whole;
+}
+
+// The data key in `fresh`, and by the same call that of `current`, unless it is null.
+base::SecretBytes unwrap_with(DataKeys& keys, WrappedKey fresh, const Found* current,
+                              std::optional<UnwrapOutcome>& currents_key,
+                              const std::string& traceparent) {
+    if (current == nullptr) return keys.unwrap(fresh.wrapped, fresh.context, traceparent);
+    auto wanted = wrapped_keys(*current);
+    wanted.push_back(std::move(fresh));
+    auto outcomes = keys.unwrap_many(wanted, traceparent);
+    if (outcomes.size() != 2) throw Error(ErrorCode::internal, "another number of data keys came");
+    currents_key = std::move(outcomes.front());
+    if (const auto* error = std::get_if<Error>(&outcomes.back())) throw Error(*error);
+    return std::get<base::SecretBytes>(std::move(outcomes.back()));
+}
+
+// Why the current version does not open as it was stored.
+std::optional<Error> whats_wrong(const Found& current, const UnwrapOutcome& key) {
+    if (const auto* error = std::get_if<Error>(&key)) return *error;
+    try {
+        static_cast<void>(open_found(current, std::get<base::SecretBytes>(key), nullptr));
+        return std::nullopt;
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+        return error;
+    }
+}
+
+// Or its data key is not to be had any more, as that of a master key that was destroyed.
+bool is_damage(const Error& error) {
+    return error.code() == ErrorCode::integrity_failure || error.code() == ErrorCode::unavailable;
+}
+
+Error does_not_open() {
+    return {ErrorCode::internal, "the sealed credential does not open; nothing was stored"};
 }
 
 // What is wrong with one item of a call and not with all of them.
@@ -153,27 +244,45 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
                                      const std::string& traceparent) {
     const bool refreshes = grant.action() == refresh_credential;
     const CredentialId id = credential_of(grant, refreshes ? refresh_credential : store_credential);
+    const bool replaces_all = request.metadata && request.tags && !decides_by_tags();
+    std::optional<Head> damaged;  // where nothing of what is there is kept
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
-        const Head head = store_.head(id);
+        const Current there = find_current(store_, id);
+        const auto* found = std::get_if<Found>(&there);
+        const auto* unreadable = std::get_if<Error>(&there);
+        const Head head = found != nullptr ? head_of(*found) : store_.head(id);
         require_version(head, request.if_version);
+        if (unreadable != nullptr) {
+            if (!replaces_all) throw Error(*unreadable);
+            damaged = head;
+        } else if (found == nullptr && head.current != 0) {
+            continue;  // another call came between
+        }
         // They are those of this head, or put() does nothing. What a provider gave is stored
         // whatever the tags: nobody gets it a second time.
         if (!refreshes && (decides_by_tags() || request.replaced_tags)) {
-            const Tags there = store_.tags(id);
-            require_same_tags(grant, there);
-            if (request.replaced_tags && *request.replaced_tags != there) throw tags_changed();
+            const Tags tags = found != nullptr ? found->stored.info.tags : store_.tags(id);
+            require_same_tags(grant, tags);
+            if (request.replaced_tags && *request.replaced_tags != tags) throw tags_changed();
         }
+        const Found* kept = damaged == head ? nullptr : found;
         NewVersion added{.id = id,
                          .version = {},
                          .sealed = {},
                          .metadata = request.metadata,
-                         .tags = request.tags};
+                         .tags = request.tags,
+                         .begins_anew = damaged == head};
         added.version.version = head.last + 1;
         added.version.expires_at = request.expires_at;
         added.version.created_at = clock_.now();
-        seal_into(added, request.secret, traceparent);
+        const auto whole = whole_with(added, kept);
+        if (const auto error = seal_into(added, whole, request.secret, kept, traceparent)) {
+            if (!replaces_all || !is_damage(*error)) throw Error(*error);
+            damaged = head;
+            continue;
+        }
         auto info = store_.put(added, head);
-        if (info) return {*std::move(info), head.current == 0, follow(id)};
+        if (info) return {*std::move(info), head.current == 0, follow(id), added.begins_anew};
     }
     throw too_many_at_once();
 }
@@ -184,20 +293,21 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Head head = store_.head(id);
         require_version(head, request.if_version);
-        Found found = find_sealed(store_, id, request.version);
+        const Found found = find_sealed(store_, id, request.version);
         require_same_tags(grant, found.stored.info.tags);
-        const WrappedKey wrapped = wrapped_key(found);
-        const ReadKey key{keys_.unwrap(wrapped.wrapped, wrapped.context, traceparent), false};
-        const Revealed old = open_found(std::move(found), key);
+        if (head_of(found) != head) continue;
+        const base::SecretBytes secret = open_proven(keys_, found, traceparent);
+        const auto& old = found.stored.version;
         NewVersion added{.id = id,
                          .version = {},
                          .sealed = {},
                          .metadata = std::nullopt,
                          .restored_from = request.version};
         added.version.version = head.last + 1;
-        added.version.expires_at = request.expires_at ? request.expires_at : old.version.expires_at;
+        added.version.expires_at = request.expires_at ? request.expires_at : old.expires_at;
         added.version.created_at = clock_.now();
-        seal_into(added, old.secret, traceparent);
+        // What stays was proven with the old secret.
+        seal_into(added, whole_with(added, &found), secret, nullptr, traceparent);
         auto info = store_.put(added, head);
         if (info) return {*std::move(info), false, follow(id)};
     }
@@ -206,25 +316,35 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
 
 // A sealed value must open before it may replace a secret that somebody relies on, and by the way
 // that a reveal takes: text, unwrap, open.
-void CredentialService::seal_into(NewVersion& added, const base::SecretBytes& secret,
-                                  const std::string& traceparent) {
-    const SealBinding binding{added.id.owner, added.id.name, added.version.version};
-    const KeyContext context = key_context(added.id, added.version.version);
+std::optional<Error> CredentialService::seal_into(NewVersion& added, const CredentialInfo& whole,
+                                                  const base::SecretBytes& secret,
+                                                  const Found* current,
+                                                  const std::string& traceparent) {
+    const SealBinding binding{.owner = added.id.owner,
+                              .name = added.id.name,
+                              .version = added.version.version,
+                              .created_at = added.version.created_at,
+                              .expires_at = added.version.expires_at,
+                              .restored_from = added.restored_from};
+    const KeyContext context = key_context(binding);
     {
         const DataKey key = keys_.create(context, traceparent);
-        const SealedCredential sealed = seal(binding, key, secret.expose());
+        const SealedCredential sealed = seal(binding, attributes_of(whole), key, secret.expose());
         added.sealed = to_text(sealed);
         added.version.key_id = sealed.key_id;
         added.version.key_version = sealed.key_version;
     }
+    std::optional<UnwrapOutcome> currents_key;
     try {
         const SealedCredential sealed = parse_stored(added.sealed);
-        const auto data_key = keys_.unwrap(sealed.wrapped_data_key, context, traceparent);
-        if (open(sealed, binding, data_key).equals(secret.expose())) return;
+        const auto data_key = unwrap_with(keys_, {sealed.wrapped_data_key, context}, current,
+                                          currents_key, traceparent);
+        if (!open(sealed, binding, data_key).equals(secret.expose())) throw does_not_open();
     } catch (const Error& error) {
         if (error.code() != ErrorCode::integrity_failure) throw;
+        throw does_not_open();
     }
-    throw Error(ErrorCode::internal, "the sealed credential does not open; nothing was stored");
+    return current == nullptr ? std::nullopt : whats_wrong(*current, *currents_key);
 }
 
 CredentialInfo CredentialService::describe(const server::Grant& grant) {
@@ -260,8 +380,7 @@ Revealed CredentialService::reveal(const server::Grant& grant, std::optional<std
     if (lacks_reason(grant, reason)) throw reason_missing();
     Found found = find_sealed(store_, id, version);
     require_same_tags(grant, found.stored.info.tags);
-    const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
-    return open_found(std::move(found), key);
+    return open_to_read(keys_, std::move(found), grant.caller().id, traceparent);
 }
 
 // Another master key version than the row's is none of its faults: a rewrap job changes rows only.
@@ -277,11 +396,10 @@ Revealed CredentialService::reveal_kept(const server::Grant& grant, std::string_
         throw Error(ErrorCode::unavailable,
                     "what is kept elsewhere is not the current version: store it again");
     }
-    Found found{*std::move(stored), parse_stored(text)};
+    Found found{*std::move(stored), parse_stored(text), std::nullopt};
     found.stored.version.key_id = found.sealed.key_id;
     found.stored.version.key_version = found.sealed.key_version;
-    const ReadKey key = keys_.unwrap_to_read(wrapped_key(found), grant.caller().id, traceparent);
-    return open_found(std::move(found), key);
+    return open_to_read(keys_, std::move(found), grant.caller().id, traceparent);
 }
 
 std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const RevealJob> jobs,
@@ -300,7 +418,7 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
                 rows.emplace_back(tags_changed());
                 continue;
             }
-            wrapped.push_back(wrapped_key(found));
+            for (WrappedKey& key : wrapped_keys(found)) wrapped.push_back(std::move(key));
             rows.emplace_back(std::move(found));
         } catch (const Error& error) {
             if (!is_of_one_item(error)) throw;
@@ -317,14 +435,15 @@ std::vector<RevealOutcome> CredentialService::reveal_many(std::span<const Reveal
             outcomes.emplace_back(*error);
             continue;
         }
-        const ReadOutcome& key = unwrapped.at(next++);
-        if (const auto* error = std::get_if<Error>(&key)) {
+        Found& found = std::get<Found>(row);
+        const auto keys = std::span(unwrapped).subspan(next, count_of_keys(found));
+        next += keys.size();
+        if (const Error* error = error_in(keys)) {
             outcomes.emplace_back(*error);
             continue;
         }
         try {
-            outcomes.emplace_back(
-                open_found(std::get<Found>(std::move(row)), std::get<ReadKey>(key)));
+            outcomes.emplace_back(to_revealed(std::move(found), keys));
         } catch (const Error& error) {
             if (!is_of_one_item(error)) throw;
             outcomes.emplace_back(error);

@@ -23,6 +23,8 @@
 
 namespace vault {
 
+struct Found;  // vault/opening.h
+
 // The resource of one credential but for its tags: see CredentialService::resource.
 server::Resource credential_resource(const CredentialId& id);
 // Of all credentials of an owner: listing.
@@ -47,6 +49,7 @@ struct StoreResult {
     CredentialInfo info;
     bool created = false;  // there was none before
     CopyOutcome copy{};
+    bool replaced_damaged = false;  // what was there could not be believed, and nothing of it stays
 };
 
 struct RestoreRequest {
@@ -104,7 +107,10 @@ public:
     // again by way of the key service, and stores it as the next version. What was stored stays
     // when its copy fails, which the result says (as restore() and the destructions do). Throws
     // failed_precondition when `if_version` does not hold; invalid_argument when the secret is too
-    // large. `traceparent`, here and below, is passed on to the key service.
+    // large; integrity_failure, or why its data key can't be had, when the current version does not
+    // open as it was stored: what stays of it would be sealed as true. Only a request that replaces
+    // metadata and tags, where nothing decides by tags, then begins the credential anew.
+    // `traceparent`, here and below, is passed on to the key service.
     StoreResult store(const server::Grant& grant, const StoreRequest& request,
                       const std::string& traceparent);
 
@@ -131,7 +137,8 @@ public:
     CredentialPage expiring(const server::Grant& grant, const ExpiryQuestion& question);
 
     // The secret of the current version, or of the one given. Throws not_found; integrity_failure
-    // when what is stored is not what was stored for this owner, name and version;
+    // when what is stored is not what was stored for this owner, name and version, or the
+    // credential's metadata, tags or times are not those that its current version was stored with;
     // invalid_argument naming "reason" when the configuration asks for one and it is empty.
     Revealed reveal(const server::Grant& grant, std::optional<std::uint64_t> version,
                     const std::string& traceparent, std::string_view reason = {});
@@ -175,9 +182,12 @@ public:
     base::Time now() const { return clock_.now(); }
 
 private:
-    // Fills `sealed` and the master key of `added`.
-    void seal_into(NewVersion& added, const base::SecretBytes& secret,
-                   const std::string& traceparent);
+    // Fills `sealed` and the master key of `added`. `whole` is the credential as it will be.
+    // `current`, if it is given, is what is there: why it does not open as it was stored, or
+    // nothing. Whatever it says, `added` is good.
+    std::optional<base::Error> seal_into(NewVersion& added, const CredentialInfo& whole,
+                                         const base::SecretBytes& secret, const Found* current,
+                                         const std::string& traceparent);
 
     CopyOutcome follow(const CredentialId& id);
     CopyOutcome follow_if_destroyed(const std::string& owner);

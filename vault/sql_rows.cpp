@@ -39,6 +39,12 @@ VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
     return info;
 }
 
+std::optional<std::uint64_t> to_restored_from(const CredentialId& id, const VersionRow& row) {
+    if (row.restored != soci::i_ok) return std::nullopt;
+    if (row.restored_from <= 0) contradiction(id, "the version it was made from");
+    return to_number(row.restored_from);
+}
+
 CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
     require_time(id, row.created_at);
     require_time(id, row.updated_at);

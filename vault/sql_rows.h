@@ -24,8 +24,8 @@ struct CredentialRow {
 };
 
 struct VersionRow {
-    long long version = 0, key_version = 0, expires_at = 0, created_at = 0;
-    soci::indicator expires = soci::i_null;
+    long long version = 0, key_version = 0, expires_at = 0, created_at = 0, restored_from = 0;
+    soci::indicator expires = soci::i_null, restored = soci::i_null;
     std::string key_id, sealed;
 };
 
@@ -40,6 +40,8 @@ struct HeadRow {
 
 // Throws integrity_failure for a master key or a time that can't be read.
 VersionInfo to_version(const CredentialId& id, const VersionRow& row);
+// The version it was made from. Throws integrity_failure for a number that none has.
+std::optional<std::uint64_t> to_restored_from(const CredentialId& id, const VersionRow& row);
 std::string tags_to_text(const Tags& tags);
 // Throws integrity_failure for what is none of ours.
 Tags text_to_tags(const CredentialId& id, std::string_view text);

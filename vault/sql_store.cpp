@@ -174,13 +174,14 @@ struct SqlStore::Queries {
                soci::into(version.key_version), soci::into(version.expires_at, version.expires),
                soci::into(version.created_at), soci::use(credential_id), soci::use(limit))),
           select_sealed(
-              (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at, sealed "
-                              "FROM versions WHERE credential = :credential AND version = :version "
+              (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at, "
+                              "restored_from, sealed FROM versions "
+                              "WHERE credential = :credential AND version = :version "
                               "AND erased_at IS NULL",
                soci::into(version.version), soci::into(version.key_id),
                soci::into(version.key_version), soci::into(version.expires_at, version.expires),
-               soci::into(version.created_at), soci::into(version.sealed), soci::use(credential_id),
-               soci::use(wanted))),
+               soci::into(version.created_at), soci::into(version.restored_from, version.restored),
+               soci::into(version.sealed), soci::use(credential_id), soci::use(wanted))),
           select_page(page_after(sql, ":name", name)),
           select_page_after_row(
               page_after(sql, "(SELECT name FROM credentials WHERE id = :row)", row)) {}
@@ -312,15 +313,16 @@ long long write_credential(soci::session& sql, const NewVersion& added, const He
            "WHERE id = :id",
         soci::use(version), soci::use(version), soci::use(now),
         soci::use(expiry.value, expiry.indicator), soci::use(old.id);
-    if (old.head.current == 0) {
+    const bool begins = old.head.current == 0 || added.begins_anew;
+    if (begins) {
         sql << "UPDATE credentials SET created_at = :now WHERE id = :id", soci::use(now),
             soci::use(old.id);
     }
-    if (added.metadata || old.head.current == 0) {
+    if (added.metadata || begins) {
         sql << "UPDATE credentials SET metadata = :metadata WHERE id = :id", soci::use(metadata),
             soci::use(old.id);
     }
-    if (added.tags || old.head.current == 0) {
+    if (added.tags || begins) {
         sql << "UPDATE credentials SET tags = :tags WHERE id = :id", soci::use(tags),
             soci::use(old.id);
     }
@@ -385,11 +387,18 @@ std::optional<StoredVersion> SqlStore::find_version(const CredentialId& id,
         found.reset();
         auto info = queries.load_info(id);
         if (!info) return;
-        queries.wanted = version ? to_column(*version) : queries.credential.current;
+        const long long current = queries.credential.current;
+        queries.wanted = version ? to_column(*version) : current;
         if (!Queries::run_once(queries.select_sealed)) return;
         found = StoredVersion{.info = *std::move(info),
                               .version = to_version(id, queries.version),
-                              .sealed = std::move(queries.version.sealed)};
+                              .sealed = std::move(queries.version.sealed),
+                              .restored_from = to_restored_from(id, queries.version)};
+        if (queries.wanted == current) return;
+        queries.wanted = current;
+        if (!Queries::run_once(queries.select_sealed)) contradiction(id, "current version");
+        found->current = CurrentSeal{.sealed = std::move(queries.version.sealed),
+                                     .restored_from = to_restored_from(id, queries.version)};
     });
     return found;
 }

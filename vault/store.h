@@ -25,8 +25,8 @@ public:
     // Adds a version and makes it the current one, if the head is still `expected`
     // (compare-and-set), and returns the credential as it then is; empty, changing nothing, when it
     // is not. `added.version.version` must be expected.last + 1 (internal). A credential that did
-    // not exist, or was destroyed, begins with `added.metadata` or an empty object, and with
-    // `added.tags` or none. Empty, too,
+    // not exist, was destroyed, or begins anew, begins with `added.metadata` or an empty object,
+    // with `added.tags` or none, and is created then; it is updated by each version. Empty, too,
     // when a rewrap job declared the master key version of `added` to be needed no more: the caller
     // takes a new data key.
     virtual std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) = 0;
@@ -39,8 +39,9 @@ public:
     // the rows contradict each other, which only a hand in the database can cause.
     virtual std::optional<CredentialInfo> find(const CredentialId& id) = 0;
 
-    // The same with one version's sealed text: the current version, or the one of that number.
-    // Empty, too, when there is no such version. This is the hot path of a reveal.
+    // The same with one version's sealed text: the current version, or the one of that number, and
+    // then the current one's beside it. Empty, too, when there is no such version. This is the hot
+    // path of a reveal.
     virtual std::optional<StoredVersion> find_version(const CredentialId& id,
                                                       std::optional<std::uint64_t> version) = 0;
 

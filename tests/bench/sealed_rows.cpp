@@ -22,8 +22,17 @@ constexpr std::size_t row_threads = 2;
 constexpr std::string_view secret =
     R"({"access_token":"example-000000000000000000000000000000000000000000000000000000000000000000","account_id":"17840000000000000"})";
 
+// As tests/bench/stores.py writes their rows: made at 1 ms after 1970, without metadata and tags.
+constexpr base::Time made_at{std::chrono::milliseconds(1)};
+
 vault::SealBinding binding_of(const std::string& owner, std::size_t number) {
-    return {owner, "c" + std::to_string(number), 1};
+    return {
+        .owner = owner, .name = "c" + std::to_string(number), .version = 1, .created_at = made_at};
+}
+
+vault::AttributesDigest attributes() {
+    return vault::attributes_of(
+        {.id = {}, .created_at = made_at, .updated_at = made_at, .metadata = "{}", .versions = {}});
 }
 
 constexpr std::chrono::minutes patience{10};
@@ -71,9 +80,9 @@ public:
             const vault::DataKey key{first_.plaintext.clone(), wrapped.bytes, wrapped.key_id,
                                      wrapped.key_version};
             const auto binding = binding_of(owner_, i);
-            text += binding.name + '\t' +
-                    to_text(vault::seal(binding, key, base::as_bytes(secret))) + '\t' +
-                    wrapped.key_id.to_string() + '\t' + std::to_string(wrapped.key_version) + '\n';
+            const auto sealed = vault::seal(binding, attributes(), key, base::as_bytes(secret));
+            text += binding.name + '\t' + to_text(sealed) + '\t' + wrapped.key_id.to_string() +
+                    '\t' + std::to_string(wrapped.key_version) + '\n';
         }
         const std::lock_guard lock(mutex_);
         std::cout << text;

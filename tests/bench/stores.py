@@ -67,7 +67,7 @@ class Vault:
 
     def fill(self, count):
         """So many records of other owners that nobody asks for, each as large as a real one."""
-        sealed = json.dumps({"__enc": 2, "kid": "0" * 38, "dek": "A" * 116, "kc": "A" * 44, "iv": "A" * 16, "ct": "A" * 330})
+        sealed = json.dumps({"__enc": 3, "kid": "0" * 38, "dek": "A" * 116, "kc": "A" * 44, "iv": "A" * 16, "attributes": "A" * 44, "ct": "A" * 330})
         key = "0e4f9d3a-52a0-4b7c-9a43-0123456789ab"
         numbers = (f"generate_series(0, {count - 1}) AS s(n)" if self.server else "s")
         recursive = ("" if self.server else

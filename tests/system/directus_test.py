@@ -175,7 +175,7 @@ class RealDirectus(unittest.TestCase):
             item = self.item()
             self.assertEqual(item["credentials_version"], version)
             self.assertTrue(item["credentials_updated_at"])
-            self.assertEqual(json.loads(item["encrypted_credentials"])["__enc"], 2)
+            self.assertEqual(json.loads(item["encrypted_credentials"])["__enc"], 3)
             self.assertNotIn("a-password-marker", item["encrypted_credentials"])
             self.assertEqual(self.ask("reveal", {"creatorProfileId": PROFILE}), (200, {"success": True, "credentials": secret}))
         sealed = json.loads(item["encrypted_credentials"])

@@ -108,7 +108,7 @@ class NothingRaw(unittest.TestCase):
     def sealed_row(cls):
         """The sealed record as the database holds it."""
         data = (cls.house.folder / "vaultd" / "vault.db").read_bytes()
-        text = re.search(rb'\{"__enc":2[^}]*\}', data)
+        text = re.search(rb'\{"__enc":3[^}]*\}', data)
         assert text, "no sealed record in the vault's database"
         return json.loads(text.group())
 

@@ -297,6 +297,23 @@ TEST_F(VaultApiTest, ATamperedRowIsAnIntegrityFailureInOneWording) {
     EXPECT_EQ(answer.message(), base::decryption_failed().message());
 }
 
+TEST_F(VaultApiTest, WhatWasEditedIsReplacedAsAWholeOnlyAndThatIsRecorded) {
+    put(R"({"secret":{"k":1},"metadata":{"a":1},"tags":{"team":"mine"}})");
+    EXPECT_EQ(facts_.count("replaced_damaged"), 0U);
+    edit("UPDATE credentials SET metadata = '{\"a\":2}'");
+    EXPECT_EQ(reveal().status, 422U);
+    for (const auto* part : {"", R"(,"metadata":{})", R"(,"tags":{})"}) {
+        EXPECT_EQ(put(R"({"secret":{"k":2})" + std::string(part) + "}").error_code(),
+                  "integrity_failure");
+    }
+    EXPECT_EQ(send(Method::POST, one + "/restore", R"({"version":1})").status, 422U);
+    EXPECT_EQ(put(R"({"secret":{"k":2},"metadata":{},"tags":{}})").status, 200U);
+    EXPECT_EQ(facts_["replaced_damaged"], "yes");
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":2})");
+    EXPECT_EQ(put(R"({"secret":{"k":3},"metadata":{},"tags":{}})").status, 200U);
+    EXPECT_EQ(facts_.count("replaced_damaged"), 0U);
+}
+
 TEST_F(VaultApiTest, EditedMetadataCantWriteOtherFieldsIntoAnAnswer) {
     for (const auto* metadata : {"{},\"secret\":{\"k\":\"planted\"}", "[]", "", "{\"a\":1"}) {
         put(R"({"secret":{"k":1}})");

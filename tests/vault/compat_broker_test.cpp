@@ -89,9 +89,19 @@ TEST_F(BrokerShape, AnExpiredTokenSaysSoHereAndInTheRecord) {
     EXPECT_EQ(answer.status, 200U);
     EXPECT_TRUE(says(answer, R"("token_expired":true)"));
     EXPECT_NE(house_.last_record().find(R"("token_expired":"true")"), std::string::npos);
-    // What decides is what was sealed, not a column that a hand in the database can change.
-    house_.edit("UPDATE credentials SET expires_at = NULL; UPDATE versions SET expires_at = NULL");
+    // What decides is what was sealed, not the expiry beside it.
+    vault::StoreRequest without_expiry;
+    const std::string record = std::string(record_start) + std::string(earlier);
+    without_expiry.secret = base::SecretBytes(base::as_bytes(record));
+    const server::Authorizer authorizer(
+        server::parse_policy(compat_policy, vault::known_actions()));
+    auto operation = house_.world.operation("broker");
+    const auto grant = authorizer.authorize(operation, vault::store_credential,
+                                            vault::credential_resource({"broker", "shop"}));
+    house_.world.service->store(grant, without_expiry, "");
     EXPECT_TRUE(says(get("/token?client_id=shop"), R"("token_expired":true)"));
+    house_.edit("UPDATE credentials SET updated_at = updated_at + 1");
+    EXPECT_EQ(get("/token?client_id=shop").status, 422U);
 }
 
 TEST_F(BrokerShape, GoodAndExpiredFetchesAreCountedApart) {

@@ -218,6 +218,15 @@ TEST_F(DirectusTest, ARevealMayReadBackWhatIsKeptThere) {
     }
 }
 
+// The copy opens beside the vault's row, whose metadata it says.
+TEST_F(DirectusTest, AReadBackOfAnEditedCredentialIsAnIntegrityFailure) {
+    make(true);
+    store();
+    EXPECT_EQ(reveal().status, 200U);
+    house_->edit(R"(UPDATE credentials SET metadata = '{"a":1}')");
+    EXPECT_EQ(reveal().status, 422U);
+}
+
 // A rewrap job changes the vault's row and not the copy.
 TEST_F(DirectusTest, TheRecordOfAReadBackNamesTheMasterKeyVersionThatTheCopyNeeds) {
     make(true);

@@ -23,7 +23,7 @@ inline void expect_data_keys_contract(vault::DataKeys& keys) {
 
     // What it makes can be sealed under: the wrapped form names the master key as documented.
     const vault::SealBinding binding{"acme", "db", 1};
-    const auto sealed = vault::seal(binding, key, base::as_bytes("{}"));
+    const auto sealed = vault::seal(binding, {}, key, base::as_bytes("{}"));
     EXPECT_EQ(vault::open(sealed, binding, key.plaintext).expose_text(), "{}");
 
     vault::KeyContext another = context;

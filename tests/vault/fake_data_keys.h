@@ -82,6 +82,7 @@ public:
     // Faults and what was seen.
     std::atomic<bool> unavailable = false;
     std::atomic<bool> refuses_items = false;  // each item of a call is unavailable
+    std::atomic<int> refused_version = 0;     // what is wrapped by this one is unavailable
     std::atomic<bool> not_ready = false;      // what check() says
     std::atomic<bool> wraps_badly = false;    // what it wraps unwraps to another key
     std::atomic<int> calls = 0;
@@ -115,6 +116,8 @@ private:
     }
 
     const Made& find(const vault::WrappedKey& item) const {
+        if (item.wrapped.size() > 25 && item.wrapped[25] == refused_version)
+            throw base::Error(base::ErrorCode::unavailable, "its master key is destroyed");
         const auto found = made_.find(item.wrapped);
         if (found == made_.end() || found->second.context != item.context) {
             throw base::decryption_failed("fake");

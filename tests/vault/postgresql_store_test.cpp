@@ -1,5 +1,6 @@
 // The vault's store on PostgreSQL.
 #include "tests/support/postgresql.h"
+#include "tests/vault/attributes_contract.h"
 #include "tests/vault/rewrap_statement_contract.h"
 #include "tests/vault/rewrap_store_contract.h"
 #include "tests/vault/store_contract.h"
@@ -20,6 +21,7 @@ struct PostgresqlBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreContract, PostgresqlBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, AttributesContract, PostgresqlBackend);
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreListContract, PostgresqlBackend);
 INSTANTIATE_TYPED_TEST_SUITE_P(Postgresql, StoreDestructionContract, PostgresqlBackend);
 

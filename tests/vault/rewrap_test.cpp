@@ -148,6 +148,8 @@ TEST_F(RewrapTest, OnlyTheWrappedDataKeyOfEveryVersionChanges) {
     EXPECT_EQ(after.commitment, before.commitment);
     EXPECT_EQ(after.iv, before.iv);
     EXPECT_EQ(after.ciphertext, before.ciphertext);
+    EXPECT_TRUE(after.attributes);
+    EXPECT_EQ(after.attributes, before.attributes);
     EXPECT_EQ(reveal("a", 1), R"({"k":"one"})");
     EXPECT_EQ(reveal("a"), R"({"k":"two"})");
     EXPECT_EQ(reveal("b"), R"({"k":"three"})");

@@ -1,11 +1,10 @@
 #include "vault/sealed.h"
 
 #include <gtest/gtest.h>
-#include <openssl/evp.h>
-#include <openssl/kdf.h>
 
 #include <fstream>
 #include <functional>
+#include <set>
 #include <sstream>
 
 #include "base/encoding.h"
@@ -13,80 +12,32 @@
 #include "base/random.h"
 #include "tests/support/expect_error.h"
 #include "tests/vault/fake_data_keys.h"
+#include "tests/vault/openssl_seals.h"
 
 namespace {
 
 using vault::SealBinding;
 using vault::SealedCredential;
 
-const SealBinding binding{"acme", "instagram", 7};
+constexpr base::Time noon{std::chrono::milliseconds(1'800'000'000'000)};
+const SealBinding binding{"acme", "instagram", 7, noon, noon + std::chrono::hours(1), 3};
+const vault::CredentialInfo whole{.id = {"acme", "instagram"},
+                                  .created_at = noon - std::chrono::hours(9),
+                                  .updated_at = noon,
+                                  .metadata = R"({"account":"17841"})",
+                                  .versions = {},
+                                  .tags = {{"env", "prod"}, {"team", "payments"}}};
 constexpr std::string_view secret = R"({"access_token":"not-a-token"})";
 
 struct Fixture {
     tests::FakeDataKeys keys;
     vault::DataKey key = keys.create({}, "");
-    SealedCredential sealed = vault::seal(binding, key, base::as_bytes(secret));
+    SealedCredential sealed =
+        vault::seal(binding, vault::attributes_of(whole), key, base::as_bytes(secret));
     std::string open(const SealBinding& where) const {
         return std::string(vault::open(sealed, where, key.plaintext).expose_text());
     }
 };
-
-// The drawing of vault/sealed.h by OpenSSL, as a second implementation.
-base::Bytes openssl_hkdf(base::ByteView key, std::string_view info) {
-    const std::unique_ptr<EVP_PKEY_CTX, decltype(&EVP_PKEY_CTX_free)> context(
-        EVP_PKEY_CTX_new_id(EVP_PKEY_HKDF, nullptr), EVP_PKEY_CTX_free);
-    const auto salt = base::as_bytes("strongroom sealed credential 2");
-    const auto label = base::as_bytes(info);
-    base::Bytes out(32);
-    std::size_t size = out.size();
-    EXPECT_EQ(EVP_PKEY_derive_init(context.get()), 1);
-    EXPECT_EQ(EVP_PKEY_CTX_set_hkdf_md(context.get(), EVP_sha512()), 1);
-    EXPECT_EQ(
-        EVP_PKEY_CTX_set1_hkdf_salt(context.get(), salt.data(), static_cast<int>(salt.size())), 1);
-    EXPECT_EQ(EVP_PKEY_CTX_set1_hkdf_key(context.get(), key.data(), static_cast<int>(key.size())),
-              1);
-    EXPECT_EQ(
-        EVP_PKEY_CTX_add1_hkdf_info(context.get(), label.data(), static_cast<int>(label.size())),
-        1);
-    EXPECT_EQ(EVP_PKEY_derive(context.get(), out.data(), &size), 1);
-    return out;
-}
-
-base::Bytes drawn_aad(const SealBinding& where) {
-    std::string aad = "SRsc\x02";
-    for (const auto& text : {where.owner, where.name}) {
-        aad += static_cast<char>(text.size() >> 8U);
-        aad += static_cast<char>(text.size() & 0xFFU);
-        aad += text;
-    }
-    for (int shift = 56; shift >= 0; shift -= 8) {
-        aad += static_cast<char>((where.version >> static_cast<unsigned>(shift)) & 0xFFU);
-    }
-    return base::to_bytes(base::as_bytes(aad));
-}
-
-std::optional<std::string> openssl_open(const SealedCredential& sealed, const SealBinding& where,
-                                        base::ByteView data_key) {
-    if (openssl_hkdf(data_key, "key commitment") !=
-        base::Bytes(sealed.commitment.begin(), sealed.commitment.end())) {
-        return std::nullopt;
-    }
-    const auto key = openssl_hkdf(data_key, "record key");
-    const auto aad = drawn_aad(where);
-    const std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context(
-        EVP_CIPHER_CTX_new(), EVP_CIPHER_CTX_free);
-    const auto body = static_cast<int>(sealed.ciphertext.size() - vault::sealed_tag_bytes);
-    base::Bytes tag(sealed.ciphertext.begin() + body, sealed.ciphertext.end());
-    std::string plaintext(static_cast<std::size_t>(body), '\0');
-    auto* out = reinterpret_cast<unsigned char*>(plaintext.data());
-    int size = 0;
-    EVP_DecryptInit_ex(context.get(), EVP_aes_256_gcm(), nullptr, key.data(), sealed.iv.data());
-    EVP_DecryptUpdate(context.get(), nullptr, &size, aad.data(), static_cast<int>(aad.size()));
-    EVP_DecryptUpdate(context.get(), out, &size, sealed.ciphertext.data(), body);
-    EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_GCM_SET_TAG, 16, tag.data());
-    if (EVP_DecryptFinal_ex(context.get(), out + size, &size) != 1) return std::nullopt;
-    return plaintext;
-}
 
 std::string read_vectors(const std::string& name) {
     std::ifstream file(STRONGROOM_VECTORS "/" + name);
@@ -106,22 +57,83 @@ TEST(Sealed, AnEmptyAndALargestPlaintextOpen) {
     Fixture fixture;
     for (const std::size_t size : {std::size_t{0}, vault::max_plaintext_bytes}) {
         const std::string plaintext(size, 'x');
-        fixture.sealed = vault::seal(binding, fixture.key, base::as_bytes(plaintext));
+        fixture.sealed = vault::seal(binding, {}, fixture.key, base::as_bytes(plaintext));
         const std::string text = vault::to_text(fixture.sealed);
         EXPECT_LE(text.size(), vault::max_sealed_bytes);
         fixture.sealed = vault::parse_stored(text);
         EXPECT_EQ(fixture.open(binding), plaintext);
     }
     const std::string too_long(vault::max_plaintext_bytes + 1, 'x');
-    EXPECT_ERROR(invalid_argument, vault::seal(binding, fixture.key, base::as_bytes(too_long)));
+    EXPECT_ERROR(invalid_argument, vault::seal(binding, {}, fixture.key, base::as_bytes(too_long)));
 }
 
 TEST(Sealed, OpenSslOpensWhatBotanSealed) {
     for (const auto* owner : {"a", "acme", "tenant:42"}) {
         const Fixture fixture;
-        const SealBinding where{owner, std::string(300, 'n'), 1ULL << 40U};
-        const auto sealed = vault::seal(where, fixture.key, base::as_bytes(secret));
-        EXPECT_EQ(openssl_open(sealed, where, fixture.key.plaintext.expose()), std::string(secret));
+        SealBinding where{owner, std::string(300, 'n'), 1ULL << 40U, noon};
+        for (const auto& expires_at : {std::optional<base::Time>(), std::optional(noon)}) {
+            where.expires_at = expires_at;
+            const auto sealed = vault::seal(where, vault::attributes_of(whole), fixture.key,
+                                            base::as_bytes(secret));
+            EXPECT_EQ(tests::openssl_open(sealed, where, fixture.key.plaintext.expose()),
+                      std::string(secret));
+        }
+    }
+    for (const auto& tags : {vault::Tags{}, whole.tags}) {
+        auto info = whole;
+        info.tags = tags;
+        EXPECT_EQ(vault::attributes_of(info), tests::openssl_attributes(info));
+    }
+}
+
+TEST(Sealed, ACredentialOfFormat2OpensAndNeitherFormatCanBeMadeTheOther) {
+    const Fixture fixture;
+    const auto& key = fixture.key.plaintext;
+    const SealBinding others{binding.owner, binding.name, binding.version};
+    const auto old = vault::parse_stored(
+        vault::to_text(tests::openssl_seal_of_format_2(binding, fixture.key, secret)));
+    EXPECT_EQ(vault::open(old, binding, key).expose_text(), secret);
+    EXPECT_EQ(vault::open(old, others, key).expose_text(), secret) << "it binds nothing else";
+    SealedCredential lowered = fixture.sealed;
+    lowered.attributes.reset();
+    EXPECT_ERROR(integrity_failure, vault::open(lowered, binding, key));
+    EXPECT_ERROR(integrity_failure, vault::open(lowered, others, key));
+    SealedCredential raised = old;
+    raised.attributes = vault::attributes_of(whole);
+    EXPECT_ERROR(integrity_failure, vault::open(raised, binding, key));
+}
+
+TEST(Sealed, AttributesAreOthersWhenAnythingOfThemIs) {
+    std::vector<vault::CredentialInfo> all(11, whole);
+    all[1].created_at += std::chrono::milliseconds(1);
+    all[2].updated_at += std::chrono::milliseconds(1);
+    all[3].metadata = R"({"account":"17842"})";
+    all[4].metadata = "{}";
+    all[5].tags["team"] = "search";
+    all[6].tags.erase("team");
+    all[7].tags.clear();
+    all[8].tags = {{"env", "prodt"}, {"eam", "payments"}};
+    all[9].tags = {{"env", "prod"}, {"team", "payments"}, {"x", "y"}};
+    all[10].tags = {{"env", "payments"}, {"team", "prod"}};
+    std::set<vault::AttributesDigest> digests;
+    for (const auto& info : all) digests.insert(vault::attributes_of(info));
+    EXPECT_EQ(digests.size(), all.size());
+    auto same = whole;
+    same.id = {"globex", "other"};
+    same.versions.emplace_back();
+    EXPECT_EQ(vault::attributes_of(same), vault::attributes_of(whole)) << "those have other bonds";
+}
+
+TEST(Sealed, TheMasterKeyOfATextOfEitherFormatIsReadFromItsBeginning) {
+    const Fixture fixture;
+    const vault::MasterKeyVersion key{fixture.keys.key_id(), tests::FakeDataKeys::key_version};
+    for (const auto& sealed :
+         {fixture.sealed, tests::openssl_seal_of_format_2(binding, fixture.key, secret)}) {
+        const std::string head = vault::to_text(sealed).substr(0, vault::sealed_head_bytes);
+        EXPECT_EQ(vault::named_master_key(head), key) << head;
+        std::string other = head;
+        other[other.find(':') + 1] = '4';
+        EXPECT_FALSE(vault::named_master_key(other)) << other;
     }
 }
 
@@ -145,7 +157,7 @@ TEST(Sealed, VectorsOfAnotherImplementationHoldInBothDirections) {
         if (opens) {
             const auto sealed = vault::parse_stored(text);
             EXPECT_EQ(vault::open(sealed, where, key).expose_text(), plaintext) << name;
-            EXPECT_EQ(openssl_open(sealed, where, key.expose()), plaintext) << name;
+            EXPECT_EQ(tests::openssl_open(sealed, where, key.expose()), plaintext) << name;
             EXPECT_EQ(vault::to_text(sealed), std::string_view(text)) << name;
             ++opened;
         } else {
@@ -154,6 +166,70 @@ TEST(Sealed, VectorsOfAnotherImplementationHoldInBothDirections) {
         }
     }
     EXPECT_GE(opened, 5U);
+}
+
+std::optional<base::Time> vector_time(base::JsonReader& reader, std::string_view name) {
+    const auto time = reader.optional_integer(name, -(1LL << 60), 1LL << 60);
+    if (!time) return std::nullopt;
+    return base::from_milliseconds(*time);
+}
+
+// What belongs to the credential as a whole, as the vector says that the database has it.
+vault::CredentialInfo vector_whole(const base::JsonValue& value) {
+    base::JsonReader reader(value);
+    vault::CredentialInfo info{.id = {},
+                               .created_at = vector_time(reader, "created_at").value(),
+                               .updated_at = vector_time(reader, "updated_at").value(),
+                               .metadata = std::string(reader.required_string("metadata", 10'000)),
+                               .versions = {}};
+    info.tags = reader.optional_string_map("tags", 100, 10'000);
+    reader.refuse_unknown();
+    return info;
+}
+
+TEST(Sealed, VectorsOfFormat3Hold) {
+    const auto document =
+        base::parse_json(read_vectors("sealed_credential_v3.json"), {.bytes = 1UL << 20U});
+    base::JsonReader top(document);
+    std::size_t opened = 0;
+    std::size_t refused = 0;
+    for (const auto& value : top.required_array("vectors", 1000)) {
+        base::JsonReader vector(value);
+        const std::string name(vector.required_string("name", 100));
+        SealBinding where{
+            std::string(vector.required_string("owner", 200)),
+            std::string(vector.required_string("credential", 200)),
+            static_cast<std::uint64_t>(vector.required_integer("version", 1, INT64_MAX)),
+            vector_time(vector, "created_at").value(), vector_time(vector, "expires_at")};
+        if (const auto from = vector.optional_integer("restored_from", 1, INT64_MAX))
+            where.restored_from = static_cast<std::uint64_t>(*from);
+        const auto info = vector_whole(vector.required_value("whole"));
+        const base::SecretBytes key(*base::parse_hex(vector.required_string("data_key", 64)));
+        const std::string plaintext(vector.required_string("plaintext", 10'000));
+        const bool opens = vector.required_string("expect", 20) == "opens";
+        const auto text = base::to_json(vector.required_value("sealed"));
+        vector.refuse_unknown();
+        SCOPED_TRACE(name);
+        if (opens) {
+            const auto sealed = vault::parse_stored(text);
+            EXPECT_EQ(vault::open(sealed, where, key).expose_text(), plaintext);
+            EXPECT_EQ(sealed.attributes, vault::attributes_of(info));
+            EXPECT_EQ(tests::openssl_open(sealed, where, key.expose()), plaintext);
+            EXPECT_EQ(vault::to_text(sealed), std::string_view(text));
+            ++opened;
+        } else {
+            EXPECT_ERROR(integrity_failure, [&] {
+                const auto sealed = vault::parse_stored(text);
+                auto secret_of_it = vault::open(sealed, where, key);
+                if (sealed.attributes != vault::attributes_of(info))
+                    throw base::decryption_failed("attributes");
+                return secret_of_it;
+            }());
+            ++refused;
+        }
+    }
+    EXPECT_GE(opened, 8U);
+    EXPECT_GE(refused, 20U);
 }
 
 TEST(Sealed, VectorsOfValuesHold) {
@@ -201,7 +277,10 @@ TEST(Sealed, AValueIsNoCredentialAndACredentialNoValue) {
 
 TEST(Sealed, AGivenValueOfAnotherFormatIsNamedAndADamagedOneFailsToOpen) {
     const Fixture fixture;
-    EXPECT_NO_THROW(vault::parse_given(base::parse_json(vault::to_text(fixture.sealed))));
+    const auto value = vault::seal(vault::ValueBinding{"acme", "c"}, fixture.key, {});
+    EXPECT_NO_THROW(vault::parse_given(base::parse_json(vault::to_text(value))));
+    EXPECT_ERROR(integrity_failure,
+                 vault::parse_given(base::parse_json(vault::to_text(fixture.sealed))));
     for (const auto* text :
          {R"({"__enc":1,"kid":"v1"})", R"({"__enc":"2"})", R"({"__enc":null})", "{}", "[]", "7"}) {
         EXPECT_ERROR_SAYING(invalid_argument, "__enc", vault::parse_given(base::parse_json(text)));
@@ -217,6 +296,7 @@ TEST(Sealed, EveryFlippedBitOfEveryByteFieldIsAnIntegrityFailure) {
     const std::vector<std::function<std::span<std::uint8_t>(SealedCredential&)>> fields = {
         [](SealedCredential& s) { return std::span<std::uint8_t>(s.commitment); },
         [](SealedCredential& s) { return std::span<std::uint8_t>(s.iv); },
+        [](SealedCredential& s) { return std::span<std::uint8_t>(s.attributes.value()); },
         [](SealedCredential& s) { return std::span<std::uint8_t>(s.ciphertext); },
     };
     for (const auto& field : fields) {
@@ -248,14 +328,34 @@ TEST(Sealed, EveryFlippedBitOfTheTextIsAnIntegrityFailure) {
 
 TEST(Sealed, AnyOtherBindingIsAnIntegrityFailure) {
     const Fixture fixture;
-    for (const SealBinding& where :
-         {SealBinding{"acmf", "instagram", 7}, SealBinding{"acme", "instagrao", 7},
-          SealBinding{"acme", "instagram", 6}, SealBinding{"acme", "instagram", 8},
-          SealBinding{"acmei", "nstagram", 7}, SealBinding{"instagram", "acme", 7},
-          SealBinding{"acme", "instagram", 7ULL << 32U}}) {
-        SCOPED_TRACE(testing::Message() << where.owner << "/" << where.name);
+    EXPECT_EQ(fixture.open(binding), secret);
+    const std::vector<std::function<void(SealBinding&)>> changes = {
+        [](auto& b) { b.owner = "acmf"; },
+        [](auto& b) { b.name = "instagrao"; },
+        [](auto& b) { b.version = 6; },
+        [](auto& b) { b.version = 8; },
+        [](auto& b) { b.owner = "acmei", b.name = "nstagram"; },
+        [](auto& b) { b.owner = "instagram", b.name = "acme"; },
+        [](auto& b) { b.version = 7ULL << 32U; },
+        [](auto& b) { b.created_at += std::chrono::milliseconds(1); },
+        [](auto& b) { b.created_at = base::Time{}; },
+        [](auto& b) { *b.expires_at += std::chrono::milliseconds(1); },
+        [](auto& b) { b.expires_at = base::Time{}; },
+        [](auto& b) { b.expires_at.reset(); },
+        [](auto& b) { b.restored_from = 4; },
+        [](auto& b) { b.restored_from.reset(); },
+    };
+    for (std::size_t i = 0; i < changes.size(); ++i) {
+        SealBinding where = binding;
+        changes[i](where);
+        SCOPED_TRACE(i);
         EXPECT_ERROR(integrity_failure, fixture.open(where));
     }
+    SealBinding never = binding;
+    never.expires_at.reset();
+    const auto lasting = vault::seal(never, {}, fixture.key, base::as_bytes(secret));
+    never.expires_at = base::Time{};
+    EXPECT_ERROR(integrity_failure, vault::open(lasting, never, fixture.key.plaintext));
 }
 
 TEST(Sealed, AnotherDataKeyIsAnIntegrityFailureEvenWithItsCommitment) {
@@ -293,12 +393,12 @@ TEST(Sealed, KidMustNameTheMasterKeyOfDek) {
 TEST(Sealed, AnImproperDataKeyIsNotSealedUnder) {
     Fixture fixture;
     fixture.key.key_version = 4;  // not what its wrapped form says
-    EXPECT_ERROR(internal, vault::seal(binding, fixture.key, base::as_bytes(secret)));
+    EXPECT_ERROR(internal, vault::seal(binding, {}, fixture.key, base::as_bytes(secret)));
     fixture.key = fixture.keys.create({}, "");
     fixture.key.plaintext.shrink(16);
-    EXPECT_ERROR(internal, vault::seal(binding, fixture.key, base::as_bytes(secret)));
-    EXPECT_ERROR(internal,
-                 vault::seal({"", "name", 1}, fixture.keys.create({}, ""), base::as_bytes(secret)));
+    EXPECT_ERROR(internal, vault::seal(binding, {}, fixture.key, base::as_bytes(secret)));
+    EXPECT_ERROR(internal, vault::seal({"", "name", 1}, {}, fixture.keys.create({}, ""),
+                                       base::as_bytes(secret)));
 }
 
 TEST(Sealed, ComplaintsAboutACallersValueNameTheField) {
@@ -316,10 +416,15 @@ TEST(Sealed, ComplaintsAboutACallersValueNameTheField) {
         SCOPED_TRACE(changed);
         EXPECT_ERROR(integrity_failure, vault::parse_stored(changed));
     };
-    refused("\"__enc\":2", "\"__enc\":3", "__enc");
-    refused("\"__enc\":2", "\"__enc\":\"2\"", "__enc");
-    refused("\"__enc\":2,", "", "__enc");
-    refused("\"__enc\":2,", "\"__enc\":2,\"more\":1,", "more");
+    refused("\"__enc\":3", "\"__enc\":4", "__enc");
+    refused("\"__enc\":3", "\"__enc\":1", "__enc");
+    refused("\"__enc\":3", "\"__enc\":\"3\"", "__enc");
+    refused("\"__enc\":3,", "", "__enc");
+    refused("\"__enc\":3,", "\"__enc\":3,\"more\":1,", "more");
+    refused("\"__enc\":3", "\"__enc\":2", "attributes");
+    refused("\"attributes\":\"", "\"attributes\":\"AAAA", "attributes");
+    refused("\"attributes\":\"", "\"attributes\":7,\"x\":\"", "attributes");
+    refused("\"attributes\":", "\"attribute\":", "attributes");
     refused("\"kid\":\"", "\"kid\":\"x", "kid");
     refused("/3\"", "/03\"", "kid");
     refused("/3\"", "/+3\"", "kid");
@@ -335,7 +440,7 @@ TEST(Sealed, ComplaintsAboutACallersValueNameTheField) {
 
 TEST(Sealed, EachSealIsFresh) {
     const Fixture fixture;
-    const auto again = vault::seal(binding, fixture.key, base::as_bytes(secret));
+    const auto again = vault::seal(binding, {}, fixture.key, base::as_bytes(secret));
     EXPECT_NE(again.iv, fixture.sealed.iv);
     EXPECT_NE(again.ciphertext, fixture.sealed.ciphertext);
 }

@@ -171,6 +171,14 @@ TEST_F(CredentialServiceTest, EachRevealAsksTheKeyServiceOnceAndPassesTheTrace) 
     static_cast<void>(acme_.reveal(instagram_));
     EXPECT_EQ(world_.keys.calls, before + 2) << "no key is kept between calls";
     EXPECT_EQ(world_.keys.last_traceparent, "00-trace-02");
+    acme_.store(instagram_, "{}");
+    EXPECT_EQ(world_.keys.calls, before + 4) << "the current version is proven with the new one";
+    static_cast<void>(acme_.reveal(instagram_, 1));
+    static_cast<void>(acme_.reveal(instagram_, 2));
+    EXPECT_EQ(world_.keys.calls, before + 6) << "with an older version the current one is proven";
+    EXPECT_EQ(world_.keys.last_traceparent, "00-trace-02");
+    acme_.restore(instagram_, 1);
+    EXPECT_EQ(world_.keys.calls, before + 9) << "both are proven, then the new one";
 }
 
 TEST_F(CredentialServiceTest, ManyRevealsAskTheKeyServiceOnceAndEachHasItsOwnOutcome) {
@@ -435,7 +443,8 @@ TEST_F(CredentialServiceTest, TamperedRowsAreAnIntegrityFailure) {
              "sealed = (" + all +
                  "c.name = 'instagram' AND v.version = 1)",  // an older one put back
              std::string("sealed = substr(sealed, 1, length(sealed) - 9) || 'AAAAAA\"}'"),
-             std::string("sealed = replace(sealed, '\"__enc\":2', '\"__enc\":1')"),
+             std::string("sealed = replace(sealed, '\"__enc\":3', '\"__enc\":1')"),
+             std::string("sealed = replace(sealed, '\"__enc\":3', '\"__enc\":2')"),
              std::string("sealed = ''"),
              std::string("sealed = '{}'"),
              std::string("sealed = '{\"token\":\"planted\"}'"),
@@ -457,6 +466,15 @@ TEST_F(CredentialServiceTest, TamperedRowsAreAnIntegrityFailure) {
         EXPECT_ERROR(integrity_failure, acme.reveal(instagram_));
         EXPECT_EQ(acme.reveal(facebook_), R"({"token":"facebook"})")
             << "the others are not touched";
+        EXPECT_ERROR(integrity_failure, acme.reveal(instagram_, 1));
+        // That was its metadata and tags, which only the current version proves.
+        vault::StoreRequest request;
+        request.secret = base::SecretBytes(base::as_bytes("{}"));
+        request.metadata = "{}";
+        request.tags = vault::Tags{};
+        auto operation = fresh.operation();
+        fresh.service->store(acme.grant(operation, vault::store_credential, instagram_), request,
+                             "");
         EXPECT_EQ(acme.reveal(instagram_, 1), R"({"token":"old"})");
     }
 }

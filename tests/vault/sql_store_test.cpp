@@ -9,6 +9,7 @@
 #include "tests/support/sql_store.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/support/twice_database.h"
+#include "tests/vault/attributes_contract.h"
 #include "tests/vault/store_contract.h"
 #include "tests/vault/store_destruction_contract.h"
 #include "tests/vault/store_list_contract.h"
@@ -34,6 +35,7 @@ struct SqliteBackend {
 };
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreContract, SqliteBackend);
+INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, AttributesContract, SqliteBackend);
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreListContract, SqliteBackend);
 INSTANTIATE_TYPED_TEST_SUITE_P(Sqlite, StoreDestructionContract, SqliteBackend);
 
@@ -132,6 +134,15 @@ TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
         EXPECT_EQ(store->list("acme", "", 10).unsound.size(), 1U);
         EXPECT_NO_THROW(store->head(instagram))
             << "the store goes on after a failed query: " << sql;
+    }
+}
+
+TEST(SqlStore, AVersionIsMadeFromOneThatThereMayBe) {
+    for (const auto* none : {"0", "-1"}) {
+        const SqliteBackend backend;
+        ASSERT_TRUE(backend.open()->put(new_version(instagram, 1), {}));
+        backend.edit(std::string("UPDATE versions SET restored_from = ") + none);
+        EXPECT_ERROR(integrity_failure, backend.open()->find_version(instagram, 1));
     }
 }
 

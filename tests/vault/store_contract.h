@@ -137,6 +137,40 @@ TYPED_TEST_P(StoreContract, EveryVersionCanBeReadAndTheNewestIsCurrent) {
     EXPECT_EQ(info->updated_at, at(3));
 }
 
+TYPED_TEST_P(StoreContract, AVersionComesWithWhatItWasMadeFromAndAnOlderOneWithTheCurrentSeal) {
+    this->add(instagram, "one");
+    auto restored = new_version(instagram, 2, "two");
+    restored.restored_from = 1;
+    ASSERT_TRUE(this->store_->put(restored, {1, 1}));
+    for (const auto& wanted : {std::optional<std::uint64_t>(), std::optional<std::uint64_t>(2)}) {
+        const auto current = this->store_->find_version(instagram, wanted);
+        EXPECT_EQ(current->sealed, "two");
+        EXPECT_EQ(current->restored_from, 1U);
+        EXPECT_FALSE(current->current);
+    }
+    const auto old = this->store_->find_version(instagram, 1);
+    EXPECT_EQ(old->sealed, "one");
+    EXPECT_FALSE(old->restored_from);
+    EXPECT_EQ(old->current->sealed, "two");
+    EXPECT_EQ(old->current->restored_from, 1U);
+}
+
+TYPED_TEST_P(StoreContract, OfWhatBeginsAnewNothingStays) {
+    auto added = new_version(instagram, 1);
+    added.metadata = R"({"a":1})";
+    added.tags = vault::Tags{{"team", "mine"}};
+    ASSERT_TRUE(this->store_->put(added, {}));
+    EXPECT_EQ(this->add(instagram).created_at, at(1));
+    auto anew = new_version(instagram, 3);
+    anew.begins_anew = true;
+    const auto info = this->store_->put(anew, {2, 2});
+    ASSERT_TRUE(info);
+    EXPECT_EQ(info->created_at, at(3));
+    EXPECT_EQ(info->metadata, "{}");
+    EXPECT_TRUE(info->tags.empty());
+    EXPECT_EQ(info->versions.size(), 3U);
+}
+
 TYPED_TEST_P(StoreContract, MetadataStaysUntilItIsReplaced) {
     EXPECT_EQ(this->add(instagram).metadata, "{}");
     EXPECT_EQ(this->add(instagram, "x", R"({"a":1})").metadata, R"({"a":1})");
@@ -210,7 +244,8 @@ TYPED_TEST_P(StoreContract, TextOfAnyKindComesBackAsItWent) {
 REGISTER_TYPED_TEST_SUITE_P(StoreContract, AnUnknownCredentialIsNotThere,
                             WhatWasStoredIsThereAlsoAfterReopening,
                             EveryVersionCanBeReadAndTheNewestIsCurrent,
-                            MetadataStaysUntilItIsReplaced,
+                            AVersionComesWithWhatItWasMadeFromAndAnOlderOneWithTheCurrentSeal,
+                            OfWhatBeginsAnewNothingStays, MetadataStaysUntilItIsReplaced,
                             TagsStayUntilTheyAreReplacedAndGoWithTheCredential,
                             APutOnAnotherHeadChangesNothing, OfManyPutsAtOnceExactlyOneWins,
                             TextOfAnyKindComesBackAsItWent);

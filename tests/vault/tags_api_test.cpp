@@ -68,6 +68,39 @@ TEST_F(TagsApiTest, WhoGivesOtherTagsMustBeAllowedWithThoseToo) {
     EXPECT_EQ(reveal({}, "reader").status, 422U) << "nobody knows whose right it is";
 }
 
+// A hand in the database makes a rule by tag fit another owner's credential.
+TEST_F(TagsApiTest, EditedTagsGetNobodyAnotherOwnersSecret) {
+    world_.authorizer.replace(server::parse_policy(policy_by_tags, vault::known_actions()));
+    put(R"({"secret":{"k":1},"tags":{"team":"search"}})");
+    put(R"({"secret":{"k":2}})");
+    send(Method::PUT, all + "/own", R"({"secret":{"k":3},"tags":{"team":"payments"}})");
+    EXPECT_EQ(reveal({}, "reader").status, 403U);
+    edit(R"(UPDATE credentials SET tags = '{"team":"payments"}')");
+    for (const auto* version : {"", R"({"version":1})", R"({"version":2})"}) {
+        const auto answer = reveal(version, "reader");
+        EXPECT_EQ(answer.status, 422U) << answer.body;
+        EXPECT_EQ(answer.message(), base::decryption_failed().message());
+    }
+    const auto many = send(Method::POST, "/v1/owners/acme/reveal",
+                           R"({"items":[{"name":"instagram"},{"name":"own"},)"
+                           R"({"name":"instagram","version":1}]})",
+                           "reader");
+    EXPECT_EQ(many.body.find(R"("k":1)"), std::string::npos) << many.body;
+    EXPECT_EQ(many.body.find(R"("k":2)"), std::string::npos) << many.body;
+    EXPECT_NE(many.body.find(R"("secret":{"k":3})"), std::string::npos) << many.body;
+    EXPECT_EQ(items_.at(0).outcome, "integrity_failure");
+    EXPECT_EQ(items_.at(2).outcome, "integrity_failure");
+    // Nor is what was edited sealed as true, whoever stores: its owner did not say so.
+    for (const auto* caller : {"acme", "reader"}) {
+        EXPECT_EQ(put(R"({"secret":{"k":4}})", caller).status, 422U);
+        EXPECT_EQ(
+            put(R"({"secret":{"k":4},"metadata":{},"tags":{"team":"payments"}})", caller).status,
+            422U)
+            << "by these tags it was decided who may";
+        EXPECT_EQ(send(Method::POST, one + "/restore", R"({"version":1})", caller).status, 422U);
+    }
+}
+
 TEST_F(TagsApiTest, AShadowPolicyThatGoesByTagsHasNoEffect) {
     put(R"({"secret":{"k":1},"tags":{"team":"payments"}})");
     world_.authorizer.replace(server::parse_policy(vault_policy, vault::known_actions()),

@@ -280,7 +280,7 @@ TEST_F(ValuesTest, EachOfManyHasItsOwnResultAndItsOwnRow) {
     EXPECT_EQ(decided_.size(), 2U) << "one decision for each context";
 
     const auto sealed =
-        post("/v1/seal", items({body("1", "a"), body("{\"__enc\":3}", "a"), body(others, "c")}),
+        post("/v1/seal", items({body("1", "a"), body("{\"__enc\":4}", "a"), body(others, "c")}),
              "globex");
     EXPECT_EQ(at(sealed, 0, {"state"}), "\"sealed\"");
     EXPECT_EQ(at(sealed, 1, {"error", "code"}), "\"invalid_argument\"");

@@ -331,29 +331,58 @@ TEST_F(VaultdTest, AnAdministratorsActForAnotherOwnerIsRecorded) {
     EXPECT_NE(records().find(R"("for_another_owner":true)"), std::string::npos) << records();
 }
 
-TEST_F(VaultdTest, ARevealThatEndsInAnIntegrityFailureIsRecorded) {
+class VaultdTamperTest : public VaultdTest {
+protected:
+    // A hand in the database while the vault is stopped.
+    void edit(const std::string& text) {
+        EXPECT_EQ(house_.vaultd().stop(), 0);
+        open_sqlite(house_.kms() / "vault.db")->write([&](server::Session& sql) { sql << text; });
+        give_to_daemon_user(house_.kms() / "vault.db");
+        house_.start();
+    }
+    void expect_recorded_integrity_failure(const std::string& body = {}) {
+        kms::Client app(house_.to_vaultd(house_.app_files));
+        EXPECT_EQ(app.send("POST", std::string(one) + "/reveal", body).status, 422);
+        const std::string records = content_of_folder(house_.kms() / "audit-vault");
+        const auto at = records.rfind(R"("action":"reveal_credential")");
+        ASSERT_NE(at, std::string::npos);
+        const std::string record = records.substr(at, records.find('\n', at) - at);
+        EXPECT_NE(record.find(R"("outcome":"failed","error":"integrity_failure")"),
+                  std::string::npos)
+            << record;
+        EXPECT_NE(record.find(R"("id":"instagram","owner":"acme")"), std::string::npos) << record;
+    }
+};
+
+TEST_F(VaultdTamperTest, ARevealThatEndsInAnIntegrityFailureIsRecorded) {
     house_.start();
     {
         kms::Client app(house_.to_vaultd(house_.app_files));
         app.call("PUT", one, R"({"secret":{"k":1}})");
         app.call("PUT", "/v1/owners/acme/credentials/other", R"({"secret":{"k":2}})");
     }
-    EXPECT_EQ(house_.vaultd().stop(), 0);
-    open_sqlite(house_.kms() / "vault.db")->write([](server::Session& sql) {
-        sql << "UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE credential = 2) "
-               "WHERE credential = 1";
-    });
-    give_to_daemon_user(house_.kms() / "vault.db");
+    edit(
+        "UPDATE versions SET sealed = (SELECT sealed FROM versions WHERE credential = 2) "
+        "WHERE credential = 1");
+    expect_recorded_integrity_failure();
+}
+
+// The rule fits after the edit: what it allows is refused by the seal.
+TEST_F(VaultdTamperTest, AnEditedTagGetsNoSecretByARuleByTag) {
     house_.start();
+    {
+        kms::Client app(house_.to_vaultd(house_.app_files));
+        app.call("PUT", one, R"({"secret":{"k":1},"tags":{"team":"search"}})");
+        app.call("PUT", one, R"({"secret":{"k":2}})");
+    }
+    house_.kms().write("policy-vault.json", with(VaultHouse::policy_text(), "credential:acme/*",
+                                                 "credential:*/tag/team=payments"));
+    edit(R"(UPDATE credentials SET tags = '{"team":"payments"}')");
+    expect_recorded_integrity_failure();
+    expect_recorded_integrity_failure(R"({"version":1})");
+    edit(R"(UPDATE credentials SET tags = '{"team":"search"}')");
     kms::Client app(house_.to_vaultd(house_.app_files));
-    EXPECT_EQ(app.send("POST", std::string(one) + "/reveal").status, 422);
-    const std::string records = content_of_folder(house_.kms() / "audit-vault");
-    const auto at = records.rfind(R"("action":"reveal_credential")");
-    ASSERT_NE(at, std::string::npos);
-    const std::string record = records.substr(at, records.find('\n', at) - at);
-    EXPECT_NE(record.find(R"("outcome":"failed","error":"integrity_failure")"), std::string::npos)
-        << record;
-    EXPECT_NE(record.find(R"("id":"instagram","owner":"acme")"), std::string::npos) << record;
+    EXPECT_EQ(app.send("POST", std::string(one) + "/reveal").status, 403);
 }
 
 TEST_F(VaultdTest, WithACacheADisabledMasterKeyEndsRevealsWithinASecond) {
