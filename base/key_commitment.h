@@ -13,7 +13,7 @@ namespace base {
 using KeyCommitment = std::array<std::uint8_t, 32>;
 
 // HKDF-SHA-512 (RFC 5869) of the data key, salt "strongroom sealed credential 2", info "key
-// commitment": the `kc` of sealed credentials, format 2. Thread-safe. Throws internal when Botan
+// commitment": the `kc` of sealed credentials and values. Thread-safe. Throws internal when Botan
 // can't.
 KeyCommitment commitment_of(const SecretBytes& data_key);
 

@@ -81,7 +81,7 @@ def main():
         good = good and same
         print(f"  {credential['owner']}/{credential['name']}: {done}, revealed: {'the same' if same else 'DIFFERENT'}")
     database = pathlib.Path(arguments.database).read_bytes()
-    rows = re.findall(rb'\{"__enc":3[^}]*\}', database)
+    rows = re.findall(rb'\{"__enc":[23][^}]*\}', database)
     if not rows:
         sys.exit(f"  no sealed record in {arguments.database}")
     print("  One row as the database holds it:")

@@ -279,12 +279,12 @@ SealedCredential parse_sealed(const base::JsonValue& value) {
 SealedCredential parse_given(const base::JsonValue& value) {
     const base::JsonValue* format = value.find(mark);
     const auto number = format == nullptr ? std::nullopt : format->integer();
-    if (number != value_format && number != credential_format) {
+    const bool is_credential = number == credential_format;
+    if (!is_credential && number != value_format) {
         throw Error(ErrorCode::invalid_argument,
                     "\"value\" is sealed in another format: \"__enc\" must be 2");
     }
-    if (number == credential_format)
-        throw base::decryption_failed("given value: it is sealed as a credential");
+    if (is_credential) throw base::decryption_failed("given value: it is sealed as a credential");
     try {
         return parse_sealed(value);
     } catch (const Error& error) {

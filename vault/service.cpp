@@ -68,7 +68,7 @@ Current find_current(Store& store, const CredentialId& id) {
     }
 }
 
-// What was asked for a credential's keys: what is missing, or null.
+// Why one of a credential's data keys is missing; null when none is.
 template <typename Outcome>
 const Error* error_in(std::span<const Outcome> outcomes) {
     for (const Outcome& outcome : outcomes) {
@@ -295,7 +295,6 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
         require_version(head, request.if_version);
         const Found found = find_sealed(store_, id, request.version);
         require_same_tags(grant, found.stored.info.tags);
-        if (head_of(found) != head) continue;
         const base::SecretBytes secret = open_proven(keys_, found, traceparent);
         const auto& old = found.stored.version;
         NewVersion added{.id = id,

@@ -367,7 +367,8 @@ Tags SqlStore::tags(const CredentialId& id) {
     std::string text;
     database_.read([&](server::Session& sql) {
         text = "{}";
-        sql << "SELECT tags FROM credentials WHERE owner = :owner AND name = :name",
+        sql << "SELECT tags FROM credentials WHERE owner = :owner AND name = :name "
+               "AND current_version > 0",
             soci::into(text), soci::use(id.owner), soci::use(id.name);
     });
     return text_to_tags(id, text);

@@ -273,6 +273,9 @@ TEST(Sealed, AValueIsNoCredentialAndACredentialNoValue) {
         EXPECT_ERROR(integrity_failure, vault::open(value, credential, fixture.key.plaintext));
     }
     EXPECT_ERROR(integrity_failure, vault::open(fixture.sealed, place, fixture.key.plaintext));
+    SealedCredential marked = value;
+    marked.attributes.emplace();
+    EXPECT_ERROR(integrity_failure, vault::open(marked, place, fixture.key.plaintext));
 }
 
 TEST(Sealed, AGivenValueOfAnotherFormatIsNamedAndADamagedOneFailsToOpen) {

@@ -3,13 +3,16 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <functional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
 #include "tests/support/expect_error.h"
 #include "tests/vault/data_keys_contract.h"
 #include "tests/vault/world.h"
+#include "vault/opening.h"
 
 namespace tests {
 namespace {
@@ -329,6 +332,19 @@ TEST_F(CredentialServiceTest, OnlyWhatIsThereIsRestoredAndOnlyIfTheVersionHolds)
     EXPECT_EQ(acme_.history(instagram_).versions.size(), 3U) << "known of, but no more there";
 }
 
+TEST_F(CredentialServiceTest, AnOlderVersionDoesNotOpenWithoutTheCurrentOnesKey) {
+    acme_.store(instagram_, R"({"token":"one"})");
+    acme_.store(instagram_, R"({"token":"two"})");
+    const vault::Found found = vault::read_found(*world_.store->find_version(instagram_, 1));
+    const auto wrapped = vault::wrapped_keys(found);
+    ASSERT_EQ(wrapped.size(), 2U);
+    const auto key = world_.keys.unwrap(wrapped[0].wrapped, wrapped[0].context, "");
+    const auto currents = world_.keys.unwrap(wrapped[1].wrapped, wrapped[1].context, "");
+    EXPECT_ERROR(internal, vault::open_found(found, key, nullptr));
+    EXPECT_ERROR(integrity_failure, vault::open_found(found, key, &key));
+    EXPECT_EQ(vault::open_found(found, key, &currents).expose_text(), R"({"token":"one"})");
+}
+
 TEST_F(CredentialServiceTest, ATamperedVersionIsNotRestored) {
     acme_.store(instagram_, R"({"token":"one"})");
     acme_.store(instagram_, R"({"token":"two"})");
@@ -337,6 +353,54 @@ TEST_F(CredentialServiceTest, ATamperedVersionIsNotRestored) {
         "WHERE version = 1");
     EXPECT_ERROR(integrity_failure, acme_.restore(instagram_, 1));
     EXPECT_EQ(acme_.describe(instagram_).current().version, 2U);
+}
+
+// Another call comes at a chosen moment.
+class Interrupted final : public OwnSqlite<vault::SqlStore> {
+public:
+    using OwnSqlite<vault::SqlStore>::OwnSqlite;
+    vault::Head head(const CredentialId& id) override {
+        if (auto once = std::exchange(before_head, {})) once();
+        return SqlStore::head(id);
+    }
+    std::optional<vault::CredentialInfo> put(const vault::NewVersion& added,
+                                             const vault::Head& expected) override {
+        if (auto once = std::exchange(before_put, {})) once();
+        return SqlStore::put(added, expected);
+    }
+    std::function<void()> before_head, before_put;
+};
+
+TEST_F(CredentialServiceTest, AStoreBindsWhatAnotherOneLeftMeanwhile) {
+    world_.service.reset();
+    auto owned = std::make_unique<Interrupted>(world_.directory / "other.db");
+    Interrupted& store = *owned;
+    world_.store = std::move(owned);
+    world_.service = std::make_unique<vault::CredentialService>(store, world_.keys, world_.clock);
+    const auto tag = [&](const std::string& team) {
+        vault::StoreRequest request;
+        request.secret = base::SecretBytes(base::as_bytes("\"meanwhile\""));
+        request.metadata = R"({"team":")" + team + "\"}";
+        request.tags = vault::Tags{{"team", team}};
+        auto operation = world_.operation();
+        world_.service->store(acme_.grant(operation, vault::store_credential, instagram_), request,
+                              "");
+    };
+    store.before_head = [&] { tag("first"); };
+    acme_.store(instagram_, R"({"n":2})");
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"n":2})");
+    EXPECT_EQ(acme_.describe(instagram_).tags, (vault::Tags{{"team", "first"}}));
+    store.before_put = [&] { tag("second"); };
+    acme_.store(instagram_, R"({"n":4})");
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"n":4})");
+    store.before_put = [&] { tag("third"); };
+    acme_.restore(instagram_, 2);
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"n":2})");
+    store.before_head = [&] { acme_.store(instagram_, R"({"n":7})"); };
+    acme_.restore(instagram_, 4);
+    EXPECT_EQ(acme_.reveal(instagram_), R"({"n":4})");
+    EXPECT_EQ(acme_.describe(instagram_).tags, (vault::Tags{{"team", "third"}}));
+    EXPECT_EQ(acme_.describe(instagram_).current().version, 8U);
 }
 
 TEST_F(CredentialServiceTest, StoresAtOnceMakeAVersionEach) {

@@ -207,6 +207,16 @@ TYPED_TEST_P(StoreContract, TagsStayUntilTheyAreReplacedAndGoWithTheCredential) 
     EXPECT_ERROR(integrity_failure, this->store_->find(instagram));
 }
 
+TYPED_TEST_P(StoreContract, TagsThatADestroyedCredentialWasGivenByAHandDoNotCount) {
+    this->add(instagram);
+    destroy(*this->store_, instagram, "somebody", at(9));
+    this->store_.reset();
+    this->backend_.edit(R"(UPDATE credentials SET tags = '{"team":"mine"}')");
+    this->store_ = this->backend_.open();
+    EXPECT_EQ(this->store_->tags(instagram), vault::Tags{});
+    EXPECT_EQ(this->add(instagram).tags, vault::Tags{});
+}
+
 TYPED_TEST_P(StoreContract, APutOnAnotherHeadChangesNothing) {
     this->add(instagram, "one");
     this->add(instagram, "two");
@@ -247,6 +257,7 @@ REGISTER_TYPED_TEST_SUITE_P(StoreContract, AnUnknownCredentialIsNotThere,
                             AVersionComesWithWhatItWasMadeFromAndAnOlderOneWithTheCurrentSeal,
                             OfWhatBeginsAnewNothingStays, MetadataStaysUntilItIsReplaced,
                             TagsStayUntilTheyAreReplacedAndGoWithTheCredential,
+                            TagsThatADestroyedCredentialWasGivenByAHandDoNotCount,
                             APutOnAnotherHeadChangesNothing, OfManyPutsAtOnceExactlyOneWins,
                             TextOfAnyKindComesBackAsItWent);
 
