@@ -57,6 +57,7 @@ std::vector<server::Route> Api::alias_routes() {
 server::Response Api::list_aliases(server::Operation& operation, const server::Request& request) {
     static_cast<void>(parts_.authorizer.authorize(operation, list_keys, all_keys()));
     const PageRequest wanted = read_page(request);
+    if (!wanted.cursor.empty() && !is_alias(wanted.cursor)) refuse_cursor();
     auto aliases = parts_.catalogue.snapshot()->alias_page(wanted.cursor, wanted.limit + 1);
     const bool is_last = aliases.size() <= wanted.limit;
     if (!is_last) aliases.pop_back();

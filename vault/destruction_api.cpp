@@ -1,27 +1,17 @@
 #include "vault/destruction_api.h"
 
-#include <charconv>
 #include <limits>
 
 #include "base/json.h"
 #include "server/answer.h"
 #include "vault/actions.h"
 #include "vault/credential_answers.h"
+#include "vault/cursors.h"
 
 namespace vault {
 namespace {
 
 using base::JsonWriter;
-
-// A cursor is the place of the last record of the page before.
-std::uint64_t parse_place(const std::string& text) {
-    std::int64_t place = 0;
-    if (text.empty()) return 0;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, place);
-    if (error != std::errc() || stop != end || place < 1) refuse_cursor();
-    return static_cast<std::uint64_t>(place);
-}
 
 void write_record(JsonWriter& out, const DestructionRecord& record) {
     out.begin_object().field("id", record.id.to_string()).field("text", record.text);
@@ -125,9 +115,9 @@ server::Response DestructionApi::list(server::Operation& operation,
     if (name != wanted.more.end() && !is_safe_name(name->second)) {
         refuse_parameter("name", "is no name of a credential");
     }
-    const DestructionPage page =
-        service_.destructions(grant, name == wanted.more.end() ? std::string() : name->second,
-                              parse_place(wanted.after), wanted.limit);
+    const DestructionPage page = service_.destructions(
+        grant, name == wanted.more.end() ? std::string() : name->second,
+        parse_number_cursor(wanted.after, std::numeric_limits<std::int64_t>::max()), wanted.limit);
     JsonWriter body;
     body.begin_object().name("destructions").begin_array();
     for (const auto& record : page.records) write_record(body, record);

@@ -1,11 +1,10 @@
 #include "vault/history_api.h"
 
-#include <charconv>
-
 #include "base/json.h"
 #include "server/answer.h"
 #include "vault/actions.h"
 #include "vault/credential_answers.h"
+#include "vault/cursors.h"
 #include "vault/request_body.h"
 
 namespace vault {
@@ -18,18 +17,6 @@ constexpr std::size_t max_restore_body_bytes = 1024;
 
 CredentialId credential_in_path(const server::Request& request) {
     return {safe_parameter(request, "owner"), safe_parameter(request, "name")};
-}
-
-// A cursor is the number of the last version of the page before.
-std::uint64_t parse_version_cursor(const std::string& text) {
-    std::uint64_t version = 0;
-    if (text.empty()) return version;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, version);
-    if (error != std::errc() || stop != end || version < 1 || version > max_version) {
-        refuse_cursor();
-    }
-    return version;
 }
 
 RestoreRequest read_restore_request(const base::JsonValue& body) {
@@ -85,7 +72,7 @@ server::Response HistoryApi::history(server::Operation& operation, const server:
         authorizer_.authorize(operation, describe_credential, service_.resource(authorizer_, id));
     const PageRequest wanted = read_page(request);
     const VersionPage page =
-        service_.history(grant, parse_version_cursor(wanted.after), wanted.limit);
+        service_.history(grant, parse_number_cursor(wanted.after, max_version), wanted.limit);
     JsonWriter body;
     body.begin_object().field("owner", id.owner).field("name", id.name);
     body.name("versions").begin_array();

@@ -1,12 +1,11 @@
 #include "vault/list_api.h"
 
-#include <charconv>
-
 #include "base/error.h"
 #include "base/json.h"
 #include "server/answer.h"
 #include "vault/actions.h"
 #include "vault/credential_answers.h"
+#include "vault/cursors.h"
 
 namespace vault {
 namespace {
@@ -19,31 +18,6 @@ base::Time parse_time_parameter(std::string_view name, const std::string& text) 
     const auto time = base::parse_rfc3339(text);
     if (!time) refuse_parameter(name, "must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
     return *time;
-}
-
-// A cursor of what expires is "<milliseconds since 1970>/<owner>/<name>" of the last one of the
-// page before, and one of a list by name is its name: as ExpiryPlace says it.
-std::string to_cursor(const ExpiryPlace& last) {
-    return std::to_string(base::to_milliseconds(last.expires_at)) + "/" + last.id.owner + "/" +
-           last.id.name;
-}
-
-ExpiryPlace parse_expiry_cursor(const std::string& text, const std::string& owner) {
-    const auto first = text.find('/');
-    const auto second = text.find('/', first + 1);
-    if (first == std::string::npos || second == std::string::npos) refuse_cursor();
-    std::int64_t milliseconds = 0;
-    const char* end = text.data() + first;
-    const auto [stop, error] = std::from_chars(text.data(), end, milliseconds);
-    ExpiryPlace place{.expires_at = base::from_milliseconds(milliseconds),
-                      .id = {text.substr(first + 1, second - first - 1), text.substr(second + 1)}};
-    if (error != std::errc() || stop != end) refuse_cursor();
-    if (row_of_place(place.id)) return place;
-    if (!is_safe_name(place.id.owner) || !is_safe_name(place.id.name) ||
-        (!owner.empty() && owner != place.id.owner)) {
-        refuse_cursor();
-    }
-    return place;
 }
 
 // `owner` is empty for all owners.

@@ -33,6 +33,7 @@ std::optional<std::uint64_t> row_of_place(const CredentialId& place) {
     const char* end = place.name.data() + place.name.size();
     const auto [stop, error] = std::from_chars(place.name.data() + 1, end, row);
     if (error != std::errc() || stop != end || row < 1) return std::nullopt;
+    if (place != place_of_row(static_cast<std::uint64_t>(row))) return std::nullopt;
     return static_cast<std::uint64_t>(row);
 }
 

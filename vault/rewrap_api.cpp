@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "server/answer.h"
 #include "vault/actions.h"
+#include "vault/cursors.h"
 #include "vault/request_body.h"
 
 namespace vault {
@@ -50,19 +51,6 @@ RewrapPage read_rewrap_page(const server::Request& request) {
         }
     }
     return page;
-}
-
-// A place as "<credential>-<version>".
-RewrapPlace parse_place(const std::string& cursor) {
-    RewrapPlace place;
-    if (cursor.empty()) return place;
-    const auto dash = cursor.find('-');
-    const std::string_view text = cursor;
-    if (dash == std::string::npos || !parse_whole(text.substr(0, dash), place.credential) ||
-        !parse_whole(text.substr(dash + 1), place.version) || place.version > max_version) {
-        refuse_query_field("cursor", "is not one that this service gave");
-    }
-    return place;
 }
 
 std::optional<base::Uuid> parse_job_cursor(const std::string& cursor) {
@@ -199,7 +187,7 @@ server::Response RewrapApi::failures(server::Operation& operation, const server:
         operation, describe_rewrap_job, rewrap_job_resource(request.path_parameter("id")));
     const RewrapPage wanted = read_rewrap_page(request);
     const RewrapFailurePage page =
-        parts_.service.failures(grant, parse_place(wanted.cursor), wanted.limit);
+        parts_.service.failures(grant, parse_rewrap_cursor(wanted.cursor), wanted.limit);
     JsonWriter body;
     body.begin_object().name("failures").begin_array();
     for (const RewrapFailure& failure : page.failures) {
@@ -209,8 +197,7 @@ server::Response RewrapApi::failures(server::Operation& operation, const server:
     }
     body.end_array();
     if (page.next) {
-        body.field("next_cursor", std::to_string(page.next->credential) + "-" +
-                                      std::to_string(page.next->version));
+        body.field("next_cursor", to_cursor(*page.next));
     }
     body.end_object();
     return server::json_answer(std::move(body));

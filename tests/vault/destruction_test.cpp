@@ -222,8 +222,8 @@ TEST_F(DestructionApiTest, RecordsComePageByPageAndByName) {
     EXPECT_EQ(second.at({"next_cursor"}), "(none)");
     EXPECT_EQ(send(Method::GET, records + "?name=a").json.find("destructions")->array()->size(),
               2U);
-    for (const auto* query :
-         {"limit=0", "cursor=zz", "cursor=2d31", "cursor=", "name=", "name=*", "owner=globex"}) {
+    for (const auto* query : {"limit=0", "cursor=zz", "cursor=2d31", "cursor=3031",
+                              "cursor=", "name=", "name=*", "owner=globex"}) {
         EXPECT_EQ(send(Method::GET, records + "?" + query).status, 400U) << query;
     }
     EXPECT_EQ(send(Method::POST, "/v1/owners/acme/erase?limit=1").status, 400U);

@@ -87,8 +87,8 @@ TEST_F(HistoryApiTest, BadFieldsAndParametersAreNamed) {
         EXPECT_EQ(answer.status, 400U) << body;
         EXPECT_NE(answer.message().find(part), std::string::npos) << answer.message();
     }
-    for (const auto& query :
-         {"limit=0", "limit=101", "cursor=", "cursor=30", "cursor=2d31", "cursor=zz", "before=1"}) {
+    for (const auto& query : {"limit=0", "limit=101", "cursor=", "cursor=30", "cursor=2d31",
+                              "cursor=3031", "cursor=zz", "before=1"}) {
         EXPECT_EQ(send(Method::GET, versions + "?" + query).status, 400U) << query;
     }
     EXPECT_EQ(send(Method::POST, one + "/restore?version=1", "{}").status, 400U);

@@ -166,9 +166,12 @@ TEST_F(ListApiTest, ACursorOfARowIsForItsOwnersListAndWhileItIsThere) {
     send(Method::PUT, "/v1/owners/globex/credentials/g", R"({"secret":{}})", "globex");
     const auto hex = [](std::string_view text) { return base::to_hex(base::as_bytes(text)); };
     EXPECT_EQ(send(Method::GET, all + "?cursor=" + hex("#1")).status, 200U);
-    for (const auto* place : {"#2", "#3", "#0", "#-1", "#", "#1x", "#99999999999999999999"})
+    for (const auto* place : {"#2", "#3", "#0", "#-1", "#", "#1x", "#01", "#99999999999999999999"})
         EXPECT_EQ(send(Method::GET, all + "?cursor=" + hex(place)).status, 400U) << place;
     EXPECT_EQ(send(Method::GET, all + "?" + before(1) + "&cursor=" + hex("5//#2")).status, 400U);
+    // Of one place there is one cursor.
+    for (const auto* place : {"05/acme/a", "-0/acme/a"})
+        EXPECT_EQ(send(Method::GET, all + "?" + before(1) + "&cursor=" + hex(place)).status, 400U);
 }
 
 TEST_F(ListApiTest, ADenyByTagHoldsForListsAndForTheErasureOfAnOwner) {

@@ -445,6 +445,7 @@ TEST_F(RewrapTest, EveryBadRequestIsNamed) {
              {Method::GET, all + "?page=1", "", 400, "page"},
              {Method::GET, all + "/" + id + "?x=1", "", 400, "x"},
              {Method::GET, all + "/" + id + "/failures?cursor=1", "", 400, "cursor"},
+             {Method::GET, all + "/" + id + "/failures?cursor=01-1", "", 400, "cursor"},
              {Method::GET, all + "/" + id + "/failures?cursor=1-x", "", 400, "cursor"},
              {Method::GET, all + "/" + nobody, "", 404, "no such rewrap job"},
              {Method::GET, all + "/unknown", "", 404, "no such rewrap job"},
