@@ -56,7 +56,8 @@ RecordEvidence parse_evidence(std::string_view text) {
     const std::string_view digits = take_word(text, index_word);
     const auto [end, error] =
         std::from_chars(digits.data(), digits.data() + digits.size(), evidence.index);
-    if (digits.empty() || error != std::errc() || end != digits.data() + digits.size()) {
+    if (error != std::errc() || end != digits.data() + digits.size() ||
+        std::to_string(evidence.index) != digits) {
         no_evidence();
     }
     while (true) {
