@@ -68,9 +68,13 @@ std::string_view text_of(const JsonValue* value) {
     return text == nullptr ? std::string_view() : std::string_view(*text);
 }
 
-// A message goes to logs and terminals: one line of bounded length.
+bool continues_character(char c) { return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U; }
+
+// A message goes to logs and terminals: one line of bounded length, not cut within a character.
 std::string printable(std::string_view text) {
-    std::string out(text.substr(0, max_message_bytes));
+    std::size_t size = std::min(text.size(), max_message_bytes);
+    while (size > 0 && size < text.size() && continues_character(text[size])) --size;
+    std::string out(text.substr(0, size));
     std::replace_if(
         out.begin(), out.end(), [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, ' ');
     return out;

@@ -197,6 +197,20 @@ TEST_F(ClientTest, AnUnknownCodeWordIsReadByTheStatus) {
     EXPECT_ERROR_SAYING(internal, "status 500", client.unwrap(some_item()));
 }
 
+TEST_F(ClientTest, ALongMessageIsNotCutWithinACharacter) {
+    // The longest that is kept are 1,000 bytes, and this character has two.
+    const std::string shown = std::string(999, 'x');
+    serve(
+        {{http_answer(404, R"({"error":{"code":"not_found","message":")" + shown + "\u00e9\"}}")}});
+    kms::Client client(config());
+    try {
+        static_cast<void>(client.unwrap(some_item()));
+        FAIL() << "nothing was thrown";
+    } catch (const base::Error& error) {
+        EXPECT_EQ(error.message(), shown);
+    }
+}
+
 TEST_F(ClientTest, AnAnswerThatMakesNoSenseIsInternalAndNotQuoted) {
     for (const char* body :
          {"no json SECRETWORD", R"({"plaintext":"SECRETWORD!"})", R"({"plaintext":7})",
