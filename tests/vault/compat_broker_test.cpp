@@ -153,6 +153,14 @@ TEST_F(BrokerShape, WhatIsWrongWithARecordIsNamed) {
     refused(R"({"client_id":"a","access_token":""})", "access_token required");
     refused(R"({"client_id":"a","access_token":"t","meta_user_id":{"x":1}})",
             "meta_user_id must be a short text");
+    // As long as this they would not fit into the metadata, where a list shows them.
+    refused(
+        R"({"client_id":"a","access_token":"t","ad_account_id":1.)" + std::string(2000, '0') + "}",
+        "ad_account_id must be a short text");
+    std::string controls;
+    for (int i = 0; i < 500; ++i) controls += "\\u0001";
+    refused(R"({"client_id":"a","access_token":"t","meta_user_id":")" + controls + "\"}",
+            "meta_user_id must be a short text");
     refused(R"({"client_id":"a","access_token":"t","token_expires_at":"soon"})",
             "token_expires_at must be a time like 2030-01-31T12:00:00Z (RFC 3339)");
     refused(

@@ -15,6 +15,9 @@ using base::JsonValue;
 
 constexpr std::size_t max_token_bytes = 16UL * 1024;
 constexpr std::size_t max_public_bytes = 512;  // of one field
+// As JSON, which has more for quotes, control characters and long numbers: metadata has room for
+// one of each name.
+constexpr std::size_t max_public_json_bytes = 2 * max_public_bytes + 2;
 constexpr std::string_view token_field = "access_token";
 constexpr std::string_view expiry_field = "token_expires_at";
 constexpr std::string_view refresh_field = "refresh";
@@ -42,7 +45,8 @@ void check_public(std::string_view name, const JsonValue& value) {
     const auto* text = value.string();
     const bool good = value.is_null() || value.is_number() ||
                       (text != nullptr && text->size() <= max_public_bytes);
-    if (!good) refuse_field(std::string(name) + " must be a short text");
+    if (!good || base::to_json(value).size() > max_public_json_bytes)
+        refuse_field(std::string(name) + " must be a short text");
 }
 
 std::optional<base::Time> read_expiry(const JsonValue& fields) {
