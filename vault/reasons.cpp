@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/encoding.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "vault/actions.h"
@@ -48,7 +49,7 @@ std::vector<server::ResourcePattern> read_patterns(base::JsonReader& reader) {
 }  // namespace
 
 bool is_reason(std::string_view text) noexcept {
-    if (text.size() > max_reason_bytes) return false;
+    if (text.size() > max_reason_bytes || !base::is_utf8(text)) return false;
     if (text.find_first_not_of(' ') == std::string_view::npos) return false;
     for (std::size_t i = 0; i < text.size(); ++i) {
         if (is_control(static_cast<unsigned char>(text[i]))) return false;

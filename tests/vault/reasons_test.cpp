@@ -24,7 +24,8 @@ TEST(Reason, IsALineOfTextAsItStands) {
          {std::string(), std::string("   "), std::string(vault::max_reason_bytes + 1, 'x'),
           std::string("a\nb"), std::string("a\tb"), std::string("a\0b", 3), std::string("a\x7f"),
           std::string("a\xc2\x85"), std::string("a\xe2\x80\xa8"), std::string("a\xe2\x80\xae"),
-          std::string("a\xe2\x80\x8f"), std::string("a\xe2\x81\xa6"), std::string("a\xd8\x9c")}) {
+          std::string("a\xe2\x80\x8f"), std::string("a\xe2\x81\xa6"), std::string("a\xd8\x9c"),
+          std::string("a\xb9"), std::string("a\xc3")}) {
         EXPECT_FALSE(vault::is_reason(text)) << text;
     }
 }
