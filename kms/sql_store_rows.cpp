@@ -23,39 +23,6 @@ base::JsonValue parse_stored(const std::string& text) {
     return base::parse_json(text, limits);
 }
 
-std::map<std::string, std::string> parse_tags(const std::string& text) {
-    const base::JsonValue value = parse_stored(text);
-    std::map<std::string, std::string> tags;
-    if (value.object() == nullptr) return tags;
-    for (const auto& member : *value.object()) {
-        if (member.value.string() != nullptr) {
-            tags.emplace(std::string(member.name), std::string(*member.value.string()));
-        }
-    }
-    return tags;
-}
-
-ContextRule parse_context_rule(const std::string& text, const std::string& key_id) {
-    if (text.empty()) return {};
-    try {
-        const base::JsonValue value = parse_stored(text);
-        base::JsonReader reader(value);
-        return read_stored_context_rule(reader);
-    } catch (const base::Error&) {
-        refuse_row(key_id, "context_rule");
-    }
-}
-
-hsm::Encrypted parse_known_answer(const std::string& text, const std::string& key_id) {
-    hsm::Encrypted answer;
-    if (text.empty()) return answer;
-    const auto bytes = base::parse_base64(text);
-    if (!bytes || bytes->size() <= hsm::iv_bytes) refuse_row(key_id, "known_answer");
-    std::copy_n(bytes->begin(), hsm::iv_bytes, answer.iv.begin());
-    answer.ciphertext.assign(bytes->begin() + hsm::iv_bytes, bytes->end());
-    return answer;
-}
-
 base::Uuid parse_id(const std::string& text, const std::string& column) {
     const auto id = base::Uuid::parse(text);
     if (!id) refuse_row(text, column);
@@ -113,7 +80,7 @@ std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selecti
         key.revision = static_cast<std::uint64_t>(revision);
         key.change = static_cast<std::uint64_t>(change);
         key.description = description;
-        key.tags = parse_tags(tags);
+        key.tags = text_to_tags(tags, id);
         key.wanted_alias = wanted_alias;
         key.primary_version = static_cast<std::uint32_t>(primary_version);
         key.created_at = base::from_milliseconds(created_at);
@@ -124,7 +91,7 @@ std::vector<Key> select_key_rows(soci::session& sql, const KeySelection& selecti
         key.destroyed_at = from_column(destroyed_at);
         key.destruction_begun = destruction_begun != 0;
         key.deletion_ordered_by = deletion_ordered_by;
-        key.context_rule = parse_context_rule(context_rule, id);
+        key.context_rule = text_to_context_rule(context_rule, id);
         keys.push_back(std::move(key));
     }
     return keys;
@@ -164,7 +131,7 @@ void select_versions(soci::session& sql, const KeySelection& selection, const Ke
         version.last_used_at = from_column(last_used_at);
         version.destroyed_at = from_column(destroyed_at);
         version.request = request;
-        version.known_answer = parse_known_answer(known_answer, key_id);
+        version.known_answer = text_to_known_answer(known_answer, key_id);
         versions.push_back(std::move(version));
     }
     // Not by the database: SQLite would go through all rows in that order to spare itself a sort.
@@ -220,6 +187,21 @@ std::string tags_to_text(const std::map<std::string, std::string>& tags) {
     return std::string(writer.text());
 }
 
+// A tag that is not understood may be one that a policy denies something by.
+std::map<std::string, std::string> text_to_tags(const std::string& text,
+                                                const std::string& key_id) {
+    try {
+        const base::JsonValue value = parse_stored(text);
+        base::JsonReader reader(value);
+        std::map<std::string, std::string> tags;
+        for (const auto& [name, one] : reader.members())
+            tags[std::string(name)] = reader.required_string(name, text.size(), 0);
+        return tags;
+    } catch (const base::Error&) {
+        refuse_row(key_id, "tags");
+    }
+}
+
 std::string known_answer_to_text(const hsm::Encrypted& known_answer) {
     if (known_answer.ciphertext.empty()) return {};
     base::Bytes bytes(known_answer.iv.begin(), known_answer.iv.end());
@@ -227,11 +209,32 @@ std::string known_answer_to_text(const hsm::Encrypted& known_answer) {
     return base::to_base64(bytes);
 }
 
+hsm::Encrypted text_to_known_answer(const std::string& text, const std::string& key_id) {
+    hsm::Encrypted answer;
+    if (text.empty()) return answer;
+    const auto bytes = base::parse_base64(text);
+    if (!bytes || bytes->size() <= hsm::iv_bytes) refuse_row(key_id, "known_answer");
+    std::copy_n(bytes->begin(), hsm::iv_bytes, answer.iv.begin());
+    answer.ciphertext.assign(bytes->begin() + hsm::iv_bytes, bytes->end());
+    return answer;
+}
+
 std::string context_rule_to_text(const ContextRule& rule) {
     if (rule == ContextRule()) return {};
     base::JsonWriter writer;
     write_context_rule(writer, rule);
     return std::string(writer.text());
+}
+
+ContextRule text_to_context_rule(const std::string& text, const std::string& key_id) {
+    if (text.empty()) return {};
+    try {
+        const base::JsonValue value = parse_stored(text);
+        base::JsonReader reader(value);
+        return read_stored_context_rule(reader);
+    } catch (const base::Error&) {
+        refuse_row(key_id, "context_rule");
+    }
 }
 
 }  // namespace kms

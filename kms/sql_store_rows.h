@@ -25,11 +25,15 @@ std::vector<Key> select_keys(soci::session& sql, const KeySelection& selection);
 // may have gone on with what he was at.
 void require_lock(soci::session& sql, const std::string& holder);
 
+// Texts of columns. Reading them back throws failed_precondition naming the key and the column.
 std::string tags_to_text(const std::map<std::string, std::string>& tags);
+std::map<std::string, std::string> text_to_tags(const std::string& text, const std::string& key_id);
 // IV and ciphertext in one base64 text; empty while there is none.
 std::string known_answer_to_text(const hsm::Encrypted& known_answer);
+hsm::Encrypted text_to_known_answer(const std::string& text, const std::string& key_id);
 // Empty for the rule that lets everything pass.
 std::string context_rule_to_text(const ContextRule& rule);
+ContextRule text_to_context_rule(const std::string& text, const std::string& key_id);
 
 inline long long to_column(std::optional<base::Time> time) {
     return time ? static_cast<long long>(base::to_milliseconds(*time)) : 0;

@@ -44,6 +44,34 @@ TEST(SqlStore, ARuleOfBeforeKeepsItsMeaning) {
     }
 }
 
+// Tags are what policies go by: none may be passed over.
+TEST(SqlStore, TagsThatCanNotBeReadAreNamedAndNotLeftOut) {
+    const TemporaryDirectory directory;
+    const auto database = open_sqlite(directory / "kms.db");
+    kms::SqlStore store(*database);
+    kms::Key key;
+    key.id = base::Uuid::random();
+    key.tags = {{"team", "payments"}};
+    kms::KeyVersion version;
+    version.version = 1;
+    version.token_key_id = base::Uuid::random();
+    key.versions.push_back(version);
+    store.add_pending_key(key);
+    EXPECT_EQ(store.find(key.id)->tags, key.tags);
+    for (const std::string tags : {"", "[]", R"({"team":7})", R"({"team":"a","team":"b"})"}) {
+        database->write([&](soci::session& sql) {
+            sql << "UPDATE keys SET tags = :tags", soci::use(tags, "tags");
+        });
+        try {
+            static_cast<void>(store.find(key.id));
+            ADD_FAILURE() << "read: " << tags;
+        } catch (const base::Error& error) {
+            EXPECT_EQ(error.code(), base::ErrorCode::failed_precondition) << tags;
+            EXPECT_EQ(error.detail(), "key " + key.id.to_string() + ", column tags");
+        }
+    }
+}
+
 // Ten thousand keys as rows: whatever is asked for one key, or for what changed, is found by index,
 // not by reading all rows. The statements are those that the store runs; SQLite says how.
 TEST(SqlStore, OneOfTenThousandKeysIsFoundByIndex) {
