@@ -20,10 +20,7 @@ namespace {
 constexpr std::size_t id_bytes = 8;
 constexpr std::size_t id_digits = 2 * id_bytes;
 constexpr std::size_t secret_bytes = 32;
-constexpr std::size_t secret_characters = 43;
-constexpr std::size_t max_token_name_bytes = 64;
 constexpr std::size_t min_hash_key_bytes = 32;
-constexpr std::size_t token_characters = api_token_start.size() + id_digits + 1 + secret_characters;
 
 // Times are milliseconds since 1970, 0 for none.
 constexpr std::array migrations = {Migration{1, R"sql(
@@ -165,18 +162,6 @@ base::SecretBytes make_text(const std::string& id) {
 
 }  // namespace
 
-bool is_token_name(std::string_view name) {
-    return !name.empty() && name.size() <= max_token_name_bytes &&
-           std::all_of(name.begin(), name.end(), [](char c) {
-               return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-                      c == '_';
-           });
-}
-
-bool is_api_token_id(std::string_view id) {
-    return id.size() == id_digits && base::parse_hex(id).has_value();
-}
-
 std::string api_token_id_of(std::string_view order) {
     return Sha256().hex(order).substr(0, id_digits);
 }
@@ -272,14 +257,10 @@ ApiToken ApiTokens::revoke(const Grant& grant, const std::string& id) {
 }
 
 Caller ApiTokens::verify(std::string_view credential) {
-    if (credential.size() != token_characters ||
-        credential[api_token_start.size() + id_digits] != '_') {
-        refuse_credential("token_malformed");
-    }
-    const std::string id(credential.substr(api_token_start.size(), id_digits));
-    if (!is_api_token_id(id)) refuse_credential("token_malformed");
+    const auto id = api_token_id_in(credential);
+    if (!id) refuse_credential("token_malformed");
     std::optional<TokenRow> row;
-    database_.read([&](Session& session) { row = read_row(session, id); });
+    database_.read([&](Session& session) { row = read_row(session, *id); });
     if (!row) refuse_credential("token_unknown");
     const std::string hash = keyed_hash(key_, *row, credential);
     if (!base::equal_constant_time(base::as_bytes(hash), base::as_bytes(row->hash))) {

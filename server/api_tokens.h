@@ -52,6 +52,9 @@ bool is_token_name(std::string_view name);
 // Whether `id` has the form of a token's id.
 bool is_api_token_id(std::string_view id);
 
+// The id in a token's text; empty for what has not the form of one.
+std::optional<std::string> api_token_id_in(std::string_view credential);
+
 // The id of the token that the order of that name makes (OrdersOnce::Order::name): the table can't
 // hold two of one order.
 std::string api_token_id_of(std::string_view order);

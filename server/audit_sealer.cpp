@@ -38,11 +38,6 @@ public:
     explicit Tampered(const std::string& what) : Error(ErrorCode::failed_precondition, what) {}
 };
 
-std::string head_of(const Checkpoint& checkpoint) {
-    return checkpoint.origin + ' ' + std::to_string(checkpoint.size) + ' ' +
-           base::to_base64(checkpoint.root);
-}
-
 [[noreturn]] void refuse_log(const AuditConfig& config, const std::string& what) {
     throw Error(ErrorCode::failed_precondition,
                 "the audit log in " + config.directory.string() + " " + what +
@@ -230,7 +225,7 @@ void AuditSealer::State::start() {
                       {{"records", static_cast<std::int64_t>(reached.sequence)}});
     }
     note = file.last();
-    head = head_of(last);
+    head = checkpoint_head(last);
     covered = last.size;
     if (reached.sequence > covered) pending_since = SteadyClock::now();
 }
@@ -261,7 +256,7 @@ void AuditSealer::State::seal(const Place& target) {
     const std::lock_guard lock(mutex);
     covered = target.sequence;
     note = std::move(text);
-    head = head_of(checkpoint);
+    head = checkpoint_head(checkpoint);
     pending_since.reset();
     if (reached.sequence > covered) pending_since = SteadyClock::now();
 }

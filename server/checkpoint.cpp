@@ -102,6 +102,30 @@ Checkpoint parse_checkpoint_text(std::string_view text) {
     return checkpoint;
 }
 
+std::string checkpoint_head(const Checkpoint& checkpoint) {
+    return checkpoint.origin + ' ' + std::to_string(checkpoint.size) + ' ' +
+           base::to_base64(checkpoint.root);
+}
+
+std::optional<Checkpoint> parse_checkpoint_head(std::string_view head) {
+    const std::size_t last = head.rfind(' ');
+    const std::size_t first = last == std::string_view::npos ? last : head.rfind(' ', last - 1);
+    if (first == std::string_view::npos || first == 0) return std::nullopt;
+    Checkpoint checkpoint;
+    checkpoint.origin = head.substr(0, first);
+    const std::string_view size = head.substr(first + 1, last - first - 1);
+    const auto [end, error] =
+        std::from_chars(size.data(), size.data() + size.size(), checkpoint.size);
+    const auto root = base::parse_base64(head.substr(last + 1));
+    if (error != std::errc() || end != size.data() + size.size() || !root ||
+        root->size() != checkpoint.root.size()) {
+        return std::nullopt;
+    }
+    std::copy(root->begin(), root->end(), checkpoint.root.begin());
+    if (checkpoint_head(checkpoint) != head) return std::nullopt;
+    return checkpoint;
+}
+
 Note parse_note(std::string_view note) {
     if (note.size() > max_note_bytes) no_note("it is too long");
     if (!base::is_utf8(note)) no_note("it is no UTF-8");

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,11 @@ struct Checkpoint {
 std::string checkpoint_text(const Checkpoint& checkpoint);
 // Extension lines are read over. Throws invalid_argument.
 Checkpoint parse_checkpoint_text(std::string_view text);
+
+// "<origin> <size> <root>", as answers name the latest checkpoint in a header; unsigned.
+std::string checkpoint_head(const Checkpoint& checkpoint);
+// Empty when it is none.
+std::optional<Checkpoint> parse_checkpoint_head(std::string_view head);
 
 // The signature types of C2SP signed-note that we make and verify.
 enum class NoteAlgorithm : std::uint8_t {

@@ -14,19 +14,6 @@ namespace {
 constexpr std::string_view idempotency_header = "idempotency-key";
 constexpr std::size_t max_idempotency_key = 128;
 
-std::optional<std::string> idempotency_key(const Request& request) {
-    const auto found = request.headers.find(idempotency_header);
-    if (found == request.headers.end()) return std::nullopt;
-    const base::WipedString& key = found->second;
-    const bool is_visible =
-        std::all_of(key.begin(), key.end(), [](char byte) { return byte >= '!' && byte <= '~'; });
-    if (key.empty() || key.size() > max_idempotency_key || !is_visible) {
-        throw base::Error(base::ErrorCode::invalid_argument,
-                          "the Idempotency-Key must be 1 to 128 visible ASCII characters");
-    }
-    return std::string(key);
-}
-
 // Refusals that are an answer: the order was looked at, and nothing was done.
 constexpr std::array final_refusals = {base::ErrorCode::invalid_argument,
                                        base::ErrorCode::not_found, base::ErrorCode::already_exists,
@@ -109,6 +96,19 @@ Response answer_of(const IdempotentRequest& found) {
 }
 
 }  // namespace
+
+std::optional<std::string> idempotency_key(const Request& request) {
+    const auto found = request.headers.find(idempotency_header);
+    if (found == request.headers.end()) return std::nullopt;
+    const base::WipedString& key = found->second;
+    const bool is_visible =
+        std::all_of(key.begin(), key.end(), [](char byte) { return byte >= '!' && byte <= '~'; });
+    if (key.empty() || key.size() > max_idempotency_key || !is_visible) {
+        throw base::Error(base::ErrorCode::invalid_argument,
+                          "the Idempotency-Key must be 1 to 128 visible ASCII characters");
+    }
+    return std::string(key);
+}
 
 // Holds an id for the life of one request. A row of this node that no thread holds was left by a
 // store that failed, and is free.

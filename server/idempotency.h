@@ -25,6 +25,10 @@ inline constexpr std::chrono::hours idempotency_memory{24};
 // what the other made or that it was faster: that is the work's to see to.
 inline constexpr std::chrono::seconds idempotency_lease{30};
 
+// The order's key; empty when the request has none. Throws invalid_argument for one that is not 1
+// to 128 visible ASCII characters.
+std::optional<std::string> idempotency_key(const Request& request);
+
 // Thread-safe. `store` and `clock` must outlive it.
 class Idempotency final : public OrdersOnce {
 public:

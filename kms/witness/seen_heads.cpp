@@ -1,35 +1,8 @@
 #include "kms/witness/seen_heads.h"
 
-#include <algorithm>
-#include <charconv>
-
-#include "base/encoding.h"
-
 namespace kms {
-namespace {
 
 using server::Checkpoint;
-
-// "<origin> <size> <root>"; empty when it is none.
-std::optional<Checkpoint> parse_head(std::string_view head) {
-    const std::size_t last = head.rfind(' ');
-    const std::size_t first = last == std::string_view::npos ? last : head.rfind(' ', last - 1);
-    if (first == std::string_view::npos || first == 0) return std::nullopt;
-    Checkpoint checkpoint;
-    checkpoint.origin = head.substr(0, first);
-    const std::string_view size = head.substr(first + 1, last - first - 1);
-    const auto [end, error] =
-        std::from_chars(size.data(), size.data() + size.size(), checkpoint.size);
-    const auto root = base::parse_base64(head.substr(last + 1));
-    if (error != std::errc() || end != size.data() + size.size() || !root ||
-        root->size() != checkpoint.root.size()) {
-        return std::nullopt;
-    }
-    std::copy(root->begin(), root->end(), checkpoint.root.begin());
-    return checkpoint;
-}
-
-}  // namespace
 
 void SeenHeads::know(const Checkpoint& kept) { seen_[kept.origin] = {kept, 0}; }
 
@@ -43,7 +16,7 @@ void SeenHeads::prove(const Checkpoint& proven) {
 SeenHeads::News SeenHeads::see(std::uint64_t before, std::string_view head) {
     News news;
     if (!head.empty() && head == last_head_) return news;
-    const auto now = parse_head(head);
+    const auto now = server::parse_checkpoint_head(head);
     if (!now) {
         // An older key service, one without checkpoints, or one that hides them.
         news.is_worth_asking = !seen_.empty();

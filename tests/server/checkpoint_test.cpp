@@ -44,6 +44,20 @@ TEST(Checkpoint, PublishedExampleIsReadAndWrittenBack) {
     EXPECT_EQ(note.signatures[0].signature.size(), 64U);
 }
 
+TEST(Checkpoint, ItsHeadIsReadBackInOneSpellingOnly) {
+    const Checkpoint checkpoint = server::parse_checkpoint_text(server::parse_note(published).text);
+    const std::string head = server::checkpoint_head(checkpoint);
+    EXPECT_EQ(head,
+              "example.com/behind-the-sofa 20852163 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=");
+    EXPECT_EQ(server::parse_checkpoint_head(head), checkpoint);
+    const std::string root = head.substr(head.rfind(' '));
+    for (const std::string& other :
+         {"a 020" + root, "a +20" + root, "a x" + root, "a " + root, " 20" + root, "20" + root,
+          std::string("a 20 AAAA"), std::string()}) {
+        EXPECT_FALSE(server::parse_checkpoint_head(other)) << other;
+    }
+}
+
 // Of RFC 8032 7.1, test 1; the key id and the key's text as golang.org/x/mod/sumdb/note forms them:
 // SHA-256("example.com/log" LF 0x01 key)[:4].
 TEST(Checkpoint, KeyIdOfEd25519IsOverNameTypeAndKey) {

@@ -50,32 +50,6 @@ std::string sealed_text(const base::JsonValue& value) {
     return std::string(base::to_json(value));
 }
 
-DirectusItem to_item(std::string_view body) {
-    const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
-    const base::JsonValue* data = answer.find("data");
-    const base::JsonValue* sealed = data == nullptr ? nullptr : data->find(sealed_field);
-    const base::JsonValue* version = data == nullptr ? nullptr : data->find(version_field);
-    if (sealed == nullptr || sealed->is_null())
-        throw Error(ErrorCode::not_found, "there is no such credential");
-    const auto number = version == nullptr ? std::nullopt : version->integer();
-    if (!number || *number < 1) throw base::decryption_failed("the item has no version");
-    return {sealed_text(*sealed), static_cast<std::uint64_t>(*number)};
-}
-
-// Whether the answer to a write tells back that the item has this version; 0: none.
-bool tells_version(std::string_view body, std::uint64_t version) {
-    try {
-        const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
-        const base::JsonValue* data = answer.find("data");
-        const base::JsonValue* told = data == nullptr ? nullptr : data->find(version_field);
-        if (told == nullptr) return false;
-        if (version == 0) return told->is_null();
-        return told->integer() == static_cast<std::int64_t>(version);
-    } catch (const Error&) {
-        return false;
-    }
-}
-
 // A place among those that may ask at once.
 class Place {
 public:
@@ -93,6 +67,31 @@ private:
 };
 
 }  // namespace
+
+DirectusItem parse_item(std::string_view body) {
+    const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
+    const base::JsonValue* data = answer.find("data");
+    const base::JsonValue* sealed = data == nullptr ? nullptr : data->find(sealed_field);
+    const base::JsonValue* version = data == nullptr ? nullptr : data->find(version_field);
+    if (sealed == nullptr || sealed->is_null())
+        throw Error(ErrorCode::not_found, "there is no such credential");
+    const auto number = version == nullptr ? std::nullopt : version->integer();
+    if (!number || *number < 1) throw base::decryption_failed("the item has no version");
+    return {sealed_text(*sealed), static_cast<std::uint64_t>(*number)};
+}
+
+bool tells_version(std::string_view body, std::uint64_t version) {
+    try {
+        const base::JsonValue answer = base::parse_json(body, {.bytes = 2 * max_sealed_bytes});
+        const base::JsonValue* data = answer.find("data");
+        const base::JsonValue* told = data == nullptr ? nullptr : data->find(version_field);
+        if (told == nullptr) return false;
+        if (version == 0) return told->is_null();
+        return told->integer() == static_cast<std::int64_t>(version);
+    } catch (const Error&) {
+        return false;
+    }
+}
 
 DirectusItems::DirectusItems(DirectusConfig config, std::string credential_name)
     : config_(std::move(config)),
@@ -172,7 +171,7 @@ DirectusItem DirectusItems::read(const std::string& profile) const {
     if (answer.status != 200)
         throw unusable(https_.url() + ": status " + std::to_string(answer.status) + " to a read");
     try {
-        return to_item(answer.body);
+        return parse_item(answer.body);
     } catch (const Error& error) {
         if (error.code() != ErrorCode::invalid_argument) throw;
         throw unusable(https_.url() + ": its answer is no item");

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/clock.h"
 #include "base/secret_bytes.h"
@@ -29,6 +30,12 @@ struct DirectusItem {
     std::string sealed;
     std::uint64_t version = 0;
 };
+
+// What an answer to a read says. Throws not_found when it holds nothing, integrity_failure when it
+// holds no version, invalid_argument when it is no JSON.
+DirectusItem parse_item(std::string_view body);
+// Whether an answer to a write tells back that the item has this version; 0: none.
+bool tells_version(std::string_view body, std::uint64_t version);
 
 // Thread-safe. The copies of profiles' credentials: owners are UUIDs, as they are written in lower
 // case, and the name is one for all.

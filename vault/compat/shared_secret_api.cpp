@@ -10,9 +10,8 @@
 #include "server/digest.h"
 #include "vault/actions.h"
 #include "vault/compat/error_shapes.h"
+#include "vault/compat/shared_secret_body.h"
 #include "vault/credential_answers.h"
-#include "vault/request_body.h"
-#include "vault/sealed.h"
 
 namespace vault::compat {
 namespace {
@@ -21,60 +20,8 @@ using base::Error;
 using base::ErrorCode;
 using base::JsonValue;
 
-constexpr std::size_t max_credentials_body_bytes = 128UL * 1024;
-constexpr std::size_t max_selector_body_bytes = 4096;
-constexpr std::size_t max_platform_bytes = 64;
 constexpr std::string_view not_written_through =
     "the credentials are in the vault and not in Directus: store them again";
-
-Error bad_request(std::string message) { return {ErrorCode::invalid_argument, std::move(message)}; }
-
-// Fields that these shapes don't know are left alone, as the older services did. No body is an
-// empty one.
-JsonValue read_fields(const server::Request& request, std::size_t max_bytes) {
-    return request.body.empty() ? JsonValue() : read_body(request, max_bytes);
-}
-
-// Texts as they came; empty when there is none of that name.
-std::string text_field(const JsonValue& body, std::string_view name) {
-    const JsonValue* value = body.find(name);
-    const auto* text = value == nullptr ? nullptr : value->string();
-    return text == nullptr ? std::string() : std::string(*text);
-}
-
-// In lower case: two spellings of one UUID must not be two owners.
-std::string read_profile(const JsonValue& body) {
-    std::string profile = text_field(body, "creatorProfileId");
-    std::transform(profile.begin(), profile.end(), profile.begin(), [](char c) {
-        return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-    });
-    if (!base::Uuid::parse(profile)) throw bad_request("creatorProfileId required");
-    return profile;
-}
-
-base::SecretBytes read_credentials(const JsonValue& body) {
-    const JsonValue* credentials = body.find("credentials");
-    if (credentials == nullptr || credentials->object() == nullptr) {
-        throw bad_request("credentials object required");
-    }
-    if (is_sealed(*credentials)) {
-        throw bad_request("credentials are sealed already: they have a field \"__enc\"");
-    }
-    const base::WipedString text = base::to_json(*credentials);
-    if (text.size() > max_secret_bytes) {
-        throw bad_request("credentials must have at most " + std::to_string(max_secret_bytes) +
-                          " bytes as compact JSON");
-    }
-    return base::SecretBytes(base::as_bytes(text));
-}
-
-std::string read_platform(const JsonValue& body) {
-    std::string platform = text_field(body, "platform");
-    if (platform.size() > max_platform_bytes || !is_safe_name(platform)) {
-        throw bad_request("platform required");
-    }
-    return platform;
-}
 
 // These clients expect the id of a row. It is made of the credential's name, so it stays the same
 // (RFC 9562 section 5.8).
@@ -210,8 +157,7 @@ server::Response SharedSecretApi::reveal_part(server::Operation& operation,
     note_data_key(operation, revealed.key_from_cache);
     const JsonValue credentials =
         base::parse_json(revealed.secret.expose_text(), {.bytes = max_secret_bytes});
-    const JsonValue* entry = credentials.find(platform);
-    const JsonValue* found = entry == nullptr ? nullptr : entry->find(part.field);
+    const JsonValue* found = find_part(credentials, platform, part.field);
     if (found == nullptr) {
         throw Error(ErrorCode::not_found, "no " + std::string(part.word) + " for this platform");
     }

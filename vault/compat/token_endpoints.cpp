@@ -90,8 +90,9 @@ std::optional<std::int64_t> read_lifetime(const base::JsonValue& answer) {
     return seconds;
 }
 
-// RFC 6749 section 5.1. Throws invalid_argument for anything else.
-FreshToken read_token(std::string_view body, base::Time now) {
+}  // namespace
+
+FreshToken parse_fresh_token(std::string_view body, base::Time asked) {
     const base::JsonValue answer = base::parse_json(body, {.bytes = 64UL * 1024});
     FreshToken token;
     token.access_token = text_in(answer, "access_token");
@@ -101,12 +102,10 @@ FreshToken read_token(std::string_view body, base::Time now) {
         throw Error(ErrorCode::invalid_argument, "there is no token");
     }
     if (const auto seconds = read_lifetime(answer)) {
-        token.expires_at = now + std::chrono::seconds(*seconds);
+        token.expires_at = asked + std::chrono::seconds(*seconds);
     }
     return token;
 }
-
-}  // namespace
 
 TokenEndpoints::TokenEndpoints(std::vector<TokenEndpointConfig> endpoints, const base::Clock& clock)
     : clock_(clock) {
@@ -141,7 +140,7 @@ FreshToken TokenEndpoints::ask(const RefreshOrder& order) const {
         throw Error(ErrorCode::unavailable, "the token could not be refreshed", status);
     }
     try {
-        return read_token(answer.body, asked);
+        return parse_fresh_token(answer.body, asked);
     } catch (const Error& error) {
         if (error.code() != ErrorCode::invalid_argument) throw;
         throw Error(ErrorCode::unavailable, "the token could not be refreshed",

@@ -21,6 +21,10 @@ struct TokenEndpointConfig {
     bool secret_in_body = false;
 };
 
+// An endpoint's answer (section 5.1) to a question of that time. Throws invalid_argument for
+// anything else.
+FreshToken parse_fresh_token(std::string_view body, base::Time asked);
+
 // Thread-safe. `clock` must outlive it.
 class TokenEndpoints {
 public:
