@@ -4,19 +4,23 @@ the state, no capability, the unit's system calls only, no memory that is both w
 address families. Where systemd does not run the machine, the test applies the same to the process itself."""
 import contextlib
 import ctypes
+import errno
 import functools
 import os
 import re
 import shutil
+import socket
 import subprocess
 import unittest
 
 import house
 
 UNIT = house.SOURCE / "deploy" / "systemd" / "kmsd.service"
-ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # SCMP_ACT_ALLOW, SCMP_ACT_ERRNO(EPERM)
+# What is applied here in one way only: a unit that says otherwise would be tested as another.
+AS_APPLIED = {"NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "ProtectSystem": "strict",
+              "MemoryDenyWriteExecute": "yes"}
+ALLOW, REFUSE = 0x7FFF0000, 0x00050000  # SCMP_ACT_ALLOW, SCMP_ACT_ERRNO(0)
 PROT_WRITE_AND_EXEC = 2 | 4
-FAMILIES = {"AF_UNIX": 1, "AF_INET": 2, "AF_INET6": 10}
 EQUAL, MASKED_EQUAL = 4, 7  # SCMP_CMP_EQ, SCMP_CMP_MASKED_EQ
 
 
@@ -62,6 +66,10 @@ class Restrictions:
 
     def __init__(self, state):
         self.state = str(state)
+        unit = dict(settings())
+        self.families = [getattr(socket, family) for family in unit["RestrictAddressFamilies"].split()]
+        self.umask = int(unit["UMask"], 8)
+        self.refuse = REFUSE | getattr(errno, unit["SystemCallErrorNumber"])
         self.calls = sorted(allowed_calls())
         self.seccomp = ctypes.CDLL("libseccomp.so.2", use_errno=True)
         self.seccomp.seccomp_init.restype = ctypes.c_void_p
@@ -91,11 +99,11 @@ class Restrictions:
             return self.seccomp.seccomp_rule_add_array(filters, ctypes.c_uint32(ALLOW), *rule, int(condition is not None),
                                                        condition and ctypes.byref(condition))
 
-        filters = ctypes.c_void_p(self.seccomp.seccomp_init(ctypes.c_uint32(REFUSE)))
+        filters = ctypes.c_void_p(self.seccomp.seccomp_init(ctypes.c_uint32(self.refuse)))
         for number in self.numbers:
             if number != -1 and number not in (self.socket, self.mmap, self.mprotect):
                 add(number)
-        for family in FAMILIES.values():
+        for family in self.families:
             self.check(add(self.socket, condition=Condition(0, EQUAL, family, 0)), "socket")
         for call in (self.mmap, self.mprotect):
             for either in (0, 2, 4):  # neither, written, executed; never both
@@ -109,7 +117,7 @@ class Restrictions:
         self.libc.setgroups(0, None)
         os.setresgid(house.UNPRIVILEGED, house.UNPRIVILEGED, house.UNPRIVILEGED)
         os.setresuid(house.UNPRIVILEGED, house.UNPRIVILEGED, house.UNPRIVILEGED)
-        os.umask(0o077)
+        os.umask(self.umask)
         self.check(self.libc.prctl(38, 1, 0, 0, 0), "no new privileges")
         self.restrict_calls()
 
@@ -118,6 +126,8 @@ class Restrictions:
 @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze says what the unit's words mean")
 class Unit(unittest.TestCase):
     def setUp(self):
+        unit = dict(settings())
+        self.assertEqual({name: unit.get(name) for name in AS_APPLIED}, AS_APPLIED)
         self.house = self.enterContext(house.House())
         self.house.as_daemon = {"preexec_fn": Restrictions(self.house.folder / "kmsd")}
 
