@@ -108,8 +108,9 @@ RecordIntent intent_of(server::Operation& operation) {
     };
 }
 
-void note_repeated(server::Operation& operation) {
-    if (!operation.has_intent()) operation.set_fact("repeated", "made before");
+OrderContext order_context(const std::string& request_id, server::Operation& operation) {
+    return {request_id, intent_of(operation),
+            [&operation] { operation.set_fact("repeated", "made before"); }};
 }
 
 NamedKey find_named(const CatalogueSnapshot& snapshot, std::string_view name,

@@ -125,9 +125,8 @@ private:
 // do.
 RecordIntent intent_of(server::Operation& operation);
 
-// For orders that say what the token is about to be asked: without that the order's earlier
-// request had the key made.
-void note_repeated(server::Operation& operation);
+// An order's context in the key service. `operation` must outlive it.
+OrderContext order_context(const std::string& request_id, server::Operation& operation);
 
 // What a policy is asked about when `key` is acted on.
 server::Resource key_resource(const Key& key);

@@ -103,8 +103,7 @@ server::Response Api::create(server::Operation& operation, const server::Request
     }
     const auto make = [&](const std::string& request_id) {
         const KeyDescription made =
-            parts_.lifecycle.create(grant, wanted, {request_id, intent_of(operation)});
-        note_repeated(operation);
+            parts_.lifecycle.create(grant, wanted, order_context(request_id, operation));
         operation.set_fact("key_id", made.key->id.to_string());
         base::JsonWriter answer;
         write_description(answer, made);

@@ -103,7 +103,7 @@ server::Response Api::order_once(server::Operation& operation, const server::Req
         return server::json_answer(std::move(body));
     };
     const auto work = [&](const std::string& request_id) {
-        const KeyPointer key = order({request_id, intent_of(operation)});
+        const KeyPointer key = order(order_context(request_id, operation));
         operation.set_fact("state", std::string(to_string(key->state)));
         operation.set_fact("revision", std::to_string(key->revision));
         return answer(*key);
@@ -150,7 +150,6 @@ server::Response Api::rotate(server::Operation& operation, const server::Request
     const AllowedKey key = authorize_key(operation, request, rotate_key);
     return order_once(operation, request, key.id, [&](const OrderContext& order) {
         KeyPointer rotated = parts_.lifecycle.rotate(key.grant, key.id, if_primary, order);
-        note_repeated(operation);
         operation.set_fact("key_version", std::to_string(rotated->primary_version));
         return rotated;
     });

@@ -140,6 +140,7 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const OrderContext& order, const
     const KeyVersion* version = key.find_version(name->version);
     if (version == nullptr || version->state == KeyState::destroyed) return std::nullopt;
     if (version->state == KeyState::pending) {
+        record_settling(order.record_intent, key, *version);
         const RecordGivenUp record = record_given_up(order.record_intent);
         const Settled settled =
             key.state == KeyState::pending
@@ -151,6 +152,8 @@ std::optional<base::Uuid> KeyLifecycle::made_by(const OrderContext& order, const
                               "the new key can't be proven durable now and is not used",
                               "key " + key.id.to_string());
         }
+    } else if (order.note_repeated) {
+        order.note_repeated();
     }
     return key.id;
 }

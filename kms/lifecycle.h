@@ -67,6 +67,8 @@ using RecordIntent = std::function<void(const std::map<std::string, std::string>
 struct OrderContext {
     std::string request;         // an IdempotentRequest's id; empty: none
     RecordIntent record_intent;  // may be empty
+    // Called when an earlier request of the order had the key made and nothing is left to do.
+    std::function<void()> note_repeated{};
 };
 
 // Thread-safe. Everything passed by reference must outlive it. Every method throws internal when

@@ -28,6 +28,8 @@ private:
     MakingLock store_lock_;
 };
 
+// That what an order finds pending is about to be finished or given up. Nothing when empty.
+void record_settling(const RecordIntent& record_intent, const Key& key, const KeyVersion& version);
 // How what an order finds left of an earlier one, and gives up, is written down: beside the facts
 // of the order itself. `record_intent` must outlive it.
 RecordGivenUp record_given_up(const RecordIntent& record_intent);

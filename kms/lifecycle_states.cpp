@@ -9,6 +9,12 @@
 
 namespace kms {
 
+void record_settling(const RecordIntent& record_intent, const Key& key, const KeyVersion& version) {
+    if (!record_intent) return;
+    record_intent(
+        {{"key_id", key.id.to_string()}, {"key_version", std::to_string(version.version)}});
+}
+
 RecordGivenUp record_given_up(const RecordIntent& record_intent) {
     if (!record_intent) return {};
     return [&record_intent](const GivenUp& given_up) {
@@ -26,6 +32,7 @@ bool KeyLifecycle::Making::settle_leftover(const Key& key,
                                            const RecordIntent& record_intent) const {
     for (const auto& version : key.versions) {
         if (version.state != KeyState::pending) continue;
+        record_settling(record_intent, key, version);
         const Settled settled = lifecycle_.settler_.settle_version(key, version, holder(),
                                                                    record_given_up(record_intent));
         if (settled == Settled::finished) return true;

@@ -36,12 +36,16 @@ void name_intent(Facts& facts, const std::vector<server::UnfinishedIntent>& inte
     if (found != intents.end()) name_intent(facts, *found);
 }
 
-std::string state_of(const std::vector<Key>& keys, const std::string& key_id,
-                     const std::string& version) {
+// Null when there is none.
+const Key* find_key(const std::vector<Key>& keys, const std::string& key_id) {
     const auto key = std::find_if(keys.begin(), keys.end(), [&key_id](const Key& each) {
         return each.id.to_string() == key_id;
     });
-    if (key == keys.end()) return "absent";
+    return key == keys.end() ? nullptr : &*key;
+}
+
+std::string state_of(const Key* key, const std::string& version) {
+    if (key == nullptr) return "absent";
     if (version.empty()) return std::string(to_string(key->state));
     std::uint32_t number = 0;
     std::from_chars(version.data(), version.data() + version.size(), number);
@@ -78,9 +82,10 @@ void record_settled(server::AuditLog& audit, const Reconciled& reconciled) {
                         [&intent](const auto& settled) { return is_about(intent, settled.name); });
         if (key_id.empty() || is_settled) continue;
         const std::string version = fact_of(intent, "key_version");
-        Facts facts{{"key_id", key_id},
-                    {"settled", "found"},
-                    {"state", state_of(reconciled.keys, key_id, version)}};
+        const Key* key = find_key(reconciled.keys, key_id);
+        Facts facts{{"key_id", key_id}, {"settled", "found"}, {"state", state_of(key, version)}};
+        // What a change of tags or of a description shows by.
+        if (key != nullptr) facts["revision"] = std::to_string(key->revision);
         if (!version.empty()) facts["key_version"] = version;
         name_intent(facts, intent);
         audit.event("settle_key", facts);

@@ -42,7 +42,9 @@ void read_resources(const JsonValue& record, UnfinishedIntent& intent) {
     for (const JsonValue& decision : *decisions->array()) {
         const JsonValue* resource = decision.find("resource");
         if (resource == nullptr) continue;
-        std::string name = member_text(*resource, "kind") + ':' + member_text(*resource, "id");
+        const std::string owner = member_text(*resource, "owner");
+        std::string name = member_text(*resource, "kind") + ':' +
+                           (owner.empty() ? owner : owner + '/') + member_text(*resource, "id");
         auto& known = intent.resources;
         if (std::find(known.begin(), known.end(), name) == known.end())
             known.push_back(std::move(name));

@@ -19,7 +19,7 @@ struct UnfinishedIntent {
     base::Uuid request_id;
     std::uint64_t sequence = 0;
     std::string action;
-    std::vector<std::string> resources;        // "<kind>:<id>" of its decisions
+    std::vector<std::string> resources;        // "<kind>:<id>" or "<kind>:<owner>/<id>", decided on
     std::map<std::string, std::string> facts;  // as the intent has them
     bool is_told = false;                      // an earlier start has recorded it as "unknown"
 };
@@ -28,8 +28,9 @@ struct UnfinishedIntent {
 inline constexpr std::string_view of_request_fact = "of_request";
 
 // So much of a log is looked through from its end: about 100,000 records, and some 100 ms of the
-// start. What was under way when the process ended began that much earlier at the most, however
-// long the log is.
+// start, however long the log is. What was under way when the process ended has hardly begun
+// earlier, a backup of a large database under load excepted: its intent stands in the log, and no
+// "unknown" follows it.
 inline constexpr std::uint64_t intent_search_bytes = 64UL * 1024 * 1024;
 
 // The intents among the last `search_bytes` of the log, over its segments, that are open, in their

@@ -116,6 +116,8 @@ std::vector<Route> join(std::vector<Route> rows, std::vector<Route> more) {
 RouteTable::RouteTable(std::vector<Route> routes) : routes_(std::move(routes)) {
     for (std::size_t row = 0; row < routes_.size(); ++row) {
         const Route& route = routes_[row];
+        if (route.changes && route.together)
+            refuse_table(route.pattern, "changes something and is handled together");
         Shape shape = parse_pattern(route.pattern);
         const auto known = std::find_if(shapes_.begin(), shapes_.end(), [&](const Shape& other) {
             return same_path(other, shape);

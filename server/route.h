@@ -77,7 +77,8 @@ struct Route {
     // `handler`. Empty: each by itself. The path must have no parameters.
     JointHandler together{};
     // A good answer means that something was changed that stays: the handler has recorded its
-    // intent before (Operation::record_intent). One that has not is a fault: internal.
+    // intent before (Operation::record_intent). One that has not is a fault: internal. Not with
+    // `together`: who changes something waits for its own intent.
     bool changes = false;
 };
 
@@ -98,8 +99,9 @@ struct RouteMatch {
 // Immutable after construction; thread-safe.
 class RouteTable {
 public:
-    // Throws internal when a pattern is malformed, when two rows take the same method and path, or
-    // when rows of one path name its parameters differently.
+    // Throws internal when a pattern is malformed, when two rows take the same method and path,
+    // when rows of one path name its parameters differently, or when requests that change something
+    // would be handled together.
     explicit RouteTable(std::vector<Route> routes);
 
     // Throws not_found when no pattern matches the path, method_not_allowed when only the method

@@ -200,6 +200,32 @@ TEST_F(LifecycleApiTest, ADestroyedKeyIsDescribedWithItsTombstone) {
     EXPECT_EQ(call(Method::GET, "/v1/keys/alias/a").status, 404U);
 }
 
+// Whoever finishes what another request began changes something, too.
+TEST_F(LifecycleApiTest, WhoFinishesALeftoverSaysItsIntent) {
+    const auto ordered = [&](const std::string& path, const std::string& key) {
+        server::Operation operation = operation_of("root");
+        operation.set_action(path == "/v1/keys" ? kms::create_key : kms::rotate_key);
+        const auto answer = send(rig_, operation, Method::POST, path, "{}", {},
+                                 {{"idempotency-key", base::WipedString(key)}});
+        EXPECT_EQ(operation.facts().count("repeated"), 0U) << "nothing was done before";
+        return std::pair(answer.status, operation.request_id().to_string());
+    };
+    token_.dies_after_generate = true;
+    EXPECT_EQ(ordered("/v1/keys", "k").first, 503U);
+    token_.dies_after_generate = false;
+    const auto [created, creation] = ordered("/v1/keys", "k");
+    EXPECT_EQ(created, 201U);
+    const std::string id = rig_.store.load().at(0).id.to_string();
+    EXPECT_EQ(audit_lines({"\"intent\"", creation, id, R"("key_version":"1")"}), 1U);
+
+    token_.dies_after_generate = true;
+    EXPECT_EQ(ordered("/v1/keys/" + id + "/rotate", "r").first, 503U);
+    token_.dies_after_generate = false;
+    const auto [rotated, rotation] = ordered("/v1/keys/" + id + "/rotate", "r2");
+    EXPECT_EQ(rotated, 200U);
+    EXPECT_EQ(audit_lines({"\"intent\"", rotation, id, R"("key_version":"2")"}), 1U);
+}
+
 // By a rotation or a repeated order, while the service runs: at a start it is kmsd's to record.
 TEST_F(LifecycleApiTest, WhatIsGivenUpInMakingLeavesATombstoneAndARecord) {
     const auto ordered = [&](const std::string& path, const std::string& key) {

@@ -134,7 +134,8 @@ TEST_F(ReconcileRecordsTest, OfADestructionTheKeysStateIsSaid) {
     const auto records = records_of_start();
     ASSERT_EQ(records.size(), 2U);
     EXPECT_TRUE(has(records[0], {R"("action":"destroy_key")", R"("outcome":"unknown")"}));
-    EXPECT_TRUE(has(records[1], {key_id, R"("settled":"found")", R"("state":"destroyed")"}));
+    EXPECT_TRUE(has(records[1],
+                    {key_id, R"("settled":"found")", R"("state":"destroyed")", R"("revision":")"}));
 }
 
 }  // namespace

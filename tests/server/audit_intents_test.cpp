@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "server/authorizer.h"
+#include "server/policy.h"
 #include "tests/server/audit_house.h"
 
 namespace {
@@ -30,6 +32,27 @@ protected:
         return line.find(text) != std::string::npos;
     }
 };
+
+TEST_F(AuditIntentsTest, WhatItWasAboutIsNamedWithItsOwner) {
+    {
+        const auto log = open();
+        constexpr server::Action store{"store_credential"};
+        const server::Authorizer authorizer(server::parse_policy(
+            R"({"version":1,"roles":{"all":[{"id":"all","effect":"allow","actions":["*"],"resources":["*"]}]},
+                "bindings":[{"caller":"operator","roles":["all"]}]})",
+            {store.word}));
+        server::Operation operation = operation_of("operator", store);
+        server::Resource resource;
+        resource.kind = "credential";
+        resource.owner = "acme";
+        resource.id = "instagram";
+        static_cast<void>(authorizer.authorize(operation, store, resource));
+        log->record_intent(operation);
+    }
+    open();
+    EXPECT_TRUE(has(lines_of(file()).back(), R"("resource":"credential:acme/instagram")"))
+        << lines_of(file()).back();
+}
 
 TEST_F(AuditIntentsTest, OneWithoutAResultIsToldOfOnceAtTheNextStart) {
     std::string open_request;

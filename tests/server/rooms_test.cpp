@@ -100,6 +100,10 @@ TEST(RouteTable, AmbiguousOrMalformedRowsAreRefused) {
     EXPECT_ERROR(internal, RouteTable({row(Method::GET, "/a/{x}"), row(Method::GET, "/a/{x}")}));
     EXPECT_ERROR(internal, RouteTable({row(Method::GET, "/a/{x}"), row(Method::GET, "/a/{y}")}));
     EXPECT_ERROR(internal, RouteTable({row(Method::GET, "/a/{x}"), row(Method::PUT, "/a/{y}")}));
+    auto joint = row(Method::PUT, "/a");
+    joint.together = [](std::span<server::JointCall>) {};
+    EXPECT_NO_THROW(RouteTable({joint}));
+    EXPECT_ERROR(internal, RouteTable({server::changing(joint)}));
     for (const auto* pattern :
          {"", "a", "/", "/a/", "/a//b", "/{", "/{}", "/{X}", "/a{x}", "/{x}/{x}", "/a%20"}) {
         SCOPED_TRACE(pattern);

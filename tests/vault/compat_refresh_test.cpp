@@ -109,6 +109,7 @@ TEST_F(TokenRefreshTest, TheLogKnowsOfTheChangeBeforeTheProviderDoes) {
     const std::lock_guard lock(mutex_);
     EXPECT_NE(record_when_asked_.find(request_id->second), std::string::npos) << record_when_asked_;
     EXPECT_NE(record_when_asked_.find(R"("outcome":"intent")"), std::string::npos);
+    EXPECT_NE(record_when_asked_.find(R"("token_refresh":"begun")"), std::string::npos);
 }
 
 TEST_F(TokenRefreshTest, TheProviderIsAskedAsTheStandardSays) {

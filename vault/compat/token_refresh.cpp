@@ -128,6 +128,7 @@ BrokerRecord TokenRefresh::refresh_held(server::Operation& operation, const Refr
             note_refresh(operation, "by_another");
         } else {
             // Before the provider is asked: it may make the old token void.
+            note_refresh(operation, "begun");
             operation.record_intent();
             const FreshToken token = ask(operation, id, holder, *record.refresh());
             record = store(operation, rights, record.with(token), version);
