@@ -16,9 +16,19 @@ using base::ErrorCode;
 
 // Long enough for a page of a wide table, short enough that nothing of the application's waits.
 constexpr const char* session_settings =
-    "SET client_encoding = 'UTF8'; SET statement_timeout = '30s'; SET lock_timeout = '5s'; "
+    "SET client_encoding = 'UTF8'; SET datestyle = 'ISO'; SET statement_timeout = '30s'; SET "
+    "lock_timeout = '5s'; "
     "SET idle_in_transaction_session_timeout = '60s'; SET standard_conforming_strings = on; "
     "SET application_name = 'strongroom-import'";
+
+// Whose text is JSON, but for "NaN", "Infinity" and "-Infinity".
+constexpr std::array<std::string_view, 8> json_types = {
+    "smallint", "integer", "bigint", "real", "double precision", "boolean", "json", "jsonb"};
+
+bool is_json_type(std::string_view type) {
+    return std::find(json_types.begin(), json_types.end(), type) != json_types.end() ||
+           type == "numeric" || type.starts_with("numeric(");
+}
 
 using Parameters = std::vector<const char*>;
 
@@ -205,6 +215,7 @@ void ApplicationTable::read_types() {
             is_unique = found->text(row, 2) == "t";
         }
         if (found->text(row, 0) == columns_.column) column_type_ = found->text(row, 1);
+        if (is_json_type(found->text(row, 1))) json_forms_.emplace(found->text(row, 0));
     }
     if (key_type_.empty()) refuse_table("the table has no column " + columns_.key);
     if (!is_unique)
@@ -283,7 +294,8 @@ std::vector<ApplicationRow> read_rows(const QueryResult& found, std::size_t more
         if (!found.is_null(i, 1)) row.value = base::WipedString(found.text(i, 1));
         for (int column = 2; column < static_cast<int>(more) + 2; ++column) {
             row.more.emplace_back();
-            if (!found.is_null(i, column)) row.more.back() = std::string(found.text(i, column));
+            if (!found.is_null(i, column))
+                row.more.back() = base::WipedString(found.text(i, column));
         }
         rows.push_back(std::move(row));
     }
@@ -320,9 +332,13 @@ std::vector<bool> ApplicationTable::replace(std::span<const ApplicationChange> c
     const std::string column = connection_->quoted(columns_.column);
     // Under READ COMMITTED a row that somebody else has changed meanwhile is looked at again, as it
     // is then.
-    const std::string sql = "UPDATE " + table_ + " SET " + column + " = $2::" + column_type_ +
-                            " WHERE " + connection_->quoted(columns_.key) + " = $1::" + key_type_ +
-                            " AND " + column + "::text = $3";
+    std::string sql = "UPDATE " + table_ + " SET " + column + " = $2::" + column_type_ + " WHERE " +
+                      connection_->quoted(columns_.key) + " = $1::" + key_type_ + " AND " + column +
+                      "::text = $3";
+    for (std::size_t i = 0; i < columns_.more.size(); ++i) {
+        sql += " AND " + connection_->quoted(columns_.more[i]) + "::text IS NOT DISTINCT FROM $" +
+               std::to_string(i + 4);
+    }
     std::vector<bool> done;
     done.reserve(changes.size());
     connection_->revive();
@@ -331,7 +347,11 @@ std::vector<bool> ApplicationTable::replace(std::span<const ApplicationChange> c
             const std::string key(change.key);
             const base::WipedString after(change.after);
             const base::WipedString before(change.before);
-            const auto result = connection_->ask(sql, {key.c_str(), after.c_str(), before.c_str()});
+            if (change.more.size() != columns_.more.size())
+                throw Error(ErrorCode::internal, "a change of a row does not say what was read");
+            Parameters values = {key.c_str(), after.c_str(), before.c_str()};
+            for (const auto& text : change.more) values.push_back(text ? text->c_str() : nullptr);
+            const auto result = connection_->ask(sql, values);
             done.push_back(to_count(PQcmdTuples(result->get())) == 1);
         }
     });

@@ -1,11 +1,13 @@
 // A table in an application's own PostgreSQL database, of which one column is changed row by row:
 // in pages by a unique key, several rows in one transaction, each only if it still holds what was
-// read. Not for tables of ours (server/database.h). It knows nothing of what is in the column.
+// read, in all columns that were. Not for tables of ours (server/database.h). It knows nothing of
+// what is in the column.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,14 +27,17 @@ struct ApplicationColumns {
 // Values as PostgreSQL writes them as text.
 struct ApplicationRow {
     std::string key;
-    std::optional<base::WipedString> value;          // of the column; empty: NULL
-    std::vector<std::optional<std::string>> more{};  // in the order they were asked for
+    std::optional<base::WipedString> value;  // of the column; empty: NULL
+    // In the order they were asked for. What stands beside a secret may be one.
+    std::vector<std::optional<base::WipedString>> more{};
 };
 
 struct ApplicationChange {
     std::string_view key;
     std::string_view before;  // what the column must still hold
     std::string_view after;
+    // What `more` of the row must still be.
+    std::span<const std::optional<base::WipedString>> more{};
 };
 
 // One connection, made anew when it broke. Not thread-safe. Values pass through libpq's buffers,
@@ -50,6 +55,9 @@ public:
     ApplicationTable& operator=(const ApplicationTable&) = delete;
 
     bool is_json() const { return is_json_; }  // the column's type
+    // Whether the type of that column, one of those it was opened with, is written as JSON: numbers
+    // (but for NaN and infinities), truth values, json and jsonb.
+    bool has_json_form(const std::string& column) const { return json_forms_.contains(column); }
     // The server and the database, for people: names no user and no password.
     std::string place() const;
 
@@ -73,9 +81,10 @@ public:
     // throws invalid_argument.
     std::vector<ApplicationRow> find(std::span<const std::string> keys);
 
-    // All in one transaction; whether each was done. Not done: the row is gone or holds another
-    // value by now. When unavailable was thrown it may have been done; asking again does no harm,
-    // and does not tell. Throws failed_precondition, nothing done, when the table refuses a value.
+    // All in one transaction; whether each was done. Not done: the row is gone or is another by
+    // now, in the column or in `more`. When unavailable was thrown it may have been done; asking
+    // again does no harm, and does not tell. Throws failed_precondition, nothing done, when the
+    // table refuses a value.
     std::vector<bool> replace(std::span<const ApplicationChange> changes);
 
 private:
@@ -89,6 +98,7 @@ private:
     std::string table_;  // quoted, as are names in statements
     std::string key_type_, column_type_;
     bool is_json_ = false;
+    std::set<std::string> json_forms_;
 };
 
 }  // namespace server

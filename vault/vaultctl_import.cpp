@@ -35,6 +35,7 @@ struct ImportFileOptions {
 struct ImportTableOptions {
     TableOptions table;
     OldSecretOptions secret;
+    PlaceOptions place;  // its plain columns
     PaceOptions pace;
     RunOptions run;
 };
@@ -183,11 +184,11 @@ int import_file(const Tool& tool, ImportFileOptions options) {
 int import_postgres(const Tool& tool, ImportTableOptions options) {
     if (options.secret.columns.size() != 1) throw UsageError("name one --column");
     options.table.column = options.secret.columns.front();
-    PlaceOptions place;
-    place.context = options.table.context;
-    const ImportDecoder decoder = make_decoder(
-        to_columns(ImportKind::values, options.secret, place), read_old_format(options.secret));
-    const auto named = table_columns(options.table, options.secret.bound);
+    options.place.context = options.table.context;
+    const ImportDecoder decoder =
+        make_decoder(to_columns(ImportKind::values, options.secret, options.place),
+                     read_old_format(options.secret));
+    const auto named = table_columns(options.table, decoder.columns());
     const auto table = open_table(options.table, named);
     // Without a state file the sealed rows are the state: they are passed over.
     RunOptions run = options.run;
@@ -197,7 +198,8 @@ int import_postgres(const Tool& tool, ImportTableOptions options) {
         table->place() + ", table " + options.table.table + ", by " + options.table.id;
     ImportState state;
     if (keeps_state)
-        state = begin_state(run, source, describe(options.secret, place, {}, {}), is_resumed);
+        state =
+            begin_state(run, source, describe(options.secret, options.place, {}, {}), is_resumed);
     const TableImport import{*table,
                              named,
                              decoder,
@@ -265,14 +267,20 @@ constexpr const char* table_help =
     "never\n"
     "overwritten, the row is read anew. A sealed row is left alone, so this can be run again at "
     "any\n"
-    "time; --state keeps the place and the counts as well. The owner of the values is who calls, "
-    "so\ncall as the application. Rights: seal and open; SELECT and UPDATE on the table.\n\n";
+    "time; --state keeps the place and the counts as well. Plain columns are copied into the "
+    "value, as\nnumbers, truth values and JSON where they are that, and stay what they are: empty "
+    "them when nothing\nreads them any more. The owner of the values is who calls, so call as the "
+    "application. Rights: seal\nand open; SELECT and UPDATE on the table.\n\n";
 
 constexpr const char* table_examples =
-    "Example:\n"
+    "Examples:\n"
     "  vaultctl import postgres --database-file database.uri --table accounts --id id \\\n"
     "      --column credentials --context 'accounts:{id}' --format envelope --old-keys-file "
-    "ring.json";
+    "ring.json\n"
+    "  vaultctl import postgres --service app --table clients --id id --context 'clients:{id}' "
+    "\\\n"
+    "      --column token --as text --wrap access_token --format gcm --old-keys-file old.key \\\n"
+    "      --plain-column client_id --plain-time ends_at=token_expires_at";
 
 void add_run_options(CLI::App& command, RunOptions& run, const char* state_help) {
     command.add_option("--state", run.state_file, state_help)->type_name("FILE");
@@ -314,6 +322,7 @@ void add_import_postgres(CLI::App& app, Tool& tool) {
         app.add_subcommand("postgres", "Seal a column of a PostgreSQL table where it is");
     add_table_options(*command, options->table);
     add_old_secret_options(*command, options->secret);
+    add_plain_options(*command, options->place);
     add_run_options(*command, options->run, "Keep the place and the counts in this file");
     add_pace_options(*command, options->pace);
     command->footer(std::string(table_help) + formats_help + table_examples);

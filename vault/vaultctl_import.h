@@ -40,11 +40,11 @@ struct SourceFileOptions {
 // What becomes of a record.
 struct PlaceOptions {
     std::string owner, name, context;
-    std::vector<std::string> plain, plain_times;  // COLUMN or COLUMN=FIELD
     std::vector<std::string> metadata;
     std::string expires_at;
-    bool assume_utc = false;
     bool owner_is_uuid = false;
+    std::vector<std::string> plain, plain_times;  // COLUMN or COLUMN=FIELD
+    bool assume_utc = false;
 };
 
 struct TableOptions {
@@ -64,6 +64,7 @@ struct PaceOptions {
 void add_old_secret_options(CLI::App& command, OldSecretOptions& options);
 void add_source_file_options(CLI::App& command, SourceFileOptions& options);
 void add_place_options(CLI::App& command, PlaceOptions& options);
+void add_plain_options(CLI::App& command, PlaceOptions& options);
 void add_table_options(CLI::App& command, TableOptions& options);
 void add_pace_options(CLI::App& command, PaceOptions& options);
 void add_reason_option(CLI::App& command, std::string& reason);
@@ -83,9 +84,8 @@ void require_columns(const RecordReader& source, const ImportColumns& columns,
                      const ColumnText& more = {});
 // Values are opened without a reason.
 void require_reason(const std::string& reason, bool is_values);
-// `bound` is what the old ciphertexts are bound to.
-server::ApplicationColumns table_columns(const TableOptions& options,
-                                         const std::string& bound = {});
+// With all that `named` needs of a row.
+server::ApplicationColumns table_columns(const TableOptions& options, const ImportColumns& named);
 std::unique_ptr<server::ApplicationTable> open_table(const TableOptions& options,
                                                      const server::ApplicationColumns& columns);
 

@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <set>
 
 #include "base/error.h"
 #include "base/secret_document.h"
@@ -153,6 +154,22 @@ void add_place_options(CLI::App& command, PlaceOptions& options) {
     command.add_flag("--owner-uuid", options.owner_is_uuid,
                      "The owner is a UUID, kept in lower case, as the shape of "
                      "compat.shared_secret asks for it");
+    add_plain_options(command, options);
+    command
+        .add_option("--metadata", options.metadata,
+                    "Readable without the secret; one that holds an object, or several")
+        ->take_all()
+        ->allow_extra_args(false)
+        ->type_name("COLUMN");
+    command.add_option("--expires-at", options.expires_at, "When the secret expires")
+        ->type_name("COLUMN");
+    command
+        .add_option("--context", options.context,
+                    "Of a sealed value: where it belongs, e.g. 'accounts:{id}'")
+        ->type_name("TEXT");
+}
+
+void add_plain_options(CLI::App& command, PlaceOptions& options) {
     command
         .add_option(
             "--plain-column", options.plain,
@@ -166,19 +183,7 @@ void add_place_options(CLI::App& command, PlaceOptions& options) {
                     "A time kept in clear: as --plain-column, in the form of RFC 3339")
         ->allow_extra_args(false)
         ->type_name("COLUMN[=FIELD]");
-    command
-        .add_option("--metadata", options.metadata,
-                    "Readable without the secret; one that holds an object, or several")
-        ->take_all()
-        ->allow_extra_args(false)
-        ->type_name("COLUMN");
-    command.add_option("--expires-at", options.expires_at, "When the secret expires")
-        ->type_name("COLUMN");
     command.add_flag("--utc", options.assume_utc, "Take times without an offset as UTC");
-    command
-        .add_option("--context", options.context,
-                    "Of a sealed value: where it belongs, e.g. 'accounts:{id}'")
-        ->type_name("TEXT");
 }
 
 void add_table_options(CLI::App& command, TableOptions& options) {
@@ -304,12 +309,11 @@ void require_reason(const std::string& reason, bool is_values) {
     }
 }
 
-server::ApplicationColumns table_columns(const TableOptions& options, const std::string& bound) {
+server::ApplicationColumns table_columns(const TableOptions& options, const ImportColumns& named) {
     server::ApplicationColumns columns{options.table, options.id, options.column};
-    // Both in one text: each column once.
-    for (std::string& name :
-         as_usage([&] { return ColumnText(options.context + bound); }).columns()) {
-        if (name != options.id && name != options.column) columns.more.push_back(std::move(name));
+    std::set<std::string> taken = {options.id, options.column};
+    for (std::string& name : named_columns(named)) {
+        if (taken.insert(name).second) columns.more.push_back(std::move(name));
     }
     return columns;
 }

@@ -27,6 +27,7 @@ struct VerifyTableOptions {
     TableOptions table;
     SourceFileOptions source;
     OldSecretOptions secret;  // of the source
+    PlaceOptions place;       // its plain columns
     std::string source_column;
     std::string source_id;
     SampleOptions how;
@@ -76,24 +77,26 @@ int verify_file(const Tool& tool, const VerifyFileOptions& options) {
 int verify_postgres(const Tool& tool, VerifyTableOptions options) {
     if (options.secret.columns.size() != 1) throw UsageError("name one --column");
     options.table.column = options.secret.columns.front();
-    const auto named = table_columns(options.table);
-    const auto table = open_table(options.table, named);
     PlaceOptions place;
     place.context = options.table.context;
     // Whatever is not sealed is a text to it.
     OldSecretOptions as_it_is;
     as_it_is.columns = options.secret.columns;
-    as_it_is.as = table->is_json() ? "json" : "text";
-    const ImportDecoder rows =
-        make_decoder(to_columns(ImportKind::values, as_it_is, place), nullptr);
+    ImportColumns row_columns = to_columns(ImportKind::values, as_it_is, place);
+    const auto named = table_columns(options.table, row_columns);
+    const auto table = open_table(options.table, named);
+    row_columns.is_text = !table->is_json();
+    const ImportDecoder rows = make_decoder(std::move(row_columns), nullptr);
     TableVerification what{*table, named, rows};
     std::optional<ImportDecoder> source_decoder;
     if (!options.source.file.empty()) {
         OldSecretOptions old = options.secret;
+        // What is no object stands beside the plain columns under the table's name for it.
+        const bool has_plain = !options.place.plain.empty() || !options.place.plain_times.empty();
+        if (has_plain && old.wrap.empty()) old.wrap = options.table.column;
         if (!options.source_column.empty()) old.columns = {options.source_column};
-        PlaceOptions nowhere;
-        nowhere.context = "source";  // nothing is sealed
-        source_decoder.emplace(make_decoder(to_columns(ImportKind::values, old, nowhere),
+        options.place.context = "source";  // nothing is sealed
+        source_decoder.emplace(make_decoder(to_columns(ImportKind::values, old, options.place),
                                             read_old_format(options.secret)));
         what.source = [&] { return open_source(options.source); };
         what.source_decoder = &*source_decoder;
@@ -138,6 +141,7 @@ void add_verify_postgres(CLI::App& app, Tool& tool) {
         "postgres", "Is every row of a table sealed, does it open, is it what the source has");
     add_table_options(*command, options->table);
     add_old_secret_options(*command, options->secret);
+    add_plain_options(*command, options->place);
     command->add_option("--source", options->source.file, "An export from before: compare with it")
         ->type_name("FILE");
     add_source_file_options(*command, options->source);
@@ -152,8 +156,8 @@ void add_verify_postgres(CLI::App& app, Tool& tool) {
     add_sample_options(*command, options->how);
     command->footer(
         "Without --source every row is looked at, and opened. With it, every record of the source "
-        "has to\nbe a row; --format and what belongs to it say how the source keeps its "
-        "secrets.\n\n"
+        "has to\nbe a row; --format and what belongs to it say how the source keeps its secrets, "
+        "--plain-column\nand --plain-time name the source's columns that went into them.\n\n"
         "Example:\n"
         "  vaultctl verify-migration postgres --service app --table accounts --id id --column "
         "credentials \\\n"

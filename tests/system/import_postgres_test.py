@@ -235,6 +235,89 @@ class MovingInPlace(unittest.TestCase):
         self.assertEqual(report["imported"], 3)
         self.assertEqual(self.opened(self.values("bound"), "accounts:{id}"), {str(i): {"n": i} for i in range(3)})
 
+    def test_what_was_kept_in_clear_beside_the_ciphertexts_goes_into_the_values(self):
+        self.server.sql("CREATE TABLE clients (id int PRIMARY KEY, credentials text, page bigint, active boolean, rate numeric, "
+                        "accounts jsonb, scope text, ends timestamptz, born timestamp)")
+        sealed = [json.dumps(moving_in.envelope(secret)) for secret in (f"not-a-token-{i}" for i in range(3))]
+        self.server.sql(
+            f"INSERT INTO clients VALUES (0, {sql_text(sealed[0])}, 9007199254740993, true, 1.50, '[1, {{\"a\": null}}]', '7', "
+            "'2030-01-31 14:00:00+02', '2020-01-01 00:00:00')",
+            f"INSERT INTO clients VALUES (1, {sql_text(sealed[1])}, NULL, NULL, 'NaN', 'null', '', NULL, NULL)",
+            f"INSERT INTO clients VALUES (2, {sql_text(sealed[2])}, 3, false, 0, '1', 's', 'infinity', NULL)",
+            "INSERT INTO clients VALUES (3, NULL, 4, true, 0, '1', 's', 'infinity', NULL)")
+        plain = ["--plain-column", "page=facebook_page_id", "--plain-column", "active", "--plain-column", "rate", "--plain-column", "accounts",
+                 "--plain-column", "scope", "--plain-column", "id=n", "--plain-time", "ends=token_expires_at", "--plain-time", "born", "--utc"]
+        export = self.tool.write("clients.jsonl", self.server.sql(
+            "SELECT row_to_json(c) FROM (SELECT id AS _id, credentials AS old, * FROM clients WHERE id <> 2 ORDER BY id) AS c") + "\n")
+        dry = self.tool.report("import", *self.how("clients"), *self.envelopes(*plain, "--dry-run"), expect=1)
+        self.assertEqual((dry["imported"], dry["failed"]), (2, 1))
+        report = self.tool.report("import", *self.how("clients"), *self.envelopes(*plain, "--wrap", "access_token"), expect=1)
+        self.assertEqual((report["imported"], report["failed"]), (2, 1))
+        self.assertEqual([failure["place"] for failure in report["failures"]], ["id 2"])
+        self.assertIn("a plain time is no time", report["failures"][0]["reason"])
+        found = self.values("clients")
+        self.assertEqual((found.pop("2"), found.pop("3")), (sealed[2], None))
+        self.assertEqual(self.opened(found, "accounts:{id}"), {
+            "0": {"access_token": "not-a-token-0", "facebook_page_id": 9007199254740993, "active": True, "rate": 1.50,
+                  "accounts": [1, {"a": None}], "scope": "7", "n": 0, "token_expires_at": "2030-01-31T12:00:00.000Z",
+                  "born": "2020-01-01T00:00:00.000Z"},
+            "1": {"access_token": "not-a-token-1", "rate": "NaN", "n": 1}})
+        # They stay where they are, for those who read them.
+        self.assertEqual(self.server.sql("SELECT page FROM clients WHERE id = 0").strip(), "9007199254740993")
+        again = self.tool.report("import", *self.how("clients"), *self.envelopes(*plain, "--wrap", "access_token"), expect=1)
+        self.assertEqual((again["imported"], again["sealed_before"], again["failed"]), (0, 2, 1))
+        self.server.sql("DELETE FROM clients WHERE id = 2")
+        judge = ["verify-migration", *self.how("clients"), *self.envelopes("--source", export, "--source-id", "{_id}", "--source-column", "old")]
+        verdict = self.tool.report(*judge, *plain, "--wrap", "access_token")
+        self.assertEqual((verdict["good"], verdict["present"], verdict["opened"]), (True, 2, 2))
+        verdict = self.tool.report(*judge, *plain[2:], "--wrap", "access_token", expect=1)
+        self.assertEqual((verdict["opened"], verdict["different"]), (1, 1))
+
+    def test_a_secret_beside_plain_columns_has_its_columns_name(self):
+        self.fill("named", "text", [(1, json.dumps(moving_in.envelope("not-a-token")))])
+        export = self.tool.lines("named.jsonl", [{"id": 1, "old": moving_in.envelope("not-a-token"), "note": "n"}])
+        self.tool.report("import", *self.how("named"), *self.envelopes("--plain-column", "note"))
+        self.assertEqual(self.opened(self.values("named"), "accounts:{id}"), {"1": {"credentials": "not-a-token", "note": "n"}})
+        verdict = self.tool.report("verify-migration", *self.how("named"), *self.envelopes("--plain-column", "note", "--source", export,
+                                                                                           "--source-column", "old"))
+        self.assertEqual(verdict["opened"], 1)
+
+    def test_plain_columns_that_do_not_fit_are_refused_or_fail_alone(self):
+        self.fill("unfit", "text", [(1, json.dumps(moving_in.envelope({"note": "inside"}))), (2, json.dumps(moving_in.envelope({"k": 1})))])
+        before = self.values("unfit")
+        for plain, code, part in ((["--plain-column", "nowhere"], 1, "the table has no column nowhere"),
+                                  (["--plain-time", "nowhere=note", "--allow-missing"], 1, "the table has no column nowhere"),
+                                  (["--plain-column", "note=x", "--plain-column", "id=x"], 2, "two members of the secret would be called x"),
+                                  (["--plain-column", "note=credentials"], 2, "two members of the secret would be called credentials"),
+                                  (["--plain-column", "note", "--plain-time", "note=n"], 2, "the plain column note is named twice"),
+                                  (["--plain-column", "note="], 2, "COLUMN or COLUMN=FIELD")):
+            found, _, error = self.tool.run("import", *self.how("unfit"), *self.envelopes(*plain))
+            self.assertEqual(found, code, error)
+            self.assertIn(part, error)
+        report = self.tool.report("import", *self.how("unfit"), *self.envelopes("--plain-time", "note"), expect=1)
+        self.assertEqual((report["imported"], report["failed"]), (0, 2))
+        self.assertEqual(self.values("unfit"), before)
+        report = self.tool.report("import", *self.how("unfit"), *self.envelopes("--plain-column", "note"), expect=1)
+        self.assertEqual((report["imported"], report["failures"]), (1, [
+            {"place": "id 1", "reason": "the secret has a member of a plain column's name already"}]))
+        after = self.values("unfit")
+        self.assertEqual(after.pop("1"), before["1"])
+        self.assertEqual(self.opened(after, "accounts:{id}"), {"2": {"k": 1, "note": "n"}})
+
+    def test_an_import_with_plain_columns_goes_on_with_the_same_ones_only(self):
+        self.fill("resumed", "text", [(i, json.dumps(moving_in.envelope(moving_in.secret_of(i)))) for i in range(220)])
+        state = self.tool.folder / "resumed.state"
+        run = ["import", *self.how("resumed"), *self.envelopes("--state", state)]
+        self.tool.kill_in_between(*run, "--plain-column", "note", after=lambda process: self.wait_until_it_comes_on("resumed", 100, process))
+        for other in ([], ["--plain-column", "note=n"], ["--plain-column", "note", "--utc"]):
+            code, _, error = self.tool.run(*run, *other)
+            self.assertEqual(code, 2, error)
+            self.assertIn("with other options", error)
+        report = self.tool.report(*run, "--plain-column", "note")
+        self.assertEqual((report["complete"], report["failed"]), (True, 0))
+        self.assertEqual(self.opened(self.values("resumed"), "accounts:{id}"),
+                         {str(i): {**moving_in.secret_of(i), "note": "n"} for i in range(220)})
+
     def test_a_row_that_is_no_json_for_the_vault_fails_alone(self):
         rows = [(0, '{"n": 0}'), (1, '{"twice": 1, "twice": 2}'), (2, json.dumps(moving_in.nested(17))), (3, '{"n": 3}')]
         self.fill("peculiar", "json", rows)

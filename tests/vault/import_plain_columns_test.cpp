@@ -1,5 +1,5 @@
-// What importing for the older shapes needs: columns in clear beside the encrypted ones, and owners
-// that are UUIDs.
+// What importing for the older shapes needs: columns in clear beside the encrypted ones, for
+// credentials and for sealed values, and owners that are UUIDs.
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -66,6 +66,29 @@ TEST(ImportPlainColumnsTest, PlainColumnsAreMembersOfTheSecretAndOfTheMetadata) 
         ImportDecoder(columns, nullptr)
             .decode(parsed(R"({"tenant":"a","platform":"x","token":{"k":1},"client":"c"})"));
     EXPECT_EQ(base::to_json(std::get<ImportItem>(beside).secret), R"({"k":1,"client_id":"c"})");
+}
+
+TEST(ImportPlainColumnsTest, PlainColumnsGoIntoSealedValuesAsWell) {
+    ImportColumns columns = columns_with_plain_ones();
+    columns.kind = vault::ImportKind::values;
+    columns.owner = columns.name = {};
+    columns.metadata.clear();
+    columns.context = ColumnText("clients:{platform}");
+    const std::string rest = R"("client":"c","n":7,"ends":"2030-01-31 14:00:00+02")";
+    const ImportDecoder decoder(columns, nullptr);
+    const auto decoded = decoder.decode(parsed(plain_record(rest)));
+    ASSERT_EQ(why_not(decoded), "");
+    const auto& item = std::get<ImportItem>(decoded);
+    EXPECT_EQ(item.context, "clients:x");
+    EXPECT_EQ(
+        base::to_json(item.secret),
+        R"({"access_token":"t","client_id":"c","n":7,"token_expires_at":"2030-01-31T12:00:00.000Z"})");
+    // What is sealed has them already.
+    const auto sealed =
+        decoder.decode(parsed(R"({"platform":"x","token":{"__enc":2},"client":"c"})"));
+    ASSERT_EQ(why_not(sealed), "");
+    EXPECT_TRUE(std::get<ImportItem>(sealed).is_sealed);
+    EXPECT_EQ(base::to_json(std::get<ImportItem>(sealed).secret), R"({"__enc":2})");
 }
 
 TEST(ImportPlainColumnsTest, PlainColumnsAloneAreNoSecretAndMustBeThere) {

@@ -247,7 +247,6 @@ TEST(ImportDecoderTest, ColumnsMustGoTogether) {
     refuse([](auto& c) { c.owner = ColumnText("x"); }, true);
     refuse([](auto& c) { c.metadata = {"x"}; }, true);
     refuse([](auto& c) { c.expires_at = "x"; }, true);
-    refuse([](auto& c) { c.plain = {{"x", "x"}}; }, true);
     refuse([](auto& c) { c.owner_is_uuid = true; }, true);
 }
 

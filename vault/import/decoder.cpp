@@ -151,10 +151,9 @@ ImportDecoder::ImportDecoder(ImportColumns columns, std::unique_ptr<const OldFor
     if (columns_.context.empty()) refuse_columns("sealed values need a context");
     if (columns_.secret.size() > 1) refuse_columns("sealed values are made of one column");
     if (!columns_.owner.empty() || !columns_.name.empty() || !columns_.metadata.empty() ||
-        !columns_.expires_at.empty() || !columns_.plain.empty() || columns_.owner_is_uuid) {
+        !columns_.expires_at.empty() || columns_.owner_is_uuid) {
         refuse_columns(
-            "owner, name, metadata, expiry and plain columns are for credentials, not for sealed "
-            "values");
+            "owner, name, metadata and expiry are for credentials, not for sealed values");
     }
 }
 

@@ -31,8 +31,7 @@ struct ImportColumns {
     // Where the secret is. One: its content is the secret. Several: an object of them, by their
     // names; for credentials only.
     std::vector<std::string> secret{};
-    // Members of the secret beside what the columns above give, an object then. For credentials
-    // only.
+    // Members of the secret beside what the columns above give, an object then.
     std::vector<PlainColumn> plain{};
     // One that holds an object: that. Else an object of them; one of `plain` has the name and the
     // form of its member. For credentials only.

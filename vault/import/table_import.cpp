@@ -1,5 +1,8 @@
 #include "vault/import/table_import.h"
 
+#include <algorithm>
+#include <array>
+
 #include "base/error.h"
 #include "vault/import/import_target.h"
 #include "vault/import/patience.h"
@@ -19,19 +22,37 @@ using Kind = ImportOutcome::Kind;
 constexpr int rounds_of_changed_rows = 3;
 constexpr base::JsonLimits column_limits{.bytes = 256UL * 1024, .depth = 24};
 
-JsonValue to_record(const ApplicationRow& row, const server::ApplicationColumns& columns,
-                    bool is_json) {
+// Numbers that JSON does not have, as PostgreSQL writes them.
+constexpr std::array<std::string_view, 3> no_json_numbers = {"NaN", "Infinity", "-Infinity"};
+
+JsonValue to_value(const base::WipedString& text, bool is_json) {
+    if (!is_json ||
+        std::find(no_json_numbers.begin(), no_json_numbers.end(), text) != no_json_numbers.end()) {
+        return JsonValue(text);
+    }
+    return base::parse_json(text, column_limits);
+}
+
+JsonValue to_record(const ApplicationRow& row, const server::ApplicationTable& table,
+                    const server::ApplicationColumns& columns,
+                    const std::vector<PlainColumn>& plain) {
     JsonValue::Object members;
-    members.push_back({base::WipedString(columns.key), JsonValue(base::WipedString(row.key))});
+    const auto add = [&](const std::string& name, const base::WipedString& text) {
+        const bool is_plain = std::any_of(plain.begin(), plain.end(),
+                                          [&name](const auto& one) { return one.column == name; });
+        members.push_back(
+            {base::WipedString(name), to_value(text, is_plain && table.has_json_form(name))});
+    };
+    add(columns.key, base::WipedString(row.key));
     for (std::size_t i = 0; i < columns.more.size(); ++i) {
-        members.push_back({base::WipedString(columns.more[i]),
-                           row.more[i] ? JsonValue(base::WipedString(*row.more[i])) : JsonValue()});
+        if (row.more[i]) {
+            add(columns.more[i], *row.more[i]);
+        } else {
+            members.push_back({base::WipedString(columns.more[i]), JsonValue()});
+        }
     }
-    JsonValue value;
-    if (row.value) {
-        value = is_json ? base::parse_json(*row.value, column_limits) : JsonValue(*row.value);
-    }
-    members.push_back({base::WipedString(columns.column), std::move(value)});
+    members.push_back({base::WipedString(columns.column),
+                       row.value ? to_value(*row.value, table.is_json()) : JsonValue()});
     return JsonValue(std::move(members));
 }
 
@@ -48,6 +69,7 @@ std::uint64_t estimate_rows(server::ApplicationTable& table) {
 struct Job {
     std::string key;
     base::WipedString before;
+    std::vector<std::optional<base::WipedString>> more;
     ImportItem item;
 };
 
@@ -92,10 +114,8 @@ private:
         ImportReport& report = state_.report;
         for (ApplicationRow& row : rows) {
             DecodedRecord decoded = NoSecret{};
-            if (row.value) {
-                decoded =
-                    decode_row(row, import_.columns, import_.table.is_json(), import_.decoder);
-            }
+            if (row.value)
+                decoded = decode_row(row, import_.table, import_.columns, import_.decoder);
             if (auto* why = std::get_if<Unreadable>(&decoded)) {
                 fail(row.key, why->reason);
             } else if (std::holds_alternative<NoSecret>(decoded)) {
@@ -105,7 +125,7 @@ private:
             } else if (import_.client == nullptr) {
                 ++report.imported;
             } else {
-                jobs.push_back({std::move(row.key), std::move(*row.value),
+                jobs.push_back({std::move(row.key), std::move(*row.value), std::move(row.more),
                                 std::move(std::get<ImportItem>(decoded))});
             }
         }
@@ -126,7 +146,7 @@ private:
                 continue;
             }
             after[i] = base::to_json(*checked[i].sealed);
-            changes.push_back({jobs[i].key, jobs[i].before, after[i]});
+            changes.push_back({jobs[i].key, jobs[i].before, after[i], jobs[i].more});
         }
         return write(changes);
     }
@@ -168,14 +188,15 @@ private:
 
 }  // namespace
 
-DecodedRecord decode_row(const ApplicationRow& row, const server::ApplicationColumns& columns,
-                         bool is_json, const ImportDecoder& decoder) {
+DecodedRecord decode_row(const ApplicationRow& row, const server::ApplicationTable& table,
+                         const server::ApplicationColumns& columns, const ImportDecoder& decoder) {
     try {
-        return decoder.decode(to_record(row, columns, is_json));
+        return decoder.decode(to_record(row, table, columns, decoder.columns().plain));
     } catch (const Error& error) {
         if (error.code() != ErrorCode::invalid_argument) throw;
         return Unreadable{
-            "the column is no JSON that the vault takes"};  // the message may quote it
+            "the column, or a plain one, is no JSON that the vault takes"};  // the message may
+                                                                             // quote it
     }
 }
 

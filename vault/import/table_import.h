@@ -1,5 +1,6 @@
 // Rows of an application's own table, sealed where they are: read in pages by key, sealed and
-// opened again, written back in one transaction each, and only where nobody changed them meanwhile.
+// opened again, written back in one transaction each, and only where nobody changed them meanwhile,
+// in any column that was read.
 #pragma once
 
 #include <chrono>
@@ -30,9 +31,10 @@ struct TableImport {
 void import_table(const TableImport& import, ImportState& state);
 
 // `row` as a record, its columns by name, through `decoder`. The column's JSON is a value when it
-// is json or jsonb; what the vault does not take as JSON makes the row unreadable.
-DecodedRecord decode_row(const server::ApplicationRow& row,
-                         const server::ApplicationColumns& columns, bool is_json,
-                         const ImportDecoder& decoder);
+// is json or jsonb; what the vault does not take as JSON makes the row unreadable. So it is with
+// the decoder's plain columns, numbers and truth values among them; all others are texts. `columns`
+// are those that `table` was opened with.
+DecodedRecord decode_row(const server::ApplicationRow& row, const server::ApplicationTable& table,
+                         const server::ApplicationColumns& columns, const ImportDecoder& decoder);
 
 }  // namespace vault

@@ -237,7 +237,7 @@ private:
     void look_at(const server::ApplicationRow& row, bool is_chosen,
                  std::optional<JsonValue> expected, MigrationReport& report) {
         ++report.present;
-        auto decoded = decode_row(row, what_.columns, what_.table.is_json(), what_.row_decoder);
+        auto decoded = decode_row(row, what_.table, what_.columns, what_.row_decoder);
         auto* item = std::get_if<ImportItem>(&decoded);
         if (item == nullptr || !item->is_sealed) {
             ++report.not_sealed;
