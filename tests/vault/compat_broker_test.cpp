@@ -20,6 +20,20 @@ protected:
     server::Response get(std::string_view what) {
         return house_.ask("GET /api/credentials" + std::string(what), {}, house_.broker());
     }
+    // As another API does it.
+    void store_natively(const vault::CredentialId& id, std::string_view secret) {
+        server::Caller caller;
+        caller.id = "spiffe://strongroom/broker";
+        caller.method = server::AuthenticationMethod::client_certificate;
+        server::Operation operation(base::Uuid::random(), house_.world.clock.now(), caller);
+        const server::Authorizer authorizer(
+            server::parse_policy(compat_policy, vault::known_actions()));
+        const auto grant = authorizer.authorize(operation, vault::store_credential,
+                                                vault::credential_resource(id));
+        vault::StoreRequest wanted;
+        wanted.secret = base::SecretBytes(base::as_bytes(secret));
+        house_.world.service->store(grant, wanted, {});
+    }
     static void expect(const server::Response& answer, unsigned status, std::string_view text) {
         EXPECT_EQ(answer.status, status);
         EXPECT_EQ(answer.body, text);
@@ -146,7 +160,9 @@ TEST_F(BrokerShape, WhatIsWrongWithARecordIsNamed) {
     };
     for (const char* text :
          {"", "[]", "{}", R"({"client_id":"","access_token":"t"})",
-          R"({"client_id":"a/b","access_token":"t"})", R"({"client_id":7,"access_token":"t"})"}) {
+          R"({"client_id":"a/b","access_token":"t"})", R"({"client_id":-7,"access_token":"t"})",
+          R"({"client_id":7.0,"access_token":"t"})", R"({"client_id":1e3,"access_token":"t"})",
+          R"({"client_id":true,"access_token":"t"})", R"({"client_id":[7],"access_token":"t"})"}) {
         refused(text, "client_id required");
     }
     refused(R"({"client_id":"a"})", "access_token required");
@@ -176,6 +192,31 @@ TEST_F(BrokerShape, WhatIsWrongWithARecordIsNamed) {
                "client_id":"c","client_secret":"s"}})",
             "refresh.token_endpoint is not allowed here");
     EXPECT_EQ(get("?client_id=a").status, 404U);  // nothing of it was stored
+}
+
+TEST_F(BrokerShape, AClientThatIsANumberIsFoundByItsDigitsAndStaysANumber) {
+    for (const std::string id : {"7", "0", "9007199254740993", "123456789012345678901234567890"}) {
+        const auto post = [&](const std::string& client, const std::string& token) {
+            return house_.ask("POST /api/credentials",
+                              R"({"client_id":)" + client + R"(,"access_token":")" + token + "\"}",
+                              house_.broker());
+        };
+        const auto stored = post(id, "first");
+        EXPECT_EQ(stored.status, 201U) << id;
+        EXPECT_TRUE(says(stored, R"({"success":true,"client_id":)" + id + ","));
+        expect(get("/token?client_id=" + id), 200,
+               R"({"client_id":)" + id + R"(,"access_token":"first","token_expired":false})");
+        // The text is the same client.
+        EXPECT_EQ(post('"' + id + '"', "second").status, 200U);
+        EXPECT_TRUE(says(get("/token?client_id=" + id), R"("access_token":"second")"));
+    }
+}
+
+TEST_F(BrokerShape, ARecordThatWasImportedWithANumberIsAClientsToken) {
+    // As `vaultctl import` stores it from a table or an export where the column is a number.
+    store_natively({"broker", "7"}, R"({"access_token":"t","client_id":7})");
+    expect(get("/token?client_id=7"), 200,
+           R"({"access_token":"t","client_id":7,"token_expired":false})");
 }
 
 TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
@@ -223,17 +264,7 @@ TEST_F(BrokerShape, UnknownAndForbiddenClientsLookAlikeToWhoMayNot) {
 }
 
 TEST_F(BrokerShape, AnotherApisCredentialIsNoToken) {
-    server::Caller caller;
-    caller.id = "spiffe://strongroom/broker";
-    caller.method = server::AuthenticationMethod::client_certificate;
-    server::Operation operation(base::Uuid::random(), house_.world.clock.now(), caller);
-    const server::Authorizer authorizer(
-        server::parse_policy(compat_policy, vault::known_actions()));
-    const auto grant = authorizer.authorize(operation, vault::store_credential,
-                                            vault::credential_resource({"broker", "native"}));
-    vault::StoreRequest wanted;
-    wanted.secret = base::SecretBytes(base::as_bytes(R"({"password":"p"})"));
-    house_.world.service->store(grant, wanted, {});
+    store_natively({"broker", "native"}, R"({"password":"p"})");
     expect(get("/token?client_id=native"), 409,
            R"({"error":"what is stored there is no client's token"})");
 }

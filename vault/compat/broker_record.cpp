@@ -40,6 +40,18 @@ std::string_view text_of_field(const JsonValue& object, std::string_view name) {
     return text == nullptr ? std::string_view() : std::string_view(*text);
 }
 
+// A client's name: a text, or a whole number, whose digits are it. A database that had it as a
+// number exported it as one. Empty for what is neither.
+std::string name_of_client(const JsonValue& fields) {
+    const JsonValue* value = fields.find(client_field);
+    if (value == nullptr || !value->is_number())
+        return std::string(text_of_field(fields, client_field));
+    std::string digits(base::to_json(*value));
+    // -0, 1.0 and 1e3 are other spellings of a number that has a name already.
+    const bool is_whole = digits.find_first_not_of("0123456789") == std::string::npos;
+    return is_whole ? digits : std::string();
+}
+
 // Texts and numbers, of a length that metadata can bear.
 void check_public(std::string_view name, const JsonValue& value) {
     const auto* text = value.string();
@@ -92,15 +104,14 @@ bool is_public(std::string_view name) {
 }
 
 BrokerRecord::BrokerRecord(JsonValue fields) : fields_(std::move(fields)) {
-    const std::string_view client = text_of_field(fields_, client_field);
-    if (!is_safe_name(client)) refuse_field("client_id required");
+    client_id_ = name_of_client(fields_);
+    if (!is_safe_name(client_id_)) refuse_field("client_id required");
     const std::string_view token = text_of_field(fields_, token_field);
     if (token.empty() || token.size() > max_token_bytes) refuse_field("access_token required");
     for (const auto& member : *fields_.object()) {
         if (is_public(member.name)) check_public(member.name, member.value);
     }
     check_refresh(fields_);
-    client_id_ = client;
     expires_at_ = read_expiry(fields_);
 }
 

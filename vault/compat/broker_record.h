@@ -40,6 +40,7 @@ public:
     // there.
     static BrokerRecord from_secret(const base::SecretBytes& secret);
 
+    // A number's digits; the field itself stays a number.
     const std::string& client_id() const { return client_id_; }
     const std::optional<base::Time>& expires_at() const { return expires_at_; }
     bool is_expired(base::Time now) const { return expires_at_ && *expires_at_ <= now; }
