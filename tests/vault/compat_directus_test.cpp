@@ -92,6 +92,9 @@ protected:
             const std::lock_guard lock(mutex_);
             requests_.push_back(request);
             if (reply_) return *reply_;
+            if (listed_) {
+                return request.starts_with("GET ") ? *listed_ : PeerReply{http_answer(403, "{}")};
+            }
             meanwhile = std::exchange(meanwhile_, nullptr);
         }
         if (meanwhile) meanwhile();
@@ -127,7 +130,8 @@ protected:
     TestPki pki_{directory_ / "pki"};
     std::filesystem::path token_ = directory_.write("token", std::string(directus_token) + "\n");
     std::mutex mutex_;
-    std::optional<PeerReply> reply_;  // in place of what Directus would say
+    std::optional<PeerReply> reply_;   // in place of what Directus would say
+    std::optional<PeerReply> listed_;  // what it reads; it refuses every write then
     std::function<void()> meanwhile_;
     std::string item_;
     std::vector<std::string> requests_;
@@ -301,6 +305,31 @@ TEST_F(DirectusTest, ADestructionEmptiesTheItem) {
     store();
     answer(PeerReply{http_answer(204, "")});
     EXPECT_EQ(destroy().status, 200U) << "there is no item";
+}
+
+// Directus tells who is no administrator the same of both: 403.
+TEST_F(DirectusTest, ATokenWithFewRightsTellsAnItemThatIsNotThereFromOneThatItMayNotWrite) {
+    const auto list = [this](const std::string& text, int status = 200) {
+        const std::lock_guard lock(mutex_);
+        listed_ = PeerReply{http_answer(status, text)};
+    };
+    store();
+    for (const auto* text : {R"({"data":[{"id":"x"}]})", R"({"data":null})", R"({"data":{}})",
+                             R"({"errors":[]})", "[]", "no JSON"}) {
+        list(text);
+        EXPECT_EQ(destroy().status, 503U) << text;
+    }
+    list(R"({"data":[]})", 403);
+    EXPECT_EQ(destroy().status, 503U);
+    list(R"({"data":[]})");
+    EXPECT_EQ(destroy().status, 404U) << "the vault destroyed it before";
+    EXPECT_NE(requests_.back().find("/items/creator_profiles?fields=id&limit=1&"
+                                    "filter%5Bid%5D%5B_eq%5D=" +
+                                    std::string(creator) + " "),
+              std::string::npos)
+        << requests_.back();
+    EXPECT_EQ(store().status, 503U) << "a store needs its item";
+    EXPECT_EQ(destroy().status, 200U);
 }
 
 TEST_F(DirectusTest, ADestructionThatDoesNotReachTheItemIsA503RecordedAndMendedByAnother) {

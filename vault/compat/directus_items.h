@@ -68,6 +68,7 @@ private:
     Deadline deadline() const { return std::chrono::steady_clock::now() + config_.https.deadline; }
     void write(const std::string& profile, const StoredVersion& stored, Deadline until) const;
     void empty(const std::string& profile, Deadline until) const;
+    bool is_missing(const std::string& profile, Deadline until) const;
     server::HttpsAnswer patch(const std::string& profile, std::string_view body,
                               Deadline until) const;
     server::HttpsAnswer exchange(server::Method method, const std::string& more,
