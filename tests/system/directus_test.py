@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Stores that are written through to a real Directus, and read back from it. Opt-in, since Directus is several hundred
+"""Stores that are written through to a real Directus, and read back from it; its users, by their tokens there. Opt-in, since Directus is several hundred
 megabytes: STRONGROOM_DIRECTUS names a folder in which `npm install directus` was run. Without it the test says so."""
+import base64
 import contextlib
 import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -12,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 import unittest
 
 import house
@@ -24,6 +27,10 @@ THIRD = "2d7c6a2e-7b2a-4c79-9b2d-5f5e3b2b8f33"
 SECRET = {"instagram": {"download": {"password": "a-password-marker"}}}
 ROLE = [{"id": "sync", "effect": "allow",
          "actions": ["store_credential", "reveal_credential", "delete_credential"], "resources": ["credential:*/platforms"]}]
+# A user's profile has the user's id.
+OWN = [{"id": "own", "effect": "allow", "actions": ["reveal_credential"], "resources": ["credential:{claim:user}/platforms"]}]
+COPIED = ["encrypted_credentials", "credentials_version", "credentials_updated_at"]
+FORBIDDEN, UNAUTHORIZED = ((status, {"success": False, "error": error}) for status, error in ((403, "Forbidden"), (401, "Unauthorized")))
 
 
 def pump(source, sink):
@@ -90,14 +97,47 @@ class Directus:
             return self.call("GET", "/server/ping", parse=False)[0] == 200
         return False
 
-    def call(self, method, path, body=None, token=None, parse=True):
+    def exchange(self, method, path, body, headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         with contextlib.closing(connection):
-            headers = {"Authorization": f"Bearer {token or self.admin}", "Content-Type": "application/json"}
-            connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+            connection.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
-            text = answer.read()
+            return answer, answer.read()
+
+    def call(self, method, path, body=None, token=None, parse=True):
+        answer, text = self.exchange(method, path, body, {"Authorization": f"Bearer {token or self.admin}"})
         return answer.status, json.loads(text) if parse and text else None
+
+    def make(self, path, body):
+        status, said = self.call("POST", path, body)
+        assert status == 200, said
+        return said["data"]
+
+    def user(self, name, **more):
+        return self.make("/users", {"email": f"{name}@example.com", "password": f"{name}-{self.port}", "status": "active", **more})["id"]
+
+    def log_in(self, name):
+        """An access token."""
+        return json.loads(self.log_in_by(name, "json")[1])["data"]["access_token"]
+
+    def log_in_by(self, name, mode):
+        return self.exchange("POST", "/auth/login", {"email": f"{name}@example.com", "password": f"{name}-{self.port}", "mode": mode}, {})
+
+    def begin_session(self, name):
+        """The token of a session, which comes in a cookie."""
+        return self.log_in_by(name, "session")[0].getheader("Set-Cookie").split(";")[0].removeprefix("directus_session_token=")
+
+    def end_session(self, token):
+        answer, text = self.exchange("POST", "/auth/logout", {"mode": "session"}, {"Cookie": f"directus_session_token={token}"})
+        assert answer.status == 204, text
+
+    def signed(self, claims):
+        """A token as Directus makes them, which are JWTs under its SECRET."""
+        def encoded(data):
+            return base64.urlsafe_b64encode(data).rstrip(b"=")
+        parts = b".".join(encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+        mac = hmac.new(self.environment["SECRET"].encode(), parts, hashlib.sha256).digest()
+        return (parts + b"." + encoded(mac)).decode()
 
     def stop(self):
         self.process.terminate()
@@ -115,6 +155,7 @@ class RealDirectus(unittest.TestCase):
             cls.front = TlsFront(cls.house.pki, cls.directus.port)
             stack.callback(cls.front.stop)
             cls.make_collection()
+            cls.make_users()
             cls.kms = cls.house.start("kmsd")
             with contextlib.closing(cls.house.client(cls.kms, "operator")) as operator:
                 assert operator.call("POST", "/v1/keys", {"alias": "credentials"}).status == 201
@@ -140,29 +181,54 @@ class RealDirectus(unittest.TestCase):
         assert status == 200, said
 
     @classmethod
+    def make_users(cls):
+        """Two with a profile each; and whom vaultd writes as, with the rights that it needs and no other."""
+        cls.ids = {name: cls.directus.user(name) for name in ("ann", "bob")}
+        for profile in cls.ids.values():
+            cls.directus.make("/items/creator_profiles", {"id": profile})
+        policy = cls.directus.make("/policies", {"name": "copies", "app_access": False, "admin_access": False})["id"]
+        for action, fields in (("read", ["id", *COPIED]), ("update", COPIED)):
+            cls.directus.make("/permissions", {"policy": policy, "collection": "creator_profiles", "action": action, "fields": fields,
+                                               "permissions": {}})
+        cls.writer = secrets.token_urlsafe(24)
+        cls.directus.make("/access", {"user": cls.directus.user("vault", token=cls.writer), "policy": policy})
+
+    @classmethod
     def configure(cls):
         folder = cls.house.folder / "vaultd"
         cls.house.write(folder / "sync.hash", "sha256:" + hashlib.sha256(cls.secret.encode()).hexdigest())
-        cls.house.write(folder / "directus.token", cls.directus.admin + "\n")
+        cls.house.write(folder / "directus.token", cls.writer + "\n")
         os.chmod(folder / "directus.token", 0o600)
         cls.house.configure("vaultd", {
-            "identity": {"shared_secrets": {"header": "X-RBAC-SYNC-SECRET",
+            "identity": {"introspection": {"url": cls.front.url, "ca": "../pki/ca.crt", "deadline_ms": 10000},
+                         "shared_secrets": {"header": "X-RBAC-SYNC-SECRET",
                                             "callers": [{"name": "sync", "hash_files": ["sync.hash"]}]}},
             "compat": {"shared_secret": {"directus": {
                 "url": cls.front.url, "ca": "../pki/ca.crt", "collection": "creator_profiles",
                 "token": {"file": "directus.token"}, "deadline_ms": 10000, "read_back": True}}}}, cls.kms.port)
         cls.house.write(folder / "policy.json", json.dumps({
-            "version": 1, "roles": {"sync": ROLE}, "bindings": [{"caller": "secret:sync", "roles": ["sync"]},
-                                                                  {"caller": "spiffe://strongroom/operator", "roles": ["sync"]}]}))
+            "version": 1, "roles": {"sync": ROLE, "own": OWN},
+            "bindings": [{"caller": "secret:sync", "roles": ["sync"]}, {"caller": "directus:*", "roles": ["own"]},
+                         {"caller": "spiffe://strongroom/operator", "roles": ["sync"]}]}))
 
-    def ask(self, route, body):
+    def ask(self, route, body, bearer=None):
         context = ssl.create_default_context(cafile=self.house.pki / "ca.crt")
         connection = http.client.HTTPSConnection("127.0.0.1", self.vault.port, timeout=30, context=context)
         with contextlib.closing(connection):
+            user = {"Authorization": f"Bearer {bearer}"} if bearer else {}
             connection.request("POST", f"/api/credentials/{route}", json.dumps(body),
-                               {"X-RBAC-SYNC-SECRET": self.secret, "Content-Type": "application/json"})
+                               {"X-RBAC-SYNC-SECRET": self.secret, "Content-Type": "application/json", **user})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
+
+    def reveal(self, whose, bearer):
+        return self.ask("reveal", {"creatorProfileId": self.ids[whose]}, bearer)
+
+    def store(self, whose):
+        """What a reveal gives then."""
+        status, said = self.ask("store", {"creatorProfileId": self.ids[whose], "credentials": SECRET})
+        self.assertEqual(status, 200, said)
+        return 200, {"success": True, "credentials": SECRET}
 
     def item(self):
         return self.directus.call("GET", f"/items/creator_profiles/{PROFILE}")[1]["data"]
@@ -198,6 +264,49 @@ class RealDirectus(unittest.TestCase):
                     item = self.directus.call("GET", f"/items/creator_profiles/{THIRD}")[1]["data"]
                     self.assertEqual(item, {"id": THIRD, "encrypted_credentials": None, "credentials_version": None,
                                             "credentials_updated_at": None})
+
+    def test_a_user_who_is_logged_in_reveals_the_own_profile_and_no_other(self):
+        given = self.store("ann")
+        ann, bob = (self.directus.log_in(name) for name in ("ann", "bob"))
+        self.assertEqual(self.reveal("ann", ann), given)
+        self.assertEqual(self.reveal("ann", bob), FORBIDDEN)
+        records = [json.loads(line) for line in (self.house.folder / "vaultd/audit/audit.jsonl").read_text().splitlines()]
+        named = [(record["user"]["id"], record["outcome"]) for record in records if "user" in record]
+        for name, outcome in (("ann", "ok"), ("bob", "denied")):
+            self.assertIn((f"directus:{self.ids[name]}", outcome), named)
+
+    def test_a_session_that_was_ended_opens_nothing_any_more(self):
+        given = self.store("ann")
+        token = self.directus.begin_session("ann")
+        self.assertEqual(self.reveal("ann", token), given)
+        self.directus.end_session(token)
+        self.assertEqual(self.reveal("ann", token), UNAUTHORIZED)
+
+    def test_a_static_token_that_was_taken_back_opens_nothing_any_more(self):
+        given = self.store("bob")
+        token = secrets.token_urlsafe(24)
+        for held, answer in ((token, given), (None, UNAUTHORIZED)):
+            self.assertEqual(self.directus.call("PATCH", f"/users/{self.ids['bob']}", {"token": held})[0], 200)
+            self.assertEqual(self.reveal("bob", token), answer)
+
+    def test_a_token_that_has_expired_or_is_none_is_refused(self):
+        given = self.store("ann")
+        user = {"id": self.ids["ann"], "role": None, "app_access": False, "admin_access": False, "iss": "directus"}
+        now = int(time.time())
+        for seconds, answer in ((3600, given), (-60, UNAUTHORIZED)):
+            token = self.directus.signed({**user, "iat": now - 3600, "exp": now + seconds})
+            self.assertEqual(self.reveal("ann", token), answer)
+        self.assertEqual(self.reveal("ann", token[:-4] + "AAAA"), UNAUTHORIZED)
+        self.assertEqual(self.reveal("ann", "no-token-at-all"), UNAUTHORIZED)
+
+    def test_the_token_that_vaultd_writes_with_is_good_for_the_copies_alone(self):
+        path = f"/items/creator_profiles/{PROFILE}"
+        self.assertEqual(self.directus.call("GET", path, token=self.writer)[0], 200)
+        for method, other, body in (("DELETE", path, None), ("POST", "/items/creator_profiles", {"id": OTHER}),
+                                    ("PATCH", path, {"id": OTHER}), ("GET", f"/users/{self.ids['ann']}", None),
+                                    ("GET", "/collections", None)):
+            status, said = self.directus.call(method, other, body, token=self.writer)
+            self.assertEqual(status, 403, (method, other, said))
 
     def test_a_profile_that_directus_does_not_have_is_refused(self):
         status, said = self.ask("store", {"creatorProfileId": OTHER, "credentials": SECRET})
