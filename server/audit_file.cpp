@@ -139,7 +139,9 @@ void DiskAuditFile::recover(base::Log& log) {
     const bool is_whole = size >= end && read_range(kept->offset, end) == kept->lines;
     // A process that ends, however, leaves what it wrote: only the machine's end takes lines away.
     const bool may_have_lost = !boot_ || kept->boot != *boot_;
-    if (size < kept->offset || !begins_with(kept->segment) || (!is_whole && !may_have_lost)) {
+    // Nor is the segment's first line safe before a sync of the segment, which moves the offset on.
+    const bool is_other = (kept->offset > 0 || !may_have_lost) && !begins_with(kept->segment);
+    if (size < kept->offset || is_other || (!is_whole && !may_have_lost)) {
         refuse(path_,
                "is not as it was written, by what audit.journal beside it says: it was changed or "
                "cut. Keep both for an investigation and start with an empty folder");

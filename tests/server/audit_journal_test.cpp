@@ -193,6 +193,21 @@ TEST_F(AuditPowerFailureTest, WhatTheSegmentLostIsPutBack) {
     EXPECT_EQ(chain_fault(lines_of(copied_log())), "");
 }
 
+// A disk may have written later pages and not the first one.
+TEST_F(AuditPowerFailureTest, WhatTheSegmentLostBeforeWhatItKeptIsPutBack) {
+    const auto log = open();
+    append(*log, 5);
+    fail();
+    const std::size_t line_end = whole_.find('\n');
+    for (const std::size_t lost : {std::size_t{1}, line_end, line_end + 1, whole_.size() - 2}) {
+        SCOPED_TRACE(lost);
+        fail();
+        overwrite(copied_log(), std::string(lost, '\0') + whole_.substr(lost));
+        open_copy();
+        EXPECT_EQ(content_of(copied_log()), whole_);
+    }
+}
+
 TEST_F(AuditPowerFailureTest, WhatTheSegmentLostSinceItsLastSyncIsPutBack) {
     const auto running = open_file();
     append_long(*running, 7, server::AuditJournal::capacity_bytes / 5);  // anew after four
