@@ -105,6 +105,10 @@ class Client:
             self._connection.close()
             raise
 
+    def local_port(self):
+        """Of the connection that is kept."""
+        return self._connection.sock.getsockname()[1]
+
     def close(self):
         self._connection.close()
 

@@ -333,6 +333,13 @@ class Torture:
             self.subprocess_campaign(f"kills.{script}", [sys.executable, "-B", HERE.parent / "system" / script, self.programs],
                                      {"LONG": "1", name: str(times), "SEED": str(self.options.seed)}, f"{times} times")
 
+    def power(self):
+        """The machine's power goes at any moment: what was acknowledged is on the disk, as far as it was synced, and both
+        daemons start on that."""
+        cuts = self.times(1_000, 1)
+        self.subprocess_campaign("power", [sys.executable, "-B", HERE.parent / "system" / "power_loss_test.py", self.programs],
+                                 {"LONG": "1", "CUTS": str(cuts), "SEED": str(self.options.seed)}, f"{cuts} power losses")
+
     def write_report(self, begun):
         lines = ["# Torture", "", f"Seed {self.options.seed}, {(time.monotonic() - begun) / 60:.1f} minutes, "
                  + ("short form" if self.options.short else f"scale {self.options.scale}") + ".", "",
@@ -348,7 +355,7 @@ class Torture:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("programs", type=pathlib.Path)
-    parser.add_argument("--only", action="append", choices=("tampered", "sweep", "away", "disk", "matrix", "kills"))
+    parser.add_argument("--only", action="append", choices=("tampered", "sweep", "away", "disk", "matrix", "kills", "power"))
     parser.add_argument("--short", action="store_true", help="what ctest runs: some seconds of tampered, sweep, away and disk; with LONG=1 ten times as much")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -357,7 +364,7 @@ def main():
     houses.House.programs = options.programs.resolve()
     torture, begun = Torture(options), time.monotonic()
     chosen = options.only or (["tampered", "sweep", "away", "disk"] if options.short
-                              else ["tampered", "sweep", "away", "disk", "matrix", "kills"])
+                              else ["tampered", "sweep", "away", "disk", "matrix", "kills", "power"])
     text = ""
     for name in chosen:
         getattr(torture, name)()
