@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Stores that are written through to a real Directus, and read back from it; its users, by their tokens there. Opt-in, since Directus is several hundred
-megabytes: STRONGROOM_DIRECTUS names a folder in which `npm install directus` was run. Without it the test says so."""
+"""Stores that are written through to a real Directus, and read back from it; its users, by their tokens there. Opt-in,
+since Directus is several hundred megabytes: STRONGROOM_DIRECTUS names a folder in which `npm install directus` was run.
+Without it the test says so."""
 import base64
 import contextlib
 import hashlib
