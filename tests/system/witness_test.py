@@ -241,6 +241,21 @@ class Witness(WithKmsd):
         self.expect_alarm()
         self.assertEqual(self.ask("POST", REVEAL).status, 200, "it was asked to report only")
 
+    def test_kept_file_that_is_damaged_is_not_taken_for_nothing_kept(self):
+        self.start_vaultd(checkpoints=False)
+        self.store()
+        self.wait_kept_all()
+        self.vault.stop()
+        file = self.vault_log / "key-service-checkpoints"
+        kept = file.read_bytes()
+        for damaged in (b"", kept[:-1]):
+            file.write_bytes(damaged)
+            vault = house.Daemon(self.house, "vaultd")
+            self.assertNotEqual(vault.wait_exit(), 0)
+            self.assertIn(f"{file} is damaged", vault.log.read_text())
+        file.write_bytes(kept)
+        self.vault = self.house.start("vaultd")
+
 
 class Kmsctl(WithKmsd):
     """The operator's tool keeps the last checkpoint that it saw, too."""
@@ -379,6 +394,20 @@ class Kmsctl(WithKmsd):
         self.house.configure("kmsd", {"listen": {"address": "127.0.0.1", "port": self.port}})
         self.kms = self.house.start("kmsd")
         self.expect_alarm("shows no audit log any more")
+
+    def test_kept_file_that_is_damaged_is_not_taken_for_nothing_kept(self):
+        self.keep()
+        kept = self.kept.read_bytes()
+        before = self.asked()
+        for damaged in (b"", kept[:len(kept) // 2], kept[:-1]):
+            self.kept.write_bytes(damaged)
+            said = self.list_keys(2)
+            self.assertIn(f"{self.kept} is damaged", said)
+            self.assertIn("Put a copy of it back", said)
+            self.assertEqual(self.kept.read_bytes(), damaged)
+        self.assertEqual(self.asked(), before, "kmsd was not asked")
+        self.kept.write_bytes(kept)
+        self.assertEqual(self.list_keys(), "")
 
     def test_many_at_once_lose_nothing(self):
         self.keep()

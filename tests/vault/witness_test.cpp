@@ -168,6 +168,10 @@ TEST_F(WitnessTest, ConflictStaysUntilAnOperatorRemovesItsFile) {
 TEST_F(WitnessTest, FilesThatMakeNoSenseAreRefused) {
     keep("no note\n\n\xE2\x80\x94 x y\n\n");
     EXPECT_ERROR_SAYING(invalid_argument, config_.file.string(), open());
+    for (const char* text : {"", "kms-1/strongroom/kmsd\n9\n"}) {
+        keep(text);
+        EXPECT_ERROR_SAYING(invalid_argument, config_.file.string() + " is damaged", open());
+    }
     std::filesystem::remove(config_.file);
     config_.audit_keys = folder_ / "keys.pem";
     std::ofstream(config_.audit_keys) << "no key";
