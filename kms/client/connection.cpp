@@ -66,8 +66,8 @@ void fill(std::string& value, std::string& from_file) {
 
 // What was kept of one service's log says nothing of another's.
 void fill_witness(ConnectionOptions& all, ConnectionOptions& from_file) {
-    if (!all.witness_file.empty() || all.url != from_file.url) return;
-    all.witness_file = std::move(from_file.witness_file);
+    if (all.url != from_file.url) return;
+    fill(all.witness_file, from_file.witness_file);
     fill(all.audit_key_file, from_file.audit_key_file);
 }
 

@@ -43,8 +43,9 @@ struct Connection {
 // with "bearer_file" (an API token) beside or instead of "certificate" and "key", and
 //     "witness": {"file": …, "audit_key": …}
 // which is options.config, or else `default_file` when it exists. Relative paths in the file are
-// taken from the file's folder. The file's witness is of the file's service: none where the options
-// name another url. Throws invalid_argument saying what is missing or wrong.
+// taken from the file's folder. The file's witness is of the file's service: none of its members
+// count where the options name another url. Throws invalid_argument saying what is missing or
+// wrong.
 Connection read_connection(const ConnectionOptions& options,
                            const std::filesystem::path& default_file);
 

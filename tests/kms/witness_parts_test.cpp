@@ -7,6 +7,7 @@
 
 #include "base/encoding.h"
 #include "base/file.h"
+#include "kms/client/connection.h"
 #include "kms/witness/kept_notes.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/software_signer.h"
@@ -84,6 +85,36 @@ TEST_F(KeptNotesTest, OnlySoManyLogsAreKept) {
     EXPECT_ERROR(invalid_argument, kept.keep("one-more", note(5, "one-more")));
     EXPECT_NO_THROW(kept.keep("kms-0", note(6, "kms-0")));
     EXPECT_EQ(kms::KeptNotes(file_).checkpoints().size(), kms::max_logs);
+}
+
+class WitnessSettings : public testing::Test {
+protected:
+    WitnessSettings() {
+        options_.config = (folder_ / "kmsctl.json").string();
+        std::ofstream(options_.config)
+            << R"({"url": "https://kms:1", "ca": "ca", "certificate": "c", "key": "k",
+                   "witness": {"file": "seen", "audit_key": "audit.pem"}})";
+    }
+    kms::WitnessFiles read() { return kms::read_connection(options_, {}).witness; }
+
+    TemporaryDirectory folder_;
+    kms::ConnectionOptions options_;
+};
+
+TEST_F(WitnessSettings, AnotherFileStillHasTheServicesKey) {
+    EXPECT_EQ(read().file, folder_ / "seen");
+    options_.witness_file = "other";
+    EXPECT_EQ(read().file, "other");
+    EXPECT_EQ(read().audit_key, folder_ / "audit.pem");
+    options_.audit_key_file = "other.pem";
+    EXPECT_EQ(read().audit_key, "other.pem");
+}
+
+TEST_F(WitnessSettings, NothingOfThemIsForAnotherService) {
+    options_.url = "https://other:1";
+    EXPECT_EQ(read().file, "");
+    options_.witness_file = "other";
+    EXPECT_EQ(read().audit_key, "");
 }
 
 }  // namespace
