@@ -26,7 +26,8 @@ constexpr const char* description =
     "\"operator.crt\", \"key\": \"operator.key\",\n"
     "   \"witness\": {\"file\": \"audit-checkpoints\", \"audit_key\": \"audit.pem\"}}\n"
     "With \"witness\" (or --witness, --audit-key-file) the last checkpoint seen of the service's "
-    "audit log is kept, and\neach later one must be proven to extend it.";
+    "audit log is kept, and\neach later one must be proven to extend it; \"nodes\" says how many "
+    "nodes, each with a log, are behind that url.";
 
 constexpr const char* footer =
     "Examples:\n"

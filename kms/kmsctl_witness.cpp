@@ -14,7 +14,8 @@ class KmsctlWitness final : public ToolWitness, private WitnessEvents {
 public:
     explicit KmsctlWitness(const Connection& connection)
         : file_(connection.witness.file.string()),
-          witness_({connection.witness.file, connection.witness.audit_key, witness_tool},
+          witness_({connection.witness.file, connection.witness.audit_key, connection.witness.nodes,
+                    witness_tool},
                    connection.client, *this) {}
 
     AnswerWatch& watch() override { return witness_; }
@@ -44,15 +45,21 @@ private:
                     (conflict.origin.empty() ? std::string() : " (" + conflict.origin + ")"));
     }
     void conflict_kept(const LogConflict& /*conflict*/) override {
-        explain(witness_tool, "both checkpoints are in " + file_ +
+        explain(witness_tool, "what was kept and what was seen is in " + file_ +
                                   ".conflict; no command calls the key service while it is there");
         explain_what_to_do();
     }
     void conflict_not_kept(const std::string& reason) override {
-        explain(witness_tool, "the conflict can't be kept: " + reason);
+        explain(witness_tool,
+                "the conflict can't be kept: " + reason +
+                    ". The next command would call the key service again: give none before you "
+                    "know why its log contradicts itself (kmsctl audit verify, copies of the log, "
+                    "vaultd's own witness), and see to the folder of " +
+                    file_);
     }
     void unproven(const std::string& reason) override {
-        explain(witness_tool, "the key service's audit log can't be watched: " + reason);
+        explain(witness_tool, "the key service's audit log can't be watched: " + reason +
+                                  ". While this goes on, a log that is set back goes unnoticed");
     }
     void failed(const std::string& reason) override { unproven(reason); }
 

@@ -1,6 +1,7 @@
 #include "vault/config.h"
 
 #include "base/json.h"
+#include "kms/witness/kept_notes.h"
 #include "server/config.h"
 #include "vault/record.h"
 #include "vault/rewrap_work.h"
@@ -56,6 +57,8 @@ WitnessConfig read_witness(base::JsonReader& kms, const std::filesystem::path& f
     if (witness->has("audit_key")) {
         config.audit_keys = server::required_path(*witness, "audit_key", folder);
     }
+    config.nodes = static_cast<std::size_t>(
+        witness->optional_integer("nodes", 1, std::int64_t{kms::max_logs}).value_or(0));
     const auto word = witness->optional_string("on_conflict", 16).value_or("refuse");
     if (word != "refuse" && word != "report") {
         witness->refuse("on_conflict", "must be \"refuse\" or \"report\"");

@@ -37,10 +37,15 @@ public:
                                           {"seen", conflict.seen}});
     }
     void conflict_not_kept(const std::string& reason) override {
-        log_.error("the conflict can't be recorded", {{"reason", reason}});
+        log_.error(
+            "the conflict can't be kept or recorded: a vaultd that starts anew may not know of it. "
+            "See to the folder of the witness's file, and let none start before you know why",
+            {{"reason", reason}});
     }
     void unproven(const std::string& reason) override {
-        log_.error("the key service's audit log can't be watched", {{"reason", reason}});
+        log_.error(
+            "the key service's audit log can't be watched: one that is set back goes unnoticed",
+            {{"reason", reason}});
         metrics_.count("audit_witness_failures");
     }
     void failed(const std::string& reason) override {

@@ -14,6 +14,7 @@ using base::ErrorCode;
 
 constexpr std::size_t max_config_bytes = 64UL * 1024;
 constexpr std::size_t max_value_bytes = 4096;
+constexpr std::int64_t max_witness_nodes = 64;  // what kms/witness keeps
 
 std::string path_in_file(base::JsonReader& reader, std::string_view name,
                          const std::filesystem::path& folder) {
@@ -27,6 +28,8 @@ void read_witness(base::JsonReader& reader, const std::filesystem::path& folder,
     if (!witness) return;
     out.witness_file = (folder / witness->required_string("file", max_value_bytes)).string();
     out.audit_key_file = path_in_file(*witness, "audit_key", folder);
+    out.witness_nodes = static_cast<std::size_t>(
+        witness->optional_integer("nodes", 1, max_witness_nodes).value_or(1));
     witness->refuse_unknown();
 }
 
@@ -69,6 +72,7 @@ void fill_witness(ConnectionOptions& all, ConnectionOptions& from_file) {
     if (all.url != from_file.url) return;
     fill(all.witness_file, from_file.witness_file);
     fill(all.audit_key_file, from_file.audit_key_file);
+    all.witness_nodes = from_file.witness_nodes;
 }
 
 WitnessFiles witness_files(const ConnectionOptions& all) {
@@ -76,7 +80,7 @@ WitnessFiles witness_files(const ConnectionOptions& all) {
         throw Error(ErrorCode::invalid_argument,
                     "--audit-key-file is for the witness: give --witness with it");
     }
-    return {all.witness_file, all.audit_key_file};
+    return {all.witness_file, all.audit_key_file, all.witness_nodes};
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct ConnectionOptions {
     std::string witness_file;
     std::string audit_key_file;
     std::string config;
+    std::size_t witness_nodes = 0;  // from the file only
 };
 
 // What a tool keeps of the service's audit log, to notice one that was set back or forked:
@@ -30,6 +31,7 @@ struct ConnectionOptions {
 struct WitnessFiles {
     std::filesystem::path file;       // empty: nothing is kept
     std::filesystem::path audit_key;  // the service's audit.pem; empty: TLS must do
+    std::size_t nodes = 0;            // behind the url, each with a log of its own; 0: one
 };
 
 struct Connection {
@@ -41,7 +43,7 @@ struct Connection {
 //     {"url": "https://127.0.0.1:7443", "ca": …, "certificate": …, "key": …}     ("//" comments
 //     allowed; "socket": path of a UNIX socket to go through)
 // with "bearer_file" (an API token) beside or instead of "certificate" and "key", and
-//     "witness": {"file": …, "audit_key": …}
+//     "witness": {"file": …, "audit_key": …, "nodes": …}
 // which is options.config, or else `default_file` when it exists. Relative paths in the file are
 // taken from the file's folder. The file's witness is of the file's service: none of its members
 // count where the options name another url. Throws invalid_argument saying what is missing or

@@ -31,26 +31,30 @@ struct CommandWitness::State {
     State(CommandWitnessConfig the_config, const ClientConfig& client, WitnessEvents& the_events)
         : config(std::move(the_config)),
           patience(client.deadline / deadline_parts),
+          logs(count_logs(config.nodes, client)),
           kept(config.file),
-          judge(kept, config.audit_keys, in_a_part_of_the_time(client)),
-          has_one_node(client.more_urls.empty()),
-          events(the_events) {
+          judge(kept, config.audit_keys, in_a_part_of_the_time(client), logs),
+          events(the_events),
+          heads(logs) {
         for (const auto& checkpoint : kept.checkpoints()) heads.know(checkpoint);
         find_earlier_conflict();
     }
 
     void find_earlier_conflict();
     void ask_and_keep();
+    void note_failure(const Error& error);
 
     const CommandWitnessConfig config;
     const std::chrono::milliseconds patience;
+    const std::size_t logs;
     KeptNotes kept;
     LogJudge judge;
-    const bool has_one_node;  // of several each has a log of its own
     WitnessEvents& events;
 
     std::mutex mutex;
     SeenHeads heads;
+    bool heard = false;   // a head, with some answer
+    bool missed = false;  // with some other
     bool asked = false;
     std::optional<LogConflict> conflict;
     bool raised = false;
@@ -69,12 +73,29 @@ void CommandWitness::State::ask_and_keep() {
     // Another may have kept, or found, something meanwhile.
     kept.load();
     if (kept.has_conflict()) return find_earlier_conflict();
-    auto found = judge.ask([this](const std::string& origin) { return heads.of(origin); });
+    auto found =
+        judge.ask([this](const std::string& origin) { return heads.of(origin, heads.epoch()); });
     if (found.conflict) {
         conflict = std::move(found.conflict);
     } else if (found.is_new) {
         events.log_begun(*found.kept);
     }
+}
+
+// Behind one name may be several nodes, also without the witness's knowing: who named a checkpoint
+// and shows none may be two, of which one is new.
+void CommandWitness::State::note_failure(const Error& error) {
+    auto hidden = judge.hides(error);
+    if (hidden && logs == 1 && !heard) {
+        conflict = std::move(hidden);
+        return;
+    }
+    if (error.code() == ErrorCode::not_found && kept.empty() && !heard) {
+        events.unproven(
+            "it shows no checkpoints; its configuration must have \"checkpoints\" in \"audit\"");
+        return;
+    }
+    events.unproven(why_unproven(error));
 }
 
 CommandWitness::CommandWitness(CommandWitnessConfig config, const ClientConfig& client,
@@ -98,21 +119,18 @@ void CommandWitness::after_answer(std::uint64_t before, std::string_view head) {
     auto news = state_->heads.see(before, head);
     state_->conflict = std::move(news.conflict);
     state_->asked = state_->asked || news.is_worth_asking;
+    (news.is_head ? state_->heard : state_->missed) = true;
 }
 
 bool CommandWitness::conclude() {
     State& state = *state_;
     const std::lock_guard lock(state.mutex);
-    if (!state.conflict && std::exchange(state.asked, false)) {
+    const bool hides = std::exchange(state.missed, false) && !state.heard;
+    if (!state.conflict && (std::exchange(state.asked, false) || hides)) {
         try {
             state.ask_and_keep();
         } catch (const Error& error) {
-            auto hidden = state.judge.hides(error);
-            if (hidden && state.has_one_node) {
-                state.conflict = std::move(hidden);
-            } else {
-                state.events.unproven(error.what());
-            }
+            state.note_failure(error);
         }
     }
     if (state.conflict && !std::exchange(state.raised, true)) {

@@ -19,6 +19,7 @@ namespace kms {
 struct CommandWitnessConfig {
     std::filesystem::path file;
     std::filesystem::path audit_keys;  // as WitnessConfig has them; may be empty
+    std::size_t nodes = 0;             // likewise
     std::string who = "this program";  // what messages call who watches
 };
 
@@ -39,7 +40,8 @@ public:
     void after_answer(std::uint64_t before, std::string_view head) override;
 
     // Behind the last answer: asks for what no signed checkpoint says yet, within the deadline of
-    // one call all in all, and keeps it. Whether there is a conflict.
+    // one call all in all, and keeps it. Also where no answer named a checkpoint: that there is
+    // none is said with unproven(). Whether there is a conflict.
     bool conclude();
 
 private:

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "base/error.h"
 #include "kms/witness/conflict.h"
 #include "server/checkpoint.h"
 
@@ -33,7 +34,12 @@ public:
     virtual void failed(const std::string& reason) = 0;
 };
 
-// Tells of it and keeps it in the conflict file.
+// Tells of it and keeps it in the conflict file: at most max_told_bytes of what was kept and of
+// what was seen, without control characters, whatever the service sent.
 void report_conflict(const LogConflict& conflict, const KeptNotes& kept, WitnessEvents& events);
+inline constexpr std::size_t max_told_bytes = 64UL * 1024;
+
+// For unproven(): with what is to be done about it, where that is not said yet.
+std::string why_unproven(const base::Error& error);
 
 }  // namespace kms

@@ -26,7 +26,8 @@ constexpr unsigned lock_mode = 0600;
 FileLock::FileLock(const std::filesystem::path& file, std::chrono::steady_clock::time_point until)
     : descriptor_(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, lock_mode)) {
     // NOLINTNEXTLINE(concurrency-mt-unsafe): glibc's is safe
-    if (descriptor_ < 0) refuse_lock(file, std::strerror(errno));
+    if (descriptor_ < 0)
+        refuse_lock(file, std::strerror(errno) + std::string("; see to its folder"));
     // The system's wait has no end of its own.
     while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
         const int error = errno;

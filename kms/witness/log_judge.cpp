@@ -60,9 +60,13 @@ std::optional<server::MerkleProof> read_proof(base::JsonReader& reader) {
 
 }  // namespace
 
+std::size_t count_logs(std::size_t configured, const ClientConfig& client) {
+    return std::max(configured, client.more_urls.size() + 1);
+}
+
 LogJudge::LogJudge(KeptNotes& kept, const std::filesystem::path& audit_keys,
-                   const ClientConfig& client)
-    : kept_(kept), keys_(read_audit_keys(audit_keys)), client_(own_client(client)) {}
+                   const ClientConfig& client, std::size_t logs)
+    : kept_(kept), keys_(read_audit_keys(audit_keys)), client_(own_client(client)), logs_(logs) {}
 
 LogJudge::Finding LogJudge::ask(const Said& said) {
     return judge(client_.get_text("/v1/audit/checkpoint"), said);
@@ -88,10 +92,20 @@ std::optional<Checkpoint> LogJudge::open(const std::string& note) const {
     return std::nullopt;
 }
 
+// Of a log begun anew under another name nothing that was kept says anything: how many there are is
+// for the operator to say.
+bool LogJudge::is_one_too_many(const std::string& origin) const {
+    const auto& kept = kept_.by_origin();
+    return !kept.empty() && kept.size() >= logs_ && kept.find(origin) == kept.end();
+}
+
 LogJudge::Finding LogJudge::judge(const std::string& note, const Said& said) {
     const auto opened = open(note);
-    if (!opened) return {LogConflict{std::string(not_signed), {}, {}, note}};
+    if (!opened) return {LogConflict{std::string(not_signed), {}, kept_.text(), note}};
     const Checkpoint& now = *opened;
+    if (is_one_too_many(now.origin)) {
+        return {LogConflict{std::string(log_of_another_name), now.origin, kept_.text(), note}};
+    }
     const auto place = kept_.by_origin().find(now.origin);
     if (place == kept_.by_origin().end()) {
         if (auto lie = judge_header(now, note, said)) return {std::move(lie)};
@@ -112,20 +126,25 @@ LogJudge::Finding LogJudge::judge(const std::string& note, const Said& said) {
 
 std::optional<LogConflict> LogJudge::judge_header(const Checkpoint& now, const std::string& note,
                                                   const Said& said) {
-    const auto head = said(now.origin);
-    if (!head || head->size == 0 || head->size > now.size) return std::nullopt;
-    if (head->size == now.size) {
-        if (head->root == now.root) return std::nullopt;
-        return LogConflict{std::string(two_logs_of_one_size), now.origin,
-                           server::checkpoint_text(*head), note};
+    const auto told = said(now.origin);
+    if (!told || told->checkpoint.size == 0) return std::nullopt;
+    const Checkpoint& head = told->checkpoint;
+    const auto lie = [&](std::string_view reason) {
+        return LogConflict{std::string(reason), now.origin, server::checkpoint_text(head), note};
+    };
+    if (head.size > now.size) {
+        if (!told->must_be_known) return std::nullopt;
+        return lie("the signed checkpoint is of a shorter audit log than answers named before it");
     }
-    return ask_growth(*head, server::checkpoint_text(*head)).conflict;
+    if (head.size < now.size) return ask_growth(head, server::checkpoint_text(head)).conflict;
+    if (head.root != now.root) return lie(two_logs_of_one_size);
+    return std::nullopt;
 }
 
 LogJudge::Finding LogJudge::judge_growth(const std::string& kept_note, const Checkpoint& kept,
                                          const Said& said) {
     const Growth growth = ask_growth(kept, kept_note);
-    if (growth.conflict || !growth.now) return {growth.conflict};
+    if (growth.conflict) return {growth.conflict};
     if (auto lie = judge_header(*growth.now, growth.note, said)) return {std::move(lie)};
     kept_.keep(growth.now->origin, growth.note);
     return {std::nullopt, growth.now};
@@ -154,7 +173,10 @@ LogJudge::Growth LogJudge::ask_growth(const Checkpoint& before, const std::strin
     };
     const auto opened = open(growth.note);
     if (!opened) return contradiction(not_signed);
-    if (opened->origin != before.origin) return growth;  // another node answered: next time
+    if (is_one_too_many(opened->origin)) return contradiction(log_of_another_name);
+    if (opened->origin != before.origin) {
+        throw Error(ErrorCode::unavailable, "another node of the key service gave the proof");
+    }
     const auto proof = read_proof(reader);
     if (!proof) return contradiction("the proof is none");
     server::MerkleHasher hasher;

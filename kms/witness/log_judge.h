@@ -12,15 +12,20 @@
 #include "kms/client/client.h"
 #include "kms/witness/conflict.h"
 #include "kms/witness/kept_notes.h"
+#include "kms/witness/seen_heads.h"
 #include "server/checkpoint.h"
 
 namespace kms {
 
+// How many logs the service may have, each node its own: as configured, at least one for each url.
+std::size_t count_logs(std::size_t configured, const ClientConfig& client);
+
 // Not thread-safe.
 class LogJudge {
 public:
-    // What the headers of answers said of the log of that name: SeenHeads::of().
-    using Said = std::function<std::optional<server::Checkpoint>(const std::string& origin)>;
+    // What the headers of answers said of the log of that name: SeenHeads::of(), beside a call that
+    // began with ask().
+    using Said = std::function<std::optional<SeenHeads::Head>(const std::string& origin)>;
 
     struct Finding {
         std::optional<LogConflict> conflict{};
@@ -30,12 +35,15 @@ public:
 
     // `audit_keys`: the service's audit.pem, or several in one file; empty: no signature is
     // verified. `client` is how to reach the service; the connection is one of its own, which no
-    // AnswerWatch sees. Throws invalid_argument naming the file that makes no sense.
-    LogJudge(KeptNotes& kept, const std::filesystem::path& audit_keys, const ClientConfig& client);
+    // AnswerWatch sees. `logs`: count_logs(). Throws invalid_argument naming the file that makes no
+    // sense.
+    LogJudge(KeptNotes& kept, const std::filesystem::path& audit_keys, const ClientConfig& client,
+             std::size_t logs);
 
     // At most three calls. What the header of an answer said is unsigned: it is held to the first
-    // signed checkpoint that is as large or larger. Throws what the calls throw, unavailable where
-    // the service has no proof or the checkpoint can't be kept.
+    // signed checkpoint that is as large or larger, and a signed one that is asked for afterwards
+    // is no smaller, since the service publishes both at once. Throws what the calls throw,
+    // unavailable where the service has no proof, what KeptNotes::keep() throws.
     Finding ask(const Said& said);
 
     // When ask() threw `error`: the service shows no audit log, though one of it was kept. Of
@@ -56,10 +64,12 @@ private:
                                             const Said& said);
     base::JsonValue ask_proof(std::uint64_t size);
     Growth ask_growth(const server::Checkpoint& before, const std::string& evidence);
+    bool is_one_too_many(const std::string& origin) const;
 
     KeptNotes& kept_;
     const std::vector<server::NoteKey> keys_;
     Client client_;
+    const std::size_t logs_;
 };
 
 }  // namespace kms

@@ -19,6 +19,7 @@ SeenHeads::News SeenHeads::see(std::uint64_t before, std::string_view head) {
     const auto now = server::parse_checkpoint_head(head);
     if (!now) {
         // An older key service, one without checkpoints, or one that hides them.
+        news.is_head = false;
         news.is_worth_asking = !seen_.empty();
         return news;
     }
@@ -36,16 +37,25 @@ SeenHeads::News SeenHeads::see(std::uint64_t before, std::string_view head) {
         }
         return news;
     }
+    if (place == seen_.end() && !seen_.empty() && seen_.size() >= logs_) {
+        news.conflict = LogConflict{std::string(log_of_another_name), now->origin,
+                                    server::checkpoint_text(seen_.begin()->second.checkpoint),
+                                    server::checkpoint_text(*now)};
+        return news;
+    }
     last_head_ = head;
+    // A log that has no checkpoint yet may still get another name.
+    if (now->size == 0) return news;
     seen_[now->origin] = {*now, ++epoch_};
-    news.is_worth_asking = now->size > 0;
+    news.is_worth_asking = true;
     return news;
 }
 
-std::optional<Checkpoint> SeenHeads::of(const std::string& origin) const {
+std::optional<SeenHeads::Head> SeenHeads::of(const std::string& origin,
+                                             std::uint64_t before) const {
     const auto place = seen_.find(origin);
     if (place == seen_.end()) return std::nullopt;
-    return place->second.checkpoint;
+    return Head{place->second.checkpoint, place->second.epoch <= before};
 }
 
 }  // namespace kms

@@ -17,9 +17,18 @@ namespace kms {
 class SeenHeads {
 public:
     struct News {
+        bool is_head = true;
         bool is_worth_asking = false;           // something that no signed checkpoint says yet
         std::optional<LogConflict> conflict{};  // and is not remembered
     };
+    struct Head {
+        server::Checkpoint checkpoint;
+        bool must_be_known = false;  // by the answer to the call that was asked about
+    };
+
+    // So many logs the service has: one more contradicts. What is told with know() counts, and is
+    // none too many.
+    explicit SeenHeads(std::size_t logs) : logs_(logs) {}
 
     // A checkpoint that was kept: every call from now on must know it.
     void know(const server::Checkpoint& kept);
@@ -31,14 +40,15 @@ public:
     // An answer to a call that began at `before`. A head that is none accuses nobody.
     News see(std::uint64_t before, std::string_view head);
 
-    // The largest of that log; empty when there is none.
-    std::optional<server::Checkpoint> of(const std::string& origin) const;
+    // The largest of that log, beside a call that began at `before`; empty when there is none.
+    std::optional<Head> of(const std::string& origin, std::uint64_t before) const;
 
 private:
     struct Seen {
         server::Checkpoint checkpoint;
         std::uint64_t epoch = 0;  // calls that began with this number or a later one must know it
     };
+    const std::size_t logs_;
     std::map<std::string, Seen> seen_;
     std::string last_head_;  // most answers say the same as the one before
     std::uint64_t epoch_ = 0;

@@ -29,10 +29,11 @@ std::string earlier_conflict(const std::string& who, const std::filesystem::path
 struct LogWitness::State {
     State(WitnessConfig the_config, const ClientConfig& client, WitnessEvents& the_events)
         : config(std::move(the_config)),
+          logs(count_logs(config.nodes, client)),
           kept(config.file),
-          judge(kept, config.audit_keys, client),
-          has_one_node(client.more_urls.empty()),
-          events(the_events) {
+          judge(kept, config.audit_keys, client, logs),
+          events(the_events),
+          heads(logs) {
         for (const auto& checkpoint : kept.checkpoints()) heads.know(checkpoint);
         if (kept.has_conflict()) {
             conflict = LogConflict{earlier_conflict(config.who, kept.conflict_file()), {}, {}, {}};
@@ -55,9 +56,9 @@ struct LogWitness::State {
     void say(Say what);
 
     const WitnessConfig config;
+    const std::size_t logs;
     KeptNotes kept;  // this and the next the witness's thread only
     LogJudge judge;
-    const bool has_one_node;  // of several each has a log of its own
     WitnessEvents& events;    // not to be touched once abandoned
     bool complained = false;  // the witness's thread only
     std::optional<std::chrono::steady_clock::time_point> unproven_since;  // likewise
@@ -112,9 +113,13 @@ void LogWitness::State::say(Say what) {
 }
 
 std::optional<LogConflict> LogWitness::State::ask_and_keep() {
-    const auto found = judge.ask([this](const std::string& origin) {
+    const std::uint64_t before = [this] {
         const std::lock_guard lock(mutex);
-        return heads.of(origin);
+        return heads.epoch();
+    }();
+    const auto found = judge.ask([this, before](const std::string& origin) {
+        const std::lock_guard lock(mutex);
+        return heads.of(origin, before);
     });
     if (found.kept) {
         const std::lock_guard lock(mutex);
@@ -143,10 +148,10 @@ void LogWitness::State::note_failure(const Error& error) {
     const auto now = std::chrono::steady_clock::now();
     if (!unproven_since) unproven_since = now;
     const bool is_patient = now - *unproven_since < config.patience;
-    if (hidden && (has_one_node || !is_patient)) return raise(*hidden);
+    if (hidden && (logs == 1 || !is_patient)) return raise(*hidden);
     const bool may_pass = hidden || error.code() == ErrorCode::unavailable;
     if ((may_pass && is_patient) || std::exchange(complained, true)) return;
-    say([&] { events.unproven(error.what()); });
+    say([&] { events.unproven(why_unproven(error)); });
 }
 
 void LogWitness::State::raise(const LogConflict& found) {

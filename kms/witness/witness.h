@@ -23,6 +23,9 @@ struct WitnessConfig {
     // The key service's audit.pem, or several of them in one file; empty: no signature is verified,
     // and what TLS proved of the key service must do.
     std::filesystem::path audit_keys;
+    // How many logs the key service may have, at most max_logs: each node has its own, and one that
+    // is replaced another. At least one for each url; one more than that is a conflict.
+    std::size_t nodes = 0;
     bool refuse = true;  // after a conflict: no call to the key service any more
     std::chrono::milliseconds interval{1000};  // between two proofs
     // How long the key service may answer others and give no proof before it is said loudly.

@@ -30,6 +30,7 @@ public:
     void contradicted(const kms::LogConflict& conflict) override {
         words += "contradicted ";
         reason = conflict.reason;
+        seen = conflict.seen;
     }
     void conflict_kept(const kms::LogConflict& /*conflict*/) override { words += "kept "; }
     void conflict_not_kept(const std::string& /*reason*/) override { words += "not-kept "; }
@@ -41,6 +42,7 @@ public:
 
     std::string words;
     std::string reason;
+    std::string seen;
 };
 
 class CommandWitness : public testing::Test {
@@ -77,11 +79,17 @@ protected:
     ~CommandWitness() override { edge_->stop(std::chrono::seconds(2)); }
 
     std::unique_ptr<Program> start() { return std::make_unique<Program>(config_, client_); }
-    // What a program that hears `head` is told of.
+    // What a program that hears `head` is told of; `reason_` is why.
     std::string run(const std::string& head) {
         const auto program = start();
         EXPECT_EQ(program->hears(head).witness.conclude(), has_conflict()) << head;
+        reason_ = program->told.reason;
         return program->told.words;
+    }
+    std::string conflict_text() const { return base::read_file(conflict_file(), 200'000); }
+    std::string kept_text() const { return base::read_file(config_.file, 200'000); }
+    static std::string empty_log(const std::string& origin) {
+        return origin + " 0 " + base::to_base64(server::MerkleHash{});
     }
     // The size of the log that is kept; 0 when there is none.
     std::uint64_t kept() const {
@@ -100,6 +108,7 @@ protected:
     std::unique_ptr<server::Edge> edge_;
     kms::ClientConfig client_;
     kms::CommandWitnessConfig config_;
+    std::string reason_;
 };
 
 TEST_F(CommandWitness, TheFirstProgramKeepsWhatItSeesAndTheNextHasItExtended) {
@@ -158,10 +167,116 @@ TEST_F(CommandWitness, ForkIsAConflictThoughItGrew) {
 }
 
 TEST_F(CommandWitness, LogThatIsHiddenIsAConflictAlsoWithoutAHead) {
-    EXPECT_EQ(run(""), "") << "nothing is kept of such a service";
     run(played_.head(5));
     played_.hide();
     EXPECT_EQ(run(""), "contradicted kept ");
+}
+
+TEST_F(CommandWitness, ServiceThatShowsNoCheckpointsIsSaidOnceForAllItsAnswers) {
+    played_.hide();
+    const auto program = start();
+    EXPECT_FALSE(program->hears("").hears("").witness.conclude());
+    EXPECT_EQ(program->told.words, "unproven ");
+    EXPECT_NE(program->told.reason.find("shows no checkpoints"), std::string::npos);
+}
+
+TEST_F(CommandWitness, ServiceThatNamesNoCheckpointButShowsOneIsWatched) {
+    EXPECT_EQ(run(""), "begun ");
+    EXPECT_EQ(kept(), 5U);
+}
+
+TEST_F(CommandWitness, LogThatHasNoCheckpointYetIsNothingToSpeakOf) {
+    played_.hide();
+    const auto program = start();
+    // Without a checkpoint it may still get another name.
+    program->hears(empty_log("kms-1/strongroom/kmsd")).hears("").hears(empty_log("kms-2"));
+    EXPECT_FALSE(program->witness.conclude());
+    EXPECT_EQ(program->told.words, "");
+    EXPECT_EQ(played_.requests(), 0);
+}
+
+// The program was answered by the one and the witness by the other, which is new.
+TEST_F(CommandWitness, NodeWithoutACheckpointBesideOneThatNamedItsOwnIsNoConflict) {
+    run(played_.head(5));
+    played_.grow(9);
+    played_.hide();
+    EXPECT_EQ(run(played_.head(9)), "unproven ");
+    EXPECT_EQ(kept(), 5U);
+}
+
+TEST_F(CommandWitness, NodeThatShowsNothingIsNoConflictWhereThereAreSeveral) {
+    config_.nodes = 2;
+    run(played_.head(5));
+    played_.hide();
+    EXPECT_EQ(run(""), "unproven ");
+}
+
+TEST_F(CommandWitness, SignedCheckpointOfLessThanAnswersNamedIsAConflict) {
+    played_.grow(9);
+    const std::string named = played_.head(9);
+    played_.cut(5);
+    EXPECT_EQ(run(named), "contradicted kept ");
+    std::filesystem::remove(conflict_file());
+    run(played_.head(5));
+    ASSERT_EQ(kept(), 5U);
+    EXPECT_EQ(run(named), "contradicted kept ");
+    EXPECT_EQ(kept(), 5U);
+}
+
+TEST_F(CommandWitness, WhatAnswersNamedOfAnotherNodesLogSaysNothingOfThisOne) {
+    config_.nodes = 2;
+    played_.call_it("kms-2/strongroom/kmsd");
+    played_.grow(9);
+    const std::string other = played_.head(9);
+    played_.call_it(played_origin);
+    played_.cut(5);
+    EXPECT_EQ(run(other), "begun ");
+    EXPECT_EQ(run(other), "");
+    EXPECT_EQ(kept(), 5U);
+}
+
+TEST_F(CommandWitness, LogBegunAnewUnderAnotherNameIsAConflict) {
+    run(played_.head(5));
+    EXPECT_EQ(run(empty_log("kms-2/strongroom/kmsd")), "contradicted kept ");
+    std::filesystem::remove(conflict_file());
+    played_.call_it("kms-2/strongroom/kmsd");
+    played_.grow(9);
+    EXPECT_EQ(run(played_.head(9)), "contradicted kept ");
+    EXPECT_NE(reason_.find("\"nodes\""), std::string::npos) << reason_;
+    std::filesystem::remove(conflict_file());
+    EXPECT_EQ(run(""), "contradicted kept ") << "what is signed says so as well";
+    EXPECT_NE(conflict_text().find(kept_text()), std::string::npos);
+    EXPECT_EQ(kept(), 5U);
+}
+
+TEST_F(CommandWitness, AsManyLogsAreKeptAsThereAreNodes) {
+    config_.nodes = 2;
+    run(played_.head(5));
+    played_.call_it("kms-2/strongroom/kmsd");
+    EXPECT_EQ(run(played_.head(5)), "begun ");
+    config_.nodes = 1;  // what is kept is none too many
+    EXPECT_EQ(run(played_.head(5)), "");
+    config_.nodes = 2;
+    const std::string both = kept_text();
+    played_.call_it("kms-3/strongroom/kmsd");
+    EXPECT_EQ(run(""), "contradicted kept ");
+    EXPECT_EQ(kept_text(), both);
+}
+
+// The proof for what was kept is of a log that nobody asked about.
+TEST_F(CommandWitness, ProofOfAnotherNodeIsSaid) {
+    config_.nodes = 2;
+    run(played_.head(5));
+    played_.grow(9);
+    const std::string head = played_.head(9);
+    const std::string note =
+        server::sign_checkpoint(*server::parse_checkpoint_head(head), played_.signer());
+    played_.answer_with(note);
+    played_.call_it("kms-2/strongroom/kmsd");
+    EXPECT_EQ(run(head), "unproven ");
+    config_.nodes = 1;
+    EXPECT_EQ(run(head), "contradicted kept ");
+    EXPECT_EQ(kept(), 5U);
 }
 
 TEST_F(CommandWitness, CheckpointOfAnotherKeyIsAConflict) {
@@ -176,6 +291,35 @@ TEST_F(CommandWitness, CheckpointOfAnotherKeyIsAConflict) {
     played_.grow(9);
     EXPECT_EQ(run(played_.head(9)), "contradicted kept ");
     EXPECT_EQ(kept(), 5U);
+    EXPECT_NE(conflict_text().find(kept_text()), std::string::npos);
+}
+
+TEST_F(CommandWitness, WhatTheServiceSentIsToldInPartAndWithoutControlCharacters) {
+    config_.audit_keys = folder_ / "audit.pem";
+    std::ofstream(config_.audit_keys) << played_.signer().note_key().to_pem();
+    played_.answer_with("\x1b[2J\n\xff" + std::string(1'000'000, 'x'));
+    const auto program = start();
+    EXPECT_TRUE(program->hears(played_.head(5)).witness.conclude());
+    EXPECT_EQ(program->told.words, "contradicted kept ");
+    EXPECT_EQ(program->told.seen.size(), kms::max_told_bytes);
+    EXPECT_TRUE(program->told.seen.starts_with("?[2J\n?xx"));
+    EXPECT_TRUE(conflict_text().ends_with("\nseen:\n" + program->told.seen));
+}
+
+TEST_F(CommandWitness, CallerWithoutTheRightIsToldWhichOne) {
+    played_.refuse_with({base::ErrorCode::permission_denied, "not allowed"});
+    EXPECT_EQ(run(played_.head(5)), "unproven ");
+    EXPECT_NE(reason_.find("witness_audit"), std::string::npos) << reason_;
+}
+
+TEST_F(CommandWitness, ConflictThatCantBeKeptIsSaid) {
+    // The name of what is to become the conflict file is too long then.
+    config_.file = folder_ / std::string(230, 'k');
+    run(played_.head(5));
+    ASSERT_EQ(kept(), 5U);
+    const auto program = start();
+    EXPECT_TRUE(program->hears(played_.head(4)).witness.conclude());
+    EXPECT_EQ(program->told.words, "contradicted not-kept ");
 }
 
 TEST_F(CommandWitness, ServiceThatGivesNoProofIsSaidAndIsNoConflict) {
@@ -239,6 +383,7 @@ TEST_F(CommandWitness, ProgramThatGetsNoLockKeepsNothingAndSaysSo) {
 TEST_F(CommandWitness, FolderThatIsNotThereIsSaid) {
     config_.file = folder_ / "nowhere" / "kept";
     EXPECT_EQ(run(played_.head(5)), "unproven ");
+    EXPECT_NE(reason_.find("see to its folder"), std::string::npos) << reason_;
 }
 
 TEST_F(CommandWitness, FileThatMakesNoSenseIsRefusedAndStays) {

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "kms/client/connection.h"
 #include "kms/witness/kept_notes.h"
+#include "kms/witness/seen_heads.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/software_signer.h"
 #include "tests/support/temporary_directory.h"
@@ -87,13 +88,21 @@ TEST_F(KeptNotesTest, OnlySoManyLogsAreKept) {
     EXPECT_EQ(kms::KeptNotes(file_).checkpoints().size(), kms::max_logs);
 }
 
+TEST(SeenHeadsTest, OnlyACallThatBeganAfterwardsMustKnow) {
+    kms::SeenHeads heads(1);
+    const std::uint64_t before = heads.epoch();
+    heads.see(before, server::checkpoint_head({parts_origin, 9, {}}));
+    EXPECT_FALSE(heads.of(parts_origin, before)->must_be_known);
+    EXPECT_TRUE(heads.of(parts_origin, heads.epoch())->must_be_known);
+}
+
 class WitnessSettings : public testing::Test {
 protected:
     WitnessSettings() {
         options_.config = (folder_ / "kmsctl.json").string();
         std::ofstream(options_.config)
             << R"({"url": "https://kms:1", "ca": "ca", "certificate": "c", "key": "k",
-                   "witness": {"file": "seen", "audit_key": "audit.pem"}})";
+                   "witness": {"file": "seen", "audit_key": "audit.pem", "nodes": 3}})";
     }
     kms::WitnessFiles read() { return kms::read_connection(options_, {}).witness; }
 
@@ -101,11 +110,12 @@ protected:
     kms::ConnectionOptions options_;
 };
 
-TEST_F(WitnessSettings, AnotherFileStillHasTheServicesKey) {
+TEST_F(WitnessSettings, AnotherFileStillHasTheServicesKeyAndNodes) {
     EXPECT_EQ(read().file, folder_ / "seen");
     options_.witness_file = "other";
     EXPECT_EQ(read().file, "other");
     EXPECT_EQ(read().audit_key, folder_ / "audit.pem");
+    EXPECT_EQ(read().nodes, 3U);
     options_.audit_key_file = "other.pem";
     EXPECT_EQ(read().audit_key, "other.pem");
 }
@@ -115,6 +125,7 @@ TEST_F(WitnessSettings, NothingOfThemIsForAnotherService) {
     EXPECT_EQ(read().file, "");
     options_.witness_file = "other";
     EXPECT_EQ(read().audit_key, "");
+    EXPECT_EQ(read().nodes, 0U);
 }
 
 }  // namespace

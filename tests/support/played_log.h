@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -36,6 +37,11 @@ public:
         const std::lock_guard lock(mutex_);
         leaves_.resize(size);
     }
+    // As a node of that name.
+    void call_it(std::string origin) {
+        const std::lock_guard lock(mutex_);
+        origin_ = std::move(origin);
+    }
     // As a log without checkpoints.
     void hide() {
         const std::lock_guard lock(mutex_);
@@ -45,15 +51,20 @@ public:
         const std::lock_guard lock(mutex_);
         return requests_;
     }
-    void give_no_proofs() {
+    void give_no_proofs() { refuse_with({base::ErrorCode::unavailable, "away"}); }
+    void refuse_with(base::Error error) {
         const std::lock_guard lock(mutex_);
-        proves_ = false;
+        refusal_ = std::move(error);
+    }
+    // Whoever asks for the latest checkpoint.
+    void answer_with(std::string text) {
+        const std::lock_guard lock(mutex_);
+        text_ = std::move(text);
     }
     std::string head(std::uint64_t size) {
         const std::lock_guard lock(mutex_);
         const auto root = server::tree_root(size, nodes(), hasher_);
-        return std::string(played_origin) + ' ' + std::to_string(size) + ' ' +
-               base::to_base64(root);
+        return origin_ + ' ' + std::to_string(size) + ' ' + base::to_base64(root);
     }
     SoftwareSigner& signer() { return signer_; }
 
@@ -64,11 +75,11 @@ public:
         const std::lock_guard lock(mutex_);
         ++requests_;
         if (hides_) return done(server::error_answer(no_checkpoint(), base::Uuid()));
-        if (!proves_) return done(server::error_answer(away(), base::Uuid()));
+        if (refusal_) return done(server::error_answer(*refusal_, base::Uuid()));
         server::Response answer;
         if (request.path == "/v1/audit/checkpoint") {
             answer.content_type = "text/plain";
-            answer.body = note();
+            answer.body = text_ ? *text_ : note();
             return done(answer);
         }
         const std::uint64_t first = std::stoull(request.query_parameters().at("size"));
@@ -86,7 +97,6 @@ public:
     }
 
 private:
-    static base::Error away() { return {base::ErrorCode::unavailable, "away"}; }
     static base::Error no_checkpoint() { return {base::ErrorCode::not_found, "none yet"}; }
     server::MerkleNodes nodes() {
         return [this](unsigned height, std::uint64_t index) { return node(height, index); };
@@ -97,7 +107,7 @@ private:
     }
     std::string note() {
         const auto root = server::tree_root(leaves_.size(), nodes(), hasher_);
-        return server::sign_checkpoint({played_origin, leaves_.size(), root}, signer_);
+        return server::sign_checkpoint({origin_, leaves_.size(), root}, signer_);
     }
 
     std::mutex mutex_;
@@ -105,7 +115,9 @@ private:
     std::vector<server::MerkleHash> leaves_;
     int requests_ = 0;
     bool hides_ = false;
-    bool proves_ = true;
+    std::string origin_ = played_origin;
+    std::optional<base::Error> refusal_;
+    std::optional<std::string> text_;
     SoftwareSigner signer_{server::NoteAlgorithm::ed25519};
 };
 

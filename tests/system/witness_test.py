@@ -242,7 +242,7 @@ class Witness(WithKmsd):
         self.assertEqual(self.ask("POST", REVEAL).status, 200, "it was asked to report only")
 
     def test_kept_file_that_is_damaged_is_not_taken_for_nothing_kept(self):
-        self.start_vaultd(checkpoints=False)
+        self.start_vaultd(checkpoints=False, witness={"nodes": 2})
         self.store()
         self.wait_kept_all()
         self.vault.stop()
@@ -395,6 +395,15 @@ class Kmsctl(WithKmsd):
         self.kms = self.house.start("kmsd")
         self.expect_alarm("shows no audit log any more")
 
+    def test_service_without_checkpoints_is_said_with_each_command(self):
+        self.kms.stop()
+        self.house.configure("kmsd", {"listen": {"address": "127.0.0.1", "port": self.port}})
+        self.kms = self.house.start("kmsd")
+        for command in (("key", "list"), ("status",)):  # status has several answers
+            done = self.kmsctl(*command)
+            self.assertEqual((done.returncode, done.stderr.count("it shows no checkpoints")), (0, 1), done.stderr)
+        self.assertFalse(self.kept.exists())
+
     def test_kept_file_that_is_damaged_is_not_taken_for_nothing_kept(self):
         self.keep()
         kept = self.kept.read_bytes()
@@ -408,6 +417,16 @@ class Kmsctl(WithKmsd):
         self.assertEqual(self.asked(), before, "kmsd was not asked")
         self.kept.write_bytes(kept)
         self.assertEqual(self.list_keys(), "")
+
+    def test_conflict_that_cant_be_kept_says_what_the_next_command_would_do(self):
+        # The name of what is to become the conflict file is too long then.
+        self.configure({"file": 230 * "k"})
+        self.keep()
+        self.kms.stop()
+        self.begin_anew()
+        said = self.list_keys(5)
+        self.assertIn("can't be kept", said)
+        self.assertIn("The next command would call the key service again", said)
 
     def test_many_at_once_lose_nothing(self):
         self.keep()

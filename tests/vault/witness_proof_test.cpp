@@ -154,6 +154,15 @@ TEST_F(WitnessProof, HeaderOlderThanWhatWasProvenIsNotTakenForTheSameAsBefore) {
     }));
 }
 
+TEST_F(WitnessProof, SignedCheckpointOfLessThanAnswersNamedIsFound) {
+    played_.grow(9);
+    const std::string named = played_.head(9);
+    played_.cut(5);
+    const auto witness = open();
+    exchange(*witness, named);
+    EXPECT_TRUE(finds_conflict(*witness));
+}
+
 TEST_F(WitnessProof, LogThatIsGoneSinceTheLastStartIsAskedForThoughNoAnswerNamesIt) {
     played_.grow(5);
     {

@@ -57,6 +57,7 @@ protected:
 };
 
 TEST_F(WitnessTest, LogThatGrowsOrStaysIsFine) {
+    config_.nodes = 2;
     const auto witness = open();
     for (const std::uint64_t size : {1U, 5U, 5U, 9U}) exchange(*witness, head(size));
     exchange(*witness, head(3, 0, "kms-2/strongroom/kmsd"));  // another node's
@@ -156,6 +157,21 @@ TEST_F(WitnessTest, NodeThatShowsNoCheckpointIsAConflictOnlyWhereItIsTheOnlyOne)
     };
     exchange(*witness, head(20));
     while (!is_conflict()) ASSERT_LT(std::chrono::steady_clock::now(), end);
+}
+
+TEST_F(WitnessTest, LogOfAnotherNameIsAConflictUnlessThereAreSoManyNodes) {
+    const std::string other = "kms-2/strongroom/kmsd";
+    {
+        const auto witness = open();
+        exchange(*witness, head(9));
+        EXPECT_ERROR(unavailable, exchange(*witness, head(9, 0, other)));
+    }
+    std::filesystem::remove(config_.file.string() + ".conflict");
+    client_.more_urls = {client_.url};
+    const auto witness = open();
+    exchange(*witness, head(9));
+    EXPECT_NO_THROW(exchange(*witness, head(9, 0, other)));
+    EXPECT_ERROR(unavailable, exchange(*witness, head(9, 0, "kms-3/strongroom/kmsd")));
 }
 
 TEST_F(WitnessTest, ConflictStaysUntilAnOperatorRemovesItsFile) {
