@@ -223,8 +223,8 @@ class OlderShapes(unittest.TestCase):
         self.assertEqual(self.curl("GET", "/api/credentials/token", headers=key)[1]["access_token"], "a-new-token")
         self.assertEqual(len(self.provider.asked), 1)
         fetches = [record for record in self.records()[before:] if "token_expired" in record["facts"]]
-        self.assertEqual([(record["facts"]["token_expired"], record["facts"].get("token_refresh")) for record in fetches],
-                         [("true", "refreshed"), ("false", None)])
+        self.assertEqual([(record["outcome"], record["facts"]["token_expired"], record["facts"].get("token_refresh")) for record in fetches],
+                         [("intent", "true", "begun"), ("ok", "true", "refreshed"), ("ok", "false", None)])
         elsewhere = {**record, "refresh": {**record["refresh"], "token_endpoint": "https://169.254.169.254/token"}}
         self.assertEqual(self.curl("POST", "/api/credentials", elsewhere, key),
                          (400, {"error": "refresh.token_endpoint is not allowed here"}))
