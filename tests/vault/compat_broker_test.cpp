@@ -20,20 +20,6 @@ protected:
     server::Response get(std::string_view what) {
         return house_.ask("GET /api/credentials" + std::string(what), {}, house_.broker());
     }
-    // As another API does it.
-    void store_natively(const vault::CredentialId& id, std::string_view secret) {
-        server::Caller caller;
-        caller.id = "spiffe://strongroom/broker";
-        caller.method = server::AuthenticationMethod::client_certificate;
-        server::Operation operation(base::Uuid::random(), house_.world.clock.now(), caller);
-        const server::Authorizer authorizer(
-            server::parse_policy(compat_policy, vault::known_actions()));
-        const auto grant = authorizer.authorize(operation, vault::store_credential,
-                                                vault::credential_resource(id));
-        vault::StoreRequest wanted;
-        wanted.secret = base::SecretBytes(base::as_bytes(secret));
-        house_.world.service->store(grant, wanted, {});
-    }
     static void expect(const server::Response& answer, unsigned status, std::string_view text) {
         EXPECT_EQ(answer.status, status);
         EXPECT_EQ(answer.body, text);
@@ -214,9 +200,20 @@ TEST_F(BrokerShape, AClientThatIsANumberIsFoundByItsDigitsAndStaysANumber) {
 
 TEST_F(BrokerShape, ARecordThatWasImportedWithANumberIsAClientsToken) {
     // As `vaultctl import` stores it from a table or an export where the column is a number.
-    store_natively({"broker", "7"}, R"({"access_token":"t","client_id":7})");
+    house_.store_natively({"broker", "7"}, R"({"access_token":"t","client_id":7})");
     expect(get("/token?client_id=7"), 200,
            R"({"access_token":"t","client_id":7,"token_expired":false})");
+}
+
+// One that was stored before there was the bound.
+TEST_F(BrokerShape, ALongFieldThatIsThereAlreadyIsShown) {
+    const std::string field = "\"ad_account_id\":1." + std::string(2000, '0');
+    const std::string record = R"({"client_id":"old","access_token":"t",)" + field + "}";
+    EXPECT_EQ(house_.ask("POST /api/credentials", record, house_.broker()).status, 400U);
+    house_.store_natively({"broker", "old"}, record);
+    const auto shown = get("/token?client_id=old");
+    EXPECT_EQ(shown.status, 200U);
+    EXPECT_TRUE(says(shown, field));
 }
 
 TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
@@ -264,7 +261,7 @@ TEST_F(BrokerShape, UnknownAndForbiddenClientsLookAlikeToWhoMayNot) {
 }
 
 TEST_F(BrokerShape, AnotherApisCredentialIsNoToken) {
-    store_natively({"broker", "native"}, R"({"password":"p"})");
+    house_.store_natively({"broker", "native"}, R"({"password":"p"})");
     expect(get("/token?client_id=native"), 409,
            R"({"error":"what is stored there is no client's token"})");
 }

@@ -102,6 +102,21 @@ public:
         std::string certificate{};  // a URI name
     };
 
+    // As by the native API.
+    void store_natively(const vault::CredentialId& id, std::string_view secret) {
+        server::Caller caller;
+        caller.id = "spiffe://strongroom/broker";
+        caller.method = server::AuthenticationMethod::client_certificate;
+        server::Operation operation(base::Uuid::random(), world.clock.now(), caller);
+        const server::Authorizer authorizer(
+            server::parse_policy(compat_policy, vault::known_actions()));
+        const auto grant = authorizer.authorize(operation, vault::store_credential,
+                                                vault::credential_resource(id));
+        vault::StoreRequest wanted;
+        wanted.secret = base::SecretBytes(base::as_bytes(secret));
+        world.service->store(grant, wanted, {});
+    }
+
     // "GET /api/credentials?client_id=a".
     server::Response ask(std::string_view target, std::string_view body, const Shown& shown) {
         return begin(target, body, shown).get();

@@ -18,8 +18,8 @@ using base::ErrorCode;
 constexpr std::size_t max_broker_body_bytes = 128UL * 1024;
 
 BrokerRecord read_record(const server::Request& request) {
-    return BrokerRecord(request.body.empty() ? base::JsonValue()
-                                             : read_body(request, max_broker_body_bytes));
+    return BrokerRecord::from_client(
+        request.body.empty() ? base::JsonValue() : read_body(request, max_broker_body_bytes));
 }
 
 // Metadata is stored in clear. It is read anew, so that nobody with a hand in the database can

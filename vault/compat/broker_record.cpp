@@ -52,13 +52,15 @@ std::string name_of_client(const JsonValue& fields) {
     return is_whole ? digits : std::string();
 }
 
-// Texts and numbers, of a length that metadata can bear.
+[[noreturn]] void refuse_long(std::string_view name) {
+    refuse_field(std::string(name) + " must be a short text");
+}
+
 void check_public(std::string_view name, const JsonValue& value) {
     const auto* text = value.string();
     const bool good = value.is_null() || value.is_number() ||
                       (text != nullptr && text->size() <= max_public_bytes);
-    if (!good || base::to_json(value).size() > max_public_json_bytes)
-        refuse_field(std::string(name) + " must be a short text");
+    if (!good) refuse_long(name);
 }
 
 std::optional<base::Time> read_expiry(const JsonValue& fields) {
@@ -113,6 +115,16 @@ BrokerRecord::BrokerRecord(JsonValue fields) : fields_(std::move(fields)) {
     }
     check_refresh(fields_);
     expires_at_ = read_expiry(fields_);
+}
+
+// The bound is for what is stored from now on: a token that is there already is shown.
+BrokerRecord BrokerRecord::from_client(JsonValue fields) {
+    BrokerRecord record(std::move(fields));
+    for (const auto& member : *record.fields_.object()) {
+        if (is_public(member.name) && base::to_json(member.value).size() > max_public_json_bytes)
+            refuse_long(member.name);
+    }
+    return record;
 }
 
 BrokerRecord BrokerRecord::from_secret(const base::SecretBytes& secret) {

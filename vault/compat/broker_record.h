@@ -35,7 +35,7 @@ bool is_public(std::string_view name);
 class BrokerRecord {
 public:
     // From a client's body. Throws invalid_argument with the message for the client.
-    explicit BrokerRecord(base::JsonValue fields);
+    static BrokerRecord from_client(base::JsonValue fields);
     // From what was sealed. Throws failed_precondition when another API stored something else
     // there.
     static BrokerRecord from_secret(const base::SecretBytes& secret);
@@ -60,6 +60,8 @@ public:
     BrokerRecord with(const FreshToken& token) const;
 
 private:
+    explicit BrokerRecord(base::JsonValue fields);
+
     base::JsonValue fields_;
     std::string client_id_;
     std::optional<base::Time> expires_at_;
