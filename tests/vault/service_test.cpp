@@ -368,7 +368,12 @@ public:
         if (auto once = std::exchange(before_put, {})) once();
         return SqlStore::put(added, expected);
     }
-    std::function<void()> before_head, before_put;
+    std::optional<vault::StoredVersion> find_version(
+        const CredentialId& id, std::optional<std::uint64_t> version) override {
+        if (auto once = std::exchange(before_find, {})) once();
+        return SqlStore::find_version(id, version);
+    }
+    std::function<void()> before_head, before_find, before_put;
 };
 
 TEST_F(CredentialServiceTest, AStoreBindsWhatAnotherOneLeftMeanwhile) {
@@ -396,10 +401,11 @@ TEST_F(CredentialServiceTest, AStoreBindsWhatAnotherOneLeftMeanwhile) {
     store.before_put = [&] { tag("third"); };
     acme_.restore(instagram_, 2);
     EXPECT_EQ(acme_.reveal(instagram_), R"({"n":2})");
-    store.before_head = [&] { acme_.store(instagram_, R"({"n":7})"); };
+    // Between the head that is added to and what is read.
+    store.before_find = [&] { tag("fourth"); };
     acme_.restore(instagram_, 4);
     EXPECT_EQ(acme_.reveal(instagram_), R"({"n":4})");
-    EXPECT_EQ(acme_.describe(instagram_).tags, (vault::Tags{{"team", "third"}}));
+    EXPECT_EQ(acme_.describe(instagram_).tags, (vault::Tags{{"team", "fourth"}}));
     EXPECT_EQ(acme_.describe(instagram_).current().version, 8U);
 }
 
