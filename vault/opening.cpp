@@ -37,7 +37,8 @@ SealBinding binding_of_current(const StoredVersion& stored) {
 void require_attributes(const SealedCredential& sealed, const CredentialInfo& info) {
     if (sealed.attributes && *sealed.attributes != attributes_of(info)) {
         throw base::decryption_failed(
-            "the credential's metadata, tags or times are not those of its current version");
+            "the credential's metadata, tags, times or first version are not those of its current "
+            "version");
     }
 }
 
@@ -72,6 +73,11 @@ base::SecretBytes open_found(const Found& found, const base::SecretBytes& key,
         throw base::Error(base::ErrorCode::internal, "the current version's data key is missing");
     static_cast<void>(open(*found.current, binding_of_current(found.stored), *current));
     require_attributes(*found.current, found.stored.info);
+    // Only now is it known which one is the first.
+    if (found.current->attributes &&
+        found.stored.version.version < found.stored.info.first_version) {
+        throw base::decryption_failed("the version is of before the credential was destroyed");
+    }
     return secret;
 }
 

@@ -33,8 +33,9 @@ inline std::size_t count_of_keys(const Found& found) { return found.current ? 2 
 
 // The secret of the version. `current` is the current version's data key, null unless it is another
 // version. Throws integrity_failure when anything does not match: what either seal binds, or the
-// credential's metadata, tags or times; internal without `current` for an older version. Of a
-// credential whose current version is of format 2 metadata, tags and times are not bound.
+// credential's metadata, tags or times, or when the version is of before it was last destroyed;
+// internal without `current` for an older version. Of a credential whose current version is of
+// format 2 none of what the credential has is bound.
 base::SecretBytes open_found(const Found& found, const base::SecretBytes& key,
                              const base::SecretBytes* current);
 

@@ -63,6 +63,9 @@ struct CredentialInfo {
     std::string metadata;  // a compact JSON object, for everybody who may describe; never secret
     std::vector<VersionInfo> versions;  // newest first, at most max_versions_shown; never empty
     Tags tags{};
+    // Of those since it was made, or was last destroyed; 0: not known, as of one of format 2 that a
+    // vault of before made.
+    std::uint64_t first_version = 0;
 
     const VersionInfo& current() const { return versions.front(); }
 };
@@ -82,7 +85,11 @@ struct NewVersion {
 struct Head {
     std::uint64_t current = 0;  // 0: there is none, or it was destroyed
     std::uint64_t last = 0;     // the highest number ever used; 0: never stored
-    bool operator==(const Head&) const = default;
+    std::uint64_t first = 0;    // CredentialInfo::first_version, or that of before a destruction
+    // Whether they are of the same state: `first` follows from it.
+    bool operator==(const Head& other) const {
+        return current == other.current && last == other.last;
+    }
 };
 
 // The sealed text of the current version beside an older one.

@@ -193,6 +193,7 @@ AttributesDigest attributes_of(const CredentialInfo& info) {
     base::Bytes bytes = begin(attributes_magic, credential_format);
     append_time(bytes, info.created_at);
     append_time(bytes, info.updated_at);
+    append_big_endian(bytes, info.first_version, 8);
     append_big_endian(bytes, info.metadata.size(), 4);
     const auto metadata = base::as_bytes(info.metadata);
     bytes.insert(bytes.end(), metadata.begin(), metadata.end());

@@ -37,7 +37,8 @@
 //         4   1  format version, 3
 //         5   8  created_at of the credential
 //        13   8  updated_at of the credential
-//        21   4  length of the metadata in bytes, and the metadata as stored
+//        21   8  number of the first version since it was made, or was last destroyed
+//        29   4  length of the metadata in bytes, and the metadata as stored
 //         +   2  number of tags, and for each, by the bytes of their names:
 //         +   2  length of its name, and the name
 //         +   2  length of its value, and the value
@@ -54,10 +55,13 @@
 // application knows which one is the newest. Neither JSON says to whom it belongs: who opens it has
 // to know. What stands readable beside a version is bound by that version's seal, and what stands
 // beside all versions by the seal of the current one: who shows the secret of an older version
-// opens both (vault/opening.h). The digest stands in the JSON so that an older version opens
-// although the credential has other metadata and tags by now. "kid" and "dek" stay outside the AAD:
-// a data key can be wrapped anew under the next master key version without touching the ciphertext.
-// Both are authenticated all the same: "dek" by the key service, "kid" by its match with "dek".
+// opens both (vault/opening.h). That has the number of the first version, too: what was destroyed,
+// and is put back beside what was stored since, does not open. An older version of format 2 has no
+// bond of its dates, whatever the current one is of. The digest stands in the JSON so that an older
+// version opens although the credential has other metadata and tags by now.
+// "kid" and "dek" stay outside the AAD: a data key can be wrapped anew under the next master key
+// version without touching the ciphertext. Both are authenticated all the same: "dek" by the key
+// service, "kid" by its match with "dek".
 //
 // This file knows cryptography and the format; it knows no store and no service.
 #pragma once
@@ -97,8 +101,8 @@ struct SealBinding {
     std::optional<std::uint64_t> restored_from{};  // from 1
 };
 
-// "attributes": of created_at, updated_at, metadata and tags, as drawn above. Thread-safe. Throws
-// internal.
+// "attributes": of created_at, updated_at, first_version, metadata and tags, as drawn above.
+// Thread-safe. Throws internal.
 using AttributesDigest = std::array<std::uint8_t, 32>;
 AttributesDigest attributes_of(const CredentialInfo& info);
 

@@ -114,13 +114,15 @@ base::SecretBytes open_proven(DataKeys& keys, const Found& found, const std::str
 }
 
 Head head_of(const Found& found) {
-    const std::uint64_t current = found.stored.info.current().version;
-    return {.current = current, .last = current};
+    const CredentialInfo& info = found.stored.info;
+    return {.current = info.current().version,
+            .last = info.current().version,
+            .first = info.first_version};
 }
 
-// The credential once `added` is stored. What is not replaced is that of `there`; null: nothing
-// stays.
-CredentialInfo whole_with(const NewVersion& added, const Found* there) {
+// The credential once `added` is stored on `head`. What is not replaced is that of `there`; null:
+// nothing stays but where it began.
+CredentialInfo whole_with(const NewVersion& added, const Head& head, const Found* there) {
     CredentialInfo whole{.id = added.id,
                          .created_at = added.version.created_at,
                          .updated_at = added.version.created_at,
@@ -133,6 +135,7 @@ CredentialInfo whole_with(const NewVersion& added, const Found* there) {
     }
     if (added.metadata) whole.metadata = *added.metadata;
     if (added.tags) whole.tags = *added.tags;
+    whole.first_version = head.current == 0 ? added.version.version : head.first;
     return whole;
 }
 
@@ -275,7 +278,7 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
         added.version.version = head.last + 1;
         added.version.expires_at = request.expires_at;
         added.version.created_at = clock_.now();
-        const auto whole = whole_with(added, kept);
+        const auto whole = whole_with(added, head, kept);
         if (const auto error = seal_into(added, whole, request.secret, kept, traceparent)) {
             if (!replaces_all || !is_damage(*error)) throw Error(*error);
             damaged = head;
@@ -306,7 +309,7 @@ StoreResult CredentialService::restore(const server::Grant& grant, const Restore
         added.version.expires_at = request.expires_at ? request.expires_at : old.expires_at;
         added.version.created_at = clock_.now();
         // What stays was proven with the old secret.
-        seal_into(added, whole_with(added, &found), secret, nullptr, traceparent);
+        seal_into(added, whole_with(added, head, &found), secret, nullptr, traceparent);
         auto info = store_.put(added, head);
         if (info) return {*std::move(info), false, follow(id)};
     }

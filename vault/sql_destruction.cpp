@@ -7,13 +7,6 @@
 namespace vault {
 namespace {
 
-long long count_versions(soci::session& sql, long long credential) {
-    long long versions = 0;
-    sql << "SELECT COUNT(*) FROM versions WHERE credential = :credential AND erased_at IS NULL",
-        soci::into(versions), soci::use(credential);
-    return versions;
-}
-
 // Parts of an owner's erasures follow each other: the last one tells.
 std::optional<Erasure> select_begun(soci::session& sql, const std::string& owner) {
     std::string id;

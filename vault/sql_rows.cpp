@@ -13,8 +13,12 @@ constexpr long long day = 24LL * 60 * 60 * 1000;
 constexpr long long earliest = -day;
 constexpr long long latest = 253'402'300'800'000 + day;
 
+constexpr std::string_view no_time = "a time that is none";
+
+bool is_time(long long column) { return column >= earliest && column <= latest; }
+
 void require_time(const CredentialId& id, long long column) {
-    if (column < earliest || column > latest) contradiction(id, "a time that is none");
+    if (!is_time(column)) contradiction(id, no_time);
 }
 
 }  // namespace
@@ -24,14 +28,18 @@ void contradiction(const CredentialId& id, std::string_view what) {
                                   " contradict each other: " + std::string(what));
 }
 
+std::string_view fault_of(const VersionRow& row) {
+    if (!base::Uuid::parse(row.key_id) || row.key_version <= 0 || row.key_version > UINT32_MAX)
+        return "master key";
+    const bool in_time =
+        is_time(row.created_at) && (row.expires != soci::i_ok || is_time(row.expires_at));
+    return in_time ? std::string_view() : no_time;
+}
+
 VersionInfo to_version(const CredentialId& id, const VersionRow& row) {
-    const auto key_id = base::Uuid::parse(row.key_id);
-    if (!key_id || row.key_version <= 0 || row.key_version > UINT32_MAX)
-        contradiction(id, "master key");
-    require_time(id, row.created_at);
-    if (row.expires == soci::i_ok) require_time(id, row.expires_at);
+    if (const auto fault = fault_of(row); !fault.empty()) contradiction(id, fault);
     VersionInfo info{.version = to_number(row.version),
-                     .key_id = *key_id,
+                     .key_id = base::Uuid::parse(row.key_id).value(),
                      .key_version = static_cast<std::uint32_t>(row.key_version),
                      .expires_at = std::nullopt,
                      .created_at = base::from_milliseconds(row.created_at)};
@@ -54,7 +62,8 @@ CredentialInfo to_credential(CredentialId id, CredentialRow& row) {
             .updated_at = base::from_milliseconds(row.updated_at),
             .metadata = std::move(row.metadata),
             .versions = {},
-            .tags = std::move(tags)};
+            .tags = std::move(tags),
+            .first_version = to_number(row.first)};
 }
 
 std::string tags_to_text(const Tags& tags) {
@@ -107,12 +116,20 @@ HeadRow select_head(soci::session& sql, const CredentialId& id) {
     HeadRow row;
     long long current = 0;
     long long last = 0;
-    sql << "SELECT id, current_version, last_version FROM credentials WHERE owner = :owner AND "
-           "name = :name",
-        soci::into(row.id), soci::into(current), soci::into(last), soci::use(id.owner),
-        soci::use(id.name);
-    row.head = {.current = to_number(current), .last = to_number(last)};
+    long long first = 0;
+    sql << "SELECT id, current_version, last_version, first_version FROM credentials "
+           "WHERE owner = :owner AND name = :name",
+        soci::into(row.id), soci::into(current), soci::into(last), soci::into(first),
+        soci::use(id.owner), soci::use(id.name);
+    row.head = {.current = to_number(current), .last = to_number(last), .first = to_number(first)};
     return row;
+}
+
+long long count_versions(soci::session& sql, long long credential) {
+    long long versions = 0;
+    sql << "SELECT COUNT(*) FROM versions WHERE credential = :credential AND erased_at IS NULL",
+        soci::into(versions), soci::use(credential);
+    return versions;
 }
 
 }  // namespace vault

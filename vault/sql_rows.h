@@ -18,6 +18,7 @@ inline long long to_column(base::Time time) { return base::to_milliseconds(time)
 
 struct CredentialRow {
     long long id = 0, current = 0, last = 0, created_at = 0, updated_at = 0;
+    long long first = 0;       // version since the last destruction; 0: not known
     long long expires_at = 0;  // of the current version
     soci::indicator expires = soci::i_null;
     std::string name, metadata, tags;
@@ -38,7 +39,9 @@ struct HeadRow {
 // Throws integrity_failure: rows that only a hand in the database can have made so.
 [[noreturn]] void contradiction(const CredentialId& id, std::string_view what);
 
-// Throws integrity_failure for a master key or a time that can't be read.
+// Why it can't be read: its master key, or a time; empty when it can.
+std::string_view fault_of(const VersionRow& row);
+// Throws integrity_failure for one that can't be read.
 VersionInfo to_version(const CredentialId& id, const VersionRow& row);
 // The version it was made from. Throws integrity_failure for a number that none has.
 std::optional<std::uint64_t> to_restored_from(const CredentialId& id, const VersionRow& row);
@@ -69,5 +72,8 @@ std::vector<CredentialId> select_without_order(server::Session& sql,
                                                const ExpiryQuestion& question);
 
 HeadRow select_head(soci::session& sql, const CredentialId& id);
+
+// Those of a credential that are not erased.
+long long count_versions(soci::session& sql, long long credential);
 
 }  // namespace vault

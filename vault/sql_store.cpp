@@ -1,10 +1,9 @@
 #include "vault/sql_store.h"
 
-#include <array>
-
 #include "base/error.h"
 #include "server/database.h"
 #include "vault/sql_rows.h"
+#include "vault/sql_schema.h"
 
 namespace vault {
 namespace {
@@ -12,160 +11,26 @@ namespace {
 using base::Error;
 using base::ErrorCode;
 
-constexpr std::array migrations{
-    server::Migration{1, R"sql(
-CREATE TABLE credentials (
-    id              INTEGER PRIMARY KEY,
-    owner           TEXT    NOT NULL,
-    name            TEXT    NOT NULL,
-    current_version INTEGER NOT NULL,   -- 0: destroyed
-    last_version    INTEGER NOT NULL,   -- never goes back
-    metadata        TEXT    NOT NULL,
-    created_at      INTEGER NOT NULL,   -- times in milliseconds since 1970
-    updated_at      INTEGER NOT NULL,
-    UNIQUE (owner, name)
-);
-CREATE TABLE versions (
-    credential  INTEGER NOT NULL REFERENCES credentials (id),
-    version     INTEGER NOT NULL,
-    sealed      TEXT    NOT NULL,       -- vault/sealed.h; empty when erased
-    key_id      TEXT    NOT NULL,
-    key_version INTEGER NOT NULL,
-    expires_at  INTEGER,
-    created_at  INTEGER NOT NULL,
-    erased_at   INTEGER,
-    PRIMARY KEY (credential, version)
-);
-CREATE TABLE destructions (
-    id           INTEGER PRIMARY KEY,
-    owner        TEXT    NOT NULL,
-    name         TEXT    NOT NULL,
-    versions     INTEGER NOT NULL,
-    destroyed_by TEXT    NOT NULL,
-    destroyed_at INTEGER NOT NULL
-);
-CREATE INDEX destructions_of ON destructions (owner, name);
-)sql",
-                      // Names sort by bytes.
-                      R"sql(
-CREATE TABLE credentials (
-    id              BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    owner           TEXT   COLLATE "C" NOT NULL,
-    name            TEXT   COLLATE "C" NOT NULL,
-    current_version BIGINT NOT NULL,
-    last_version    BIGINT NOT NULL,
-    metadata        TEXT   NOT NULL,
-    created_at      BIGINT NOT NULL,
-    updated_at      BIGINT NOT NULL,
-    UNIQUE (owner, name)
-);
-CREATE TABLE versions (
-    credential  BIGINT NOT NULL REFERENCES credentials (id),
-    version     BIGINT NOT NULL,
-    sealed      TEXT   NOT NULL,
-    key_id      TEXT   NOT NULL,
-    key_version BIGINT NOT NULL,
-    expires_at  BIGINT,
-    created_at  BIGINT NOT NULL,
-    erased_at   BIGINT,
-    PRIMARY KEY (credential, version)
-);
-CREATE TABLE destructions (
-    id           BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    owner        TEXT   COLLATE "C" NOT NULL,
-    name         TEXT   COLLATE "C" NOT NULL,
-    versions     BIGINT NOT NULL,
-    destroyed_by TEXT   NOT NULL,
-    destroyed_at BIGINT NOT NULL
-);
-CREATE INDEX destructions_of ON destructions (owner, name);
-)sql"},
-    // Which version it was made from; none: from a secret that came.
-    server::Migration{2, "ALTER TABLE versions ADD COLUMN restored_from BIGINT"},
-    // Of the current version, for lists by expiry.
-    server::Migration{3, R"sql(
-ALTER TABLE credentials ADD COLUMN expires_at BIGINT;
-UPDATE credentials SET expires_at = (SELECT expires_at FROM versions
-    WHERE credential = credentials.id AND version = credentials.current_version);
-CREATE INDEX credentials_by_expiry ON credentials (expires_at, owner, name)
-    WHERE expires_at IS NOT NULL;
-CREATE INDEX credentials_by_owner_and_expiry ON credentials (owner, expires_at, name)
-    WHERE expires_at IS NOT NULL;
-)sql"},
-    // vault/destruction.h
-    server::Migration{4, R"sql(
-CREATE TABLE destruction_records (
-    id          INTEGER PRIMARY KEY,
-    uuid        TEXT    NOT NULL UNIQUE,
-    owner       TEXT    NOT NULL,
-    record      TEXT    NOT NULL,
-    signature   TEXT    NOT NULL,       -- base64; empty: not signed
-    algorithm   TEXT    NOT NULL,
-    key_id      TEXT    NOT NULL,
-    key_version INTEGER NOT NULL,
-    erasure     TEXT    NOT NULL,       -- of a whole owner; else empty
-    part        INTEGER NOT NULL,       -- of it, from 1; else 0
-    erased_credentials INTEGER NOT NULL,  -- with this part and those before
-    erased_versions    INTEGER NOT NULL,
-    complete    INTEGER NOT NULL
-);
-CREATE INDEX destruction_records_of ON destruction_records (owner, id);
-ALTER TABLE destructions ADD COLUMN record INTEGER REFERENCES destruction_records (id);
-)sql",
-                      R"sql(
-CREATE TABLE destruction_records (
-    id          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    uuid        TEXT   NOT NULL UNIQUE,
-    owner       TEXT   COLLATE "C" NOT NULL,
-    record      TEXT   NOT NULL,
-    signature   TEXT   NOT NULL,
-    algorithm   TEXT   NOT NULL,
-    key_id      TEXT   NOT NULL,
-    key_version BIGINT NOT NULL,
-    erasure     TEXT   NOT NULL,
-    part        BIGINT NOT NULL,
-    erased_credentials BIGINT NOT NULL,
-    erased_versions    BIGINT NOT NULL,
-    complete    BIGINT NOT NULL
-);
-CREATE INDEX destruction_records_of ON destruction_records (owner, id);
-ALTER TABLE destructions ADD COLUMN record BIGINT REFERENCES destruction_records (id);
-)sql"},
-    // What is wrapped by which master key version; with all columns that a count asks for, so that
-    // no row is read. And the oldest version of each that may still be stored.
-    server::Migration{5, R"sql(
-CREATE INDEX versions_by_key ON versions (key_id, key_version, credential, version, erased_at)
-    WHERE erased_at IS NULL;
-CREATE TABLE key_floors (
-    key_id TEXT   PRIMARY KEY,
-    oldest BIGINT NOT NULL
-);
-)sql"},
-    // Expiries that are no numbers, which a column of SQLite takes from a hand in the database and
-    // one of PostgreSQL does not.
-    server::Migration{6, R"sql(
-CREATE INDEX credentials_without_order ON credentials (owner, name)
-    WHERE typeof(expires_at) NOT IN ('integer', 'null');
-)sql",
-                      "COMMENT ON COLUMN credentials.expires_at IS 'milliseconds since 1970'"},
-    // What policies select by: a JSON object of texts.
-    server::Migration{7, "ALTER TABLE credentials ADD COLUMN tags TEXT NOT NULL DEFAULT '{}'"}};
-
 }  // namespace
 
 // The statements of the reading paths, prepared once for a session. Each reads its bound inputs and
 // fills its bound row. Every run is fetched to its end, so that no statement stays open.
 struct SqlStore::Queries {
+    // Of rows of older versions that can't be read. Who opens or stores needs only those that the
+    // caller asks for.
+    enum class Faulty { refused, left_out };
+
     explicit Queries(soci::session& sql)
         : select_credential(
               (sql.prepare
                    << "SELECT id, current_version, last_version, metadata, created_at, updated_at, "
-                      "expires_at, tags FROM credentials WHERE owner = :owner AND name = :name",
+                      "expires_at, tags, first_version FROM credentials "
+                      "WHERE owner = :owner AND name = :name",
                soci::into(credential.id), soci::into(credential.current),
                soci::into(credential.last), soci::into(credential.metadata),
                soci::into(credential.created_at), soci::into(credential.updated_at),
                soci::into(credential.expires_at, credential.expires), soci::into(credential.tags),
-               soci::use(owner), soci::use(name))),
+               soci::into(credential.first), soci::use(owner), soci::use(name))),
           select_versions(
               (sql.prepare << "SELECT version, key_id, key_version, expires_at, created_at "
                               "FROM versions WHERE credential = :credential AND erased_at IS NULL "
@@ -190,14 +55,15 @@ struct SqlStore::Queries {
     template <typename Bound>
     soci::statement page_after(soci::session& sql, const std::string& place, Bound& bound) {
         return (sql.prepare << "SELECT id, current_version, last_version, metadata, "
-                               "created_at, updated_at, expires_at, name, tags "
+                               "created_at, updated_at, expires_at, name, tags, first_version "
                                "FROM credentials WHERE owner = :owner AND name > " +
                                    place + " AND current_version > 0 ORDER BY name LIMIT :limit",
                 soci::into(credential.id), soci::into(credential.current),
                 soci::into(credential.last), soci::into(credential.metadata),
                 soci::into(credential.created_at), soci::into(credential.updated_at),
                 soci::into(credential.expires_at, credential.expires), soci::into(credential.name),
-                soci::into(credential.tags), soci::use(owner), soci::use(bound), soci::use(limit));
+                soci::into(credential.tags), soci::into(credential.first), soci::use(owner),
+                soci::use(bound), soci::use(limit));
     }
 
     // Fills `credential`; false when there is no row.
@@ -208,20 +74,24 @@ struct SqlStore::Queries {
     }
 
     // Fills `credential` and returns what it says; empty when there is none or it was destroyed.
-    std::optional<CredentialInfo> load_info(const CredentialId& id) {
+    std::optional<CredentialInfo> load_info(const CredentialId& id, Faulty older) {
         if (!load_credential(id) || credential.current == 0) return std::nullopt;
         CredentialInfo info = to_credential(id, credential);
-        load_versions(info);
+        load_versions(info, older);
         return info;
     }
 
     // The current version is the newest row and the highest number ever given: a pointer that was
     // set back, or a row that was taken away, shows.
-    void load_versions(CredentialInfo& info) {
+    void load_versions(CredentialInfo& info, Faulty older) {
         credential_id = credential.id;
         limit = max_versions_shown;
         select_versions.execute();
-        while (select_versions.fetch()) info.versions.push_back(to_version(info.id, version));
+        while (select_versions.fetch()) {
+            const bool is_older = version.version < credential.current;
+            if (older == Faulty::left_out && is_older && !fault_of(version).empty()) continue;
+            info.versions.push_back(to_version(info.id, version));
+        }
         if (credential.current != credential.last)
             contradiction(info.id, "current and last version");
         if (info.versions.empty() || info.current().version != to_number(credential.current)) {
@@ -250,7 +120,8 @@ struct SqlStore::Queries {
 // With an exclusive lock SQLite keeps its rollback journal, old pages included, for the next
 // transaction. Erased is erased: the journal is cut to nothing after each one.
 SqlStore::SqlStore(server::Database& database) : database_(database) {
-    database_.migrate("credentials", migrations, server::Database::Unnamed::this_rooms);
+    database_.migrate("credentials", credential_migrations(),
+                      server::Database::Unnamed::this_rooms);
     if (database_.dialect() != server::Dialect::sqlite) return;
     database_.read([](soci::session& sql) {
         long long limit = -1;
@@ -267,7 +138,8 @@ Head SqlStore::head(const CredentialId& id) {
     read([&](Queries& queries) {
         if (!queries.load_credential(id)) return;
         head = {.current = to_number(queries.credential.current),
-                .last = to_number(queries.credential.last)};
+                .last = to_number(queries.credential.last),
+                .first = to_number(queries.credential.first)};
     });
     return head;
 }
@@ -300,12 +172,12 @@ long long write_credential(soci::session& sql, const NewVersion& added, const He
     TimeColumn expiry(added.version.expires_at);
     if (old.head.last == 0) {
         sql << "INSERT INTO credentials (owner, name, current_version, last_version, metadata, "
-               "created_at, updated_at, expires_at, tags) "
+               "created_at, updated_at, expires_at, tags, first_version) "
                "VALUES (:owner, :name, :version, :version2, :metadata, :now, :now2, :expiry, "
-               ":tags)",
+               ":tags, :version3)",
             soci::use(added.id.owner), soci::use(added.id.name), soci::use(version),
             soci::use(version), soci::use(metadata), soci::use(now), soci::use(now),
-            soci::use(expiry.value, expiry.indicator), soci::use(tags);
+            soci::use(expiry.value, expiry.indicator), soci::use(tags), soci::use(version);
         return select_head(sql, added.id).id;
     }
     sql << "UPDATE credentials SET current_version = :version, last_version = :version2, "
@@ -313,6 +185,10 @@ long long write_credential(soci::session& sql, const NewVersion& added, const He
            "WHERE id = :id",
         soci::use(version), soci::use(version), soci::use(now),
         soci::use(expiry.value, expiry.indicator), soci::use(old.id);
+    if (old.head.current == 0) {
+        sql << "UPDATE credentials SET first_version = :version WHERE id = :id", soci::use(version),
+            soci::use(old.id);
+    }
     const bool begins = old.head.current == 0 || added.begins_anew;
     if (begins) {
         sql << "UPDATE credentials SET created_at = :now WHERE id = :id", soci::use(now),
@@ -357,8 +233,11 @@ std::optional<CredentialInfo> SqlStore::put(const NewVersion& added, const Head&
         info.reset();
         const HeadRow old = select_head(sql, added.id);
         if (old.head != expected || is_retired(sql, added.version)) return;
+        // Or its tags would not be asked for any more, and what it had would open without them.
+        if (old.head.current == 0 && count_versions(sql, old.id) > 0)
+            contradiction(added.id, "it is destroyed and has versions that are not");
         insert_version(sql, added, write_credential(sql, added, old));
-        info = sql.kept<Queries>().load_info(added.id);
+        info = sql.kept<Queries>().load_info(added.id, Queries::Faulty::left_out);
     });
     return info;
 }
@@ -376,7 +255,7 @@ Tags SqlStore::tags(const CredentialId& id) {
 
 std::optional<CredentialInfo> SqlStore::find(const CredentialId& id) {
     std::optional<CredentialInfo> found;
-    read([&](Queries& queries) { found = queries.load_info(id); });
+    read([&](Queries& queries) { found = queries.load_info(id, Queries::Faulty::refused); });
     return found;
 }
 
@@ -386,7 +265,7 @@ std::optional<StoredVersion> SqlStore::find_version(const CredentialId& id,
     if (version && *version > max_version) return found;
     read([&](Queries& queries) {
         found.reset();
-        auto info = queries.load_info(id);
+        auto info = queries.load_info(id, Queries::Faulty::left_out);
         if (!info) return;
         const long long current = queries.credential.current;
         queries.wanted = version ? to_column(*version) : current;
@@ -452,7 +331,7 @@ CredentialPage SqlStore::list(const std::string& owner, const std::string& after
                 auto& queries = sql.kept<Queries>();
                 queries.credential = row;
                 CredentialInfo info = to_credential(id, row);
-                queries.load_versions(info);
+                queries.load_versions(info, Queries::Faulty::refused);
                 return info;
             });
         }
@@ -473,7 +352,7 @@ CredentialPage SqlStore::expiring(const ExpiryQuestion& question) {
         if (page.more) rows.pop_back();
         for (const ExpiringRow& row : rows) {
             add_to(page, sql, row.id, [&] {
-                auto info = sql.kept<Queries>().load_info(row.id);
+                auto info = sql.kept<Queries>().load_info(row.id, Queries::Faulty::refused);
                 if (!info) contradiction(row.id, "a destroyed credential expires");
                 return *std::move(info);
             });

@@ -26,9 +26,11 @@ public:
     // (compare-and-set), and returns the credential as it then is; empty, changing nothing, when it
     // is not. `added.version.version` must be expected.last + 1 (internal). A credential that did
     // not exist, was destroyed, or begins anew, begins with `added.metadata` or an empty object,
-    // with `added.tags` or none, and is created then; it is updated by each version. Empty, too,
+    // with `added.tags` or none, and is created then; it is updated by each version. The first
+    // version of one that did not exist or was destroyed is first_version from then on. Empty, too,
     // when a rewrap job declared the master key version of `added` to be needed no more: the caller
-    // takes a new data key.
+    // takes a new data key. Throws integrity_failure when the credential is destroyed and versions
+    // of it are not. Of older versions that can't be read the answer has none.
     virtual std::optional<CredentialInfo> put(const NewVersion& added, const Head& expected) = 0;
 
     // The credential's tags; none when it is not there. For the question of who may do what with
@@ -40,8 +42,9 @@ public:
     virtual std::optional<CredentialInfo> find(const CredentialId& id) = 0;
 
     // The same with one version's sealed text: the current version, or the one of that number, and
-    // then the current one's beside it. Empty, too, when there is no such version. This is the hot
-    // path of a reveal.
+    // then the current one's beside it. Empty, too, when there is no such version. Other older
+    // versions that can't be read are left out of what the credential shows, so that they hold up
+    // nothing. This is the hot path of a reveal.
     virtual std::optional<StoredVersion> find_version(const CredentialId& id,
                                                       std::optional<std::uint64_t> version) = 0;
 

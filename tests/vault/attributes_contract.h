@@ -311,6 +311,78 @@ TYPED_TEST_P(AttributesContract, WhatSaysToBeOfFormat2AndDoesNotOpenIsNotTakenOv
     EXPECT_EQ(this->store_->head(instagram).last, 3U);
 }
 
+// A hand would have tags sealed away by that: of what is destroyed none are asked for.
+TYPED_TEST_P(AttributesContract, WhatAHandMarkedAsDestroyedIsNotStoredOver) {
+    for (const std::string change :
+         {"current_version = 0", "current_version = -1", "current_version = 0, last_version = 0"}) {
+        const vault::CredentialId id{"acme", "c" + std::to_string(change.size())};
+        this->fill(id);
+        this->edit_credential(id, change);
+        SCOPED_TRACE(change);
+        EXPECT_ERROR(integrity_failure, this->store(id, "\"four\""));
+        EXPECT_ERROR(integrity_failure, this->store(id, "\"four\"", "{}", vault::Tags{}));
+        this->edit_credential(id, "current_version = 3, last_version = 3");
+        EXPECT_EQ(this->reveal(id), "\"one\"") << "nothing was stored";
+        EXPECT_EQ(this->store_->find(id)->tags, (vault::Tags{{"team", "mine"}}));
+    }
+}
+
+TYPED_TEST_P(AttributesContract, WhatIsOfBeforeADestructionDoesNotOpenBesideWhatIsOfAfter) {
+    const auto put_back = [&](const std::string& more = {}) {
+        this->edit(
+            "UPDATE versions SET erased_at = NULL, sealed = (SELECT kept.sealed FROM kept WHERE "
+            "kept.credential = versions.credential AND kept.version = versions.version) "
+            "WHERE version <= 3" +
+            more);
+    };
+    this->fill(instagram);
+    this->edit("CREATE TABLE kept AS SELECT * FROM versions");
+    ASSERT_TRUE(destroy(*this->store_, instagram, "somebody", this->clock_.now()));
+    this->store(instagram, "\"four\"", "{}", vault::Tags{{"team", "yours"}});
+    EXPECT_EQ(this->store_->find(instagram)->first_version, 4U);
+    put_back();
+    this->store(instagram, "\"five\"");
+    for (const std::uint64_t version : {1U, 2U, 3U}) {
+        EXPECT_ERROR(integrity_failure, this->reveal(instagram, version));
+        EXPECT_ERROR(integrity_failure, this->restore(instagram, version));
+    }
+    EXPECT_EQ(this->reveal(instagram, 4), "\"four\"");
+    EXPECT_EQ(this->reveal(instagram), "\"five\"");
+    this->edit_credential(instagram, "first_version = 1");
+    EXPECT_ERROR(integrity_failure, this->reveal(instagram, 1));
+    EXPECT_ERROR(integrity_failure, this->reveal(instagram));
+    EXPECT_ERROR(integrity_failure, this->store(instagram, "\"six\""));
+    this->edit_credential(instagram, "first_version = 4");
+    EXPECT_EQ(this->reveal(instagram), "\"five\"");
+
+    // By a hand alone, without a destruction.
+    const vault::CredentialId marked{"acme", "marked"};
+    this->fill(marked);
+    this->edit("DROP TABLE kept; CREATE TABLE kept AS SELECT * FROM versions");
+    this->edit_credential(marked, "current_version = 0");
+    for (const std::uint64_t version : {1U, 2U, 3U})
+        this->edit_version(marked, version, "erased_at = 1");
+    this->store(marked, "\"four\"");
+    put_back(" AND credential = (SELECT id FROM credentials WHERE name = 'marked')");
+    EXPECT_ERROR(integrity_failure, this->reveal(marked, 1));
+    EXPECT_EQ(this->reveal(marked), "\"four\"");
+}
+
+// One that can't be read any more holds up neither the current version nor a store.
+TYPED_TEST_P(AttributesContract, AnOlderVersionThatCantBeReadIsLeftOut) {
+    this->fill(instagram);
+    this->edit_version(instagram, 2, "created_at = 999999999999999, key_id = 'x'");
+    EXPECT_ERROR(integrity_failure, this->store_->find(instagram));
+    EXPECT_ERROR(integrity_failure, this->reveal(instagram, 2));
+    EXPECT_EQ(this->reveal(instagram), "\"one\"");
+    EXPECT_EQ(this->reveal(instagram, 1), "\"one\"");
+    const auto stored = this->store(instagram, "\"four\"");
+    EXPECT_FALSE(stored.replaced_damaged);
+    ASSERT_EQ(stored.info.versions.size(), 3U);
+    EXPECT_EQ(stored.info.versions[2].version, 1U);
+    EXPECT_EQ(this->reveal(instagram), "\"four\"");
+}
+
 // As where the master key version of before was destroyed.
 TYPED_TEST_P(AttributesContract, WhatNobodyCanOpenAnyMoreIsReplacedAsAWholeOnly) {
     this->fill(instagram);
@@ -352,6 +424,9 @@ REGISTER_TYPED_TEST_SUITE_P(AttributesContract,
                             WhatIsNotReplacedIsBoundAsItIs,
                             ACredentialOfFormat2OpensAndTheNextStoreTakesItOver,
                             WhatSaysToBeOfFormat2AndDoesNotOpenIsNotTakenOver,
+                            WhatAHandMarkedAsDestroyedIsNotStoredOver,
+                            WhatIsOfBeforeADestructionDoesNotOpenBesideWhatIsOfAfter,
+                            AnOlderVersionThatCantBeReadIsLeftOut,
                             WhatNobodyCanOpenAnyMoreIsReplacedAsAWholeOnly,
                             OfStoresAtOnceEachBindsWhatStandsThen);
 

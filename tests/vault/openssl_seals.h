@@ -69,6 +69,7 @@ inline vault::AttributesDigest openssl_attributes(const vault::CredentialInfo& i
     std::string drawn = "SRsa\x03";
     draw_time(drawn, info.created_at);
     draw_time(drawn, info.updated_at);
+    draw_number(drawn, info.first_version, 8);
     draw_text(drawn, info.metadata, 4);
     draw_number(drawn, info.tags.size(), 2);
     for (const auto& [name, value] : info.tags) {

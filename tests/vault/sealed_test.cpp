@@ -26,7 +26,8 @@ const vault::CredentialInfo whole{.id = {"acme", "instagram"},
                                   .updated_at = noon,
                                   .metadata = R"({"account":"17841"})",
                                   .versions = {},
-                                  .tags = {{"env", "prod"}, {"team", "payments"}}};
+                                  .tags = {{"env", "prod"}, {"team", "payments"}},
+                                  .first_version = 2};
 constexpr std::string_view secret = R"({"access_token":"not-a-token"})";
 
 struct Fixture {
@@ -104,7 +105,8 @@ TEST(Sealed, ACredentialOfFormat2OpensAndNeitherFormatCanBeMadeTheOther) {
 }
 
 TEST(Sealed, AttributesAreOthersWhenAnythingOfThemIs) {
-    std::vector<vault::CredentialInfo> all(11, whole);
+    std::vector<vault::CredentialInfo> all(12, whole);
+    all[11].first_version = 8;
     all[1].created_at += std::chrono::milliseconds(1);
     all[2].updated_at += std::chrono::milliseconds(1);
     all[3].metadata = R"({"account":"17842"})";
@@ -182,6 +184,8 @@ vault::CredentialInfo vector_whole(const base::JsonValue& value) {
                                .updated_at = vector_time(reader, "updated_at").value(),
                                .metadata = std::string(reader.required_string("metadata", 10'000)),
                                .versions = {}};
+    info.first_version =
+        static_cast<std::uint64_t>(reader.required_integer("first_version", 0, INT64_MAX));
     info.tags = reader.optional_string_map("tags", 100, 10'000);
     reader.refuse_unknown();
     return info;

@@ -137,6 +137,35 @@ TEST(SqlStore, RowsThatContradictEachOtherAreAnIntegrityFailure) {
     }
 }
 
+// What a vault of before left: its first version is the oldest one that is not erased.
+TEST(SqlStore, OfRowsOfBeforeTheFirstVersionIsKnownFromThen) {
+    const SqliteBackend backend;
+    const vault::CredentialId once{"acme", "once"};
+    const vault::CredentialId gone{"acme", "gone"};
+    {
+        const auto store = backend.open();
+        ASSERT_TRUE(store->put(new_version(once, 1), {}));
+        for (const auto& id : {instagram, gone}) {
+            ASSERT_TRUE(store->put(new_version(id, 1), {}));
+            ASSERT_TRUE(store->put(new_version(id, 2), {1, 1}));
+            ASSERT_TRUE(destroy(*store, id, "somebody", at(1)));
+        }
+        for (const std::uint64_t number : {3U, 4U})
+            ASSERT_TRUE(
+                store->put(new_version(instagram, number), {number == 3 ? 0 : 3U, number - 1}));
+        EXPECT_EQ(store->find(instagram)->first_version, 3U);
+    }
+    backend.edit(
+        "ALTER TABLE credentials DROP COLUMN first_version; "
+        "UPDATE room_versions SET version = 7 WHERE room = 'credentials'");
+    const auto store = backend.open();
+    EXPECT_EQ(store->find(instagram)->first_version, 3U);
+    EXPECT_EQ(store->head(instagram).first, 3U);
+    EXPECT_EQ(store->find(once)->first_version, 1U);
+    EXPECT_EQ(store->head(gone).first, 0U);
+    EXPECT_EQ(store->put(new_version(gone, 3), {0, 2})->first_version, 3U);
+}
+
 TEST(SqlStore, AVersionIsMadeFromOneThatThereMayBe) {
     for (const auto* none : {"0", "-1"}) {
         const SqliteBackend backend;

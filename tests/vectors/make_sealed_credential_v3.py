@@ -27,7 +27,8 @@ def prefixed(text, length=">H"):
 
 
 def digest(whole, sort=sorted):
-    drawn = b"SRsa\x03" + struct.pack(">qq", whole["created_at"], whole["updated_at"]) + prefixed(whole["metadata"], ">I")
+    drawn = b"SRsa\x03" + struct.pack(">qqQ", whole["created_at"], whole["updated_at"], whole["first_version"])
+    drawn += prefixed(whole["metadata"], ">I")
     drawn += struct.pack(">H", len(whole["tags"]))
     for name, value in sort(whole["tags"].items()):
         drawn += prefixed(name) + prefixed(value)
@@ -91,10 +92,10 @@ def with_changed(place, *path, value):
 
 
 PLAIN = {"owner": "acme", "credential": "instagram", "version": 1, "created_at": NOON,
-         "whole": {"created_at": NOON, "updated_at": NOON, "metadata": "{}", "tags": {}}}
+         "whole": {"created_at": NOON, "updated_at": NOON, "first_version": 1, "metadata": "{}", "tags": {}}}
 FULL = {"owner": "acme", "credential": "instagram", "version": 7, "created_at": NOON, "expires_at": NOON + 3_600_000,
         "restored_from": 3,
-        "whole": {"created_at": NOON - 86_400_000, "updated_at": NOON, "metadata": '{"account":"17841"}',
+        "whole": {"created_at": NOON - 86_400_000, "updated_at": NOON, "first_version": 2, "metadata": '{"account":"17841"}',
                   "tags": {"env": "prod", "team": "payments"}}}
 
 add("nothing but a secret", "opens", PLAIN)
@@ -105,6 +106,7 @@ add("text beyond ASCII", "opens", with_changed(FULL, "whole", "metadata", value=
 add("expires with the epoch", "opens", with_changed(PLAIN, "expires_at", value=0))
 add("times before the epoch", "opens", {**PLAIN, "created_at": -1, "expires_at": -2})
 add("largest version", "opens", {**PLAIN, "version": 2**53, "restored_from": 2**53 - 1})
+add("first version not known", "opens", with_changed(FULL, "whole", "first_version", value=0))
 add("longest names", "opens", {**FULL, "owner": "o" * 128, "credential": "n" * 128})
 add("largest metadata", "opens", with_changed(FULL, "whole", "metadata", value='{"m":"' + "x" * 8184 + '"}'))
 add("most tags, sorted by bytes", "opens",
@@ -113,7 +115,7 @@ add("most tags, sorted by bytes", "opens",
 for path, value in [
         (("owner",), "acmf"), (("credential",), "instagran"), (("version",), 8), (("created_at",), NOON + 1),
         (("expires_at",), NOON + 3_600_001), (("expires_at",), None), (("restored_from",), 2), (("restored_from",), None),
-        (("whole", "created_at"), NOON), (("whole", "updated_at"), NOON + 1), (("whole", "metadata"), '{"account":"17842"}'),
+        (("whole", "created_at"), NOON), (("whole", "updated_at"), NOON + 1), (("whole", "first_version"), 1), (("whole", "metadata"), '{"account":"17842"}'),
         (("whole", "metadata"), "{}"), (("whole", "tags"), {}), (("whole", "tags", "team"), "search"),
         (("whole", "tags", "team"), None), (("whole", "tags", "more"), "tags"),
         (("whole", "tags"), {"env": "prodteam", "payments": "x"})]:

@@ -33,10 +33,10 @@ function big(value) {
   return number;
 }
 
-function attributesOf({ created_at: createdAt, updated_at: updatedAt, metadata, tags }) {
+function attributesOf({ created_at: createdAt, updated_at: updatedAt, first_version: firstVersion, metadata, tags }) {
   const names = Object.keys(tags).sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)));
   return createHash('sha256').update(Buffer.concat([
-    Buffer.from('SRsa'), Buffer.from([3]), big(createdAt), big(updatedAt), lengthPrefixed(metadata, 4),
+    Buffer.from('SRsa'), Buffer.from([3]), big(createdAt), big(updatedAt), big(firstVersion), lengthPrefixed(metadata, 4),
     Buffer.from([names.length >> 8, names.length & 0xff]),
     ...names.flatMap((name) => [lengthPrefixed(name), lengthPrefixed(tags[name])]),
   ])).digest();
