@@ -5,6 +5,7 @@
 #include "server/answer.h"
 #include "server/operational_routes.h"
 #include "vault/actions.h"
+#include "vault/begin_anew.h"
 #include "vault/credential_answers.h"
 #include "vault/item_answers.h"
 #include "vault/request_body.h"
@@ -231,17 +232,21 @@ server::Grant Api::authorize(server::Operation& operation, server::Action action
 }
 
 server::Response Api::store(server::Operation& operation, const server::Request& request) {
-    const auto grant = authorize(operation, store_credential, request);
+    const CredentialId id{safe_parameter(request, "owner"), safe_parameter(request, "name")};
+    const auto grant = parts_.authorizer.authorize(
+        operation, store_credential, parts_.service.resource_to_store(parts_.authorizer, id));
     server::refuse_query(request);
     StoreRequest wanted = read_store_request(read_body(request, max_store_body_bytes));
     if (wanted.tags) {
         wanted.replaced_tags = require_new_tags(operation, grant.resource(), *wanted.tags);
     }
+    if (wanted.tags && wanted.metadata) {
+        wanted.may_begin_anew = [&] { return may_begin_anew(parts_.authorizer, operation, id); };
+    }
     operation.record_intent();
     const auto result = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, result.info.current());
-    // Who looks into an attack must find that what was damaged is gone.
-    if (result.replaced_damaged) operation.set_fact("replaced_damaged", "yes");
+    note_replaced(operation, result);
     require_copy(operation, result.copy, not_copied);
     return credential_answer(result.info, parts_.service.now(), result.created ? 201 : 200);
 }
@@ -249,23 +254,32 @@ server::Response Api::store(server::Operation& operation, const server::Request&
 // Tags decide who may do what with all versions, the old secrets too, so to give other ones is a
 // right of its own, with the old tags and with the new: who may only store takes no credential to
 // where his rights are, nor out of what a rule says of its tags. Whether or not the policy of today
-// asks for tags: tomorrow's may.
-Tags Api::require_new_tags(server::Operation& operation, server::Resource resource,
-                           const Tags& tags) const {
-    const auto old = parts_.service.tags({resource.owner, resource.id});
-    if (old.value_or(Tags{}) == tags) return tags;
+// asks for tags: tomorrow's may. Old ones that can't be read are any.
+std::optional<Tags> Api::require_new_tags(server::Operation& operation, server::Resource resource,
+                                          const Tags& tags) const {
     resource.tags_left_out = false;
-    if (old) {
-        resource.tags = *old;
+    std::optional<Tags> old;
+    bool is_readable = true;
+    try {
+        old = parts_.service.tags({resource.owner, resource.id});
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+        is_readable = false;
+    }
+    if (is_readable && old.value_or(Tags{}) == tags) return tags;
+    if (old || !is_readable) {
+        resource.tags = old.value_or(Tags{});
+        resource.of_many = !is_readable;
         static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
     }
+    resource.of_many = false;
     resource.tags = tags;
     static_cast<void>(parts_.authorizer.authorize(operation, tag_credential, resource));
     if (parts_.authorizer.asks_for_tags()) {
         static_cast<void>(
             parts_.authorizer.authorize(operation, store_credential, std::move(resource)));
     }
-    return old.value_or(Tags{});
+    return is_readable ? std::optional(old.value_or(Tags{})) : std::nullopt;
 }
 
 server::Response Api::describe(server::Operation& operation, const server::Request& request) {

@@ -61,9 +61,10 @@ private:
                             const server::Request& request) const;
 
     // The tags that the credential has now, none if it is not there, when the caller may give it
-    // `tags` instead. Throws permission_denied.
-    Tags require_new_tags(server::Operation& operation, server::Resource resource,
-                          const Tags& tags) const;
+    // `tags` instead; empty when they can't be read, and he may whatever they are. Throws
+    // permission_denied.
+    std::optional<Tags> require_new_tags(server::Operation& operation, server::Resource resource,
+                                         const Tags& tags) const;
 
     ApiParts parts_;
     ListApi list_;

@@ -6,6 +6,7 @@
 #include "base/encoding.h"
 #include "base/error.h"
 #include "server/answer.h"
+#include "vault/service.h"
 
 namespace vault {
 namespace {
@@ -131,6 +132,11 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
     write_fields(body, info, info.current(), now);
     body.end_object();
     return server::json_answer(std::move(body), status);
+}
+
+void note_replaced(server::Operation& operation, const StoreResult& result) {
+    if (result.replaced_damaged) operation.set_fact("replaced_damaged", "yes");
+    if (result.replaced_unopened) operation.set_fact("replaced_unopened", "yes");
 }
 
 void note_copy(server::Operation& operation, const CopyOutcome& copy) {

@@ -16,6 +16,8 @@
 
 namespace vault {
 
+struct StoreResult;  // vault/service.h
+
 // A parameter of the path that is a safe name. Throws invalid_argument naming it.
 std::string safe_parameter(const server::Request& request, std::string_view name);
 
@@ -52,6 +54,9 @@ server::Response credential_answer(const CredentialInfo& info, base::Time now, u
 
 // The facts "version", "key_id" and "key_version".
 void note_version(server::Operation& operation, const VersionInfo& version);
+// The fact "replaced_damaged" or "replaced_unopened", "yes", where the credential began anew: who
+// looks into an attack must find that what was there is gone.
+void note_replaced(server::Operation& operation, const StoreResult& result);
 // The fact "write_through", "written" or "failed", where there is a copy elsewhere. The second
 // throws unavailable with `message` when it failed: the caller must know, and repeats.
 void note_copy(server::Operation& operation, const CopyOutcome& copy);

@@ -1,6 +1,23 @@
 #include "vault/data_keys.h"
 
+#include <string_view>
+#include <utility>
+
 namespace vault {
+namespace {
+
+// Its callers can do nothing: to them it is an outage.
+constexpr std::string_view refusal = "the key service refuses this vault; its operator must act";
+
+}  // namespace
+
+base::Error refused_by_key_service(std::string detail) {
+    return {base::ErrorCode::unavailable, std::string(refusal), std::move(detail)};
+}
+
+bool is_refusal(const base::Error& error) {
+    return error.code() == base::ErrorCode::unavailable && error.message() == refusal;
+}
 
 ReadKey DataKeys::unwrap_to_read(const WrappedKey& item, const std::string& /*reader*/,
                                  const std::string& traceparent) {

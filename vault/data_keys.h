@@ -60,6 +60,12 @@ struct ReadKey {
 };
 using ReadOutcome = std::variant<ReadKey, base::Error>;
 
+// unavailable: the key service answers, and refuses this vault; `detail` is what it said. Of one
+// item of many its master key is disabled, destroyed or compromised. (One that this vault has no
+// right to is an integrity_failure: the key service does not say that there is one.)
+base::Error refused_by_key_service(std::string detail);
+bool is_refusal(const base::Error& error);
+
 // What one call on many takes at most.
 inline constexpr std::size_t max_keys_at_once = 1000;
 

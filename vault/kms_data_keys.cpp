@@ -31,8 +31,7 @@ Error translated(const Error& error) {
         case ErrorCode::caller_suspended:
         case ErrorCode::not_found:
         case ErrorCode::failed_precondition:
-            return {ErrorCode::unavailable,
-                    "the key service refuses this vault; its operator must act", error.what()};
+            return refused_by_key_service(error.what());
         case ErrorCode::invalid_argument:
         case ErrorCode::already_exists:
         case ErrorCode::method_not_allowed:

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "vault/actions.h"
+#include "vault/begin_anew.h"
 #include "vault/opening.h"
 #include "vault/sealed.h"
 
@@ -139,6 +140,16 @@ CredentialInfo whole_with(const NewVersion& added, const Head& head, const Found
     return whole;
 }
 
+NewVersion new_version(const CredentialId& id, const StoreRequest& request, const Head& head,
+                       base::Time now) {
+    NewVersion added{
+        .id = id, .version = {}, .sealed = {}, .metadata = request.metadata, .tags = request.tags};
+    added.version.version = head.last + 1;
+    added.version.expires_at = request.expires_at;
+    added.version.created_at = now;
+    return added;
+}
+
 // The data key in `fresh`, and by the same call that of `current`, unless it is null.
 base::SecretBytes unwrap_with(DataKeys& keys, WrappedKey fresh, const Found* current,
                               std::optional<UnwrapOutcome>& currents_key,
@@ -163,11 +174,6 @@ std::optional<Error> whats_wrong(const Found& current, const UnwrapOutcome& key)
         if (error.code() != ErrorCode::integrity_failure) throw;
         return error;
     }
-}
-
-// Or its data key is not to be had any more, as that of a master key that was destroyed.
-bool is_damage(const Error& error) {
-    return error.code() == ErrorCode::integrity_failure || error.code() == ErrorCode::unavailable;
 }
 
 Error does_not_open() {
@@ -207,10 +213,22 @@ server::Resource CredentialService::resource(const server::Authorizer& authorize
     return resource;
 }
 
+server::Resource CredentialService::resource_to_store(const server::Authorizer& authorizer,
+                                                      const CredentialId& id) {
+    try {
+        return resource(authorizer, id);
+    } catch (const Error& error) {
+        if (error.code() != ErrorCode::integrity_failure) throw;
+        server::Resource of_any_tags = credential_resource(id);
+        of_any_tags.of_many = true;
+        return of_any_tags;
+    }
+}
+
 std::optional<Tags> CredentialService::tags(const CredentialId& id) {
-    auto info = store_.find(id);
-    if (!info) return std::nullopt;
-    return std::move(info->tags);
+    auto stored = store_.find_version(id, std::nullopt);
+    if (!stored) return std::nullopt;
+    return std::move(stored->info.tags);
 }
 
 bool CredentialService::decides_by_tags() const {
@@ -243,12 +261,20 @@ CopyOutcome CredentialService::follow(const CredentialId& id) {
     }
 }
 
+// They are those of the head that is read, or put() does nothing. What a provider gave is stored
+// whatever the tags: nobody gets it a second time.
+void CredentialService::require_tags_to_store(const server::Grant& grant,
+                                              const StoreRequest& request, const Tags& tags) const {
+    if (grant.action() == refresh_credential) return;
+    require_same_tags(grant, tags);
+    if (request.replaced_tags && *request.replaced_tags != tags) throw tags_changed();
+}
+
 StoreResult CredentialService::store(const server::Grant& grant, const StoreRequest& request,
                                      const std::string& traceparent) {
     const bool refreshes = grant.action() == refresh_credential;
     const CredentialId id = credential_of(grant, refreshes ? refresh_credential : store_credential);
-    const bool replaces_all = request.metadata && request.tags && !decides_by_tags();
-    std::optional<Head> damaged;  // where nothing of what is there is kept
+    Doubt doubt(request);
     for (int attempt = 0; attempt < max_lost_races; ++attempt) {
         const Current there = find_current(store_, id);
         const auto* found = std::get_if<Found>(&there);
@@ -256,36 +282,28 @@ StoreResult CredentialService::store(const server::Grant& grant, const StoreRequ
         const Head head = found != nullptr ? head_of(*found) : store_.head(id);
         require_version(head, request.if_version);
         if (unreadable != nullptr) {
-            if (!replaces_all) throw Error(*unreadable);
-            damaged = head;
+            doubt.replace(head, *unreadable);
         } else if (found == nullptr && head.current != 0) {
             continue;  // another call came between
+        } else {
+            require_tags_to_store(grant, request,
+                                  found != nullptr ? found->stored.info.tags : Tags{});
         }
-        // They are those of this head, or put() does nothing. What a provider gave is stored
-        // whatever the tags: nobody gets it a second time.
-        if (!refreshes && (decides_by_tags() || request.replaced_tags)) {
-            const Tags tags = found != nullptr ? found->stored.info.tags : store_.tags(id);
-            require_same_tags(grant, tags);
-            if (request.replaced_tags && *request.replaced_tags != tags) throw tags_changed();
-        }
-        const Found* kept = damaged == head ? nullptr : found;
-        NewVersion added{.id = id,
-                         .version = {},
-                         .sealed = {},
-                         .metadata = request.metadata,
-                         .tags = request.tags,
-                         .begins_anew = damaged == head};
-        added.version.version = head.last + 1;
-        added.version.expires_at = request.expires_at;
-        added.version.created_at = clock_.now();
+        const Found* kept = doubt.replaces(head) ? nullptr : found;
+        NewVersion added = new_version(id, request, head, clock_.now());
+        added.begins_anew = doubt.replaces(head);
         const auto whole = whole_with(added, head, kept);
         if (const auto error = seal_into(added, whole, request.secret, kept, traceparent)) {
-            if (!replaces_all || !is_damage(*error)) throw Error(*error);
-            damaged = head;
+            doubt.look_again_or_replace(head, *error, refreshes);
             continue;
         }
         auto info = store_.put(added, head);
-        if (info) return {*std::move(info), head.current == 0, follow(id), added.begins_anew};
+        if (!info) continue;
+        return {.info = *std::move(info),
+                .created = head.current == 0,
+                .copy = follow(id),
+                .replaced_damaged = added.begins_anew && doubt.is_damage(),
+                .replaced_unopened = added.begins_anew && !doubt.is_damage()};
     }
     throw too_many_at_once();
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,6 +41,10 @@ struct StoreRequest {
     // The tags that the policy allowed to be replaced: if the credential has others by now, nothing
     // is stored. Empty: not compared.
     std::optional<Tags> replaced_tags{};
+    // Asked where the current version does not open: whether the credential may begin anew, with
+    // nothing but what is given here. The caller needs the right to give it these tags whatever it
+    // has (vault/begin_anew.h). Empty: it may not.
+    std::function<bool()> may_begin_anew{};
     std::optional<base::Time> expires_at;
     std::optional<std::uint64_t>
         if_version;  // store only if this is the current version; 0: only if there is none
@@ -49,7 +54,10 @@ struct StoreResult {
     CredentialInfo info;
     bool created = false;  // there was none before
     CopyOutcome copy{};
-    bool replaced_damaged = false;  // what was there could not be believed, and nothing of it stays
+    // It began anew, since what was there could not be believed, or the key service refuses its
+    // data key.
+    bool replaced_damaged = false;
+    bool replaced_unopened = false;
 };
 
 struct RestoreRequest {
@@ -107,10 +115,11 @@ public:
     // again by way of the key service, and stores it as the next version. What was stored stays
     // when its copy fails, which the result says (as restore() and the destructions do). Throws
     // failed_precondition when `if_version` does not hold; invalid_argument when the secret is too
-    // large; integrity_failure, or why its data key can't be had, when the current version does not
-    // open as it was stored: what stays of it would be sealed as true. Only a request that replaces
-    // metadata and tags, where nothing decides by tags, then begins the credential anew.
-    // `traceparent`, here and below, is passed on to the key service.
+    // large; integrity_failure when the current version does not open as it was stored, and
+    // failed_precondition when the key service refuses its data key (unavailable by the grant of
+    // refresh_credential): what stays of it would be sealed as true. Only a request that may begin
+    // the credential anew does so then. `traceparent`, here and below, is passed on to the key
+    // service.
     StoreResult store(const server::Grant& grant, const StoreRequest& request,
                       const std::string& traceparent);
 
@@ -175,8 +184,12 @@ public:
     // read.
     server::Resource resource(const server::Authorizer& authorizer, const CredentialId& id);
 
+    // The same for a store, which may replace tags that can't be read: the resource has any then.
+    server::Resource resource_to_store(const server::Authorizer& authorizer,
+                                       const CredentialId& id);
+
     // The tags of a credential, for the question of who may give it others; empty when it is not
-    // there. Throws what Store::find throws.
+    // there. Throws what Store::find_version throws.
     std::optional<Tags> tags(const CredentialId& id);
 
     base::Time now() const { return clock_.now(); }
@@ -198,6 +211,8 @@ private:
     // Whether the credential, with `tags`, is not any more as the grant was given for.
     bool has_other_tags(const server::Grant& grant, const Tags& tags) const;
     void require_same_tags(const server::Grant& grant, const Tags& tags) const;
+    void require_tags_to_store(const server::Grant& grant, const StoreRequest& request,
+                               const Tags& tags) const;
     bool lacks_reason(const server::Grant& grant, std::string_view reason) const;
 
     Store& store_;

@@ -314,6 +314,47 @@ TEST_F(VaultApiTest, WhatWasEditedIsReplacedAsAWholeOnlyAndThatIsRecorded) {
     EXPECT_EQ(facts_.count("replaced_damaged"), 0U);
 }
 
+TEST_F(VaultApiTest, RowsThatContradictEachOtherAreReplacedAsAWholeToo) {
+    put(R"({"secret":{"k":0},"metadata":{"a":1},"tags":{"team":"mine"}})");
+    for (const auto* sql :
+         {"UPDATE credentials SET expires_at = 1", "UPDATE credentials SET tags = 'x'",
+          "UPDATE credentials SET tags = '{\"team\":1}'",
+          "UPDATE credentials SET updated_at = -999999999",
+          "UPDATE credentials SET current_version = 1", "UPDATE versions SET key_id = 'x'",
+          "UPDATE versions SET created_at = 999999999999999"}) {
+        put(R"({"secret":{"k":1}})");
+        edit(sql);
+        SCOPED_TRACE(sql);
+        EXPECT_EQ(reveal().status, 422U);
+        for (const auto* part : {"", R"(,"metadata":{})", R"(,"tags":{})"}) {
+            const auto refused = put(R"({"secret":{"k":2})" + std::string(part) + "}");
+            EXPECT_EQ(refused.error_code(), "integrity_failure");
+            EXPECT_NE(refused.message().find("store with both"), std::string::npos);
+        }
+        const auto stored = put(R"({"secret":{"k":2},"metadata":{"b":1},"tags":{"team":"ours"}})");
+        EXPECT_EQ(stored.status, 200U) << stored.body;
+        EXPECT_EQ(facts_["replaced_damaged"], "yes");
+        EXPECT_EQ(stored.at({"tags"}), R"({"team":"ours"})");
+        EXPECT_EQ(reveal().at({"secret"}), R"({"k":2})");
+    }
+}
+
+TEST_F(VaultApiTest, WhatTheKeyServiceRefusesIsNoOutageToWhoStores) {
+    put(R"({"secret":{"k":1},"metadata":{"a":1},"tags":{"team":"mine"}})");
+    world_.keys.primary = FakeDataKeys::key_version + 1;
+    world_.keys.refused_version = FakeDataKeys::key_version;
+    EXPECT_EQ(reveal().status, 503U);
+    const auto refused = put(R"({"secret":{"k":2}})");
+    EXPECT_EQ(refused.status, 409U);
+    EXPECT_NE(refused.message().find("store with both"), std::string::npos) << refused.body;
+    EXPECT_EQ(put(R"({"secret":{"k":2},"metadata":{},"tags":{"team":"mine"}})").status, 200U);
+    EXPECT_EQ(facts_["replaced_unopened"], "yes");
+    EXPECT_EQ(facts_.count("replaced_damaged"), 0U);
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":2})");
+    world_.keys.unavailable = true;
+    EXPECT_EQ(put(R"({"secret":{"k":3}})").status, 503U) << "it is away";
+}
+
 TEST_F(VaultApiTest, EditedMetadataCantWriteOtherFieldsIntoAnAnswer) {
     for (const auto* metadata : {"{},\"secret\":{\"k\":\"planted\"}", "[]", "", "{\"a\":1"}) {
         put(R"({"secret":{"k":1}})");

@@ -72,6 +72,7 @@ protected:
         request.metadata = std::move(metadata);
         request.tags = std::move(tags);
         request.expires_at = expires_at_;
+        if (request.metadata && request.tags) request.may_begin_anew = [] { return true; };
         auto asked = operation();
         return service_->store(grant(asked, vault::store_credential, id), request, "");
     }
@@ -389,10 +390,33 @@ TYPED_TEST_P(AttributesContract, WhatNobodyCanOpenAnyMoreIsReplacedAsAWholeOnly)
     this->keys_.primary = FakeDataKeys::key_version + 1;
     this->keys_.refused_version = FakeDataKeys::key_version;
     EXPECT_ERROR(unavailable, this->reveal(instagram));
-    EXPECT_ERROR(unavailable, this->store(instagram, "\"four\""));
-    EXPECT_ERROR(unavailable, this->store(instagram, "\"four\"", "{}"));
-    EXPECT_TRUE(this->store(instagram, "\"four\"", "{}", vault::Tags{}).replaced_damaged);
+    EXPECT_ERROR_SAYING(failed_precondition, "store with both", this->store(instagram, "\"four\""));
+    EXPECT_ERROR(failed_precondition, this->store(instagram, "\"four\"", "{}"));
+    EXPECT_EQ(this->store_->head(instagram).last, 3U);
+    const auto stored = this->store(instagram, "\"four\"", "{}", vault::Tags{});
+    EXPECT_TRUE(stored.replaced_unopened);
+    EXPECT_FALSE(stored.replaced_damaged);
+    EXPECT_EQ(stored.info.created_at, this->clock_.now());
     EXPECT_EQ(this->reveal(instagram), "\"four\"");
+    EXPECT_ERROR(unavailable, this->reveal(instagram, 1));
+    EXPECT_FALSE(this->store(instagram, "\"five\"").replaced_unopened);
+    this->keys_.refused_version = 0;
+    EXPECT_EQ(this->reveal(instagram, 1), "\"one\"") << "as of a key that was only disabled";
+}
+
+// A rewrap may have moved the row behind the read, and its old key be gone.
+TYPED_TEST_P(AttributesContract, WhatIsRefusedOnceIsReadOnceMoreAndWhatGetsNoAnswerStays) {
+    this->fill(instagram);
+    const auto created_at = this->store_->find(instagram)->created_at;
+    this->keys_.refusals = 1;
+    const auto with_all = this->store(instagram, "\"four\"", "{}", vault::Tags{});
+    EXPECT_FALSE(with_all.replaced_unopened || with_all.replaced_damaged);
+    EXPECT_EQ(with_all.info.created_at, created_at);
+    this->keys_.refusals = 1;
+    EXPECT_EQ(this->store(instagram, "\"five\"").info.current().version, 5U);
+    this->keys_.unanswered = 1;
+    EXPECT_ERROR(unavailable, this->store(instagram, "\"six\"", "{}", vault::Tags{}));
+    EXPECT_EQ(this->store_->find(instagram)->created_at, created_at);
 }
 
 TYPED_TEST_P(AttributesContract, OfStoresAtOnceEachBindsWhatStandsThen) {
@@ -417,17 +441,14 @@ TYPED_TEST_P(AttributesContract, OfStoresAtOnceEachBindsWhatStandsThen) {
     EXPECT_EQ(this->store_->find(instagram)->metadata, R"({"m":3})");
 }
 
-REGISTER_TYPED_TEST_SUITE_P(AttributesContract,
-                            AnEditOfWhatTheCredentialHasIsAnIntegrityFailureOfAllVersions,
-                            AnEditOfTheCurrentVersionIsAnIntegrityFailureOfAllVersions,
-                            AnEditOfAnOlderVersionIsAnIntegrityFailureOfThatOne,
-                            WhatIsNotReplacedIsBoundAsItIs,
-                            ACredentialOfFormat2OpensAndTheNextStoreTakesItOver,
-                            WhatSaysToBeOfFormat2AndDoesNotOpenIsNotTakenOver,
-                            WhatAHandMarkedAsDestroyedIsNotStoredOver,
-                            WhatIsOfBeforeADestructionDoesNotOpenBesideWhatIsOfAfter,
-                            AnOlderVersionThatCantBeReadIsLeftOut,
-                            WhatNobodyCanOpenAnyMoreIsReplacedAsAWholeOnly,
-                            OfStoresAtOnceEachBindsWhatStandsThen);
+REGISTER_TYPED_TEST_SUITE_P(
+    AttributesContract, AnEditOfWhatTheCredentialHasIsAnIntegrityFailureOfAllVersions,
+    AnEditOfTheCurrentVersionIsAnIntegrityFailureOfAllVersions,
+    AnEditOfAnOlderVersionIsAnIntegrityFailureOfThatOne, WhatIsNotReplacedIsBoundAsItIs,
+    ACredentialOfFormat2OpensAndTheNextStoreTakesItOver,
+    WhatSaysToBeOfFormat2AndDoesNotOpenIsNotTakenOver, WhatAHandMarkedAsDestroyedIsNotStoredOver,
+    WhatIsOfBeforeADestructionDoesNotOpenBesideWhatIsOfAfter, AnOlderVersionThatCantBeReadIsLeftOut,
+    WhatIsRefusedOnceIsReadOnceMoreAndWhatGetsNoAnswerStays,
+    WhatNobodyCanOpenAnyMoreIsReplacedAsAWholeOnly, OfStoresAtOnceEachBindsWhatStandsThen);
 
 }  // namespace tests

@@ -216,6 +216,33 @@ TEST_F(BrokerShape, ALongFieldThatIsThereAlreadyIsShown) {
     EXPECT_TRUE(says(shown, field));
 }
 
+TEST(BrokerShapeWithTags, WhatDoesNotOpenIsReplacedByWhoMayGiveItTags) {
+    const std::string record = R"({"client_id":"shop","access_token":"t","meta_user_id":"9"})";
+    for (const bool may : {false, true}) {
+        CompatHouse house(
+            {.policy = may ? with_right_to_tag("broker/*") : std::string(compat_policy)});
+        const auto store = [&] {
+            return house.ask("POST /api/credentials", record, house.broker());
+        };
+        EXPECT_EQ(store().status, 201U);
+        house.edit("UPDATE credentials SET metadata = '{}'");
+        const auto stored = store();
+        EXPECT_EQ(stored.status, may ? 200U : 422U);
+        EXPECT_EQ(house.last_record().find(R"("replaced_damaged":"yes")") != std::string::npos,
+                  may);
+        EXPECT_EQ(says(stored, "right tag_credential"), !may);
+        EXPECT_EQ(house.ask("GET /api/credentials/token?client_id=shop", {}, house.broker()).status,
+                  may ? 200U : 422U);
+        house.edit("UPDATE credentials SET tags = 'x'");
+        EXPECT_EQ(store().status, may ? 200U : 422U);
+        house.world.keys.primary = FakeDataKeys::key_version + 1;
+        house.world.keys.refused_version = FakeDataKeys::key_version;
+        EXPECT_EQ(store().status, may ? 200U : 422U);
+        EXPECT_EQ(house.last_record().find(R"("replaced_unopened":"yes")") != std::string::npos,
+                  may);
+    }
+}
+
 TEST_F(BrokerShape, EveryRouteNeedsAnIdentity) {
     store();
     const std::string text = std::string(record_start) + std::string(later);

@@ -49,6 +49,20 @@ inline constexpr std::string_view compat_policy = R"({
   ]
 })";
 
+// The same, where every caller of a shape may give what `resources` names tags.
+inline std::string with_right_to_tag(std::string_view resources) {
+    std::string policy(compat_policy);
+    for (const std::string role : {"sync", "broker"}) {
+        const std::string before = "\"" + role + "\": [";
+        policy.insert(policy.find(before) + before.size(),
+                      R"({"id": "tags-)" + role +
+                          R"(", "effect": "allow", "actions": ["tag_credential"],
+              "resources": ["credential:)" +
+                          std::string(resources) + "\"]}, ");
+    }
+    return policy;
+}
+
 // A user's bearer is "<name>.<profile>": the caller user:<name> with that claim. "bad" is refused.
 class UserVerifier final : public server::CredentialVerifier {
 public:
@@ -77,6 +91,7 @@ struct CompatOptions {
                                  vault::compat::BrokerConfig{}};
     bool secret_is_set = true;
     std::string tiers{};  // of budgets; empty: none
+    std::string policy{compat_policy};
 };
 
 class CompatHouse {
@@ -230,7 +245,7 @@ private:
                 server::BudgetParts{*database, world.clock, [](auto, const auto&) {}});
         }
         authorizer_ = std::make_unique<server::Authorizer>(
-            server::parse_policy(compat_policy, vault::known_actions()), nullptr,
+            server::parse_policy(options_.policy, vault::known_actions()), nullptr,
             server::AuthorizerParts{nullptr, nullptr, budgets_.get()});
         server::IdentityConfig identity;
         if (options_.secret_is_set) {

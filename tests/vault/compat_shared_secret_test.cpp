@@ -268,6 +268,29 @@ TEST_F(SharedSecretShape, AnAlteredRowIsNeverRevealed) {
     EXPECT_NE(house_.last_record().find("integrity_failure"), std::string::npos);
 }
 
+TEST(SharedSecretShapeWithTags, WhatDoesNotOpenIsReplacedByWhoMayGiveItTags) {
+    const std::string body =
+        R"({"creatorProfileId":")" + std::string(profile) + R"(","credentials":{"x":1}})";
+    for (const bool may : {false, true}) {
+        CompatHouse house(
+            {.policy = may ? with_right_to_tag("*/platforms") : std::string(compat_policy)});
+        const auto store = [&](const CompatHouse::Shown& who) {
+            return house.ask("POST /api/credentials/store", body, who).status;
+        };
+        EXPECT_EQ(store(house.sync()), 200U);
+        house.edit(R"(UPDATE credentials SET tags = '{"team":"mine"}')");
+        auto for_a_user = house.sync();
+        for_a_user.bearer = "ann." + std::string(profile);
+        EXPECT_EQ(store(for_a_user), 422U) << "the user may not";
+        EXPECT_EQ(store(house.sync()), may ? 200U : 422U);
+        EXPECT_EQ(house.last_record().find(R"("replaced_damaged":"yes")") != std::string::npos,
+                  may);
+        house.world.keys.primary = FakeDataKeys::key_version + 1;
+        house.world.keys.refused_version = FakeDataKeys::key_version;
+        EXPECT_EQ(store(house.sync()), may ? 200U : 409U);
+    }
+}
+
 constexpr std::string_view two_an_hour =
     R"({"version":1,"tiers":{"user":[{"id":"reveals","actions":["reveal_credential"],"quota":{"hour":2}}],
         "server":[]},"bindings":[{"caller":"secret:*","tier":"server"}],"default":"user"})";

@@ -82,7 +82,9 @@ public:
     // Faults and what was seen.
     std::atomic<bool> unavailable = false;
     std::atomic<bool> refuses_items = false;  // each item of a call is unavailable
-    std::atomic<int> refused_version = 0;     // what is wrapped by this one is unavailable
+    std::atomic<int> refusals = 0;            // so many of the next items are refused
+    std::atomic<int> unanswered = 0;          // so many of the next items get no answer
+    std::atomic<int> refused_version = 0;     // what is wrapped by this one is refused
     std::atomic<bool> not_ready = false;      // what check() says
     std::atomic<bool> wraps_badly = false;    // what it wraps unwraps to another key
     std::atomic<int> calls = 0;
@@ -117,7 +119,7 @@ private:
 
     const Made& find(const vault::WrappedKey& item) const {
         if (item.wrapped.size() > 25 && item.wrapped[25] == refused_version)
-            throw base::Error(base::ErrorCode::unavailable, "its master key is destroyed");
+            throw vault::refused_by_key_service("its master key is destroyed");
         const auto found = made_.find(item.wrapped);
         if (found == made_.end() || found->second.context != item.context) {
             throw base::decryption_failed("fake");
@@ -134,6 +136,14 @@ private:
         std::vector<Outcome> outcomes;
         for (const auto& item : items) {
             try {
+                if (refusals > 0) {
+                    --refusals;
+                    throw vault::refused_by_key_service("not now");
+                }
+                if (unanswered > 0) {
+                    --unanswered;
+                    throw base::Error(base::ErrorCode::unavailable, "no answer");
+                }
                 if (refuses_items) throw base::Error(base::ErrorCode::unavailable, "no answer");
                 outcomes.emplace_back(work(item));
             } catch (const base::Error& error) {

@@ -409,6 +409,19 @@ TEST_F(CredentialServiceTest, AStoreBindsWhatAnotherOneLeftMeanwhile) {
     EXPECT_EQ(acme_.describe(instagram_).current().version, 8U);
 }
 
+// Who refreshes takes failed_precondition for another one's store.
+TEST_F(CredentialServiceTest, ARefreshOverWhatTheKeyServiceRefusesIsUnavailable) {
+    acme_.store(instagram_, "{}");
+    world_.keys.primary = FakeDataKeys::key_version + 1;
+    world_.keys.refused_version = FakeDataKeys::key_version;
+    vault::StoreRequest request;
+    request.secret = base::SecretBytes(base::as_bytes("{}"));
+    auto operation = world_.operation();
+    const auto grant = acme_.grant(operation, vault::refresh_credential, instagram_);
+    EXPECT_ERROR(unavailable, world_.service->store(grant, request, ""));
+    EXPECT_ERROR(failed_precondition, acme_.store(instagram_, "{}"));
+}
+
 TEST_F(CredentialServiceTest, StoresAtOnceMakeAVersionEach) {
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i) {
@@ -542,6 +555,7 @@ TEST_F(CredentialServiceTest, TamperedRowsAreAnIntegrityFailure) {
         request.secret = base::SecretBytes(base::as_bytes("{}"));
         request.metadata = "{}";
         request.tags = vault::Tags{};
+        request.may_begin_anew = [] { return true; };
         auto operation = fresh.operation();
         fresh.service->store(acme.grant(operation, vault::store_credential, instagram_), request,
                              "");

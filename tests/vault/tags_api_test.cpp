@@ -93,11 +93,39 @@ TEST_F(TagsApiTest, EditedTagsGetNobodyAnotherOwnersSecret) {
     // Nor is what was edited sealed as true, whoever stores: its owner did not say so.
     for (const auto* caller : {"acme", "reader"}) {
         EXPECT_EQ(put(R"({"secret":{"k":4}})", caller).status, 422U);
-        EXPECT_EQ(
-            put(R"({"secret":{"k":4},"metadata":{},"tags":{"team":"payments"}})", caller).status,
-            422U)
-            << "by these tags it was decided who may";
         EXPECT_EQ(send(Method::POST, one + "/restore", R"({"version":1})", caller).status, 422U);
+    }
+    constexpr auto all_of_it = R"({"secret":{"k":4},"metadata":{},"tags":{"team":"payments"}})";
+    EXPECT_EQ(put(all_of_it, "reader").status, 422U) << "by these tags it was decided who may";
+    EXPECT_EQ(put(all_of_it).status, 200U) << "by none";
+    EXPECT_EQ(facts_["replaced_damaged"], "yes");
+    EXPECT_EQ(reveal({}, "reader").at({"secret"}), R"({"k":4})");
+}
+
+// Nobody knows which tags it had: they may be those of a deny.
+TEST_F(TagsApiTest, WhatHadAnyTagsIsReplacedByWhoMayWhateverTheyWere) {
+    const auto policy = [&](std::string_view denied) {
+        world_.authorizer.replace(server::parse_policy(
+            R"({"version": 1, "roles": {"acme": [
+                {"id": "all", "effect": "allow", "actions": ["*"], "resources": ["credential:acme/*"]},
+                {"id": "not-prod", "effect": "deny", "actions": [")" +
+                std::string(denied) + R"("], "resources": ["credential:*/tag/env=prod"]}]},
+                "bindings": [{"caller": "spiffe://strongroom/acme", "roles": ["acme"]}]})",
+            vault::known_actions()));
+    };
+    constexpr auto all_of_it = R"({"secret":{"k":2},"metadata":{},"tags":{"env":"test"}})";
+    put(R"({"secret":{"k":1},"tags":{"env":"prod"}})");
+    for (const auto* tags : {R"({"env":"test"})", "{}", "x"}) {
+        for (const auto* denied : {"store_credential", "tag_credential"}) {
+            edit("UPDATE credentials SET tags = '" + std::string(tags) + "'");
+            policy(denied);
+            EXPECT_NE(put(all_of_it).status, 200U) << tags << denied;
+            EXPECT_EQ(facts_.count("replaced_damaged"), 0U);
+        }
+        policy("reveal_credential");
+        EXPECT_EQ(put(all_of_it).status, 200U) << tags;
+        EXPECT_EQ(facts_["replaced_damaged"], "yes");
+        EXPECT_EQ(reveal().at({"secret"}), R"({"k":2})");
     }
 }
 
@@ -158,6 +186,18 @@ TEST_F(TagsApiTest, TagsAreARightOfTheirOwnEvenWhereNoRuleAsksForThem) {
     world_.authorizer.replace(server::parse_policy(untagged, vault::known_actions()));
     EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"mine"}})", "storer").status, 403U);
     EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"theirs"}})", "storer").status, 200U);
+    edit("UPDATE versions SET key_id = 'x' WHERE version = 1");
+    EXPECT_EQ(put(R"({"secret":{"k":2},"tags":{"team":"theirs"}})", "storer").status, 200U)
+        << "an older version that can't be read says nothing of the tags";
+    // Nor by tags that a hand gave it, or made unreadable.
+    constexpr auto all_of_it = R"({"secret":{"k":3},"metadata":{},"tags":{"team":"mine"}})";
+    edit(R"(UPDATE credentials SET tags = '{"team":"mine"}')");
+    EXPECT_EQ(put(all_of_it, "storer").status, 422U);
+    edit("UPDATE credentials SET tags = 'x'");
+    EXPECT_EQ(put(all_of_it, "storer").status, 403U);
+    edit(R"(UPDATE credentials SET tags = '{"team":"theirs"}')");
+    world_.authorizer.replace(server::parse_policy(vault_policy, vault::known_actions()));
+    EXPECT_EQ(reveal().at({"secret"}), R"({"k":2})") << "nothing was stored";
 }
 
 }  // namespace

@@ -73,6 +73,29 @@ TEST_F(VaultdTest, TheRealKeyServiceKeepsTheContractOfDataKeys) {
     EXPECT_ERROR_SAYING(unavailable, "refuses this vault", refused.create({}, ""));
 }
 
+TEST_F(VaultdTest, OfAMasterKeyThatIsDisabledEachItemIsRefusedAndOfOneThatIsAwayTheCallFails) {
+    kms::Client client(house_.to_kmsd(house_.vault_files));
+    kms::Client operations(house_.to_kmsd(house_.operator_files));
+    vault::KmsDataKeys keys(client, "alias/credentials");
+    const vault::DataKey old = keys.create({{"owner", "acme"}}, "");
+    const std::vector<vault::WrappedKey> items{{old.wrapped, {{"owner", "acme"}}}};
+    operations.call("POST", "/v1/keys/alias/credentials/disable", "");
+    const auto refused = keys.unwrap_many(items, "");
+    const auto* error = std::get_if<base::Error>(&refused.at(0));
+    ASSERT_NE(error, nullptr);
+    EXPECT_TRUE(vault::is_refusal(*error)) << error->what();
+    operations.call("POST", "/v1/keys/alias/credentials/enable", "");
+    EXPECT_TRUE(std::holds_alternative<base::SecretBytes>(keys.unwrap_many(items, "").at(0)));
+    EXPECT_EQ(house_.kmsd().stop(), 0);
+    try {
+        static_cast<void>(keys.unwrap_many(items, ""));
+        ADD_FAILURE() << "it is away";
+    } catch (const base::Error& away) {
+        EXPECT_EQ(away.code(), base::ErrorCode::unavailable);
+        EXPECT_FALSE(vault::is_refusal(away)) << away.what();
+    }
+}
+
 TEST_F(VaultdTest, WithoutTheKeyServiceEveryRevealIs503WithinTheDeadline) {
     house_.start();
     kms::Client app(house_.to_vaultd(house_.app_files));

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "server/answer.h"
 #include "vault/actions.h"
+#include "vault/begin_anew.h"
 #include "vault/compat/broker_record.h"
 #include "vault/compat/error_shapes.h"
 #include "vault/credential_answers.h"
@@ -108,12 +109,15 @@ server::Response BrokerApi::store(server::Operation& operation, const server::Re
     }
     wanted.metadata = record.metadata();
     wanted.expires_at = record.expires_at();
-    const auto grant =
-        authorizer_.authorize(operation, store_credential,
-                              service_.resource(authorizer_, {config_.owner, record.client_id()}));
+    const CredentialId id{config_.owner, record.client_id()};
+    const auto grant = authorizer_.authorize(operation, store_credential,
+                                             service_.resource_to_store(authorizer_, id));
+    // This shape gives no tags.
+    wanted.may_begin_anew = [&] { return may_begin_anew(authorizer_, operation, id); };
     operation.record_intent();
     const StoreResult stored = service_.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
+    note_replaced(operation, stored);
     require_copy(operation, stored.copy, not_copied);
     return metadata_answer(stored.info, true, stored.created ? 201 : 200);
 }

@@ -9,6 +9,7 @@
 #include "server/answer.h"
 #include "server/digest.h"
 #include "vault/actions.h"
+#include "vault/begin_anew.h"
 #include "vault/compat/error_shapes.h"
 #include "vault/compat/shared_secret_body.h"
 #include "vault/credential_answers.h"
@@ -107,11 +108,14 @@ server::Response SharedSecretApi::store(server::Operation& operation,
     const CredentialId id{read_profile(body), config_.name};
     StoreRequest wanted;
     wanted.secret = read_credentials(body);
-    const auto grant = parts_.authorizer.authorize(operation, store_credential,
-                                                   parts_.service.resource(parts_.authorizer, id));
+    const auto grant = parts_.authorizer.authorize(
+        operation, store_credential, parts_.service.resource_to_store(parts_.authorizer, id));
+    // This shape gives neither metadata nor tags.
+    wanted.may_begin_anew = [&] { return may_begin_anew(parts_.authorizer, operation, id); };
     operation.record_intent();
     const StoreResult stored = parts_.service.store(grant, wanted, operation.traceparent());
     note_version(operation, stored.info.current());
+    note_replaced(operation, stored);
     require_copy(operation, stored.copy, not_written_through);
     base::JsonWriter answer;
     answer.begin_object().field("success", true).field("creatorProfileId", id.owner);
