@@ -191,7 +191,9 @@ struct Gate::State {
         if (ready.size() > 1) return handle_together(ready);
         for (const auto& [finished, request] : ready) {
             try {
-                succeed(*finished, finished->route->handler(finished->operation, *request));
+                Response response = finished->route->handler(finished->operation, *request);
+                require_intent(*finished, response);
+                succeed(*finished, std::move(response));
             } catch (const base::Error& error) {
                 conclude(*finished, error);
             } catch (const std::exception& error) {

@@ -48,13 +48,17 @@ inline bool was_begun(const Finished& finished) {
     return finished.is_admitted && finished.access != Access::observed;
 }
 
-// The handler answered. Throws internal when it changed something without having said so before; an
-// order's answer of before changes nothing.
-inline void succeed(Finished& finished, Response response) {
+// Throws internal when the handler changed something without having said so before; an order's
+// answer of before changes nothing.
+inline void require_intent(const Finished& finished, const Response& response) {
     if (finished.route->changes && response.status < 400 && !finished.operation.has_intent() &&
         finished.operation.facts().count("repeated") == 0) {
         throw internal_error("a change was made without its intent in the audit log");
     }
+}
+
+// The handler answered.
+inline void succeed(Finished& finished, Response response) {
     finished.response = std::move(response);
     finished.outcome = {
         finished.response.status < 400 ? "ok" : "failed", {}, finished.response.status};

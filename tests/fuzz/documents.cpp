@@ -113,7 +113,8 @@ void check_shared_secret_body(std::string_view text) {
 void check_record(std::string_view text) {
     using vault::compat::BrokerRecord;
     fuzz::allow(ErrorCode::invalid_argument, [&] {
-        const BrokerRecord record(vault::read_body(request_with(text), text.size()));
+        const BrokerRecord record =
+            BrokerRecord::from_client(vault::read_body(request_with(text), text.size()));
         fuzz::require(vault::is_safe_name(record.client_id()));
         // What the list of credentials can show.
         fuzz::require(record.metadata().size() <= vault::max_metadata_bytes);
