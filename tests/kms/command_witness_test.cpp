@@ -82,7 +82,8 @@ protected:
     // What a program that hears `head` is told of; `reason_` is why.
     std::string run(const std::string& head) {
         const auto program = start();
-        EXPECT_EQ(program->hears(head).witness.conclude(), has_conflict()) << head;
+        const bool contradicted = program->hears(head).witness.conclude();
+        EXPECT_EQ(contradicted, has_conflict()) << head;
         reason_ = program->told.reason;
         return program->told.words;
     }
