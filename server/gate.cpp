@@ -22,14 +22,6 @@ namespace {
 
 using Done = std::function<void(Response)>;
 
-// Records and answers that strangers (peers without a verified certificate) can cause: above this
-// they are counted and only the count is recorded, with the next that is.
-constexpr double stranger_records_per_second = 50;
-constexpr double stranger_burst = 200;
-// Lines of the log that they can cause, by requests that fail of our trouble.
-constexpr double stranger_lines_per_second = 1;
-constexpr double stranger_lines_at_once = 20;
-
 // What takes longer to begin than this asks somebody over the network.
 constexpr std::chrono::milliseconds slow_beginning = GateQueue::usual_patience;
 

@@ -15,6 +15,14 @@
 
 namespace server {
 
+// Records and answers that strangers (peers without a verified certificate) can cause: above this
+// they are counted and only the count is recorded, with the next that is.
+inline constexpr double stranger_records_per_second = 50;
+inline constexpr double stranger_burst = 200;
+// Lines of the log that they can cause, by requests that fail of our trouble.
+inline constexpr double stranger_lines_per_second = 1;
+inline constexpr double stranger_lines_at_once = 20;
+
 Outcome outcome_of(const base::Error& error, unsigned status);
 
 // Trouble of ours, not the caller's fault.

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <condition_variable>
+#include <csignal>
 #include <fstream>
 #include <future>
 #include <mutex>
@@ -30,6 +32,31 @@ inline Response ok() {
     body.begin_object().field("status", "ok").end_object();
     return server::json_answer(std::move(body));
 }
+
+inline std::string header_of(const Response& response, std::string_view name) {
+    for (const auto& [key, value] : response.headers) {
+        if (key == name) return value;
+    }
+    return {};
+}
+
+// While it stands the disk is full for this process: a log of `size` bytes can't grow.
+class FullDisk {
+public:
+    explicit FullDisk(std::size_t size) {
+        std::signal(SIGXFSZ, SIG_IGN);
+        EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &usual_), 0);
+        const rlimit full{size, usual_.rlim_max};
+        EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    }
+    ~FullDisk() { make_room(); }
+    FullDisk(const FullDisk&) = delete;
+    FullDisk& operator=(const FullDisk&) = delete;
+    void make_room() const { EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &usual_), 0); }
+
+private:
+    rlimit usual_{};
+};
 
 class GateTest : public testing::Test {
 protected:

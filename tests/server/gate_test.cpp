@@ -1,10 +1,6 @@
 // The way of every request through the gate, without a network.
 #include "tests/server/gate_house.h"
 
-#include <sys/resource.h>
-
-#include <csignal>
-
 #include "server/gate_trace.h"
 
 namespace tests {
@@ -21,13 +17,6 @@ public:
         throw base::Error(base::ErrorCode::unavailable, "try again");
     }
 };
-
-std::string header_of(const Response& response, std::string_view name) {
-    for (const auto& [key, value] : response.headers) {
-        if (key == name) return value;
-    }
-    return {};
-}
 
 bool says(const Response& response, std::string_view text) {
     return std::string_view(response.body).find(text) != std::string_view::npos;
@@ -186,56 +175,14 @@ TEST_F(GateTest, EveryErrorIsAnsweredAndRecordedWithoutItsDetail) {
 
 TEST_F(GateTest, WithoutItsRecordAnAnswerIsWithheld) {
     ASSERT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
-    // The disk is full for this process: the log can't grow.
-    std::signal(SIGXFSZ, SIG_IGN);
-    rlimit unlimited{};
-    getrlimit(RLIMIT_FSIZE, &unlimited);
-    const rlimit full{records().size(), unlimited.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    FullDisk disk(records().size());
     const Response answer = ask(request(Method::POST, "/things/a"));
-    const int restored = setrlimit(RLIMIT_FSIZE, &unlimited);
-    ASSERT_EQ(restored, 0);
+    disk.make_room();
     EXPECT_EQ(answer.status, 503U);
     EXPECT_TRUE(says(answer, "the audit log can't be written"));
     EXPECT_FALSE(says(answer, "\"status\":\"ok\""));
     EXPECT_TRUE(recorded("withheld"));
     EXPECT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
-}
-
-TEST_F(GateTest, AnIntentIsInTheLogBeforeTheChangeIsMade) {
-    const Response answer = ask(request(Method::PUT, "/change/said"));
-    EXPECT_EQ(answer.status, 200U);
-    const std::string request_id = R"("request_id":")" + header_of(answer, "X-Request-Id") + "\"";
-    const std::size_t at = records_at_change_.find(request_id);
-    ASSERT_NE(at, std::string::npos) << records_at_change_;
-    EXPECT_NE(records_at_change_.find(R"("outcome":"intent")", at), std::string::npos);
-    EXPECT_EQ(records_at_change_.find(R"("outcome":"ok")"), std::string::npos);
-    EXPECT_TRUE(recorded(R"("outcome":"ok")"));
-}
-
-TEST_F(GateTest, WithoutItsIntentNothingIsChanged) {
-    ASSERT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
-    std::signal(SIGXFSZ, SIG_IGN);
-    rlimit unlimited{};
-    getrlimit(RLIMIT_FSIZE, &unlimited);
-    const rlimit full{records().size(), unlimited.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
-    // The log does not know yet that it can't be written: the intent finds it out.
-    const Response answer = ask(request(Method::PUT, "/change/said"));
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
-    EXPECT_EQ(answer.status, 503U);
-    EXPECT_EQ(changes_, 0);
-    EXPECT_TRUE(log_heals());
-    EXPECT_EQ(ask(request(Method::PUT, "/change/said")).status, 200U);
-    EXPECT_EQ(changes_, 1);
-}
-
-TEST_F(GateTest, AChangeThatWasNotSaidBeforeIsOurMistake) {
-    const Response answer = ask(request(Method::PUT, "/change/silently"));
-    EXPECT_EQ(answer.status, 500U);
-    EXPECT_TRUE(recorded("internal"));
-    EXPECT_EQ(ask(request(Method::PUT, "/change/again")).status, 200U)
-        << "an answer of before changes nothing";
 }
 
 TEST_F(GateTest, WhoAsksForAReceiptLearnsTheLeafOfItsRecord) {
@@ -270,18 +217,14 @@ TEST_F(GateTest, GoodAnswersToKnownCallersNameTheLatestCheckpoint) {
 
 TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
     ASSERT_EQ(ask(request(Method::POST, "/things/before")).status, 200U);
-    std::signal(SIGXFSZ, SIG_IGN);
-    rlimit unlimited{};
-    getrlimit(RLIMIT_FSIZE, &unlimited);
-    const rlimit full{records().size(), unlimited.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    FullDisk disk(records().size());
     // The first finds it out when its work is done, the next are not worked on.
     const Response first = ask(request(Method::POST, "/things/first"));
     const Response second = ask(request(Method::POST, "/things/second"));
     const Response open = ask(request(Method::GET, "/open", false));
     const Response watch = ask(request(Method::GET, "/watch"));
     const std::string last_name = name_;
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    disk.make_room();
     EXPECT_EQ(first.status, 503U);
     EXPECT_EQ(second.status, 503U);
     EXPECT_TRUE(says(second, "the audit log can't be written"));
@@ -299,17 +242,13 @@ TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
 TEST_F(GateTest, WhileTheLogIsBrokenRefusalsLeaveRoomForTheRecordOfWhatWasBegun) {
     auto held = begin(request(Method::POST, "/hold"));
     wait_for_held(1);
-    std::signal(SIGXFSZ, SIG_IGN);
-    rlimit unlimited{};
-    getrlimit(RLIMIT_FSIZE, &unlimited);
-    const rlimit full{records().size(), unlimited.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &full), 0);
+    FullDisk disk(records().size());
     std::vector<std::future<Response>> refused;
     for (int i = 0; i < 17'000; ++i) refused.push_back(begin(request(Method::POST, "/nowhere")));
     for (auto& answer : refused) EXPECT_NE(answer.get().status, 200U);
     release();
     const Response answer = held.get();
-    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    disk.make_room();
     EXPECT_EQ(answer.status, 503U);
     EXPECT_TRUE(recorded("drop_records")) << "there was more than fits";
     EXPECT_TRUE(recorded(header_of(answer, "X-Request-Id")));
