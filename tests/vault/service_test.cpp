@@ -11,80 +11,12 @@
 #include "base/file.h"
 #include "tests/support/expect_error.h"
 #include "tests/vault/data_keys_contract.h"
-#include "tests/vault/world.h"
+#include "tests/vault/service_steps.h"
 #include "vault/opening.h"
 
 namespace tests {
 namespace {
 
-using vault::CredentialId;
-
-// The steps of one caller: each authorises as the API does.
-class Steps {
-public:
-    Steps(World& world, std::string caller) : world_(world), caller_(std::move(caller)) {}
-
-    vault::StoreResult store(const CredentialId& id, std::string_view secret,
-                             std::optional<std::uint64_t> if_version = std::nullopt) {
-        vault::StoreRequest request;
-        request.secret = base::SecretBytes(base::as_bytes(secret));
-        request.if_version = if_version;
-        request.expires_at = expires_at;
-        auto operation = world_.operation(caller_);
-        return world_.service->store(grant(operation, vault::store_credential, id), request,
-                                     "00-trace-01");
-    }
-    std::string reveal(const CredentialId& id,
-                       std::optional<std::uint64_t> version = std::nullopt) {
-        auto operation = world_.operation(caller_);
-        const auto revealed = world_.service->reveal(grant(operation, vault::reveal_credential, id),
-                                                     version, "00-trace-02");
-        return std::string(revealed.secret.expose_text());
-    }
-    vault::CredentialInfo describe(const CredentialId& id) {
-        auto operation = world_.operation(caller_);
-        return world_.service->describe(grant(operation, vault::describe_credential, id));
-    }
-    vault::StoreResult restore(const CredentialId& id, std::uint64_t version,
-                               std::optional<std::uint64_t> if_version = std::nullopt) {
-        vault::RestoreRequest request{
-            .version = version, .expires_at = expires_at, .if_version = if_version};
-        auto operation = world_.operation(caller_);
-        return world_.service->restore(grant(operation, vault::restore_credential, id), request,
-                                       "00-trace-04");
-    }
-    vault::VersionPage history(const CredentialId& id) {
-        auto operation = world_.operation(caller_);
-        return world_.service->history(grant(operation, vault::describe_credential, id), 0, 100);
-    }
-    vault::Destruction destroy(const CredentialId& id) {
-        auto operation = world_.operation(caller_);
-        return world_.service
-            ->destroy(grant(operation, vault::delete_credential, id), "00-trace-05")
-            .destruction;
-    }
-    server::Grant grant(server::Operation& operation, server::Action action,
-                        const CredentialId& id) {
-        return world_.authorizer.authorize(operation, action, vault::credential_resource(id));
-    }
-
-    std::optional<base::Time> expires_at;
-
-private:
-    World& world_;
-    std::string caller_;
-};
-
-class CredentialServiceTest : public ::testing::Test {
-protected:
-    World world_;
-    Steps acme_{world_, "acme"};
-    Steps globex_{world_, "globex"};
-    const CredentialId instagram_{"acme", "instagram"};
-    const CredentialId facebook_{"acme", "facebook"};
-};
-
-// As the API authorises, with another call's other tags between the question and the work.
 TEST_F(CredentialServiceTest, WhatWasAllowedForOtherTagsThanTheCredentialHasIsNotDone) {
     world_.authorizer.replace(server::parse_policy(R"({"version": 1,
         "roles": {"mine": [{"id": "mine", "effect": "allow", "actions": ["*"],
@@ -516,67 +448,6 @@ TEST_F(CredentialServiceTest, OwnersCantReachEachOther) {
 
 // A thief who may write to the database, but holds no key: whatever is put where, nobody gets a
 // secret that is not theirs.
-TEST_F(CredentialServiceTest, TamperedRowsAreAnIntegrityFailure) {
-    const CredentialId db{"globex", "db"};
-    const std::string all =
-        "SELECT sealed FROM versions v JOIN credentials c ON c.id = v.credential WHERE ";
-    for (const std::string& change : {
-             "sealed = (" + all + "c.owner = 'globex')",   // of another owner
-             "sealed = (" + all + "c.name = 'facebook')",  // of another name
-             "sealed = (" + all +
-                 "c.name = 'instagram' AND v.version = 1)",  // an older one put back
-             std::string("sealed = substr(sealed, 1, length(sealed) - 9) || 'AAAAAA\"}'"),
-             std::string("sealed = replace(sealed, '\"__enc\":3', '\"__enc\":1')"),
-             std::string("sealed = replace(sealed, '\"__enc\":3', '\"__enc\":2')"),
-             std::string("sealed = ''"),
-             std::string("sealed = '{}'"),
-             std::string("sealed = '{\"token\":\"planted\"}'"),
-             std::string("key_version = 9"),
-             std::string("key_id = '0f0e0d0c-0b0a-4908-8706-050403020100'"),
-         }) {
-        World fresh;
-        Steps acme(fresh, "acme");
-        Steps(fresh, "globex").store(db, R"({"token":"of globex"})");
-        acme.store(facebook_, R"({"token":"facebook"})");
-        acme.store(instagram_, R"({"token":"old"})");
-        acme.store(instagram_, R"({"token":"new"})");
-        const int changed =
-            fresh.edit("UPDATE versions SET " + change +
-                       " WHERE version = 2 AND credential = (SELECT id FROM credentials "
-                       "WHERE owner = 'acme' AND name = 'instagram')");
-        EXPECT_EQ(changed, 1) << change;
-        SCOPED_TRACE(change);
-        EXPECT_ERROR(integrity_failure, acme.reveal(instagram_));
-        EXPECT_EQ(acme.reveal(facebook_), R"({"token":"facebook"})")
-            << "the others are not touched";
-        EXPECT_ERROR(integrity_failure, acme.reveal(instagram_, 1));
-        // That was its metadata and tags, which only the current version proves.
-        vault::StoreRequest request;
-        request.secret = base::SecretBytes(base::as_bytes("{}"));
-        request.metadata = "{}";
-        request.tags = vault::Tags{};
-        request.may_begin_anew = [] { return true; };
-        auto operation = fresh.operation();
-        fresh.service->store(acme.grant(operation, vault::store_credential, instagram_), request,
-                             "");
-        EXPECT_EQ(acme.reveal(instagram_, 1), R"({"token":"old"})");
-    }
-}
-
-TEST_F(CredentialServiceTest, ARowMovedToAnotherOwnerDoesNotOpen) {
-    acme_.store(instagram_, R"({"token":"of acme"})");
-    world_.edit("UPDATE credentials SET owner = 'globex'");
-    EXPECT_ERROR(integrity_failure, globex_.reveal({"globex", "instagram"}));
-}
-
-TEST_F(CredentialServiceTest, RevivedErasedRowsDoNotServeUnderTheirNewNumber) {
-    acme_.store(instagram_, R"({"token":"old"})");
-    const auto old = world_.store->find_version(instagram_, std::nullopt)->sealed;
-    acme_.destroy(instagram_);
-    acme_.store(instagram_, R"({"token":"new"})");
-    world_.edit("UPDATE versions SET sealed = '" + old + "' WHERE version = 2");
-    EXPECT_ERROR(integrity_failure, acme_.reveal(instagram_));
-}
 
 }  // namespace
 }  // namespace tests
