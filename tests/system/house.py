@@ -169,12 +169,12 @@ class Daemon:
 def workers_of(daemon, program="strongroom-token-worker"):
     """Process ids of kmsd's token workers of that name, the oldest first."""
     found = []
-    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+    for pid in filter(str.isdigit, os.listdir("/proc")):  # a glob would look at each, and fail at one that ends meanwhile
         with contextlib.suppress(OSError):
-            before, _, after = stat.read_text().rpartition(")")
+            before, _, after = pathlib.Path("/proc", pid, "stat").read_text().rpartition(")")
             state, parent = after.split()[:2]
             if before.endswith("(" + program[:15]) and state != "Z" and int(parent) == daemon.pid:
-                found.append(int(stat.parent.name))
+                found.append(int(pid))
     return sorted(found)
 
 
