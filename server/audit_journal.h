@@ -12,15 +12,18 @@
 //  48   n  the lines
 //  +   32  SHA-256 of everything before
 //
-// Frames follow one another from the file's begin. Those that are left of an earlier round don't
-// begin where the frame before them ends, so that reading stops there.
+// Frames follow one another from the file's begin. Behind the last there are zeros to the end of
+// its block; those that are left of an earlier round don't begin where the frame before them ends.
+// So reading stops there.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/uuid.h"
 #include "server/digest.h"
@@ -34,6 +37,8 @@ class AuditJournal {
 public:
     // As much as a sync of the segment writes at a time, so bounded: it takes some milliseconds.
     static constexpr std::uint64_t capacity_bytes = 2UL * 1024 * 1024;
+    // Whole blocks are written, around the page cache where the file system lets it (O_DIRECT).
+    static constexpr std::uint64_t block_bytes = 4096;
 
     // `file` belongs to the caller, is readable and writable, and must outlive this.
     AuditJournal(const int& file, const base::Uuid& boot) : file_(file), boot_(boot) {}
@@ -64,12 +69,17 @@ public:
     void clear();
 
 private:
+    struct alignas(block_bytes) Block : std::array<char, block_bytes> {};
+
     std::optional<Kept> read(std::uint64_t up_to) const;
+    void write_blocks(std::uint64_t at);
 
     const int& file_;
     const base::Uuid boot_;
     std::uint64_t end_ = 0;
     std::string frame_;
+    std::vector<Block> blocks_;  // to be written; the first begins with what is before end_ in it
+    mutable bool is_prepared_ = false;  // the file is open for such writes, where it can be
     mutable Sha256 sha256_;
 };
 

@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <fstream>
 
 #include "server/audit_file.h"
@@ -28,10 +31,27 @@ void overwrite(const std::filesystem::path& file, const std::string& content) {
     std::ofstream(file, std::ios::binary | std::ios::trunc) << content;
 }
 
+// What pwritev2() fails with, as many times.
+struct Failing {
+    int error = 0;
+    int times = 0;
+    bool direct_only = false;  // as file systems do that take O_DIRECT and refuse the writes
+    bool met_direct = false;   // since it was set
+};
+Failing& failing() {
+    static Failing value;
+    return value;
+}
+
+std::size_t frame_bytes(std::string_view lines) { return 48 + lines.size() + 32; }
+
 class AuditJournalTest : public ::testing::Test {
 protected:
     AuditJournalTest() : file_(::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {}
-    ~AuditJournalTest() override { ::close(file_); }
+    ~AuditJournalTest() override {
+        failing() = {};
+        ::close(file_);
+    }
 
     tests::TemporaryDirectory folder_;
     std::filesystem::path path_ = folder_ / "audit.journal";
@@ -78,15 +98,14 @@ TEST_F(AuditJournalTest, ClearedItHoldsNothing) {
 }
 
 TEST_F(AuditJournalTest, EveryFlippedByteEndsTheReadingBeforeItsFrame) {
-    server::AuditJournal(file_, boot_).add(3, 0, "first\n");
-    const std::size_t first = content_of(path_).size();
+    const std::size_t first = frame_bytes("first\n");
     {
         server::AuditJournal journal(file_, boot_);
         journal.add(3, 0, "first\n");
         journal.add(3, 6, "second\n");
     }
     const std::string good = content_of(path_);
-    for (std::size_t i = 0; i < good.size(); ++i) {
+    for (std::size_t i = 0; i < first + frame_bytes("second\n"); ++i) {
         std::string bad = good;
         bad[i] = static_cast<char>(bad[i] ^ 1);
         overwrite(path_, bad);
@@ -98,14 +117,55 @@ TEST_F(AuditJournalTest, EveryFlippedByteEndsTheReadingBeforeItsFrame) {
 TEST_F(AuditJournalTest, ATornFrameIsNotRead) {
     server::AuditJournal journal(file_, boot_);
     journal.add(3, 0, "first\n");
-    const std::size_t first = content_of(path_).size();
+    const std::size_t first = frame_bytes("first\n");
     journal.add(3, 6, "second\n");
-    const std::string good = content_of(path_);
+    const std::string good = content_of(path_).substr(0, first + frame_bytes("second\n"));
     for (std::size_t size = 0; size < good.size(); ++size) {
         overwrite(path_, good.substr(0, size));
         const auto kept = server::AuditJournal(file_, boot_).read();
         EXPECT_EQ(kept ? kept->lines : "", size < first ? "" : "first\n") << "size " << size;
     }
+}
+
+TEST_F(AuditJournalTest, FramesThatBeginWithinABlockLeaveThoseBeforeThem) {
+    server::AuditJournal journal(file_, boot_);
+    std::string lines;
+    for (std::size_t size = 1; size < 3 * server::AuditJournal::block_bytes; size += 101) {
+        const std::string line = std::string(size, static_cast<char>('a' + size % 26)) + "\n";
+        ASSERT_TRUE(journal.has_room_for(line.size()));
+        journal.add(3, lines.size(), line);
+        lines += line;
+        const auto kept = server::AuditJournal(file_, boot_).read();
+        ASSERT_TRUE(kept);
+        ASSERT_EQ(kept->lines, lines) << "after a line of " << size;
+    }
+}
+
+TEST_F(AuditJournalTest, AFrameThatFailedLeavesThoseBeforeItAndIsOverwritten) {
+    server::AuditJournal journal(file_, boot_);
+    journal.add(3, 0, "first\n");
+    failing() = {EIO, 1};
+    EXPECT_ERROR(unavailable,
+                 journal.add(3, 6, std::string(2 * server::AuditJournal::block_bytes, 'x')));
+    journal.add(3, 6, "second\n");
+    EXPECT_EQ(server::AuditJournal(file_, boot_).read()->lines, "first\nsecond\n");
+}
+
+TEST_F(AuditJournalTest, AFileSystemThatRefusesDirectWritesIsWrittenThroughItsCache) {
+    server::AuditJournal journal(file_, boot_);
+    failing() = {EINVAL, 1000, true};
+    journal.add(3, 0, "first\n");
+    if (!failing().met_direct) GTEST_SKIP() << "this file system does not take O_DIRECT at all";
+    journal.add(3, 6, "second\n");
+    EXPECT_EQ(failing().times, 999);
+    EXPECT_EQ(server::AuditJournal(file_, boot_).read()->lines, "first\nsecond\n");
+}
+
+TEST_F(AuditJournalTest, AnErrorThatDirectWritesHaveNoPartInIsUnavailable) {
+    server::AuditJournal journal(file_, boot_);
+    failing() = {EINVAL, 1000};
+    EXPECT_ERROR(unavailable, journal.add(3, 0, "first\n"));
+    EXPECT_GE(failing().times, 998);
 }
 
 TEST_F(AuditJournalTest, AFileThatCannotBeWrittenIsUnavailable) {
@@ -323,3 +383,16 @@ TEST_F(AuditPowerFailureTest, AStoppedLogNeedsNoJournal) {
 }
 
 }  // namespace
+
+// In the place of the C library's, for the journal, which alone calls it.
+extern "C" ssize_t pwritev2(int file, const iovec* parts, int count, off_t at, int flags) {
+    Failing& rule = failing();
+    const bool is_direct = (::fcntl(file, F_GETFL) & O_DIRECT) != 0;
+    if (rule.times > 0) rule.met_direct = rule.met_direct || is_direct;
+    if (rule.times > 0 && (is_direct || !rule.direct_only)) {
+        --rule.times;
+        errno = rule.error;
+        return -1;
+    }
+    return ::syscall(SYS_pwritev2, file, parts, count, at, 0L, flags);
+}
