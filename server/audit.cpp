@@ -58,6 +58,10 @@ struct AuditLog::Writer {
     std::atomic<bool> said_that_it_waits{false};
     AuditWriter writer;
 
+    AuditEntry entry_of(const Operation& operation, const Outcome& outcome) const {
+        return {audit_fields(config, operation, outcome, clock.now()), operation.request_id(),
+                std::string(operation.action()), nullptr};
+    }
     void append_patiently(const Operation& operation, const Outcome& outcome);
 };
 
@@ -79,9 +83,8 @@ AuditLog::~AuditLog() = default;
 void AuditLog::Writer::append_patiently(const Operation& operation, const Outcome& outcome) {
     const auto durable = std::make_shared<std::promise<bool>>();
     auto answer = durable->get_future();
-    AuditEntry entry{audit_fields(config, operation, outcome, clock.now()), operation.request_id(),
-                     std::string(operation.action()),
-                     [durable](std::uint64_t sequence) { durable->set_value(sequence != 0); }};
+    AuditEntry entry = entry_of(operation, outcome);
+    entry.done = [durable](std::uint64_t sequence) { durable->set_value(sequence != 0); };
     entry.is_patient = true;
     writer.append(std::move(entry));
     const std::string folder = config.directory.string();
@@ -126,9 +129,26 @@ void AuditLog::tell_unfinished() {
 
 void AuditLog::append(const Operation& operation, const Outcome& outcome, Done done,
                       bool was_begun) {
-    writer_->writer.append({audit_fields(writer_->config, operation, outcome, writer_->clock.now()),
-                            operation.request_id(), std::string(operation.action()),
-                            std::move(done), was_begun});
+    AuditEntry entry = writer_->entry_of(operation, outcome);
+    entry.done = std::move(done);
+    entry.was_begun = was_begun;
+    writer_->writer.append(std::move(entry));
+}
+
+void AuditLog::append_all(std::span<Record> records) noexcept {
+    std::vector<AuditEntry> entries;
+    for (Record& record : records) {
+        try {
+            entries.reserve(records.size());
+            entries.push_back(writer_->entry_of(record.operation, record.outcome));
+            entries.back().done = std::move(record.done);
+            entries.back().was_begun = record.was_begun;
+        } catch (const std::exception& error) {
+            writer_->log.error("the audit log refused a record", {{"reason", error.what()}});
+            record.done(0);
+        }
+    }
+    writer_->writer.append_all(entries);
 }
 
 void AuditLog::record_intent(const Operation& operation) {
@@ -159,8 +179,6 @@ void AuditLog::note(std::string_view action,
         writer_->log.error("an event could not be recorded", {{"action", std::string(action)}});
     }
 }
-
-void AuditLog::expect(std::ptrdiff_t more) noexcept { writer_->writer.expect(more); }
 
 void AuditLog::check() const { writer_->writer.check(); }
 

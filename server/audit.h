@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,10 +48,6 @@ struct AuditConfig {
     std::string daemon;  // "kmsd", "vaultd"
     std::string node;    // host name or configured name
     std::chrono::milliseconds bound{200};  // longest wait for durability
-    // Longest wait of a record for those of other operations, before the sync: about as long as a
-    // group of requests takes to make its records (server/gate_queue.h). What comes later shares
-    // the next sync; a longer wait leaves processors idle that those could use.
-    std::chrono::microseconds gather{50};
     // The file is closed and another begun when it has this size or age.
     std::uint64_t segment_bytes = 256UL * 1024 * 1024;
     std::chrono::hours segment_age{7 * 24};
@@ -105,6 +102,17 @@ public:
     void append(const Operation& operation, const Outcome& outcome, Done done,
                 bool was_begun = true);
 
+    // The arguments of one append().
+    struct Record {
+        const Operation& operation;
+        const Outcome& outcome;
+        Done done;
+        bool was_begun = true;
+    };
+    // The same for several at once, so that they share a sync. What of them can't be made (no
+    // memory) is told 0, too.
+    void append_all(std::span<Record> records) noexcept;
+
     // Queues and waits, for records that must stand before the work goes on (intents). Throws
     // unavailable when it could not be made durable within the bound.
     void append_and_wait(const Operation& operation, const Outcome& outcome);
@@ -118,11 +126,6 @@ public:
 
     // The same without waiting, for events that nothing goes on after: never blocks nor throws.
     void note(std::string_view action, const std::map<std::string, std::string>& facts) noexcept;
-
-    // Says that so many more (or fewer) operations are under way whose records may come. While
-    // there are more of them than records wait, a record waits up to AuditConfig::gather for
-    // theirs: many share one sync, and about as many are worked on while it lasts.
-    void expect(std::ptrdiff_t more) noexcept;
 
     // Throws unavailable while the log can't be written, or its follower says so.
     void check() const;

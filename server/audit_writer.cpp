@@ -1,7 +1,6 @@
 #include "server/audit_writer.h"
 
 #include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -87,6 +86,9 @@ struct AuditWriter::State {
     const Queued* oldest_waiting() const;
     void expire(SteadyTime now, std::vector<Call>& calls);
     bool is_taken_beyond(std::size_t part) const;
+    bool make_room_for(std::size_t records) noexcept;
+    bool takes(const AuditEntry& entry) const;
+    void enqueue(AuditEntry& entry);
 
     const AuditConfig config;
     const std::unique_ptr<AuditFile> file;  // writer's thread only
@@ -120,12 +122,6 @@ struct AuditWriter::State {
     bool new_since_failure = false;
     bool hanging = false;  // a record passed its bound since the last success
     bool writer_waits = false;
-    bool gathering = false;  // the writer waits for the records of operations that are under way
-    std::atomic<std::ptrdiff_t> expected{0};
-    // With `mutex` held: more records are to come than are here.
-    bool expects_more() const {
-        return expected.load(std::memory_order_relaxed) > static_cast<std::ptrdiff_t>(queue.size());
-    }
     bool timer_sleeps = false;
     bool stopping = false;
     bool writer_done = false;
@@ -156,6 +152,36 @@ void AuditWriter::State::expire(SteadyTime now, std::vector<Call>& calls) {
 bool AuditWriter::State::is_taken_beyond(std::size_t part) const {
     return queue.size() + in_flight.size() > max_queued_records / part ||
            queued_bytes > max_queued_bytes / part;
+}
+
+// False when there is no memory for so many more.
+bool AuditWriter::State::make_room_for(std::size_t records) noexcept {
+    const std::size_t wanted = queue.size() + records;
+    if (wanted <= queue.capacity()) return true;
+    try {
+        queue.reserve(std::max(wanted, 2 * queue.capacity()));
+    } catch (const std::exception&) {
+        return false;
+    }
+    return true;
+}
+
+bool AuditWriter::State::takes(const AuditEntry& entry) const {
+    return !stopping && queue.size() < max_queued_records &&
+           queued_bytes + entry.fields.capacity() <= max_queued_bytes &&
+           (entry.was_begun || !is_taken_beyond(quarter));
+}
+
+// There is room in the queue.
+void AuditWriter::State::enqueue(AuditEntry& entry) {
+    queued_bytes += entry.fields.capacity();
+    ++appended;
+    new_since_failure = true;
+    const bool waited_for = entry.done != nullptr;
+    const bool may_be_withheld = !entry.is_patient;
+    queue.push_back({std::move(entry), std::chrono::steady_clock::now() + config.bound, false,
+                     waited_for, may_be_withheld});
+    entry.done = nullptr;
 }
 
 // Moves the next records to `in_flight`; `mutex` is held, and the log is not abandoned.
@@ -347,36 +373,29 @@ AuditWriter::~AuditWriter() {
     }
 }
 
-void AuditWriter::append(AuditEntry entry) {
+void AuditWriter::append_all(std::span<AuditEntry> entries) noexcept {
     State& state = *state_;
-    base::WipedString& fields = entry.fields;
-    if (fields.capacity() > std::max(large_record_bytes, fields.size() + fields.size() / 4))
-        fields.shrink_to_fit();
+    std::size_t taken = 0;
     {
         const std::lock_guard lock(state.mutex);
-        const bool room = state.queue.size() < max_queued_records &&
-                          state.queued_bytes + entry.fields.capacity() <= max_queued_bytes &&
-                          (entry.was_begun || !state.is_taken_beyond(quarter));
-        if (room && !state.stopping) {
-            state.queued_bytes += entry.fields.capacity();
-            ++state.appended;
-            state.new_since_failure = true;
-            Queued queued{std::move(entry), std::chrono::steady_clock::now() + state.config.bound};
-            queued.waited_for = queued.entry.done != nullptr;
-            queued.may_be_withheld = !queued.entry.is_patient;
-            state.queue.push_back(std::move(queued));
-            if (state.writer_waits && !(state.gathering && state.expects_more()))
-                state.work.notify_one();
-            if (state.timer_sleeps) state.deadline.notify_one();
-            return;
+        const bool has_memory = state.make_room_for(entries.size());
+        for (AuditEntry& entry : entries) {
+            if (has_memory && state.takes(entry)) {
+                state.enqueue(entry);
+                ++taken;
+            } else {
+                ++state.dropped;
+            }
         }
-        ++state.dropped;
+        if (taken > 0) {
+            if (state.writer_waits) state.work.notify_one();
+            if (state.timer_sleeps) state.deadline.notify_one();
+        }
     }
-    if (entry.done) entry.done(0);
-}
-
-void AuditWriter::expect(std::ptrdiff_t more) noexcept {
-    state_->expected.fetch_add(more, std::memory_order_relaxed);
+    if (taken == entries.size()) return;
+    for (AuditEntry& entry : entries) {  // of those that were taken it is empty
+        if (entry.done) entry.done(0);
+    }
 }
 
 void AuditWriter::check() const {
@@ -417,12 +436,6 @@ void AuditWriter::write_loop(const std::shared_ptr<State>& state) {
             state->work.wait_until(lock, *state->retry_at, has_work);
         } else {
             state->work.wait(lock, has_work);
-        }
-        if (!state->stopping && !state->retry_at && state->expects_more()) {
-            state->gathering = true;
-            state->work.wait_for(lock, state->config.gather,
-                                 [&state] { return state->stopping || !state->expects_more(); });
-            state->gathering = false;
         }
         state->writer_waits = false;
         const bool last_try = state->stopping && state->retry_at.has_value();

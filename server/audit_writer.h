@@ -13,6 +13,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 
@@ -54,12 +55,11 @@ public:
     AuditWriter(const AuditWriter&) = delete;
     AuditWriter& operator=(const AuditWriter&) = delete;
 
-    // Never blocks. Calls `done` once: see AuditLog::Done; on this thread when the queue is full:
-    // the record is counted then, and not kept.
-    void append(AuditEntry entry);
-
-    // As AuditLog::expect.
-    void expect(std::ptrdiff_t more) noexcept;
+    // Takes them over, and wakes the writer once for all of them. Never blocks. Calls each `done`
+    // once: see AuditLog::Done; on this thread when the queue is full or there is no memory: the
+    // record is counted then, and not kept.
+    void append_all(std::span<AuditEntry> entries) noexcept;
+    void append(AuditEntry entry) noexcept { append_all({&entry, 1}); }
 
     // Throws unavailable while the disk fails or hangs, while more records wait than half of what
     // the queue takes, or when the follower says so.

@@ -67,11 +67,7 @@ struct Gate::State {
     State& operator=(const State&) = delete;
 
     // False when there is no place: the request is left as it was.
-    bool enqueue(Request& request, Done& done) {
-        if (!queue.push(request, done)) return false;
-        audit.expect(1);
-        return true;
-    }
+    bool enqueue(Request& request, Done& done) { return queue.push(request, done); }
 
     void run_worker() {
         hold_back_signals();
@@ -86,7 +82,6 @@ struct Gate::State {
     }
 
     void turn_away(GateJob& job) {
-        audit.expect(-1);
         try {
             job.done(refusal(job.request, stopping_error()));
         } catch (const std::exception& error) {
@@ -113,7 +108,6 @@ struct Gate::State {
                 begun[i] = begin_work(job);
                 if (begun[i]->is_admitted) ready[admitted++] = {begun[i].get(), &job.request};
             } catch (const std::exception& error) {
-                audit.expect(-1);
                 give_up(job, error);
                 queue.leave();
             }
@@ -127,9 +121,8 @@ struct Gate::State {
         for (const auto& finished : begun) {
             if (finished == nullptr) continue;
             work.is_telling = work.is_telling && finished->outcome.word == "ok";
-            audit.expect(-1);
-            finish(finished);
         }
+        finish(begun);
     }
 
     std::shared_ptr<const Caller> recognize(const Request& request) const {
@@ -302,27 +295,38 @@ struct Gate::State {
         report(finished.operation, error);
     }
 
-    // The answer is sent by whoever knows first that it may be: the audit log's writer, or this
-    // thread when there is nothing to record.
-    void finish(const std::shared_ptr<Finished>& finished) {
-        if (!finished->audited || !may_record(finished->operation)) return send(*finished);
-        try {
-            audit.append(
-                finished->operation, finished->outcome,
-                [this, finished](std::uint64_t sequence) {
-                    if (sequence == 0) {
-                        withhold(*finished);
-                    } else if (finished->receipt) {
-                        give_receipt(*finished, sequence - 1);
-                    }
-                    send(*finished);
-                },
-                was_begun(*finished));
-        } catch (const std::exception& error) {
-            log.error("the audit log refused a record", {{"reason", error.what()}});
-            withhold(*finished);
-            send(*finished);
+    // The answers are sent by whoever knows first that they may be: the audit log's writer, or this
+    // thread when there is nothing to record. Null: none.
+    void finish(std::span<const std::shared_ptr<Finished>> together) {
+        std::vector<AuditLog::Record> records;
+        for (const auto& finished : together) {
+            if (finished == nullptr) continue;
+            if (!finished->audited || !may_record(finished->operation)) {
+                send(*finished);
+                continue;
+            }
+            try {
+                records.reserve(together.size());
+                records.push_back(
+                    {finished->operation, finished->outcome,
+                     [this, finished](std::uint64_t sequence) { end(*finished, sequence); },
+                     was_begun(*finished)});
+            } catch (const std::exception& error) {
+                log.error("the audit log refused a record", {{"reason", error.what()}});
+                end(*finished, 0);
+            }
         }
+        if (!records.empty()) audit.append_all(records);
+    }
+
+    // `sequence` as AuditLog::Done has it.
+    void end(Finished& finished, std::uint64_t sequence) {
+        if (sequence == 0) {
+            withhold(finished);
+        } else if (finished.receipt) {
+            give_receipt(finished, sequence - 1);
+        }
+        send(finished);
     }
 
     // What strangers cause is recorded up to a rate; how many were left out stands in the next one.

@@ -188,43 +188,16 @@ TEST_F(AuditWriterTest, EachIsToldItsPlaceInTheLog) {
     }
 }
 
-// Those that are under way then have the time of the sync for their work.
-TEST_F(AuditWriterTest, ASyncBeginsWhenNoMoreAreUnderWayThanWait) {
+TEST_F(AuditWriterTest, RecordsThatComeTogetherShareOneSync) {
     Answers answers;
-    auto patient = config();
-    patient.bound = 60s;
-    patient.gather = 60s;
-    server::AuditWriter writer(patient, std::make_unique<TestFile>(disk_),
-                               server::AuditChain{0, server::first_previous()}, clock_, log_);
-    constexpr unsigned operations = 8;
-    writer.expect(operations);
-    disk_->set(true, false);
-    for (unsigned i = 0; i < operations / 2 - 1; ++i) {
-        writer.expect(-1);
-        writer.append(entry(answers.callback()));
-    }
-    // Five are under way and three wait: nothing is written yet.
-    EXPECT_EQ(disk_->calls(), 0);
-    writer.expect(-1);
-    writer.append(entry(answers.callback()));
-    ASSERT_TRUE(eventually([&] { return disk_->calls() == 1; }));
-    for (unsigned i = 0; i < operations / 2; ++i) {
-        writer.expect(-1);
-        writer.append(entry(answers.callback()));
-    }
-    disk_->set(false, false);
-    ASSERT_TRUE(answers.wait_for(operations));
-    EXPECT_EQ(answers.yes(), operations);
-    EXPECT_EQ(disk_->calls(), 2);
-}
-
-TEST_F(AuditWriterTest, ARecordDoesNotWaitForOperationsThatTakeLong) {
-    Answers answers;
-    const auto writer = open_writer();
-    writer->expect(1);
-    writer->append(entry(answers.callback()));
-    ASSERT_TRUE(answers.wait_for(1));
-    EXPECT_EQ(answers.yes(), 1U);
+    const auto writer = open_patient_writer();
+    constexpr unsigned records = 8;
+    std::vector<server::AuditEntry> entries;
+    for (unsigned i = 0; i < records; ++i) entries.push_back(entry(answers.callback()));
+    writer->append_all(entries);
+    ASSERT_TRUE(answers.wait_for(records));
+    EXPECT_EQ(answers.yes(), records);
+    EXPECT_EQ(disk_->calls(), 1);
 }
 
 TEST_F(AuditWriterTest, RecordOfAQuietLogIsBoundedToo) {
