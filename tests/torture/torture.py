@@ -34,6 +34,9 @@ CODES = ("CKR_DEVICE_ERROR", "CKR_SESSION_HANDLE_INVALID", "CKR_USER_NOT_LOGGED_
 DEEDS = ("do=logout", "do=close_sessions", "do=invalidate_handles", "delay=30", "hang")
 
 
+CAMPAIGNS = ("tampered", "sweep", "away", "disk", "matrix", "kills", "power", "writes", "memory", "stops", "tokens")
+
+
 class Progress:
     """One line that says how far a campaign is."""
 
@@ -310,7 +313,20 @@ class Torture:
         broken = [] if child.returncode == 0 else [f"exit code {child.returncode}; {lines[-3:]}"]
         if not broken and not re.search(proof, "\n".join(lines), re.MULTILINE):
             broken = [f"nothing was run: {lines[-3:]}"]
-        self.report(name, done, " / ".join(lines[-3:])[:200], more_broken=broken)
+        self.report(name, done, self.came_of(lines), more_broken=broken)
+
+    @staticmethod
+    def came_of(lines):
+        """What the test itself says of what it did, or the end of its runner's summary."""
+        runners = re.compile(r"^(test_.* \.\.\.|ok$|OK$|-+$|Ran \d|SEED=|\d+ of \d+ )")
+        own = [line for line in lines if not runners.match(line)]
+        return (own or lines)[-1][:300]
+
+    def script_campaign(self, name, script, done, **environment):
+        """A test of tests/system in its long form."""
+        self.subprocess_campaign(name, [sys.executable, "-B", "-u", HERE.parent / "system" / script, self.programs],
+                                 {"LONG": "1", "SEED": str(self.options.seed)}
+                                 | {key: str(value) for key, value in environment.items()}, done)
 
     def matrix(self):
         """The tests of the token's recovery in full: every code on every function, 10,000 reconnects with permuted
@@ -327,18 +343,38 @@ class Torture:
 
     def kills(self):
         """kill -9 of the daemons and the token workers at random moments, with lists of what was acknowledged."""
-        # A round of crash_keys_test leaves keys behind, and a token with more of them is slower.
-        for script, name, times in (("kills_test.py", "KILLS", self.times(10_000, 1)),
-                                    ("crash_keys_test.py", "ROUNDS", self.times(500, 1))):
-            self.subprocess_campaign(f"kills.{script}", [sys.executable, "-B", HERE.parent / "system" / script, self.programs],
-                                     {"LONG": "1", name: str(times), "SEED": str(self.options.seed)}, f"{times} times")
+        kills = self.times(10_000, 1)
+        self.script_campaign("kills", "kills_test.py", f"{kills} kills", KILLS=kills)
+        # A round leaves keys behind, and a token with more of them is slower.
+        rounds = self.times(500, 1)
+        self.script_campaign("kills while keys are made", "crash_keys_test.py", f"{rounds} rounds", ROUNDS=rounds)
 
     def power(self):
         """The machine's power goes at any moment: what was acknowledged is on the disk, as far as it was synced, and both
         daemons start on that."""
         cuts = self.times(1_000, 1)
-        self.subprocess_campaign("power", [sys.executable, "-B", HERE.parent / "system" / "power_loss_test.py", self.programs],
-                                 {"LONG": "1", "CUTS": str(cuts), "SEED": str(self.options.seed)}, f"{cuts} power losses")
+        self.script_campaign("power", "power_loss_test.py", f"{cuts} power losses", CUTS=cuts)
+
+    def writes(self):
+        """Each single write, sync, truncate, rename and unlink of both daemons fails in turn."""
+        every = max(1, round(1 / self.options.scale))
+        self.script_campaign("writes", "failing_disk_test.py", f"one in {every} of them", EVERY=every)
+
+    def memory(self):
+        """The memory of kmsd, worker and vaultd is searched for PIN, data keys and secrets 1 s after their use."""
+        trials = self.times(1_000, 1)
+        self.script_campaign("memory", "memory_test.py", f"{trials} trials", TRIALS=trials)
+
+    def stops(self):
+        """Both daemons are stopped under load."""
+        stops = self.times(1_000, 1)
+        self.script_campaign("stops", "stop_test.py", f"{stops} stops", STOPS=stops)
+
+    def tokens(self):
+        """One of two tokens is taken away and comes back under load, and the only worker dies."""
+        rounds = self.times(100, 1)
+        self.script_campaign("tokens", "tokens_test.py", f"{rounds} rounds", ROUNDS=rounds)
+        self.script_campaign("worker", "worker_test.py", f"{rounds} rounds", ROUNDS=rounds)
 
     def write_report(self, begun):
         lines = ["# Torture", "", f"Seed {self.options.seed}, {(time.monotonic() - begun) / 60:.1f} minutes, "
@@ -355,7 +391,7 @@ class Torture:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("programs", type=pathlib.Path)
-    parser.add_argument("--only", action="append", choices=("tampered", "sweep", "away", "disk", "matrix", "kills", "power"))
+    parser.add_argument("--only", action="append", choices=CAMPAIGNS)
     parser.add_argument("--short", action="store_true", help="what ctest runs: some seconds of tampered, sweep, away and disk; with LONG=1 ten times as much")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
@@ -363,8 +399,7 @@ def main():
     options = parser.parse_args()
     houses.House.programs = options.programs.resolve()
     torture, begun = Torture(options), time.monotonic()
-    chosen = options.only or (["tampered", "sweep", "away", "disk"] if options.short
-                              else ["tampered", "sweep", "away", "disk", "matrix", "kills", "power"])
+    chosen = options.only or (CAMPAIGNS[:4] if options.short else CAMPAIGNS)
     text = ""
     for name in chosen:
         getattr(torture, name)()
