@@ -25,6 +25,9 @@ using Done = std::function<void(Response)>;
 // What takes longer to begin than this asks somebody over the network.
 constexpr std::chrono::milliseconds slow_beginning = GateQueue::usual_patience;
 
+// Requests whose end a worker keeps, at most: as many as wait for the log's disk at usual times.
+constexpr std::size_t most_kept = 64;
+
 constexpr Action unknown_action{"unknown"};
 constexpr std::string_view receipt_request = "strongroom-receipt";
 
@@ -72,11 +75,14 @@ struct Gate::State {
     void run_worker() {
         hold_back_signals();
         GateQueue::Work work;
+        std::vector<std::shared_ptr<Finished>> kept;
+        kept.reserve(most_kept);
         while (queue.next(work)) {
+            std::erase_if(kept, [](const auto& finished) { return finished.use_count() == 1; });
             if (work.refused) {
                 for (GateJob& job : work.jobs) turn_away(job);
             } else {
-                work_on(work);
+                work_on(work, kept);
             }
         }
     }
@@ -96,8 +102,10 @@ struct Gate::State {
         job.done(error_answer(internal_error({}), base::Uuid()));
     }
 
-    // All of one route when they are several.
-    void work_on(GateQueue::Work& work) {
+    // All of one route when they are several. What became of them is added to `kept`: it is sent by
+    // the audit log's writer, but ended by who made it. Memory that one thread takes and another
+    // gives back makes both wait for a lock of the allocator.
+    void work_on(GateQueue::Work& work, std::vector<std::shared_ptr<Finished>>& kept) {
         std::array<std::shared_ptr<Finished>, GateQueue::most_together> begun;
         std::array<Ready, GateQueue::most_together> ready{};
         std::size_t admitted = 0;
@@ -123,6 +131,9 @@ struct Gate::State {
             work.is_telling = work.is_telling && finished->outcome.word == "ok";
         }
         finish(begun);
+        for (auto& finished : begun) {
+            if (finished != nullptr && kept.size() < most_kept) kept.push_back(std::move(finished));
+        }
     }
 
     std::shared_ptr<const Caller> recognize(const Request& request) const {
@@ -367,7 +378,8 @@ struct Gate::State {
         }
         metrics.request(finished.operation.action(), finished.response.status,
                         std::chrono::steady_clock::now() - finished.received);
-        finished.done(std::move(finished.response));
+        // The connection that is behind it must not be kept.
+        std::exchange(finished.done, nullptr)(std::move(finished.response));
         queue.leave();
     }
 

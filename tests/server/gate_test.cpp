@@ -315,6 +315,20 @@ TEST_F(GateTest, WhatWaitedTooLongIsRefusedAndNotDone) {
     EXPECT_EQ(ask(request(Method::GET, "/open")).status, 200U);
 }
 
+// A worker that has nothing more to do keeps what it worked on, but not who asked.
+TEST_F(GateTest, WhoWasAnsweredIsLetGo) {
+    auto connection = std::make_shared<std::promise<void>>();
+    const std::weak_ptr<std::promise<void>> left = connection;
+    auto answered = connection->get_future();
+    gate_->handle(request(Method::POST, "/things/a"),
+                  [connection = std::move(connection)](const Response& /*response*/) {
+                      connection->set_value();
+                  });
+    answered.get();
+    ASSERT_TRUE(gate_->drain(std::chrono::seconds(10)));
+    EXPECT_TRUE(left.expired());
+}
+
 TEST_F(GateTest, DrainWaitsForWhatRunsAndRefusesNewWork) {
     auto running = begin(request(Method::POST, "/hold"));
     wait_for_held(1);
