@@ -145,7 +145,7 @@ void AuditLog::append_all(std::span<Record> records) noexcept {
             entries.back().was_begun = record.was_begun;
         } catch (const std::exception& error) {
             writer_->log.error("the audit log refused a record", {{"reason", error.what()}});
-            record.done(0);
+            if (record.done) record.done(0);
         }
     }
     writer_->writer.append_all(entries);

@@ -95,7 +95,7 @@ public:
     // must not block.
     using Done = std::function<void(std::uint64_t sequence)>;
 
-    // Queues the record; many waiting records share one fdatasync (group commit). Never blocks.
+    // Queues the record; many waiting records share one sync (group commit). Never blocks.
     // `done` may be empty when nobody waits: then no "withheld" record follows a late one.
     // `was_begun`: check() was asked before the operation, and had no objection; the records of
     // others, refusals for the most part, have less room to wait in.

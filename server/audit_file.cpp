@@ -119,7 +119,7 @@ DiskAuditFile::~DiskAuditFile() {
     try {
         sync_segment();
         journal_.clear();
-    } catch (const Error&) {  // NOLINT(bugprone-empty-catch)
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
         // The journal has it: the next opening puts it back.
     }
 }
@@ -350,11 +350,11 @@ void DiskAuditFile::append(std::string_view lines) {
     make_names_durable();
     if (longer_than_end_) cut_to_end();
     if (rewrite_) sync_segment();
+    longer_than_end_ = true;  // until these lines are durable, whatever is thrown
     try {
         write_at(end_, lines);
         make_durable(lines);
     } catch (const Error& failure) {
-        longer_than_end_ = true;
         try {
             cut_to_end();
         } catch (const Error& also) {
@@ -363,6 +363,7 @@ void DiskAuditFile::append(std::string_view lines) {
         }
         throw;
     }
+    longer_than_end_ = false;
     end_ += lines.size();
 }
 

@@ -58,16 +58,16 @@ bool is_direct(int file) {
 void write_durably(int file, std::string_view bytes, std::uint64_t at) {
     iovec part{const_cast<char*>(bytes.data()), bytes.size()};  // NOLINT: it is only read
     ssize_t written = -1;
-    bool again = false;
+    bool may_be_direct = true;
     do {
         written = ::pwritev2(file, &part, 1, static_cast<off_t>(at), RWF_DSYNC);
-        again = written < 0 && errno == EINTR;
         // Some file systems take O_DIRECT and refuse the writes, or want larger blocks.
-        if (written < 0 && errno == EINVAL && is_direct(file)) {
+        if (written < 0 && errno == EINVAL && may_be_direct && is_direct(file)) {
             set_direct(file, false);
-            again = true;
+            may_be_direct = false;
+            errno = EINTR;
         }
-    } while (again);
+    } while (written < 0 && errno == EINTR);
     if (written < 0) journal_fails("write");
     if (static_cast<std::size_t>(written) == bytes.size()) return;
     errno = ENOSPC;
@@ -145,9 +145,9 @@ void AuditJournal::clear() {
     struct stat status {};
     if (::fstat(file_, &status) != 0) journal_fails("read");
     const auto size = std::min(static_cast<std::uint64_t>(status.st_size), capacity_bytes);
+    end_ = 0;  // nothing of the block that it is in will be there
     blocks_.assign(blocks_for(std::max(size, frame_extra_bytes)), Block{});
     write_blocks(0);
-    end_ = 0;
     blocks_.resize(1);
     blocks_.shrink_to_fit();
 }

@@ -13,8 +13,8 @@
 //  +   32  SHA-256 of everything before
 //
 // Frames follow one another from the file's begin. Behind the last there are zeros to the end of
-// its block; those that are left of an earlier round don't begin where the frame before them ends.
-// So reading stops there.
+// its block. One of an earlier round that begins right there goes on elsewhere in the segment. So
+// reading stops there.
 #pragma once
 
 #include <array>
@@ -70,6 +70,7 @@ public:
 
 private:
     struct alignas(block_bytes) Block : std::array<char, block_bytes> {};
+    static_assert(sizeof(Block) == block_bytes);  // one stands right behind the other
 
     std::optional<Kept> read(std::uint64_t up_to) const;
     void write_blocks(std::uint64_t at);

@@ -86,7 +86,7 @@ struct AuditWriter::State {
     const Queued* oldest_waiting() const;
     void expire(SteadyTime now, std::vector<Call>& calls);
     bool is_taken_beyond(std::size_t part) const;
-    bool make_room_for(std::size_t records) noexcept;
+    void make_room_for(std::size_t records) noexcept;
     bool takes(const AuditEntry& entry) const;
     void enqueue(AuditEntry& entry);
 
@@ -154,20 +154,20 @@ bool AuditWriter::State::is_taken_beyond(std::size_t part) const {
            queued_bytes > max_queued_bytes / part;
 }
 
-// False when there is no memory for so many more.
-bool AuditWriter::State::make_room_for(std::size_t records) noexcept {
+// What the memory does not suffice for is not taken.
+void AuditWriter::State::make_room_for(std::size_t records) noexcept {
     const std::size_t wanted = queue.size() + records;
-    if (wanted <= queue.capacity()) return true;
-    try {
-        queue.reserve(std::max(wanted, 2 * queue.capacity()));
-    } catch (const std::exception&) {
-        return false;
+    for (const std::size_t capacity : {std::max(wanted, 2 * queue.capacity()), wanted}) {
+        if (wanted <= queue.capacity()) return;
+        try {
+            queue.reserve(capacity);
+        } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): as said above
+        }
     }
-    return true;
 }
 
 bool AuditWriter::State::takes(const AuditEntry& entry) const {
-    return !stopping && queue.size() < max_queued_records &&
+    return !stopping && queue.size() < std::min(max_queued_records, queue.capacity()) &&
            queued_bytes + entry.fields.capacity() <= max_queued_bytes &&
            (entry.was_begun || !is_taken_beyond(quarter));
 }
@@ -203,7 +203,7 @@ void AuditWriter::State::begin_segment() {
     try {
         file->begin_segment_if_due(chain.sequence + 1, batch_began);
         rotation_fails = false;
-    } catch (const base::Error& error) {
+    } catch (const std::exception& error) {  // memory, too
         const std::lock_guard calling_lock(calling);
         const std::lock_guard lock(mutex);
         if (!abandoned && !rotation_fails) log.warning(error.what());
@@ -376,11 +376,16 @@ AuditWriter::~AuditWriter() {
 void AuditWriter::append_all(std::span<AuditEntry> entries) noexcept {
     State& state = *state_;
     std::size_t taken = 0;
+    for (AuditEntry& entry : entries) {
+        base::WipedString& fields = entry.fields;
+        if (fields.capacity() > std::max(large_record_bytes, fields.size() + fields.size() / 4))
+            fields.shrink_to_fit();
+    }
     {
         const std::lock_guard lock(state.mutex);
-        const bool has_memory = state.make_room_for(entries.size());
+        state.make_room_for(entries.size());
         for (AuditEntry& entry : entries) {
-            if (has_memory && state.takes(entry)) {
+            if (state.takes(entry)) {
                 state.enqueue(entry);
                 ++taken;
             } else {

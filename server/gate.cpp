@@ -130,7 +130,7 @@ struct Gate::State {
             if (finished == nullptr) continue;
             work.is_telling = work.is_telling && finished->outcome.word == "ok";
         }
-        finish(begun);
+        finish(std::span(begun).first(work.jobs.size()));
         for (auto& finished : begun) {
             if (finished != nullptr && kept.size() < most_kept) kept.push_back(std::move(finished));
         }
@@ -303,7 +303,7 @@ struct Gate::State {
         if (error.code() == base::ErrorCode::method_not_allowed && !finished.allow.empty()) {
             finished.response.headers.emplace_back("Allow", finished.allow);
         }
-        report(finished.operation, error);
+        report(finished.operation, error, stranger_lines, log);
     }
 
     // The answers are sent by whoever knows first that they may be: the audit log's writer, or this
@@ -332,10 +332,14 @@ struct Gate::State {
 
     // `sequence` as AuditLog::Done has it.
     void end(Finished& finished, std::uint64_t sequence) {
-        if (sequence == 0) {
-            withhold(finished);
-        } else if (finished.receipt) {
-            give_receipt(finished, sequence - 1);
+        try {
+            if (sequence == 0) {
+                withhold(finished);
+            } else if (finished.receipt) {
+                give_receipt(finished, sequence - 1);
+            }
+        } catch (const std::exception&) {  // no memory
+            if (sequence == 0) forget_answer(finished.response);
         }
         send(finished);
     }
@@ -381,22 +385,6 @@ struct Gate::State {
         // The connection that is behind it must not be kept.
         std::exchange(finished.done, nullptr)(std::move(finished.response));
         queue.leave();
-    }
-
-    // Operators need to see what is our trouble; what is the caller's stands in the audit log.
-    void report(const Operation& operation, const base::Error& error) {
-        if (!is_our_trouble(error)) return;
-        std::uint64_t held_back = 0;
-        if (operation.caller().is_nobody()) {
-            const auto passed = stranger_lines.pass(std::chrono::steady_clock::now());
-            if (!passed) return;
-            held_back = *passed;
-        }
-        log.error("request failed", {{"request_id", operation.request_id().to_string()},
-                                     {"action", std::string(operation.action())},
-                                     {"error", std::string(base::to_string(error.code()))},
-                                     {"reason", error.what()},
-                                     {"not_logged_before", static_cast<std::int64_t>(held_back)}});
     }
 
     // Null when there is none.

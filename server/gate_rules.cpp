@@ -8,6 +8,7 @@
 
 #include "base/random.h"
 #include "base/secret_bytes.h"
+#include "server/answer.h"
 #include "server/gate_trace.h"
 
 namespace server {
@@ -75,6 +76,28 @@ void hold_back_signals() {
 void drop_body(Response& response) {
     base::wipe(response.body.data(), response.body.size());
     response.body.clear();
+}
+
+void forget_answer(Response& response) noexcept {
+    drop_body(response);
+    response.headers.clear();
+    response.status = http_status(base::ErrorCode::unavailable);
+}
+
+void report(const Operation& operation, const base::Error& error, Throttle& stranger_lines,
+            base::Log& log) {
+    if (!is_our_trouble(error)) return;
+    std::uint64_t held_back = 0;
+    if (operation.caller().is_nobody()) {
+        const auto passed = stranger_lines.pass(std::chrono::steady_clock::now());
+        if (!passed) return;
+        held_back = *passed;
+    }
+    log.error("request failed", {{"request_id", operation.request_id().to_string()},
+                                 {"action", std::string(operation.action())},
+                                 {"error", std::string(base::to_string(error.code()))},
+                                 {"reason", error.what()},
+                                 {"not_logged_before", static_cast<std::int64_t>(held_back)}});
 }
 
 base::Error stopping_error() { return {base::ErrorCode::unavailable, "the service is stopping"}; }

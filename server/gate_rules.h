@@ -8,10 +8,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "server/audit.h"
 #include "server/operation.h"
 #include "server/request.h"
 #include "server/route.h"
+#include "server/throttle.h"
 
 namespace server {
 
@@ -46,6 +48,14 @@ void hold_back_signals();
 
 // Wipes it.
 void drop_body(Response& response);
+
+// What is left of an answer that must not leave, where there is no memory for another.
+void forget_answer(Response& response) noexcept;
+
+// Operators need to see what is our trouble; what is the caller's stands in the audit log. Lines
+// that strangers cause pass `stranger_lines`.
+void report(const Operation& operation, const base::Error& error, Throttle& stranger_lines,
+            base::Log& log);
 
 base::Error stopping_error();
 base::Error internal_error(const std::string& detail);

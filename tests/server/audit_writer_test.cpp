@@ -39,6 +39,7 @@ public:
         fails_ = fails;
         changed_.notify_all();
     }
+    void hang_from_now_on() { set(true, false); }
     // Returns when a call hangs.
     void hang() {
         std::unique_lock lock(mutex_);
@@ -192,12 +193,52 @@ TEST_F(AuditWriterTest, RecordsThatComeTogetherShareOneSync) {
     Answers answers;
     const auto writer = open_patient_writer();
     constexpr unsigned records = 8;
+    for (int round = 1; round <= 200; ++round) {
+        std::vector<server::AuditEntry> entries;
+        for (unsigned i = 0; i < records; ++i) entries.push_back(entry(answers.callback()));
+        writer->append_all(entries);
+        ASSERT_TRUE(answers.wait_for(static_cast<unsigned>(round) * records));
+        ASSERT_EQ(disk_->calls(), round);
+    }
+    EXPECT_EQ(answers.yes(), 200U * records);
+}
+
+// While the disk hangs, a quarter of the queue is taken by what was begun.
+TEST_F(AuditWriterTest, OfRecordsThatComeTogetherThoseWithoutRoomAreToldSo) {
+    const auto writer = open_patient_writer();
+    disk_->hang_from_now_on();
+    Answers of_begun;
+    for (int i = 0; i <= 16384 / 4; ++i) writer->append(entry(of_begun.callback()));
+    Answers of_refusals;
+    Answers of_work;
     std::vector<server::AuditEntry> entries;
-    for (unsigned i = 0; i < records; ++i) entries.push_back(entry(answers.callback()));
+    for (int i = 0; i < 3; ++i) {
+        entries.push_back(entry(of_refusals.callback()));
+        entries.back().was_begun = false;
+        entries.push_back(entry(of_work.callback()));
+    }
     writer->append_all(entries);
-    ASSERT_TRUE(answers.wait_for(records));
-    EXPECT_EQ(answers.yes(), records);
-    EXPECT_EQ(disk_->calls(), 1);
+    ASSERT_TRUE(of_refusals.wait_for(3));
+    EXPECT_EQ(of_refusals.yes(), 0U);
+    disk_->set(false, false);
+    ASSERT_TRUE(of_work.wait_for(3));
+    EXPECT_EQ(of_work.yes(), 3U);
+    EXPECT_EQ(of_refusals.yes(), 0U);
+}
+
+TEST_F(AuditWriterTest, ALargeRecordHoldsNoMoreMemoryThanItNeeds) {
+    const auto writer = open_patient_writer();
+    disk_->hang_from_now_on();
+    Answers answers;
+    for (int i = 0; i < 8; ++i) {
+        auto large = entry(answers.callback());
+        large.fields.reserve(30UL * 1024 * 1024);  // 64 MiB may wait, and half of it is no alarm
+        writer->append(std::move(large));
+    }
+    EXPECT_NO_THROW(writer->check());
+    disk_->set(false, false);
+    ASSERT_TRUE(answers.wait_for(8));
+    EXPECT_EQ(answers.yes(), 8U);
 }
 
 TEST_F(AuditWriterTest, RecordOfAQuietLogIsBoundedToo) {

@@ -191,6 +191,11 @@ protected:
     }
 
     // All that was recorded so far, as text.
+    // The log has no room for another record.
+    FullDisk full_disk() const {
+        return FullDisk(std::filesystem::file_size(directory_ / "audit.jsonl"));
+    }
+
     std::string records() const {
         std::string all;
         for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path())) {

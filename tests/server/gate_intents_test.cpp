@@ -17,7 +17,7 @@ TEST_F(GateTest, AnIntentIsInTheLogBeforeTheChangeIsMade) {
 
 TEST_F(GateTest, WithoutItsIntentNothingIsChanged) {
     ASSERT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
-    FullDisk disk(records().size());
+    const FullDisk disk = full_disk();
     // The log does not know yet that it can't be written: the intent finds it out.
     const Response answer = ask(request(Method::PUT, "/change/said"));
     disk.make_room();

@@ -175,7 +175,7 @@ TEST_F(GateTest, EveryErrorIsAnsweredAndRecordedWithoutItsDetail) {
 
 TEST_F(GateTest, WithoutItsRecordAnAnswerIsWithheld) {
     ASSERT_EQ(ask(request(Method::POST, "/things/a")).status, 200U);
-    FullDisk disk(records().size());
+    const FullDisk disk = full_disk();
     const Response answer = ask(request(Method::POST, "/things/a"));
     disk.make_room();
     EXPECT_EQ(answer.status, 503U);
@@ -217,7 +217,7 @@ TEST_F(GateTest, GoodAnswersToKnownCallersNameTheLatestCheckpoint) {
 
 TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
     ASSERT_EQ(ask(request(Method::POST, "/things/before")).status, 200U);
-    FullDisk disk(records().size());
+    const FullDisk disk = full_disk();
     // The first finds it out when its work is done, the next are not worked on.
     const Response first = ask(request(Method::POST, "/things/first"));
     const Response second = ask(request(Method::POST, "/things/second"));
@@ -242,7 +242,7 @@ TEST_F(GateTest, WhileTheLogIsBrokenNothingIsDone) {
 TEST_F(GateTest, WhileTheLogIsBrokenRefusalsLeaveRoomForTheRecordOfWhatWasBegun) {
     auto held = begin(request(Method::POST, "/hold"));
     wait_for_held(1);
-    FullDisk disk(records().size());
+    const FullDisk disk = full_disk();
     std::vector<std::future<Response>> refused;
     for (int i = 0; i < 17'000; ++i) refused.push_back(begin(request(Method::POST, "/nowhere")));
     for (auto& answer : refused) EXPECT_NE(answer.get().status, 200U);
