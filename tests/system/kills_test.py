@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kill -9 at any moment of kmsd, of vaultd, of one of kmsd's token workers or of all of them, KILLS times in turn while keys
 are made and used and credentials are stored: what was acknowledged is there and right and in the audit log, the token is,
-too, and everything goes on. SEED=n repeats the choices of one run."""
+too, and everything goes on. It says how long it took until the next order was acknowledged. SEED=n repeats the choices of one run."""
 import collections
 import contextlib
 import http.client
@@ -36,7 +36,8 @@ class Writer(threading.Thread):
         super().__init__()
         self.client, self.work = client, work
         self.acknowledged = {}
-        self.done = 0  # how often something was acknowledged
+        self.killed_at = self.since = 0.0
+        self.back_after = None  # see await_again()
         self.failure = None
         self.stopping = threading.Event()
 
@@ -45,16 +46,30 @@ class Writer(threading.Thread):
         with contextlib.closing(self.client):
             while not self.stopping.is_set():
                 number += 1
+                begun = time.monotonic()
                 try:
                     made = self.work(self.client, number)
                     self.acknowledged.update(made)
-                    self.done += bool(made)
+                    if made and self.back_after is None and begun > self.since:
+                        self.back_after = time.monotonic() - self.killed_at
                 except (OSError, http.client.HTTPException):
                     pass  # killed under this request, or not there yet: nothing was acknowledged
                 except Exception as error:  # whatever else it is, the test must hear of it
                     self.failure = error
                     return
                 time.sleep(0.005)
+
+    def await_again(self, killed_at):
+        """From now on `back_after` is how long after that moment something was acknowledged that was begun from now on, or None."""
+        self.killed_at, self.since = killed_at, time.monotonic()
+        self.back_after = None
+
+
+def figures(seconds):
+    """In milliseconds."""
+    ordered = sorted(seconds)
+    middle, late = (ordered[int(part * (len(ordered) - 1) + 0.5)] for part in (0.5, 0.99))
+    return f"{middle * 1000:.0f}/{late * 1000:.0f}/{ordered[-1] * 1000:.0f}"
 
 
 @house.both_forms
@@ -75,7 +90,7 @@ class Kills(unittest.TestCase):
         self.house.configure("vaultd", kms_port=self.kms.port)
         self.vault = self.house.start("vaultd")
         self.house.configure("vaultd", {"listen": {"address": "127.0.0.1", "port": self.vault.port}}, self.kms.port)
-        self.kills = collections.Counter()
+        self.kills = collections.Counter()  # of processes, by victim
         self.to_be_recorded = {"kmsd": set(), "vaultd": set()}  # ids of acknowledged requests
 
     def is_acknowledged(self, daemon, answer, status):
@@ -107,23 +122,34 @@ class Kills(unittest.TestCase):
             return {}
         return {f"c{number}": secret}
 
-    def kill(self, victim):
-        if victim == "kmsd":
-            self.kms.kill()
-            self.kms = self.house.start("kmsd")
-        elif victim == "vaultd":
-            self.vault.kill()
-            self.vault = self.house.start("vaultd")
+    def kill(self, victim, writers):
+        """Has the writers look for what is acknowledged again."""
+        if victim in ("kmsd", "vaultd"):
+            daemon = self.kms if victim == "kmsd" else self.vault
+            begin = time.monotonic()
+            daemon.kill()
+            killed = 1
         else:
             workers = house.workers_of(self.kms)  # also one that is logging in just now
             if victim == "one worker":
                 workers = workers and [self.random.choice(workers)]
+            begin, killed = time.monotonic(), 0
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
-                    self.kills["workers"] += 1
-            return
-        self.kills[victim] += 1
+                    killed += 1
+        for writer in writers:
+            writer.await_again(begin)
+        if victim == "kmsd":
+            self.kms = self.house.start("kmsd")
+        elif victim == "vaultd":
+            self.vault = self.house.start("vaultd")
+        self.kills[victim] += killed
+
+    def in_turn(self):
+        """Each victim as often as the others, in an order that is drawn anew each time."""
+        while True:
+            yield from self.random.sample(VICTIMS, len(VICTIMS))
 
     def check_keys(self, acknowledged):
         with contextlib.closing(self.house.client(self.kms, "app")) as client:
@@ -181,8 +207,8 @@ class Kills(unittest.TestCase):
         return dict(self.random.sample(sorted(acknowledged.items()), min(SAMPLE, len(acknowledged))))
 
     def well_again(self, writers):
-        before = [writer.done for writer in writers]
-        house.wait_until(lambda: all(writer.done > count or not writer.is_alive() for writer, count in zip(writers, before)),
+        """Both daemons acknowledged what was begun since the kill."""
+        house.wait_until(lambda: all(writer.back_after is not None or not writer.is_alive() for writer in writers),
                          "both daemons acknowledge again")
         for writer in writers:
             self.assertIsNone(writer.failure)
@@ -196,18 +222,22 @@ class Kills(unittest.TestCase):
             writer.start()
             self.addCleanup(writer.join)
             self.addCleanup(writer.stopping.set)
-        look = LOOK_EVERY
+        look, victims, back_after = LOOK_EVERY, self.in_turn(), collections.defaultdict(list)
+        self.well_again(writers)
         while self.kills.total() < KILLS:
-            self.well_again(writers)
             # The moment of the kill is what is random here; nothing is waited for.
             time.sleep(self.random.uniform(0, 0.06))
-            self.kill(self.random.choice(VICTIMS))
+            victim = next(victims)
+            self.kill(victim, writers)
+            self.well_again(writers)
+            back_after[victim].append((credentials if victim == "vaultd" else keys).back_after)
             if self.kills.total() >= look:
                 look += LOOK_EVERY
                 print(f"{self.kills.total()} of {KILLS} kills", flush=True)
-                self.well_again(writers)
                 self.check_keys(self.sample(keys))
                 self.check_credentials(self.sample(credentials))
+        for victim in VICTIMS:
+            self.assertGreaterEqual(self.kills[victim], self.kills.total() / 10, self.kills)
         self.well_again(writers)
         for writer in writers:
             writer.stopping.set()
@@ -218,9 +248,11 @@ class Kills(unittest.TestCase):
         for daemon in self.to_be_recorded:
             self.check_records(daemon)
         stored = self.check_nothing_is_unrecorded()
-        print(f"{self.kills.total()} kills ({', '.join(f'{count} of {what}' for what, count in sorted(self.kills.items()))}): "
-              f"{len(self.aliases)} keys, {len(keys.acknowledged)} data keys and {len(credentials.acknowledged)} credentials "
-              f"acknowledged, none lost; {sum(map(len, self.to_be_recorded.values()))} requests and {stored} credentials, all recorded")
+        print(f"{self.kills.total()} kills: {len(self.aliases)} keys, {len(keys.acknowledged)} data keys and "
+              f"{len(credentials.acknowledged)} credentials acknowledged, none lost; "
+              f"{sum(map(len, self.to_be_recorded.values()))} requests and {stored} credentials, all recorded; of "
+              + ", ".join(f"{victim} {self.kills[victim]}, acknowledged again after {figures(back_after[victim])} ms"
+                          for victim in VICTIMS) + " (median/p99/longest)")
 
 
 if __name__ == "__main__":
