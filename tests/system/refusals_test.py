@@ -5,9 +5,13 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import unittest
 
 import house
+
+sys.path.append(str(house.SOURCE / "tests" / "support" / "faulty_pkcs11"))
+from faulty_pkcs11 import FaultControl  # noqa: E402
 
 CANARY = "canary-value-31337"
 
@@ -68,8 +72,12 @@ class Refusals(unittest.TestCase):
         self.refused("user.pin")
 
     def test_a_wrong_pin_is_named_and_tried_once(self):
+        faults = FaultControl.beside(self.house.folder, house.House.programs / "faulty_pkcs11.so", self.house.module)
+        self.house.module = str(faults.library)
+        self.house.configure("kmsd")
         self.house.write(self.house.folder / "kmsd" / "user.pin", CANARY + "\n")
         self.assertIn("PIN", self.refused())
+        self.assertEqual(faults.counts()["C_Login"], (1, 0, 1))  # calls, struck, failed
 
     def test_a_missing_token_is_named_and_never_made(self):
         tokens = self.house.folder / "kmsd" / "tokens"
