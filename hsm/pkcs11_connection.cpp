@@ -7,20 +7,6 @@ using base::refuse;
 
 constexpr std::chrono::milliseconds heal_patience{250};
 
-std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
-    for (;;) {
-        CK_ULONG count = 0;
-        check_call(module->C_GetSlotList(CK_TRUE, nullptr, &count), "C_GetSlotList");
-        std::vector<CK_SLOT_ID> slots(count);
-        if (count == 0) return slots;
-        const CK_RV code = module->C_GetSlotList(CK_TRUE, slots.data(), &count);
-        if (code == CKR_BUFFER_TOO_SMALL) continue;  // a token was plugged in between
-        check_call(code, "C_GetSlotList");
-        slots.resize(count);
-        return slots;
-    }
-}
-
 std::string describe(const CK_TOKEN_INFO& token) {
     return "token=" + std::string(trim_padding(token.label)) +
            ";serial=" + std::string(trim_padding(token.serialNumber));

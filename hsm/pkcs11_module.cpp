@@ -12,6 +12,13 @@ namespace {
                       "PKCS#11 module " + library.string() + ": " + why);
 }
 
+constexpr CK_ULONG max_slots = 4096;  // a module that says more is broken
+constexpr int most_slot_looks = 8;    // while tokens are plugged in
+
+Pkcs11Error no_slots(const std::string& why) {
+    return {CKR_DEVICE_ERROR, "C_GetSlotList, " + why, ErrorClass::token_gone};
+}
+
 // NSS declares one more member than the standard, behind pReserved: it must be there and null.
 struct InitializeArguments {
     CK_C_INITIALIZE_ARGS standard{};
@@ -91,6 +98,23 @@ void Module::reinitialise() {
     initialised_ = false;
     ++epoch_;  // from here on, also when C_Initialize fails, every handle is void
     initialise();
+}
+
+std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module) {
+    for (int look = 0; look < most_slot_looks; ++look) {
+        CK_ULONG count = 0;
+        check_call(module->C_GetSlotList(CK_TRUE, nullptr, &count), "C_GetSlotList");
+        if (count > max_slots) throw no_slots("which says " + std::to_string(count) + " slots");
+        std::vector<CK_SLOT_ID> slots(count);
+        if (count == 0) return slots;
+        const CK_RV code = module->C_GetSlotList(CK_TRUE, slots.data(), &count);
+        if (code == CKR_BUFFER_TOO_SMALL) continue;
+        check_call(code, "C_GetSlotList");
+        if (count > slots.size()) throw no_slots("which says more slots than it was asked for");
+        slots.resize(count);
+        return slots;
+    }
+    throw no_slots("which says more slots with each look");
 }
 
 }  // namespace hsm

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "hsm/pkcs11_api.h"
 
@@ -53,5 +54,9 @@ private:
     std::string manufacturer_;
     std::string description_;
 };
+
+// The slots that hold a token, initialised or not. Throws Pkcs11Error, also for a number of slots
+// that no module has.
+std::vector<CK_SLOT_ID> slots_with_tokens(const Module& module);
 
 }  // namespace hsm

@@ -1,6 +1,7 @@
 #include "hsm/pkcs11_session.h"
 
 #include <array>
+#include <string>
 #include <utility>
 
 #include "hsm/pkcs11_error.h"
@@ -10,6 +11,9 @@ namespace {
 
 constexpr std::size_t find_batch = 64;
 constexpr std::size_t usual_attribute_bytes = 64;
+// Far beyond any that is read here (a modulus has 512 bytes): a module that says more is broken,
+// and its word is no reason to take so much memory.
+constexpr std::size_t max_attribute_bytes = 16'384;
 
 CK_GCM_PARAMS gcm_parameters(const Iv& iv, base::ByteView aad) {
     CK_GCM_PARAMS parameters{};
@@ -21,6 +25,14 @@ CK_GCM_PARAMS gcm_parameters(const Iv& iv, base::ByteView aad) {
     parameters.ulAADLen = to_ck_ulong(aad.size());
     parameters.ulTagBits = tag_bytes * 8;
     return parameters;
+}
+
+// Device trouble, whatever the code: with the next call the token may be well again.
+void require_possible(CK_ULONG length, std::size_t max) {
+    if (length <= max) return;
+    throw Pkcs11Error(CKR_BUFFER_TOO_SMALL,
+                      "C_GetAttributeValue, which says " + std::to_string(length) + " bytes",
+                      ErrorClass::ambiguous);
 }
 
 }  // namespace
@@ -141,12 +153,12 @@ std::optional<base::Bytes> Session::read_attribute(CK_OBJECT_HANDLE object,
     CK_RV code = answer(value.data(), value.size());
     if (code == CKR_BUFFER_TOO_SMALL) {
         if (!has_value(answer(nullptr, 0))) return std::nullopt;
+        require_possible(attribute.ulValueLen, max_attribute_bytes);
         value.resize(attribute.ulValueLen);
         code = answer(to_ck_bytes(value), value.size());
     }
     if (!has_value(code)) return std::nullopt;
-    if (attribute.ulValueLen > value.size())
-        throw to_error(CKR_BUFFER_TOO_SMALL, "C_GetAttributeValue");
+    require_possible(attribute.ulValueLen, value.size());
     value.resize(attribute.ulValueLen);
     return value;
 }

@@ -43,7 +43,7 @@ public:
     CK_OBJECT_HANDLE create_object(const AttributeTemplate& attributes) const;
     void destroy_object(CK_OBJECT_HANDLE object) const;
     // One attribute by itself: one that the module does not know would spoil a batch. Empty when it
-    // is unknown, sensitive or has no value.
+    // is unknown, sensitive or has no value. Throws unavailable for a length that none has.
     std::optional<base::Bytes> read_attribute(CK_OBJECT_HANDLE object,
                                               CK_ATTRIBUTE_TYPE type) const;
 

@@ -31,15 +31,6 @@ CK_TOKEN_INFO token_info(const hsm::Module& module, CK_SLOT_ID slot) {
     return info;
 }
 
-std::vector<CK_SLOT_ID> slots_with_tokens(const hsm::Module& module) {
-    CK_ULONG count = 0;
-    hsm::check_call(module->C_GetSlotList(CK_TRUE, nullptr, &count), "C_GetSlotList");
-    std::vector<CK_SLOT_ID> slots(count);
-    hsm::check_call(module->C_GetSlotList(CK_TRUE, slots.data(), &count), "C_GetSlotList");
-    slots.resize(count);
-    return slots;
-}
-
 bool initialised(const CK_TOKEN_INFO& info) { return (info.flags & CKF_TOKEN_INITIALIZED) != 0; }
 
 // The slot of the initialised token that is named `label`, or of none.

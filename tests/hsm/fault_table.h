@@ -48,6 +48,11 @@ struct FaultTable {
     static inline bool random_repeats = false;
     static inline bool sign_flips_a_bit = false;
     static inline CK_MECHANISM_TYPE missing_mechanism = CKM_VENDOR_DEFINED;  // none
+    // What every attribute is said to have, with `claim_code` where there is room for an answer;
+    // and how many slots there are said to be. 0: the truth.
+    static inline CK_ULONG claimed_bytes = 0;
+    static inline CK_RV claim_code = CKR_BUFFER_TOO_SMALL;
+    static inline CK_ULONG claimed_slots = 0;
 
     static std::shared_ptr<hsm::Module> module() {
         real = *raw_functions(std::string(softhsm_library));
@@ -73,6 +78,7 @@ struct FaultTable {
         random_repeats = false;
         sign_flips_a_bit = false;
         missing_mechanism = CKM_VENDOR_DEFINED;
+        claimed_bytes = claimed_slots = 0;
     }
 
 private:
@@ -96,6 +102,12 @@ private:
                            CK_ULONG size) {
             const CK_RV code = login.next();
             return code != CKR_OK ? code : real.C_Login(session, user, pin, size);
+        };
+        table.C_GetSlotList = [](CK_BBOOL with_token, CK_SLOT_ID* slots, CK_ULONG* count) {
+            if (slots != nullptr || claimed_slots == 0)
+                return real.C_GetSlotList(with_token, slots, count);
+            *count = claimed_slots;
+            return CK_RV{CKR_OK};
         };
         table.C_GetTokenInfo = [](CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
             if (const CK_RV code = token_info.next(); code != CKR_OK) return code;
@@ -183,6 +195,10 @@ private:
         // A module that says that every key may be exported.
         table.C_GetAttributeValue = [](CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object,
                                        CK_ATTRIBUTE* attributes, CK_ULONG count) {
+            if (claimed_bytes != 0) {
+                attributes->ulValueLen = claimed_bytes;
+                return attributes->pValue == nullptr ? CK_RV{CKR_OK} : claim_code;
+            }
             const CK_RV answer = real.C_GetAttributeValue(session, object, attributes, count);
             if (attributes->type == CKA_EXTRACTABLE && attributes->pValue != nullptr &&
                 attribute.next() != CKR_OK) {

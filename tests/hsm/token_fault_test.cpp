@@ -405,6 +405,22 @@ TEST_F(TokenFault, ABrokenGeneratorStopsEncryption) {
     EXPECT_NO_THROW(token_->encrypt(key_, {}, as_bytes("x")));
 }
 
+// Taken at its word it would be a std::bad_alloc or a std::length_error, if not all memory.
+TEST_F(TokenFault, ALengthThatNoAttributeHasIsDeviceTrouble) {
+    const int initialised = Faults::initialize.calls;
+    for (const CK_RV code : {CKR_BUFFER_TOO_SMALL, CKR_OK}) {
+        Faults::claim_code = code;
+        for (const CK_ULONG claimed :
+             {CK_ULONG{20'000}, CK_ULONG{1} << 62U, hsm::unavailable_information - 1}) {
+            Faults::claimed_bytes = claimed;
+            EXPECT_ERROR(unavailable, token_->find_key(key_));
+        }
+    }
+    Faults::claimed_bytes = 0;
+    EXPECT_TRUE(token_->find_key(key_).has_value());
+    EXPECT_EQ(Faults::initialize.calls, initialised);
+}
+
 TEST_F(TokenFault, AnAnswerAgainstTheStandardIsInternal) {
     Faults::decrypt.strike(CKR_KEY_FUNCTION_NOT_PERMITTED);
     EXPECT_ERROR(internal, open());

@@ -35,6 +35,16 @@ TEST_F(TokenStart, AWrongPinIsTriedExactlyOnce) {
     EXPECT_EQ(Faults::login.calls, 1);
 }
 
+TEST_F(TokenStart, MoreSlotsThanAnyModuleHasAreNotLookedAt) {
+    for (const CK_ULONG claimed :
+         {CK_ULONG{5000}, CK_ULONG{1} << 58U, hsm::unavailable_information}) {
+        Faults::claimed_slots = claimed;
+        EXPECT_ERROR(unavailable, open_faulty());
+    }
+    Faults::claimed_slots = 0;
+    EXPECT_NO_THROW(open_faulty());
+}
+
 TEST_F(TokenStart, ALockedPinIsNamed) {
     Faults::login.strike(CKR_PIN_LOCKED);
     EXPECT_ERROR_SAYING(failed_precondition, "locked", open_faulty());
