@@ -106,6 +106,17 @@ void Connection::check() {
     repeatable([&](const Operation& operation) { operation.session().require_login(); });
 }
 
+// A token that became read-only says so here already.
+Lease Connection::lease_session() {
+    try {
+        return pool_->lease();
+    } catch (const Pkcs11Error& error) {
+        if (error.error_class() != ErrorClass::operator_latch) throw;
+        restore([&error] { throw Pkcs11Error(error); });
+        throw;  // not reached: restore() throws
+    }
+}
+
 bool Connection::only_fails(ErrorClass what) {
     const bool is_trouble = what == ErrorClass::session_dead || what == ErrorClass::login_lost ||
                             what == ErrorClass::handles_stale || what == ErrorClass::ambiguous;

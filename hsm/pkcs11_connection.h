@@ -124,17 +124,20 @@ private:
     auto attempt(Work&& work) {
         const CallGate::Call call = calls_.enter();
         if (!pool_) throw to_error(CKR_TOKEN_NOT_PRESENT, "the token is not connected");
-        Lease lease = pool_->lease();
+        Lease lease = lease_session();
         const Answered answered(failures_in_a_row_);
         try {
             return work(Operation{lease, generation_.load(), module_->epoch()});
         } catch (const Pkcs11Error& error) {
             if (error.error_class() != ErrorClass::operator_latch) throw;
-            lease.renew();  // no session that saw an error is used again
+            // No session that saw an error is used again. One that could not be renewed is gone.
+            if (lease.has_session()) lease.renew();
             restore([&error] { throw Pkcs11Error(error); });
             throw;  // not reached: restore() throws
         }
     }
+
+    Lease lease_session();
 
     // An operation that ends without an exception was answered.
     class Answered {

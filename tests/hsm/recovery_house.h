@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -12,7 +13,6 @@
 #include <thread>
 #include <vector>
 
-#include "hsm/pkcs11_error.h"
 #include "hsm/public_key.h"
 #include "hsm/token_config.h"
 #include "tests/support/faulty_pkcs11/fault_control.h"
@@ -20,52 +20,10 @@
 
 namespace tests {
 
-// What a Token calls while it serves.
-inline std::vector<std::string> functions_in_use() {
-    return {"C_OpenSession",       "C_CloseSession",   "C_GetSessionInfo",
-            "C_FindObjectsInit",   "C_FindObjects",    "C_FindObjectsFinal",
-            "C_EncryptInit",       "C_Encrypt",        "C_DecryptInit",
-            "C_Decrypt",           "C_SignInit",       "C_Sign",
-            "C_GetAttributeValue", "C_GenerateRandom", "C_GetSlotList",
-            "C_GetTokenInfo",      "C_Login",          "C_Initialize",
-            "C_Finalize"};
-}
-
-// Of these, what it calls only to bring the token back.
-inline std::set<std::string> only_in_reconnects() {
-    return {"C_GetSlotList", "C_GetTokenInfo", "C_Login", "C_Initialize", "C_Finalize"};
-}
-
-// The codes that tokens answer with, by name, with the class that each has in hsm/pkcs11_error.cpp.
-inline std::map<std::string, hsm::ErrorClass> code_classes() {
-    std::map<std::string, hsm::ErrorClass> classes;
-    for (const CK_RV code : {CKR_ENCRYPTED_DATA_INVALID,
-                             CKR_ENCRYPTED_DATA_LEN_RANGE,
-                             CKR_DATA_INVALID,
-                             CKR_MECHANISM_PARAM_INVALID,
-                             CKR_GENERAL_ERROR,
-                             CKR_FUNCTION_FAILED,
-                             CKR_SESSION_HANDLE_INVALID,
-                             CKR_SESSION_CLOSED,
-                             CKR_OPERATION_ACTIVE,
-                             CKR_OPERATION_NOT_INITIALIZED,
-                             CKR_USER_NOT_LOGGED_IN,
-                             CKR_KEY_HANDLE_INVALID,
-                             CKR_OBJECT_HANDLE_INVALID,
-                             CKR_DEVICE_ERROR,
-                             CKR_DEVICE_REMOVED,
-                             CKR_TOKEN_NOT_PRESENT,
-                             CKR_CRYPTOKI_NOT_INITIALIZED,
-                             CKR_SESSION_COUNT,
-                             CKR_DEVICE_MEMORY,
-                             CKR_HOST_MEMORY,
-                             CKR_TOKEN_WRITE_PROTECTED,
-                             CKR_ARGUMENTS_BAD,
-                             CKR_MECHANISM_INVALID,
-                             CKR_KEY_FUNCTION_NOT_PERMITTED}) {
-        classes.emplace(hsm::name_of(code), hsm::classify(code));
-    }
-    return classes;
+// As many as the environment says in the long form, else few.
+inline int rounds(const char* variable, int few) {
+    const char* many = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): no other thread yet
+    return many == nullptr ? few : std::stoi(many);
 }
 
 class RecoveryHouse : public testing::Test {

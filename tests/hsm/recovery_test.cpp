@@ -1,11 +1,9 @@
 // How a Token lives through what real modules do, by the fault module over SoftHSM.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <thread>
 
 #include "hsm/deadline_token.h"
-#include "hsm/pkcs11_error.h"
 #include "tests/hsm/recovery_house.h"
 #include "tests/support/expect_error.h"
 
@@ -17,12 +15,6 @@ using hsm::KeyKind;
 using Name = Function;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-// As many as the environment says in the long form, else few.
-int rounds(const char* variable, int few) {
-    const char* many = std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): no other thread yet
-    return many == nullptr ? few : std::stoi(many);
-}
 
 std::uint64_t first_and_one_a_second(std::chrono::steady_clock::time_point since) {
     const auto passed = std::chrono::steady_clock::now() - since;
@@ -36,61 +28,6 @@ TEST_F(Recovery, NothingIsInitialisedAnewAndNobodyLogsInWhileNothingFails) {
     EXPECT_EQ(faults_.calls(Name::C_Initialize), 0U);
     EXPECT_EQ(faults_.calls(Name::C_Finalize), 0U);
     EXPECT_EQ(faults_.calls(Name::C_Login), 0U);
-}
-
-// What a caller may see when one call fails with that code, in words of base::ErrorCode; empty: a
-// good answer.
-std::set<std::string> allowed(const std::string& code, const std::string& function, bool decrypts) {
-    static const std::map<std::string, hsm::ErrorClass> classes = code_classes();
-    switch (classes.at(code)) {
-        case hsm::ErrorClass::caller_fault:
-            return decrypts ? std::set<std::string>{"", "integrity_failure", "internal"}
-                            : std::set<std::string>{"", "internal"};
-        case hsm::ErrorClass::ambiguous:
-            return decrypts && function.starts_with("C_Decrypt")
-                       ? std::set<std::string>{"", "integrity_failure"}
-                       : std::set<std::string>{"", "unavailable"};
-        case hsm::ErrorClass::session_dead:
-        case hsm::ErrorClass::login_lost:
-        case hsm::ErrorClass::handles_stale:
-            return {""};
-        case hsm::ErrorClass::token_gone:
-        case hsm::ErrorClass::objects_doubtful:
-        case hsm::ErrorClass::back_pressure:
-        case hsm::ErrorClass::operator_latch:
-            return {"", "unavailable"};
-        case hsm::ErrorClass::against_contract:
-            return {"", "internal"};
-    }
-    return {};
-}
-
-// Each code on each function that is in use, before and after the real call: what the caller sees
-// is what the code's class says, and then the token works. EVERY=1 is the whole table.
-TEST_F(Recovery, EachCodeOnEachFunctionIsAnsweredByItsClassAndHealsByItself) {
-    config_.recovery = {milliseconds(0), milliseconds(0)};
-    reopen();
-    const int every = rounds("EVERY", 9);
-    int cell = 0;
-    for (const std::string& function : functions_in_use()) {
-        for (const auto& [code, error_class] : code_classes()) {
-            for (const char* when : {"before", "after"}) {
-                if (++cell % every != 0) continue;
-                const bool in_reconnect = only_in_reconnects().count(function) != 0;
-                for (const auto& [name, use] : uses()) {
-                    const std::string rule = function + " " + when + " times=1 code=" + code;
-                    faults_.set(rule + (in_reconnect ? "\nC_* nth=1 code=CKR_DEVICE_REMOVED" : ""));
-                    const std::string seen = use();
-                    auto good = allowed(code, function, name == "decrypt");
-                    if (in_reconnect) good.insert("unavailable");
-                    EXPECT_EQ(good.count(seen), 1U) << rule << ": " << name << " gives " << seen;
-                }
-                faults_.clear();
-                ASSERT_EQ(in_time([&] { return use_all(); }), "") << function << " " << code;
-            }
-        }
-    }
-    EXPECT_GT(cell, 600);
 }
 
 TEST_F(Recovery, ATokenThatIsAwayIsNotAskedAndIsBackWithinTwoSeconds) {
@@ -130,6 +67,43 @@ TEST_F(Recovery, AnErrorBurstCostsOneInitialisationASecond) {
     EXPECT_LE(faults_.calls(Name::C_Initialize), first_and_one_a_second(begun));
     faults_.clear();
     EXPECT_EQ(in_time([&] { return use_all(); }), "");
+}
+
+// While a hundred calls find it away.
+TEST_F(Recovery, AnOutageIsOneAlarmAndItsEndIsOneLine) {
+    config_.recovery = {milliseconds(0), milliseconds(0)};
+    reopen();
+    testing::internal::CaptureStderr();
+    for (int outage = 0; outage < 2; ++outage) {
+        faults_.set("behave away");
+        for (int i = 0; i < 100; ++i) EXPECT_EQ(seen_by([&] { open(); }), "unavailable");
+        faults_.clear();
+        EXPECT_EQ(in_time([&] { return use_all(); }), "");
+    }
+    const std::string log = testing::internal::GetCapturedStderr();
+    const auto lines = [&](std::string_view text) {
+        int found = 0;
+        for (auto at = log.find(text); at != std::string::npos; at = log.find(text, at + 1))
+            ++found;
+        return found;
+    };
+    EXPECT_EQ(lines("the token does not answer"), 2) << log;
+    EXPECT_EQ(lines("until an operator acts"), 2) << log;  // with the reason
+    EXPECT_EQ(lines("beyond repair"), 2) << log;
+    EXPECT_EQ(lines("\"level\":\"error\""), 6) << log;
+}
+
+// What every caller of a session that is not to be had would see.
+TEST_F(Recovery, ATokenThatOpensNoSessionsBeforeAnOperatorActsLosesNoneOfThem) {
+    faults_.set(
+        "C_Decrypt nth=1 code=CKR_ENCRYPTED_DATA_INVALID\n"
+        "C_OpenSession times=3 code=CKR_TOKEN_WRITE_PROTECTED");
+    EXPECT_EQ(seen_by([&] { open(); }), "unavailable") << "the session could not be renewed";
+    EXPECT_EQ(seen_by([&] { open(); }), "unavailable") << "nor another be opened";
+    EXPECT_EQ(seen_by([&] { open(); }), "unavailable");
+    EXPECT_EQ(faults_.struck(std::size_t{1}), 3U);
+    EXPECT_EQ(use_all(), "");
+    EXPECT_EQ(load(3, 40), std::set<std::string>{""});
 }
 
 // A module whose connection is lost may say so by no other code.
@@ -208,6 +182,7 @@ TEST_F(Recovery, PermutedFindsAfterAReconnectNeverGiveAnotherKeysAnswer) {
     const int reconnects = rounds("RECONNECTS", 15);
     for (int i = 0; i < reconnects; ++i) {
         // The first login after it finds the handles mixed up, the next one does not.
+        faults_.forget_counts();
         faults_.set(
             "C_DecryptInit nth=1 code=CKR_DEVICE_REMOVED\n"
             "C_Login nth=1 after do=permute_finds");
@@ -215,6 +190,10 @@ TEST_F(Recovery, PermutedFindsAfterAReconnectNeverGiveAnotherKeysAnswer) {
             const std::string seen = use();
             EXPECT_TRUE(seen.empty() || seen == "unavailable") << name << " gives " << seen;
         }
+        EXPECT_EQ(faults_.struck(std::size_t{0}), 1U) << "the token went";
+        EXPECT_EQ(faults_.struck(std::size_t{1}), 1U) << "and was mixed up when it was back";
+        EXPECT_GE(faults_.calls(Name::C_Initialize), 2U)
+            << "once to have it back, once more to have its objects in order";
         faults_.clear();
         ASSERT_EQ(in_time([&] { return use_all(); }), "") << "round " << i;
     }
