@@ -4,6 +4,7 @@
 
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <fstream>
 #include <future>
 #include <thread>
@@ -240,6 +241,13 @@ TEST_F(FaultyModule, OutputsAreChangedAsTold) {
     flipped = Bytes(16, 8);
     flipped[14] ^= 1U;
     EXPECT_EQ(draw("fill=8 flip=-2"), flipped);
+    flipped = Bytes(16, 8);
+    flipped[15] ^= 1U;
+    EXPECT_EQ(draw("fill=8 flip=last"), flipped);
+    flipped = Bytes(16, 8);
+    flipped[3] ^= 1U;
+    EXPECT_EQ(draw("fill=8 flip=3"), flipped);
+    EXPECT_EQ(draw("fill=8 flip=16"), Bytes(16, 8)) << "there is no such byte";
     EXPECT_NE(draw("fill=8 flip=random"), Bytes(16, 8));
 
     Bytes iv(12, 7);
@@ -406,6 +414,24 @@ TEST_F(FaultyModule, LimitsOfVendorsHold) {
     EXPECT_EQ(encrypt(key, parameters, data), CKR_DATA_LEN_RANGE);
     EXPECT_EQ(p11_->C_DeriveKey(session_, nullptr, key, nullptr, 0, &second),
               CKR_FUNCTION_NOT_SUPPORTED);
+    for (const CK_BBOOL derives : {CK_BBOOL{CK_FALSE}, CK_BBOOL{CK_TRUE}}) {
+        CK_BBOOL flag = derives;
+        CK_ULONG length = 32;
+        std::array<CK_ATTRIBUTE, 2> attributes{CK_ATTRIBUTE{CKA_VALUE_LEN, &length, sizeof length},
+                                               CK_ATTRIBUTE{CKA_DERIVE, &flag, sizeof flag}};
+        CK_MECHANISM mechanism{CKM_AES_KEY_GEN, nullptr, 0};
+        const CK_RV code = p11_->C_GenerateKey(session_, &mechanism, attributes.data(),
+                                               attributes.size(), &second);
+        EXPECT_EQ(code != CKR_OK, derives == CK_TRUE) << code;
+    }
+}
+
+TEST_F(FaultyModule, ACrashEndsTheProcessAndIsCounted) {
+    faults_.set("C_GenerateRandom nth=2 do=crash");
+    EXPECT_EQ(random(), CKR_OK);
+    EXPECT_EXIT(random(), testing::KilledBySignal(SIGABRT), "");
+    EXPECT_EQ(faults_.struck(std::size_t{0}), 1U);
+    EXPECT_EQ(random(), CKR_OK) << "it struck the second call, of whichever process";
 }
 
 TEST_F(FaultyModule, AMistakeInARuleIsNamedAndNeverLooksLikeNoFault) {
