@@ -69,8 +69,9 @@ TEST_F(Recovery, AnErrorBurstCostsOneInitialisationASecond) {
     EXPECT_EQ(in_time([&] { return use_all(); }), "");
 }
 
-// While a hundred calls find it away.
-TEST_F(Recovery, AnOutageIsOneAlarmAndItsEndIsOneLine) {
+// A hundred calls find it away. The lines say three things: why, that calls are refused from now
+// on, and, after five attempts, that this process can't do more.
+TEST_F(Recovery, AnOutageIsLoggedOnceAndNotWithEachCallThatFindsIt) {
     config_.recovery = {milliseconds(0), milliseconds(0)};
     reopen();
     testing::internal::CaptureStderr();
@@ -88,7 +89,7 @@ TEST_F(Recovery, AnOutageIsOneAlarmAndItsEndIsOneLine) {
         return found;
     };
     EXPECT_EQ(lines("the token does not answer"), 2) << log;
-    EXPECT_EQ(lines("until an operator acts"), 2) << log;  // with the reason
+    EXPECT_EQ(lines("until an operator acts"), 2) << log;
     EXPECT_EQ(lines("beyond repair"), 2) << log;
     EXPECT_EQ(lines("\"level\":\"error\""), 6) << log;
 }
