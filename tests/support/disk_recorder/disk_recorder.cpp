@@ -272,10 +272,20 @@ Function* real(Function* /*type*/, const char* name) {
     return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
 }
 
-}  // namespace
-
 // The function of the library beneath.
 #define BENEATH(name) static auto* const beneath = real(&(name), #name)
+
+int flush_and_note(FILE* stream) {
+    BENEATH(fflush);
+    if (stream == nullptr || record().file < 0) return beneath(stream);
+    const Pending pending(stream);
+    const int result = beneath(stream);
+    if (result == 0 && pending.at >= 0)
+        note_written(pending.file, pending.at, pending.bytes, false);
+    return result;
+}
+
+}  // namespace
 
 // The call beneath, and the note of it when it succeeded.
 #define NOTED(name, arguments, noting)           \
@@ -336,23 +346,15 @@ FILE* fopen64(const char* path, const char* mode) {
     BENEATH(fopen64);
     return open_stream_and_note(path, mode, beneath);
 }
-int fflush(FILE* stream) {
-    BENEATH(fflush);
-    if (stream == nullptr || record().file < 0) return beneath(stream);
-    const Pending pending(stream);
-    const int result = beneath(stream);
-    if (result == 0 && pending.at >= 0)
-        note_written(pending.file, pending.at, pending.bytes, false);
-    return result;
-}
+int fflush(FILE* stream) { return flush_and_note(stream); }
 int fclose(FILE* stream) {
     BENEATH(fclose);
-    if (record().file >= 0) ::fflush(stream);
+    if (record().file >= 0) flush_and_note(stream);
     return beneath(stream);
 }
 int fseek(FILE* stream, long offset, int from) {
     BENEATH(fseek);
-    if (record().file >= 0) ::fflush(stream);
+    if (record().file >= 0) flush_and_note(stream);
     return beneath(stream, offset, from);
 }
 
