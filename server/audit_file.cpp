@@ -180,7 +180,8 @@ std::uint64_t DiskAuditFile::end_of_chain(std::uint64_t from, std::uint64_t to,
     for (std::size_t line_end = rest.find('\n'); line_end != std::string_view::npos;
          line_end = rest.find('\n')) {
         const std::string_view line = rest.substr(0, line_end);
-        if (!follows(line, previous)) break;
+        // A line's end says what it follows, and may be there without its begin.
+        if (line.find('\0') != std::string_view::npos || !follows(line, previous)) break;
         previous = line_hash(line, hasher);
         rest.remove_prefix(line_end + 1);
     }

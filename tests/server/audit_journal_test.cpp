@@ -367,6 +367,20 @@ TEST_F(AuditPowerFailureTest, BehindTheJournalOnlyWholeLinesThatContinueTheChain
     EXPECT_EQ(content_of(copied_log()), whole_ + next);
 }
 
+TEST_F(AuditPowerFailureTest, BehindTheJournalALineWithAHoleDoesNotStay) {
+    const auto log = open();
+    append(*log, 1);
+    for (const std::size_t at : {0U, 100U}) {
+        fail();
+        append(*log, 1);
+        std::string next = content_of(file()).substr(whole_.size());
+        next.replace(at, 50, 50, '\0');
+        overwrite(copied_log(), whole_ + next);
+        open_copy();
+        EXPECT_EQ(content_of(copied_log()), whole_) << at;
+    }
+}
+
 TEST_F(AuditPowerFailureTest, ALogThatIsNotItsJournalsIsRefused) {
     const auto running = open_file();
     append_long(*running, 4, server::AuditJournal::capacity_bytes / 3);  // anew after two
