@@ -47,6 +47,18 @@ void require_private(const std::filesystem::path& path, const struct stat& statu
     }
 }
 
+// How much of that is lines, without the last one if it is torn or has a hole: of a line that was
+// not in the journal yet a power failure may leave any part.
+std::size_t whole_lines(std::string_view tail) {
+    std::size_t end = tail.rfind('\n') + 1;  // npos + 1 is 0: no whole line at all
+    while (end > 0) {
+        const std::size_t begin = tail.substr(0, end - 1).rfind('\n') + 1;
+        if (tail.substr(begin, end - begin).find('\0') == std::string_view::npos) break;
+        end = begin;
+    }
+    return end;
+}
+
 // New names in a folder are durable only when the folder is.
 void sync_folder(const std::filesystem::path& folder) {
     const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -210,12 +222,11 @@ void DiskAuditFile::read_tail(base::Log& log) {
     std::string tail;
     for (std::uint64_t wanted = first_tail_bytes;; wanted *= 2) {
         tail = read_range(size - std::min(wanted, size), size);
-        const auto line_end = tail.rfind('\n');
-        const bool whole_line = line_end != std::string::npos && line_end > 0 &&
-                                tail.rfind('\n', line_end - 1) != std::string::npos;
+        const std::size_t lines = whole_lines(tail);
+        const bool whole_line = lines > 1 && tail.rfind('\n', lines - 2) != std::string::npos;
         if (whole_line || wanted >= size) break;
     }
-    const std::size_t lines = tail.rfind('\n') + 1;  // npos + 1 is 0: no whole line at all
+    const std::size_t lines = whole_lines(tail);
     const std::size_t torn = tail.size() - lines;
     end_ = size - torn;
     if (torn > 0) {

@@ -381,6 +381,19 @@ TEST_F(AuditPowerFailureTest, BehindTheJournalALineWithAHoleDoesNotStay) {
     }
 }
 
+// The first line after a start is in the segment before anything is in the journal.
+TEST_F(AuditPowerFailureTest, ALastLineWithAHoleDoesNotStayWhereTheJournalHoldsNothing) {
+    auto log = open();
+    append(*log, 2);
+    log.reset();
+    fail();
+    std::string next = whole_.substr(whole_.find('\n') + 1);
+    next.replace(0, 50, 50, '\0');
+    overwrite(copied_log(), whole_ + next);
+    open_copy();
+    EXPECT_EQ(content_of(copied_log()), whole_);
+}
+
 TEST_F(AuditPowerFailureTest, ALogThatIsNotItsJournalsIsRefused) {
     const auto running = open_file();
     append_long(*running, 4, server::AuditJournal::capacity_bytes / 3);  // anew after two
