@@ -2,8 +2,8 @@
 """The machine loses its power at any moment while keys are made and used and credentials are stored, replaced and deleted:
 what was acknowledged is there and right and in the audit log when both daemons start on what the disk has then. They run
 once, recorded (tests/support/disk_recorder), and what the disk has at each of CUTS moments is made from the record: nothing
-that no sync had made safe, or some of it. Up to half of the moments are those at which an answer leaves. SEED=n repeats the
-choices of one run."""
+that no sync had made safe, or some of it. Up to half of the moments are those at which an answer leaves, and a quarter are in the middle
+of a write that is durable by itself, as those of the audit logs' journals are. SEED=n repeats the choices of one run."""
 import bisect
 import concurrent.futures
 import contextlib
@@ -377,10 +377,13 @@ class PowerLoss(unittest.TestCase):
         return [AfterPowerLoss(self, self.run_of, self.enterContext(house.House())) for _ in range(number)]
 
     def cuts(self):
-        """Half of them at an answer, half anywhere."""
+        """Half of them at an answer, a quarter in a durable write, the others anywhere."""
         choice = random.Random(self.seed)
         answers = sorted(order.left for order in self.run_of.orders())
         cuts = choice.sample(answers, min(CUTS // 2, len(answers) - 1)) + answers[-1:]
+        durable = self.disk.durable_writes()
+        self.assertGreater(len(durable), len(answers), "each order has its records written durably")
+        cuts += choice.sample(durable, min(max(1, CUTS // 4), len(durable)))
         return sorted(cuts + choice.sample(range(len(self.disk.notes)), max(0, CUTS - len(cuts))))
 
     def test_record_has_all_that_the_daemons_wrote(self):
@@ -407,13 +410,13 @@ class PowerLoss(unittest.TestCase):
         self.assertGreater(alone, 0)
 
     def test_what_was_acknowledged_survives_every_power_loss(self):
-        cuts, places = self.cuts(), self.places(AT_ONCE)
+        cuts, places, durable = self.cuts(), self.places(AT_ONCE), set(self.disk.durable_writes())
         begin = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
             looks = []
             for number, cut in enumerate(cuts):
-                # The long form takes one of them in turn.
-                some = [False, True] if not house.IS_LONG else [number % 2 == 1]
+                # The long form takes one of them in turn, but of a write in part the one that has it.
+                some = [False, True] if not house.IS_LONG else [number % 2 == 1 or cut in durable]
                 for choices in [random.Random(f"{self.seed} {cut}") if each else None for each in some]:
                     looks.append(pool.submit(lambda cut=cut, choices=choices: self.look_after(
                         cut, self.disk.left(cut, choices), places)))
@@ -423,7 +426,8 @@ class PowerLoss(unittest.TestCase):
                 look.result()
                 if number % 200 == 0:
                     print(f"{number} of {len(looks)} starts, {time.monotonic() - begin:.0f} s", flush=True)
-        print(f"{len(cuts)} power losses in {len(self.disk.notes)} notes, {len(looks)} starts: "
+        print(f"{len(cuts)} power losses ({sum(cut in durable for cut in cuts)} in durable writes) in {len(self.disk.notes)} "
+              f"notes, {len(looks)} starts: "
               f"{len(self.run_of.orders())} orders acknowledged, none lost", flush=True)
 
     def test_disk_that_lies_about_syncs_is_noticed(self):
@@ -447,7 +451,7 @@ class Recorder(unittest.TestCase):
 
     START = "import os, ctypes; libc = ctypes.CDLL(None); f = os.open('file', os.O_RDWR); folder = os.open('.', os.O_RDONLY); "
 
-    def left(self, program):
+    def record(self, program):
         folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())).resolve()
         (folder / "file").write_bytes(b"old")
         disk = recorded_disk.RecordedDisk(folder)
@@ -455,8 +459,16 @@ class Recorder(unittest.TestCase):
         subprocess.run([sys.executable, "-c", self.START + program], cwd=folder, env=environment, check=True)
         disk.read()
         there = {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.startswith("disk.record")}
-        self.assertEqual({str(path): content for path, _, content in disk.whole().walk()}, there, program)
-        return {str(path): content for path, _, content in disk.left(len(disk.notes)).walk()}
+        self.assertEqual(self.files(disk.whole()), there, program)
+        return disk
+
+    @staticmethod
+    def files(left):
+        return {str(path): content for path, _, content in left.walk()}
+
+    def left(self, program):
+        disk = self.record(program)
+        return self.files(disk.left(len(disk.notes)))
 
     def test_only_what_was_synced_is_left(self):
         new = "g = os.open('new', os.O_WRONLY | os.O_CREAT, 0o600); os.write(g, b'bytes'); "
@@ -486,6 +498,18 @@ class Recorder(unittest.TestCase):
                 (stream + "os.fsync(f)", {"file": b"NEW"})):
             with self.subTest(program):
                 self.assertEqual(self.left(program), left)
+
+    def test_durable_write_is_there_in_part_until_it_has_ended(self):
+        begin, end = b"B" * recorded_disk.SECTOR, b"E" * recorded_disk.SECTOR
+        disk = self.record(f"os.pwritev(f, [{begin!r}, {end!r}], 0, os.RWF_DSYNC); os.pwrite(f, b'X', 0)")
+        first, = disk.durable_writes()
+        left = {self.files(disk.left(first, random.Random(seed)))["file"] for seed in range(100)}
+        zeros = bytes(recorded_disk.SECTOR)
+        old = b"old".ljust(recorded_disk.SECTOR, b"\0")
+        self.assertEqual(left, {begin + end, begin + zeros, old + end, old + zeros})
+        self.assertEqual(self.files(disk.left(first))["file"], b"old")
+        for seed in range(10):
+            self.assertIn(self.files(disk.left(first + 1, random.Random(seed)))["file"], (begin + end, b"X" + begin[1:] + end))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ The disk is as bad as POSIX allows, with two exceptions that every file system o
 
 * Bytes, sizes and modes of a file are safe once a sync of that file, or of its file system, has ended that began after they
   were written (a write with O_DSYNC or RWF_DSYNC: once it has ended, the write alone). Until then each may be lost by
-  itself, whatever came of later ones. A part of a write may be left, in sectors, or its size without its bytes.
+  itself, whatever came of later ones. A part of a write may be left, in sectors, or its size without its bytes: also of
+  a durable one, when the power goes while it is made.
 * A name (made, replaced, removed) is safe once its folder was synced, or the file system. A sync of the file makes no name
   safe, though ext4 does so for new files: SQLite and all of ours sync the folder, SoftHSM's files wait for kmsd's syncfs.
 * First exception: names of one folder are lost from the last one on. Second: a name that is left is that of a whole
@@ -276,13 +277,20 @@ class RecordedDisk:
         return [change for change in self.changes if begin <= change.at < end and change.file.path.is_relative_to(below)
                 and (change.safe is None or change.safe >= end)]
 
+    def durable_writes(self):
+        """Numbers of the notes of writes that are durable by themselves: cuts there are in the middle of them."""
+        return [change.at for change in self.changes if change.what == WRITTEN and change.safe == change.at]
+
     def left(self, cut, random=None):
         """The disk after a power failure just before the note of that number: without anything that was not safe or, with
-        `random`, with some of it."""
+        `random`, with some of it. A write is noted when it is done: with `random`, a durable one of that number is half done."""
         left, kept_names = Left(self.root), {}
         share = random.choice((0.1, 0.5, 0.9)) if random else 0
         for change in self.changes:
-            if change.at >= cut:
+            if change.at > cut or change.at == cut and not (random and change.safe == cut):
+                break
+            if change.at == cut:
+                change.do_in_part(left, random)
                 break
             if change.safe is not None and change.safe < cut:
                 change.do(left)
