@@ -1,4 +1,4 @@
-# cmake -DPROGRAM=… -DFILE=… -DPROPERTIES=… -DALONE=… -P suites.cmake: writes FILE, which tells ctest of PROGRAM's
+# cmake -DPROGRAM=… -DFILE=… -DPROPERTIES=… -DFIXTURES=… -DALONE=… -P suites.cmake: writes FILE, which tells ctest of PROGRAM's
 # suites: one test each, since a process for every single test costs more than the tests themselves.
 cmake_minimum_required(VERSION 3.25)
 execute_process(COMMAND ${PROGRAM} --gtest_list_tests OUTPUT_VARIABLE listing COMMAND_ERROR_IS_FATAL ANY)
@@ -14,7 +14,7 @@ foreach(line ${lines})
     string(REGEX REPLACE "/[0-9]+$" "<${CMAKE_MATCH_3}>" name ${suite})
   endif()
   string(APPEND text "add_test([=[${name}]=] [=[${PROGRAM}]=] [=[--gtest_filter=${suite}.*]=])\n"
-    "set_tests_properties([=[${name}]=] PROPERTIES ${PROPERTIES})\n")
+    "set_tests_properties([=[${name}]=] PROPERTIES ${PROPERTIES} FIXTURES_REQUIRED [=[${FIXTURES}]=])\n")
   if(suite IN_LIST ALONE)
     string(APPEND text "set_tests_properties([=[${name}]=] PROPERTIES RUN_SERIAL ON)\n")
   endif()

@@ -25,7 +25,8 @@ UNPRIVILEGED = 65534  # "nobody": the daemons refuse to run as root
 PATIENCE_SECONDS = 60  # bound of every wait; sanitizer builds on a busy machine are slow
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so")
 
-# LeakSanitizer traces its own process at exit, which a process that is not dumpable forbids.
+# LeakSanitizer traces its own process at exit, which a process that is not dumpable forbids. All other options of the
+# sanitizers are in the programs (tests/sanitizer/options.cpp).
 SANITIZER = {"ASAN_OPTIONS": "detect_leaks=0"}
 
 
