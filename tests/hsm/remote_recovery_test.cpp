@@ -35,6 +35,15 @@ protected:
         EXPECT_EQ(use(), "");
         return wait_for_both();
     }
+    // With workers of its own. Who takes over logs in like who is opened, so that after a takeover
+    // the next may still be opening when wait_for_both() is content.
+    std::vector<pid_t> open_anew() {
+        token_.reset();
+        seen_logins_ = logins_;
+        token_ = open();
+        EXPECT_EQ(use(), "");
+        return wait_for_both();
+    }
     // "", the word of an error, or "WRONG".
     std::string use() {
         try {
@@ -91,10 +100,11 @@ TEST_F(BrokenModule, AWorkerWhoseModuleWillNotBeInitialisedEndsByItselfAndTheNex
 // While one hangs that way its other callers are refused; nobody gets another key's answer, and all
 // are served when the next worker has its place.
 TEST_F(BrokenModule, AReconnectThatHangsCostsTheWorkerItsLifeAndNoKeyItsIdentity) {
-    config_.deadline = 1000ms;
-    auto both = open_with_keys();
+    config_.deadline = 2000ms;
+    open_with_keys();
     for (const std::string& function :
          std::vector<std::string>{"C_Finalize", "C_Initialize", "C_Login", "C_OpenSession"}) {
+        const auto both = open_anew();
         std::atomic<bool> stop{false};
         std::mutex mutex;
         std::set<std::string> seen;
@@ -120,9 +130,7 @@ TEST_F(BrokenModule, AReconnectThatHangsCostsTheWorkerItsLifeAndNoKeyItsIdentity
         EXPECT_EQ(seen, std::set<std::string>()) << function;
         EXPECT_EQ(use(), "") << function;
         faults_.clear();
-        const auto now = wait_for_both();
-        EXPECT_EQ(now.front(), both.back()) << function;
-        both = now;
+        EXPECT_EQ(workers().front(), both.back()) << function;
     }
 }
 
