@@ -179,9 +179,11 @@ void AuditWriter::State::enqueue(AuditEntry& entry) {
     new_since_failure = true;
     const bool waited_for = entry.done != nullptr;
     const bool may_be_withheld = !entry.is_patient;
-    queue.push_back({std::move(entry), std::chrono::steady_clock::now() + config.bound, false,
+    AuditEntry taken{std::move(entry.fields), entry.request_id,
+                     std::move(entry.action), std::exchange(entry.done, nullptr),
+                     entry.was_begun,         entry.is_patient};
+    queue.push_back({std::move(taken), std::chrono::steady_clock::now() + config.bound, false,
                      waited_for, may_be_withheld});
-    entry.done = nullptr;
 }
 
 // Moves the next records to `in_flight`; `mutex` is held, and the log is not abandoned.
