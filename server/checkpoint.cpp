@@ -76,6 +76,16 @@ NoteSignature parse_signature(std::string_view line) {
     return signature;
 }
 
+// As DER SubjectPublicKeyInfo; empty when it can't be.
+base::Bytes encode(EVP_PKEY& key) {
+    unsigned char* der = nullptr;
+    const int size = i2d_PUBKEY(&key, &der);
+    if (size <= 0) return {};
+    base::Bytes bytes(der, der + size);
+    OPENSSL_free(der);
+    return bytes;
+}
+
 }  // namespace
 
 std::string checkpoint_text(const Checkpoint& checkpoint) {
@@ -159,7 +169,8 @@ NoteKey NoteKey::from_der(base::ByteView spki) {
     auto made = std::make_unique<Key>();
     const unsigned char* at = spki.data();
     made->key.reset(d2i_PUBKEY(nullptr, &at, static_cast<long>(spki.size())));
-    if (!made->key || at != spki.data() + spki.size()) {
+    // The key id is a hash of these bytes, so the same key must not be spelled in two ways.
+    if (!made->key || encode(*made->key) != base::to_bytes(spki)) {
         throw Error(ErrorCode::invalid_argument, "this is no public key");
     }
     if (EVP_PKEY_is_a(made->key.get(), "ED25519") == 1) {
@@ -183,14 +194,11 @@ NoteKey NoteKey::from_pem(std::string_view pem) {
         BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
     const std::unique_ptr<EVP_PKEY, FreeNoteObject> key(
         bio ? PEM_read_bio_PUBKEY(bio.get(), nullptr, nullptr, nullptr) : nullptr);
-    unsigned char* der = nullptr;
-    const int size = key ? i2d_PUBKEY(key.get(), &der) : -1;
-    if (size <= 0) {
+    const base::Bytes spki = key ? encode(*key) : base::Bytes();
+    if (spki.empty()) {
         throw Error(ErrorCode::invalid_argument,
                     "this is no public key in PEM (\"-----BEGIN PUBLIC KEY-----\")");
     }
-    const base::Bytes spki(der, der + size);
-    OPENSSL_free(der);
     return from_der(spki);
 }
 

@@ -181,6 +181,20 @@ TEST(Checkpoint, KeysOfOtherKindsAreRefused) {
     EXPECT_ERROR(invalid_argument, server::NoteKey::from_der(base::as_bytes("no key")));
 }
 
+// A lenient reader takes a BIT STRING with an unused bit for the same key, under another key id.
+TEST(Checkpoint, AKeyIsSpelledInOneWay) {
+    constexpr std::size_t unused_bits_from_end = 66;  // before the point of P-256
+    base::Bytes spelled;
+    do {  // the bit that is said to be unused is masked: it must be 0 already
+        SoftwareSigner signer(NoteAlgorithm::ecdsa_p256);
+        spelled = server::NoteKey::from_pem(signer.note_key().to_pem()).to_der();
+    } while (spelled.back() % 2 != 0);
+    EXPECT_EQ(server::NoteKey::from_der(spelled).to_der(), spelled);
+    ASSERT_EQ(spelled.at(spelled.size() - unused_bits_from_end), 0);
+    spelled.at(spelled.size() - unused_bits_from_end) = 1;
+    EXPECT_ERROR(invalid_argument, server::NoteKey::from_der(spelled));
+}
+
 class CheckpointFileTest : public testing::Test {
 protected:
     std::string read(std::string_view name) {
