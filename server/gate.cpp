@@ -25,7 +25,8 @@ using Done = std::function<void(Response)>;
 // What takes longer to begin than this asks somebody over the network.
 constexpr std::chrono::milliseconds slow_beginning = GateQueue::usual_patience;
 
-// Requests whose end a worker keeps, at most: as many as wait for the log's disk at usual times.
+// Requests that a worker keeps until their answers have left, at most: those beyond are ended by
+// whoever sends the answer.
 constexpr std::size_t most_kept = 64;
 
 constexpr Action unknown_action{"unknown"};
